@@ -1,0 +1,77 @@
+# The short front of the Meson build. `make help` lists what it can do.
+#
+# BUILD, PREFIX, DESTDIR, J and TESTS may be set on the command line:
+#   make install PREFIX=/usr DESTDIR=/tmp/stage      make test TESTS='str links-alone-*'
+
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+J ?= $(shell nproc 2>/dev/null || echo 2)
+TESTS ?=
+FUZZ_SECONDS ?= 3600
+
+# Instrumented code makes gcc guess wrongly about lengths; the other builds are strict.
+LOOSE = -Ddebug_checks=true -Db_lundef=false -Dwerror=false
+ASAN = -Db_sanitize=address,undefined $(LOOSE)
+TSAN = -Db_sanitize=thread $(LOOSE)
+
+.DEFAULT_GOAL = all
+.PHONY: all deps test check install bench bench-instructions tidy format fuzz asan tsan debug clean help needs
+
+all: needs ## build build/larder-server, build/larder and the library (the default)
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
+	@ninja -C $(BUILD) -j $(J)
+
+needs: # say what is missing before meson says it in its own way
+	@scripts/deps --missing build
+
+deps: ## install what a build needs (apt; root or sudo)
+	@scripts/deps build
+
+test: all ## run the unit tests
+	@meson test -C $(BUILD) --print-errorlogs --no-rebuild $(TESTS)
+
+check: ## run every test there is; installs what they need (the same as ./check)
+	@./check
+
+install: all ## install programs, library, headers and the systemd unit below PREFIX
+	@meson configure $(BUILD) -Dprefix=$(PREFIX)
+	@ninja -C $(BUILD) -j $(J)
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+
+bench: ## measure beside redis-server and memcached (installs them; takes its time)
+	@scripts/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@bench/run
+
+bench-instructions: ## count instructions per GET and SET beside redis-server, by callgrind
+	@scripts/deps build run bench instructions
+	@$(MAKE) --no-print-directory all
+	@bench/run --instructions
+
+tidy: ## check layers, lengths, bans and formatting
+	@scripts/tidy
+
+format: ## rewrite every source file with clang-format
+	@scripts/tidy --list | xargs clang-format -i
+
+asan: needs ## build with ASan and UBSan in build-asan
+	@test -f $(BUILD)-asan/build.ninja || meson setup $(BUILD)-asan $(ASAN)
+	@ninja -C $(BUILD)-asan -j $(J)
+
+tsan: needs ## build with TSan in build-tsan
+	@test -f $(BUILD)-tsan/build.ninja || meson setup $(BUILD)-tsan $(TSAN)
+	@ninja -C $(BUILD)-tsan -j $(J)
+
+debug: needs ## build with every assertion, unoptimised, in build-debug
+	@test -f $(BUILD)-debug/build.ninja || meson setup $(BUILD)-debug -Ddebug_checks=true -Doptimization=0
+	@ninja -C $(BUILD)-debug -j $(J)
+
+fuzz: needs ## run the fuzz targets, FUZZ_SECONDS each (3600)
+	@scripts/fuzz $(FUZZ_SECONDS)
+
+clean: ## remove what builds and runs have left in the tree
+	@rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-debug $(BUILD)-fuzz .run/check
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 28

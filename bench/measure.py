@@ -1,0 +1,183 @@
+"""What is measured: cases, and one run of `larder bench` for each."""
+
+import csv
+import dataclasses
+import io
+import socket
+import subprocess
+import time
+
+from servers import Missing
+
+IDLE_CONNECTIONS = 15000
+MANY_CONNECTIONS = 10000
+SETTLE_SECONDS = 4  # what servers take to give back the buffers of connections that went idle
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A set of keys, all loaded before anything is measured.
+
+    How many there are decides what a server pays for cache misses: with few keys all
+    entries stay in the CPU's caches, and the cost of protocol and commands shows;
+    with many, each request waits for memory a few times. Both are true."""
+
+    name: str
+    size: int
+    share: float  # of --keys; 0: `fixed` of them
+    fixed: int = 0
+
+    def keys(self, many):
+        return self.fixed or int(many * self.share)
+
+    def title(self):
+        size = f"{self.size // 1024} KB" if self.size >= 1024 else f"{self.size} B"
+        return f"{size}, {self.name} keys"
+
+
+FEW = Data("few", 100, 0, 1000)
+LARGE = Data("many", 100, 1)
+BIG = Data("many", 4096, 0.1)
+ALL_DATA = (FEW, LARGE, BIG)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One way of driving a server. `rate` 0 is the closed loop."""
+
+    pipeline: int
+    clients: int
+    ratio: str
+    data: Data
+    rate: int = 0
+
+    def title(self):
+        mix = {"10:1": "10 GET : 1 SET", "0:1": "SET only"}[self.ratio]
+        loop = f", open loop at {self.rate:,}/s" if self.rate else ""
+        return f"pipeline {self.pipeline}, {self.clients:,} connections, {mix}, {self.data.title()}{loop}"
+
+
+def on(data):
+    """The four cases that have targets: unpipelined, pipelined, deeply pipelined, SETs."""
+    return [Case(1, 50, "10:1", data), Case(16, 50, "10:1", data), Case(50, 20, "10:1", data), Case(16, 50, "0:1", data)]
+
+
+CLOSED = [*on(FEW), *(Case(pipeline, clients, ratio, data) for data in (LARGE, BIG) for ratio in ("10:1", "0:1")
+                      for pipeline, clients in ((1, 50), (16, 50), (50, 20)))]  # fmt: skip
+OPEN = [Case(16, 50, "10:1", LARGE, 1000000), Case(1, 50, "10:1", LARGE, 100000)]
+MANY = [Case(1, MANY_CONNECTIONS, "10:1", LARGE), Case(16, MANY_CONNECTIONS, "10:1", LARGE)]
+FEW_CONNECTIONS = on(LARGE)[:2]  # what MANY are compared with
+
+
+@dataclasses.dataclass
+class Result:
+    """One run. Times in microseconds."""
+
+    round: int
+    server: str
+    case: Case
+    per_second: float
+    p50: float
+    p99: float
+    p99_9: float
+    max: float
+    cpu: float
+    user: float
+    hits: int
+    misses: int
+    errors: int
+    unsent: int
+
+    def kept_up(self):
+        return self.unsent == 0 and self.per_second > 0.995 * self.case.rate
+
+
+class Bench:
+    """Runs `larder bench` on its CPU."""
+
+    def __init__(self, build, cpu, keys):
+        self.program = build / "larder"
+        self.cpu = cpu
+        self.keys = keys
+        if not self.program.exists():
+            raise Missing(f"{self.program} is not built: run make")
+
+    def command(self, server, data, *more):
+        pin = ["--cpu", self.cpu] if self.cpu is not None else []
+        return list(map(str, [self.program, "bench", "-p", server.port, "--protocol", server.protocol, "--quiet", *pin,
+                              "--keys", data.keys(self.keys), "--key-prefix", f"{data.name}:{data.size}:",
+                              "--key-size", 20, "--value-size", data.size, *more]))  # fmt: skip
+
+    def run(self, server, data, *more):
+        done = subprocess.run(self.command(server, data, "--output", "csv", *more), stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{server.name}: {' '.join(done.args)}\n{done.stdout}{done.stderr}")
+        return next(csv.DictReader(io.StringIO(done.stdout)))
+
+    def load(self, server, data):
+        self.run(server, data, "--load", "--requests", 0)
+
+    def measure(self, round_, server, case, seconds, warmup):
+        rate = ["--rate", case.rate] if case.rate else []
+        row = self.run(server, case.data, "--pipeline", case.pipeline, "--clients", case.clients, "--ratio", case.ratio,
+                       "--seconds", seconds, "--warmup", warmup, "--server-pid", server.pid, "--seed", round_ + 1, *rate)  # fmt: skip
+        result = Result(round_, server.name, case, float(row["per_second"]), float(row["p50_us"]), float(row["p99_us"]),
+                        float(row["p99_9_us"]), float(row["max_us"]), float(row["server_cpu_us"]),
+                        float(row["server_user_us"]), int(row["hits"]), int(row["misses"]), int(row["errors"]),
+                        int(row["unsent"]))  # fmt: skip
+        if result.misses:
+            raise RuntimeError(f"{server.name} has lost keys: {result.misses} misses in {case.title()}")
+        return result
+
+
+def idle_memory(server, connections):
+    """RSS growth by so many connections that have sent one request each and then nothing."""
+    probe, reply = (b"version\r\n", b"VERSION") if server.protocol == "memcached" else (b"*1\r\n$4\r\nPING\r\n", b"+PONG")
+    held = []
+    try:
+        held.append(connect(server, probe, reply))
+        before = server.rss()
+        for _ in range(connections - 1):
+            held.append(connect(server, probe, reply))
+        time.sleep(SETTLE_SECONDS)
+        return server.rss() - before
+    finally:
+        for s in held:
+            s.close()
+
+
+def connect(server, probe, reply):
+    s = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    s.sendall(probe)
+    if not s.recv(64).startswith(reply):
+        raise RuntimeError(f"{server.name} did not answer on a new connection")
+    return s
+
+
+def instructions(make_server, bench_for, sets, n):
+    """User-space instructions of one request, by the difference of two runs under callgrind."""
+    totals = []
+    for times in (1, 2):
+        server = make_server()
+        counts = None
+        server.start()
+        try:
+            bench = bench_for()
+            bench.run(server, FEW, "--load", "--ratio", "0:1" if sets else "1:0", "--clients", 1, "--pipeline", 16,
+                      "--requests", times * n)  # fmt: skip
+            server.process.terminate()
+            server.process.wait(timeout=120)
+            counts = callgrind_total(server.folder.name)
+        finally:
+            server.stop()
+        totals.append(counts)
+    return (totals[1] - totals[0]) / n
+
+
+def callgrind_total(folder):
+    with open(f"{folder}/callgrind.out", encoding="utf-8") as f:
+        for line in f:
+            if line.startswith(("summary:", "totals:")):
+                return int(line.split()[1])
+    raise RuntimeError("callgrind has written no total")

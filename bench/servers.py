@@ -1,0 +1,183 @@
+"""The servers that are measured: how each is started, found out about and stopped.
+
+All are bound to one CPU, listen on free loopback ports, keep nothing on disk and run
+at the same time; only the one being measured has anything to do.
+"""
+
+import os
+import pathlib
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CLIENTS_MAX = 16000
+START_SECONDS = 30
+
+
+class Missing(Exception):
+    """A program that is needed and not there; the text says how to get it."""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """One process. Subclasses say what the program is and how it is told port and folder."""
+
+    name = ""
+    protocol = "resp"
+    stores = True
+    package = ""
+    wrapper = ()  # a program to run it under: valgrind
+
+    def __init__(self, build, wrapper=()):
+        self.build = build
+        self.wrapper = tuple(wrapper)
+        self.clients_max = 100 if wrapper else CLIENTS_MAX  # valgrind lowers the limit of descriptors
+        self.port = free_port()
+        self.process = None
+        self.folder = None
+
+    def program(self):
+        found = shutil.which(self.name)
+        if found is None:
+            raise Missing(f"{self.name} is not installed (Debian: apt-get install {self.package})")
+        return found
+
+    def arguments(self):
+        raise NotImplementedError
+
+    def version(self):
+        done = subprocess.run([self.program(), "--version"], capture_output=True, text=True, check=False)
+        return done.stdout.strip().splitlines()[0] if done.stdout.strip() else "unknown"
+
+    def start(self, cpu=None):
+        self.folder = tempfile.TemporaryDirectory(prefix="larder-bench-")
+        command = [*self.wrapper, self.program(), *map(str, self.arguments())]
+        log = open(os.path.join(self.folder.name, "log"), "wb")  # noqa: SIM115
+        pin = (lambda: os.sched_setaffinity(0, {cpu})) if cpu is not None else None
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                        cwd=self.folder.name, preexec_fn=pin)  # fmt: skip
+        log.close()
+        deadline = time.monotonic() + START_SECONDS
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                text = pathlib.Path(self.folder.name, "log").read_text(errors="replace")
+                self.stop()
+                raise Missing(f"{self.name} did not start ({' '.join(command)}):\n{text[-2000:]}")
+            time.sleep(0.02)
+        return self
+
+    def answers(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+            return True
+        except OSError:
+            return False
+
+    def stop(self):
+        """End it politely, so that valgrind writes what it has counted."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+        if self.folder is not None:
+            self.folder.cleanup()
+            self.folder = None
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def cpu_seconds(self):
+        """User and system time of all its threads."""
+        after_name = pathlib.Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss(self):
+        """Resident bytes."""
+        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError(f"{self.name} has ended")
+
+
+class Larder(Server):
+    name = "larder"
+
+    def program(self):
+        path = self.build / "larder-server"
+        if not os.access(path, os.X_OK):
+            raise Missing(f"{path} is not built: run make")
+        return str(path)
+
+    def arguments(self):
+        return ["--port", self.port, "--bind", "127.0.0.1", "--workers", 1, "--maxclients", self.clients_max, "--save", ""]
+
+
+class Floor(Server):
+    name = "floor"
+    stores = False
+
+    def __init__(self, build, wrapper=(), value_size=100):
+        super().__init__(build, wrapper)
+        self.value_size = value_size
+
+    def program(self):
+        path = self.build / "bench" / "floor"
+        if not os.access(path, os.X_OK):
+            raise Missing(f"{path} is not built: run make")
+        return str(path)
+
+    def arguments(self):
+        return ["--port", self.port, "--value-size", self.value_size]
+
+    def version(self):
+        return "bench/floor.c of this tree"
+
+
+class Redis(Server):
+    name = "redis"
+    package = "redis-server"
+
+    def program(self):
+        found = shutil.which("redis-server")
+        if found is None:
+            raise Missing("redis-server is not installed (Debian: apt-get install redis-server)")
+        return found
+
+    def arguments(self):
+        return ["--port", self.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+                "--maxclients", self.clients_max]  # fmt: skip
+
+
+class Memcached(Server):
+    name = "memcached"
+    protocol = "memcached"
+    package = "memcached"
+
+    def arguments(self):
+        user = ["-u", "nobody"] if os.getuid() == 0 else []
+        return ["-p", self.port, "-l", "127.0.0.1", "-U", 0, "-t", 1, "-m", 8192, "-c", self.clients_max, *user]
+
+
+KINDS = {kind.name: kind for kind in (Larder, Floor, Redis, Memcached)}
+
+
+def raise_fd_limit():
+    """As many descriptors as are allowed; servers inherit them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else sys.maxsize

@@ -1,0 +1,13 @@
+/* What a value is called: by TYPE and SCAN, and by OBJECT ENCODING. */
+#ifndef LARDER_CMD_TYPES_H
+#define LARDER_CMD_TYPES_H
+
+#include "store/entry.h"
+
+/* "string". */
+const char *type_name(const struct entry *e);
+
+/* "int", "embstr" or "raw", as Redis would hold the value. */
+const char *type_encoding(const struct entry *e);
+
+#endif

@@ -1,0 +1,136 @@
+#include "server/boot.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "os/clock.h"
+#include "os/random.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { JOIN_STEP_US = 100 * 1000 };
+
+void server_request_stop(struct server *s, int exit_code)
+{
+    atomic_store(&s->exit_code, exit_code);
+    sigqueue(getpid(), SIGTERM, (union sigval){0}); /* the main thread waits for signals */
+}
+
+static int make_store(struct server *s)
+{
+    struct store_options opt = {.maxmemory = s->config.maxmemory,
+                                .databases = (uint32_t)s->config.databases,
+                                .threads = s->nworkers + 1};
+    os_random(&opt.seed, sizeof opt.seed);
+    int rc = store_new(&s->store, &opt);
+    if (rc != 0)
+        log_warning("Cannot set up the store: %s. Is address space limited (ulimit -v)?", err_name(rc));
+    return rc;
+}
+
+/* ---- life ------------------------------------------------------------------------------- */
+
+int server_init(struct server *s)
+{
+    os_random_hex(s->run_id, SERVER_RUN_ID);
+    os_random_hex(s->repl_id, SERVER_RUN_ID);
+    s->started_ms = s->stats_since_ms = os_wall_ms();
+    s->nworkers = (uint32_t)s->config.workers;
+    slowlog_init(&s->slowlog);
+    latency_init(&s->latency);
+    stats_init(&s->stats);
+    pthread_mutex_init(&s->relief, NULL);
+    server_listen_init(s);
+    gate_init(&s->gate, s->nworkers);
+    int rc = make_store(s);
+    if (rc != 0)
+        return rc;
+    server_follow_config(s);
+    rc = server_listen(s);
+    if (rc != 0)
+        return rc;
+    s->workers = mem_aligned(CACHE_LINE, s->nworkers * sizeof *s->workers);
+    if (s->workers == NULL)
+        return ERR_OOM;
+    memset(s->workers, 0, s->nworkers * sizeof *s->workers);
+    rc = lane_init(&s->lane, s);
+    for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
+        rc = worker_init(&s->workers[i], s, i);
+    if (rc != 0)
+        log_warning("Cannot set up %u workers: %s.", s->nworkers,
+                    rc == ERR_IO ? strerror(errno) : err_name(rc));
+    s->startup_memory = stats_used_memory(s);
+    return rc;
+}
+
+int server_start(struct server *s)
+{
+    int rc = lane_start(&s->lane);
+    for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
+        rc = worker_start(&s->workers[i]);
+    if (rc == 0) {
+        server_log_listeners(s);
+        return 0;
+    }
+    log_warning("Cannot start a thread: %s. Is the number of processes limited (ulimit -u)?",
+                strerror(errno));
+    server_join(s, NULL, NULL); /* those that run already */
+    return rc;
+}
+
+static void set_stop(struct server *s, enum server_stop stop)
+{
+    atomic_store_explicit(&s->stop, (int)stop, memory_order_release);
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        loop_wake(s->workers[i].loop);
+}
+
+/* False when somebody is in a hurry. */
+static bool join(pthread_t thread, bool (*hurry)(void *arg), void *arg)
+{
+    struct timespec until;
+    if (hurry == NULL)
+        return pthread_join(thread, NULL) == 0;
+    do {
+        if (hurry(arg))
+            return false;
+        int64_t us = os_wall_us() + JOIN_STEP_US;
+        until = (struct timespec){.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
+    } while (pthread_timedjoin_np(thread, NULL, &until) == ETIMEDOUT);
+    return true;
+}
+
+bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
+{
+    set_stop(s, STOP_BEGUN);
+    bool ended = true;
+    if (s->lane.running) {
+        lane_end(&s->lane);
+        ended = join(s->lane.thread, hurry, arg);
+    }
+    set_stop(s, STOP_LAST);
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        if (s->workers[i].running)
+            ended = ended && join(s->workers[i].thread, hurry, arg);
+    return ended;
+}
+
+void server_release(struct server *s)
+{
+    if (s->workers != NULL) {
+        lane_drop_jobs(&s->lane);
+        workers_drain(s);
+    }
+    for (uint32_t i = 0; s->workers != NULL && i < s->nworkers; i++)
+        worker_release(&s->workers[i]);
+    if (s->workers != NULL)
+        lane_release(&s->lane);
+    server_unlisten(s);
+    mem_free(s->workers);
+    slowlog_release(&s->slowlog);
+    pthread_mutex_destroy(&s->relief);
+    if (s->store != NULL)
+        store_free(s->store);
+}

@@ -1,0 +1,74 @@
+/* MONITOR ROLE SHUTDOWN TIME LOLWUT: small commands about the node. */
+#include "server/handlers.h"
+
+#include "os/clock.h"
+#include "server/monitor.h"
+
+void cmd_monitor(struct cmd_ctx *c)
+{
+    monitor_add(ctx_conn(c));
+    reply_ok(c->reply);
+}
+
+void cmd_role(struct cmd_ctx *c)
+{
+    reply_array(c->reply, 3);
+    reply_cstr(c->reply, "master");
+    reply_int(c->reply, 0);
+    reply_array(c->reply, 0);
+}
+
+void cmd_time(struct cmd_ctx *c)
+{
+    int64_t us = os_wall_us();
+    reply_array(c->reply, 2);
+    reply_bulk_i64(c->reply, us / 1000000);
+    reply_bulk_i64(c->reply, us % 1000000);
+}
+
+/* Under the gate. There is nothing to save yet, so SAVE and NOSAVE end alike. */
+void cmd_shutdown(struct cmd_ctx *c)
+{
+    bool save = false, nosave = false, abort = false, other = false;
+    for (uint32_t i = 1; i < c->argc; i++) {
+        bool *known = cmd_arg_is(c, i, STR("SAVE"))                                    ? &save
+                      : cmd_arg_is(c, i, STR("NOSAVE"))                                ? &nosave
+                      : cmd_arg_is(c, i, STR("ABORT"))                                 ? &abort
+                      : cmd_arg_is(c, i, STR("NOW")) || cmd_arg_is(c, i, STR("FORCE")) ? &other
+                                                                                       : NULL;
+        if (known == NULL) {
+            reply_error(c->reply, REPLY_SYNTAX);
+            return;
+        }
+        *known = true;
+    }
+    if ((save && nosave) || (abort && c->argc > 2)) {
+        reply_error(c->reply, REPLY_SYNTAX);
+        return;
+    }
+    if (abort) {
+        reply_error(c->reply, "ERR No shutdown in progress.");
+        return;
+    }
+    c->session->close_after_reply = true;
+    server_request_stop(ctx_server(c), 0);
+}
+
+/* LOLWUT [VERSION number] [...]: always this picture. */
+void cmd_lolwut(struct cmd_ctx *c)
+{
+    int64_t ignored;
+    if (c->argc > 2 && cmd_arg_is(c, 1, STR("VERSION")) && !cmd_arg_i64(c, 2, &ignored))
+        return;
+    static const char shelf[] = "   ___________________________\n"
+                                "  |  _   _    ___   _   _   _ |\n"
+                                "  | (_) (_)  |GET| (_) |_| (_)|\n"
+                                "  |===========================|\n"
+                                "  |  ___  _   _   _  ___   _  |\n"
+                                "  | |SET||_| (_) |_||TTL| (_) |\n"
+                                "  |===========================|\n"
+                                "  |  Fresh, or not on a shelf |\n"
+                                "  |___________________________|\n\n"
+                                "Redis ver. " SERVER_REDIS_VERSION " (larder ver. " LARDER_VERSION ")\n";
+    reply_verbatim(c->reply, "txt", (struct str){shelf, sizeof shelf - 1});
+}

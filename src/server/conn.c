@@ -1,0 +1,606 @@
+#include "server/conn.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "os/clock.h"
+#include "os/sock.h"
+#include "server/dispatch.h"
+#include "server/monitor.h"
+#include "server/server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* ---- birth ------------------------------------------------------------------------- */
+
+static void read_addr(const struct sockaddr_storage *ss, struct conn_addr *out)
+{
+    memset(out, 0, sizeof *out);
+    out->family = (uint8_t)ss->ss_family;
+    if (ss->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)ss;
+        memcpy(out->ip, &in->sin_addr, 4);
+        out->port = ntohs(in->sin_port);
+    } else if (ss->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
+        memcpy(out->ip, &in6->sin6_addr, 16);
+        out->port = ntohs(in6->sin6_port);
+    }
+}
+
+static void addr_text(const struct conn *c, const struct conn_addr *a, char out[CONN_ADDR_TEXT])
+{
+    char ip[INET6_ADDRSTRLEN] = "";
+    if (a->family == AF_INET) {
+        inet_ntop(AF_INET, a->ip, ip, sizeof ip);
+        snprintf(out, CONN_ADDR_TEXT, "%s:%u", ip, a->port);
+    } else if (a->family == AF_INET6) {
+        inet_ntop(AF_INET6, a->ip, ip, sizeof ip);
+        snprintf(out, CONN_ADDR_TEXT, "[%s]:%u", ip, a->port);
+    } else {
+        snprintf(out, CONN_ADDR_TEXT, "%s:0", c->worker->server->config.unixsocket);
+    }
+}
+
+void conn_peer_text(const struct conn *c, char out[CONN_ADDR_TEXT])
+{
+    addr_text(c, &c->peer, out);
+}
+
+void conn_local_text(const struct conn *c, char out[CONN_ADDR_TEXT])
+{
+    addr_text(c, &c->local, out);
+}
+
+static bool addr_is_loopback(const struct conn_addr *a)
+{
+    static const uint8_t v6[16] = {[15] = 1};
+    static const uint8_t mapped[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
+    if (a->family == AF_INET)
+        return a->ip[0] == 127;
+    if (a->family == AF_INET6)
+        return memcmp(a->ip, v6, 16) == 0 || memcmp(a->ip, mapped, 13) == 0;
+    return true;
+}
+
+bool conn_is_local(const struct conn *c)
+{
+    return addr_is_loopback(&c->peer);
+}
+
+/* Without a password and without a say where to listen, the open network is a trap. */
+static bool is_denied(const struct conn *c)
+{
+    const struct config *cfg = &c->worker->server->config;
+    return cfg->protected_mode && cfg->requirepass[0] == '\0' && !conn_is_local(c);
+}
+
+static void send_denied(int fd)
+{
+    static const char text[] =
+        "-DENIED larder is in protected mode: no password is set, so only connections from this "
+        "machine are served. To serve others: set a password (CONFIG SET requirepass <secret>, or the "
+        "requirepass option), or, if the network is trusted, CONFIG SET protected-mode no from this "
+        "machine.\r\n";
+    ssize_t ignored = send(fd, text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)ignored;
+}
+
+static void session_init(struct session *ss, struct server *s)
+{
+    ss->id = atomic_fetch_add_explicit(&s->next_client_id, 1, memory_order_relaxed) + 1;
+    ss->proto = 2;
+    ss->authenticated = s->config.requirepass[0] == '\0';
+    txn_init(&ss->txn);
+}
+
+static void link_conn(struct worker *w, struct conn *c)
+{
+    c->next = w->conns;
+    if (w->conns != NULL)
+        w->conns->prev = c;
+    w->conns = c;
+}
+
+static void unlink_conn(struct conn *c)
+{
+    struct worker *w = c->worker;
+    if (w->sweep == c)
+        w->sweep = c->next;
+    if (unlikely(w->relays != NULL))
+        relay_move_on(w, c);
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        w->conns = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+}
+
+static void uncount(struct worker *w)
+{
+    atomic_fetch_sub_explicit(&w->nconns, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&w->server->nclients, 1, memory_order_relaxed);
+}
+
+void conn_accept(struct worker *w, int fd)
+{
+    struct conn *c = mem_zalloc(sizeof *c);
+    if (c == NULL || loop_add(w->loop, fd, LOOP_READ, c) != 0) {
+        log_warning("Dropped a new connection: %s.", c == NULL ? "out of memory" : strerror(errno));
+        mem_free(c);
+        close(fd);
+        uncount(w);
+        return;
+    }
+    c->worker = w;
+    c->fd = fd;
+    c->interest = LOOP_READ;
+    c->created_ms = c->active_ms = w->now_ms;
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof ss;
+    if (getpeername(fd, (struct sockaddr *)&ss, &len) == 0)
+        read_addr(&ss, &c->peer);
+    len = sizeof ss;
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
+        read_addr(&ss, &c->local);
+    session_init(&c->session, w->server);
+    link_conn(w, c);
+    clients_note(c);
+    counter_add(&w->metrics.connections, 1);
+    if (c->peer.family != AF_UNIX) {
+        sock_set_nodelay(fd);
+        sock_set_keepalive(fd, w->server->config.tcp_keepalive);
+    }
+    if (is_denied(c)) {
+        send_denied(fd);
+        conn_close(c, "protected mode");
+    }
+}
+
+/* ---- death ------------------------------------------------------------------------- */
+
+static void free_out(struct conn *c)
+{
+    if (c->out == NULL)
+        return;
+    reply_release(&c->out->reply);
+    mem_free(c->out);
+    c->out = NULL;
+}
+
+static void free_conn(struct conn *c)
+{
+    ASSERT(c->fd < 0);
+    mem_free(c);
+}
+
+static void unlist_paused(struct conn *c)
+{
+    for (struct conn **at = &c->worker->paused; *at != NULL; at = &(*at)->park_next) {
+        if (*at == c) {
+            *at = c->park_next;
+            atomic_fetch_sub_explicit(&c->worker->npaused, 1, memory_order_relaxed);
+            return;
+        }
+    }
+}
+
+void conn_close(struct conn *c, const char *why)
+{
+    struct worker *w = c->worker;
+    ASSERT(c->state != CONN_ZOMBIE);
+    log_verbose("Client id=%llu closed: %s", (unsigned long long)c->session.id, why);
+    loop_remove(w->loop, c->fd);
+    loop_forget(w->loop, c);
+    close(c->fd);
+    c->fd = -1;
+    monitor_forget(c);
+    unlink_conn(c);
+    uncount(w);
+    clients_forget(c);
+    buf_release(&c->in);
+    free_out(c);
+    if (c->state == CONN_PARKED && c->parked == PARK_PAUSE) {
+        unlist_paused(c);
+        c->state = CONN_OPEN;
+        c->parked = PARK_NONE;
+    }
+    /* While parked for the lane, the session is the lane's to use. */
+    if (c->state == CONN_PARKED || c->in_turn) {
+        c->state = CONN_ZOMBIE;
+        return;
+    }
+    session_release(&c->session, w->server->store);
+    free_conn(c);
+}
+
+static void bury(struct conn *c)
+{
+    session_release(&c->session, c->worker->server->store);
+    free_conn(c);
+}
+
+/* ---- out --------------------------------------------------------------------------- */
+
+struct reply *conn_reply(struct conn *c)
+{
+    struct reply *r = c->out != NULL ? &c->out->reply : &c->worker->reply;
+    r->proto = c->session.proto;
+    r->limit = c->worker->server->config.client_output_buffer_limit.of[CONFIG_CLASS_NORMAL].hard;
+    return r;
+}
+
+size_t conn_unsent(const struct conn *c)
+{
+    return c->out == NULL ? 0 : reply_size(&c->out->reply) - c->out->sent;
+}
+
+size_t conn_memory(const struct conn *c)
+{
+    size_t n = sizeof *c + c->in.cap + c->session.txn.bytes + c->session.names_bytes;
+    if (c->out != NULL)
+        n += sizeof *c->out + c->out->reply.bytes.cap + c->out->reply.spliced +
+             c->out->reply.splices_cap * sizeof(struct reply_splice);
+    return n;
+}
+
+/* Returns the bytes sent, 0 when the socket is full, -1 when it is broken. */
+static ssize_t send_some(struct conn *c, const struct reply *r, size_t from)
+{
+    ssize_t n;
+    if (r->nsplices == 0) {
+        n = send(c->fd, r->bytes.p + from, r->bytes.n - from, MSG_NOSIGNAL);
+    } else {
+        struct iovec iov[CONN_IOV_MAX];
+        struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)reply_weave(r, from, iov, CONN_IOV_MAX)};
+        n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+    }
+    if (n < 0)
+        return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
+    counter_add(&c->worker->metrics.net_out, (uint64_t)n);
+    counter_add(&c->worker->metrics.writes, 1);
+    c->net_out += (uint64_t)n;
+    return n;
+}
+
+/* What the loop shall wait for. A parked client may pile up a bounded amount of requests; then
+ * its socket waits. */
+static void set_interest(struct conn *c)
+{
+    bool full = c->state == CONN_PARKED && c->in.n >= CONN_READ_SIZE;
+    bool deaf = c->saw_eof || full || c->session.close_after_reply || c->worker->stopping;
+    unsigned interest = (deaf ? 0 : LOOP_READ) | (c->wants_write ? LOOP_WRITE : 0);
+    if (interest != c->interest)
+        loop_change(c->worker->loop, c->fd, interest, c);
+    c->interest = (uint8_t)interest;
+}
+
+static void want_write(struct conn *c, bool on)
+{
+    if (c->wants_write == on)
+        return;
+    c->wants_write = on;
+    set_interest(c);
+}
+
+/* The worker's reply buffer, with what is left in it, becomes the connection's own. */
+static bool keep_rest(struct conn *c, size_t sent)
+{
+    struct worker *w = c->worker;
+    struct conn_out *out = mem_zalloc(sizeof *out);
+    if (out == NULL)
+        return false;
+    out->sent = sent;
+    out->reply = w->reply;
+    reply_init(&w->reply, out->reply.block_get, out->reply.block_put);
+    c->out = out;
+    return true;
+}
+
+/* Returns why the connection must go, or NULL. */
+static const char *over_limit(struct conn *c)
+{
+    const struct config *cfg = &c->worker->server->config;
+    size_t unsent = conn_unsent(c);
+    if (!c->session.authenticated && unsent > CONN_UNAUTH_OUT_MAX)
+        return "too many unread replies before authentication";
+    const struct config_output *limits = &cfg->client_output_buffer_limit;
+    uint64_t hard = limits->of[CONFIG_CLASS_NORMAL].hard, soft = limits->of[CONFIG_CLASS_NORMAL].soft;
+    if (hard != 0 && unsent > hard)
+        return "unread replies beyond the hard client-output-buffer-limit";
+    if (soft == 0 || unsent <= soft) {
+        c->soft_limit_since_ms = 0;
+        return NULL;
+    }
+    int64_t now = c->worker->now_ms;
+    if (c->soft_limit_since_ms == 0)
+        c->soft_limit_since_ms = now;
+    return now - c->soft_limit_since_ms > limits->of[CONFIG_CLASS_NORMAL].soft_seconds * 1000
+               ? "unread replies beyond the soft client-output-buffer-limit for too long"
+               : NULL;
+}
+
+static void close_over_limit(struct conn *c, const char *why)
+{
+    char peer[CONN_ADDR_TEXT];
+    conn_peer_text(c, peer);
+    log_warning("Closing client id=%llu addr=%s: %s (%zu bytes unsent).", (unsigned long long)c->session.id,
+                peer, why, conn_unsent(c));
+    counter_add(&c->worker->metrics.out_limit_closed, 1);
+    conn_close(c, why);
+}
+
+/* Everything is sent. A buffer that one large reply has blown up is not kept. */
+static void clear_replies(struct worker *w)
+{
+    if (w->reply.bytes.cap > CONN_KEEP_SIZE)
+        reply_release(&w->reply);
+    else
+        reply_clear(&w->reply);
+}
+
+/* The reply could not be written as a whole, so none of it is sent. */
+static void close_unwritten(struct conn *c, struct reply *r)
+{
+    struct worker *w = c->worker;
+    bool own = r != &w->reply;
+    if (r->over)
+        close_over_limit(c, "a reply beyond the hard client-output-buffer-limit");
+    else
+        conn_close(c, "out of memory for its replies");
+    if (!own)
+        clear_replies(w);
+}
+
+/* What has been sent is forgotten when it is the larger half: each byte is moved once at most. */
+static void note_sent(struct conn_out *out, size_t sent)
+{
+    if (sent >= CONN_FLUSH_SIZE && sent >= reply_size(&out->reply) / 2) {
+        reply_consume(&out->reply, sent);
+        sent = 0;
+    }
+    out->sent = sent;
+}
+
+bool conn_flush(struct conn *c)
+{
+    struct worker *w = c->worker;
+    struct reply *r = c->out != NULL ? &c->out->reply : &w->reply;
+    size_t size = reply_size(r), sent = c->out != NULL ? c->out->sent : 0, begun = sent;
+    if (unlikely(r->oom)) {
+        close_unwritten(c, r);
+        return false;
+    }
+    while (sent < size && sent - begun < CONN_SEND_MAX) {
+        ssize_t n = send_some(c, r, sent);
+        if (n < 0) {
+            if (c->out == NULL)
+                reply_clear(r);
+            conn_close(c, "send failed");
+            return false;
+        }
+        if (n == 0)
+            break;
+        sent += (size_t)n;
+    }
+    if (sent == size) {
+        if (c->out != NULL)
+            free_out(c);
+        else
+            clear_replies(w);
+        want_write(c, false);
+        c->soft_limit_since_ms = 0;
+        clients_note(c);
+        if (!c->session.close_after_reply || c->state != CONN_OPEN)
+            return true;
+        conn_close(c, "asked to close");
+        return false;
+    }
+    if (c->out != NULL) {
+        note_sent(c->out, sent);
+    } else if (!keep_rest(c, sent)) {
+        reply_clear(r);
+        conn_close(c, "out of memory for its replies");
+        return false;
+    }
+    const char *why = over_limit(c);
+    if (why != NULL) {
+        close_over_limit(c, why);
+        return false;
+    }
+    want_write(c, true);
+    clients_note(c);
+    return true;
+}
+
+void conn_writable(struct conn *c)
+{
+    conn_flush(c);
+}
+
+/* ---- in ---------------------------------------------------------------------------- */
+
+/* Keep what dispatch did not use. `rest` lies in the worker's buffer or in c->in itself. */
+static bool keep_input(struct conn *c, struct str rest, bool own)
+{
+    if (own) {
+        buf_consume(&c->in, c->in.n - rest.n);
+        if (c->in.n == 0)
+            buf_release(&c->in);
+        return true;
+    }
+    return rest.n == 0 || buf_append(&c->in, rest.p, rest.n) == 0;
+}
+
+/* A request that has not ended yet and is beyond the limit: true, and the client is gone. */
+static bool asks_too_much(struct conn *c)
+{
+    struct worker *w = c->worker;
+    if (c->in.n + c->session.txn.queue_bytes <= w->server->config.client_query_buffer_limit)
+        return false;
+    counter_add(&w->metrics.query_limit_closed, 1);
+    log_warning("Closing client id=%llu: its request is beyond client-query-buffer-limit.",
+                (unsigned long long)c->session.id);
+    conn_close(c, "request beyond client-query-buffer-limit");
+    return true;
+}
+
+/* Execute what `in` holds and send the replies. The connection may be gone afterwards. */
+static void conn_turn(struct conn *c, struct str in, bool own)
+{
+    struct worker *w = c->worker;
+    c->in_turn = true;
+    size_t used = 0;
+    while (!w->stopping && c->state == CONN_OPEN && used < in.n && !c->close_asap &&
+           !c->session.close_after_reply) {
+        size_t n = dispatch_input(c, (struct str){in.p + used, in.n - used});
+        used += n;
+        if (c->state != CONN_ZOMBIE && reply_size(conn_reply(c)) > CONN_FLUSH_SIZE)
+            conn_flush(c);
+        if (n == 0)
+            break;
+    }
+    c->in_turn = false;
+    if (c->state == CONN_ZOMBIE) { /* closed in mid-turn, by itself or by its own KILL */
+        reply_clear(&w->reply);
+        if (c->parked == PARK_NONE)
+            bury(c);
+        return;
+    }
+    if (c->close_asap) {
+        if (c->out == NULL)
+            reply_clear(&w->reply);
+        conn_close(c, "killed");
+        return;
+    }
+    if (!keep_input(c, (struct str){in.p + used, in.n - used}, own)) {
+        reply_clear(&w->reply);
+        conn_close(c, "out of memory for its request");
+        return;
+    }
+    if (asks_too_much(c)) {
+        reply_clear(&w->reply);
+        return;
+    }
+    if (conn_flush(c) && c->saw_eof && c->state == CONN_OPEN)
+        conn_close(c, "closed by peer");
+}
+
+/* Where the next recv() goes: behind a cut request, or the worker's buffer. */
+static bool read_target(struct conn *c, char **p, size_t *n)
+{
+    if (c->in.n == 0) {
+        *p = c->worker->read_buf;
+        *n = CONN_READ_SIZE;
+        return true;
+    }
+    size_t room = c->session.authenticated ? CONN_READ_SIZE : CONN_UNAUTH_READ_SIZE;
+    if (c->in_need > room)
+        room = c->in_need;
+    if (buf_reserve(&c->in, room) != 0)
+        return false;
+    *p = c->in.p + c->in.n;
+    *n = c->in.cap - c->in.n;
+    return true;
+}
+
+void conn_readable(struct conn *c)
+{
+    struct worker *w = c->worker;
+    char *p;
+    size_t room;
+    if (!read_target(c, &p, &room)) {
+        conn_close(c, "out of memory for its request");
+        return;
+    }
+    ssize_t n = recv(c->fd, p, room, 0);
+    if (n <= 0) {
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n == 0 && c->state == CONN_PARKED) { /* what it has asked for is still being done */
+            c->saw_eof = true;
+            set_interest(c);
+            return;
+        }
+        conn_close(c, n == 0 ? "closed by peer" : strerror(errno));
+        return;
+    }
+    counter_add(&w->metrics.net_in, (uint64_t)n);
+    counter_add(&w->metrics.reads, 1);
+    c->net_in += (uint64_t)n;
+    c->active_ms = w->now_ms;
+    bool own = p != w->read_buf;
+    if (own)
+        c->in.n += (size_t)n;
+    if (c->state == CONN_PARKED) {
+        if (!own && buf_append(&c->in, p, (size_t)n) != 0) {
+            conn_close(c, "out of memory for its request");
+            return;
+        }
+        set_interest(c);
+        clients_note(c);
+        return;
+    }
+    if (own && (size_t)n < c->in_need) {
+        c->in_need -= (size_t)n;
+        clients_note(c);
+        asks_too_much(c);
+        return;
+    }
+    c->in_need = 0;
+    conn_turn(c, own ? buf_str(&c->in) : (struct str){p, (size_t)n}, own);
+}
+
+/* ---- the end of the server ----------------------------------------------------------- */
+
+void conn_stop_reading(struct conn *c)
+{
+    set_interest(c);
+}
+
+/* Input that nobody has read would turn the close into a reset, and that into lost replies. */
+void conn_part(struct conn *c)
+{
+    shutdown(c->fd, SHUT_WR);
+    for (int i = 0; i < CONN_PART_READS; i++)
+        if (recv(c->fd, c->worker->read_buf, CONN_READ_SIZE, 0) <= 0)
+            break;
+}
+
+/* ---- parking ------------------------------------------------------------------------- */
+
+void conn_park(struct conn *c, enum park_reason why)
+{
+    ASSERT(c->state == CONN_OPEN && why != PARK_NONE);
+    c->state = CONN_PARKED;
+    c->parked = (uint8_t)why;
+    counter_add(&c->worker->metrics.parked, 1);
+    if (why == PARK_PAUSE) {
+        c->park_next = c->worker->paused;
+        c->worker->paused = c;
+        atomic_fetch_add_explicit(&c->worker->npaused, 1, memory_order_relaxed);
+    }
+}
+
+void conn_unpark(struct conn *c)
+{
+    c->parked = PARK_NONE;
+    if (c->state == CONN_ZOMBIE) {
+        if (!c->in_turn)
+            bury(c);
+        return;
+    }
+    ASSERT(c->state == CONN_PARKED);
+    c->state = CONN_OPEN;
+    if (c->in_turn)
+        return;
+    set_interest(c);
+    conn_turn(c, buf_str(&c->in), true);
+}

@@ -1,0 +1,493 @@
+#include "server/dispatch.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "os/clock.h"
+#include "server/batch.h"
+#include "server/exec.h"
+#include "server/handlers.h"
+#include "server/monitor.h"
+#include "server/server.h"
+
+/* ---- keys ------------------------------------------------------------------------------ */
+
+static uint32_t count_simple_keys(const struct command *cmd, uint32_t argc)
+{
+    if (likely(cmd->key_first == cmd->key_last))
+        return cmd->key_first != 0 && (uint32_t)cmd->key_first < argc;
+    int64_t last = cmd->key_last < 0 ? (int64_t)argc + cmd->key_last : cmd->key_last;
+    if (last >= argc)
+        last = (int64_t)argc - 1;
+    if (last < cmd->key_first)
+        return 0;
+    return (uint32_t)((last - cmd->key_first) / cmd->key_step) + 1;
+}
+
+static bool hash_movable_keys(struct cmd_ctx *c)
+{
+    struct keyref few[16], *refs = few;
+    uint32_t n = 0;
+    int rc = command_keys(c->cmd, c->argv, c->argc, few, ARRAY_LEN(few), &n);
+    if (rc == ERR_FULL) {
+        refs = arena_alloc(c->arena, n * sizeof *refs);
+        if (refs == NULL || command_keys(c->cmd, c->argv, c->argc, refs, n, &n) != 0)
+            return false;
+    }
+    c->keys = arena_alloc(c->arena, n * sizeof *c->keys);
+    if (c->keys == NULL)
+        return false;
+    c->nkeys = n;
+    for (uint32_t i = 0; i < n; i++)
+        key_make(c->a.store, &c->keys[i], c->argv[refs[i].index], c->session->db);
+    return true;
+}
+
+bool dispatch_hash_keys(struct cmd_ctx *c, bool prefetch)
+{
+    const struct command *cmd = c->cmd;
+    c->nkeys = 0;
+    c->keys = NULL;
+    if (unlikely(cmd->flags & CMD_MOVABLE_KEYS))
+        return hash_movable_keys(c);
+    uint32_t n = count_simple_keys(cmd, c->argc);
+    if (n == 0)
+        return true;
+    c->keys = arena_alloc(c->arena, n * sizeof *c->keys);
+    if (c->keys == NULL)
+        return false;
+    c->nkeys = n;
+    for (uint32_t i = 0, at = (uint32_t)cmd->key_first; i < n; i++, at += (uint32_t)cmd->key_step) {
+        key_make(c->a.store, &c->keys[i], c->argv[at], c->session->db);
+        if (prefetch)
+            store_approach_begin(c->a.store, &c->keys[i]);
+    }
+    return true;
+}
+
+static void plan_locks(const struct cmd_ctx *c, struct lockset *ls)
+{
+    lockset_init(ls);
+    for (uint32_t i = 0; i < c->nkeys; i++)
+        lockset_add(ls, key_shard(&c->keys[i]));
+}
+
+/* ---- refusals -------------------------------------------------------------------------- */
+
+static void reject(struct cmd_ctx *c, const char *text)
+{
+    struct worker *w = c->host;
+    counter_add(&w->metrics.by_command[c->cmd->id].rejected, 1);
+    if (c->cmd->fn == cmd_exec) {
+        exec_end(c->session, c->a.store);
+        reply_errorf(c->reply, "EXECABORT Transaction discarded because of: %s", text);
+        return;
+    }
+    c->session->txn.aborted |= c->session->txn.open;
+    reply_error(c->reply, text);
+}
+
+static bool needs_memory(const struct cmd_ctx *c)
+{
+    return (c->cmd->flags & CMD_DENYOOM) || (c->cmd->fn == cmd_exec && exec_any(c->session, CMD_DENYOOM));
+}
+
+static bool writes(const struct cmd_ctx *c)
+{
+    return (c->cmd->flags & CMD_WRITE) || (c->cmd->fn == cmd_exec && exec_any(c->session, CMD_WRITE));
+}
+
+/* Everything that is usually not so. True: go on. */
+static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
+{
+    struct session *ss = c->session;
+    if ((c->cmd->flags & CMD_PROTECTED) && !debug_is_allowed(conn)) {
+        reject(c, DEBUG_NOT_ALLOWED);
+        return false;
+    }
+    if (!ss->authenticated && !(c->cmd->flags & CMD_NO_AUTH)) {
+        reject(c, "NOAUTH Authentication required.");
+        return false;
+    }
+    if (ss->txn.open && (c->cmd->flags & CMD_NO_MULTI)) {
+        reject(c, "ERR Command not allowed inside a transaction");
+        return false;
+    }
+    if ((care & CARE_MEMORY) && needs_memory(c)) {
+        reject(c, REPLY_OOM);
+        return false;
+    }
+    if ((care & CARE_PAUSE_ALL) || ((care & CARE_PAUSE_WRITE) && writes(c))) {
+        conn_park(conn, PARK_PAUSE);
+        return false;
+    }
+    return true;
+}
+
+/* Inside MULTI: queue what does not steer the transaction itself. True when queued (or refused). */
+static bool queued(struct cmd_ctx *c)
+{
+    cmd_fn *fn = c->cmd->fn;
+    if (fn == cmd_exec || fn == cmd_discard || fn == cmd_multi || fn == cmd_watch || fn == cmd_quit ||
+        fn == cmd_reset)
+        return false;
+    int rc = txn_queue(&c->session->txn, c->cmd, c->argv, c->argc);
+    if (rc != 0) {
+        c->session->txn.aborted = true;
+        cmd_reply_err(c, rc);
+    } else {
+        reply_status(c->reply, "QUEUED");
+    }
+    return true;
+}
+
+/* ---- after a command ------------------------------------------------------------------- */
+
+void dispatch_note_error(struct cmd_ctx *c, struct server *s, struct metrics *m, size_t start)
+{
+    counter_add(&m->error_replies, 1);
+    stats_note_error(s, c->reply, start);
+}
+
+void dispatch_account(struct cmd_ctx *c, struct conn *conn, struct metrics *m, uint64_t ticks, size_t start)
+{
+    struct server *s = conn->worker->server;
+    bool failed = c->reply->errored;
+    metrics_record(m, c->cmd, ticks, failed);
+    if (unlikely(failed))
+        dispatch_note_error(c, s, m, start);
+    if (likely(ticks < s->slow_ticks))
+        return;
+    uint64_t us = os_ticks_to_ns(ticks) / 1000;
+    const struct config *cfg = &s->config;
+    if (cfg->slowlog_log_slower_than >= 0 && us >= (uint64_t)cfg->slowlog_log_slower_than &&
+        !(c->cmd->flags & CMD_SKIP_SLOWLOG)) {
+        char peer[CONN_ADDR_TEXT];
+        conn_peer_text(conn, peer);
+        slowlog_add(&s->slowlog, c->a.now_ms / 1000, us, c->argv, c->argc, peer,
+                    c->session->name != NULL ? c->session->name : "", cfg->slowlog_max_len);
+    }
+    if (cfg->latency_monitor_threshold > 0 && us / 1000 >= (uint64_t)cfg->latency_monitor_threshold)
+        latency_add(&s->latency, (c->cmd->flags & CMD_FAST) ? LATENCY_FAST_COMMAND : LATENCY_COMMAND,
+                    c->a.now_ms / 1000, us / 1000);
+}
+
+/* ---- big arguments ----------------------------------------------------------------------- */
+
+/* Copy them where the store will keep them, now, while no lock is held. */
+static bool take_big_args(struct cmd_ctx *c)
+{
+    c->blocks = arena_alloc(c->arena, c->argc * sizeof *c->blocks);
+    if (c->blocks == NULL)
+        return false;
+    for (uint32_t i = 1; i < c->argc; i++) {
+        if (c->argv[i].n < DISPATCH_BIG_ARG)
+            continue;
+        struct block *b = block_new(c->argv[i].n);
+        if (b == NULL)
+            return false;
+        memcpy(b->data, c->argv[i].p, c->argv[i].n);
+        b->n = c->argv[i].n;
+        c->argv[i] = block_str(b);
+        c->blocks[c->nblocks++] = b;
+    }
+    return true;
+}
+
+static void drop_big_args(struct cmd_ctx *c)
+{
+    for (uint32_t i = 0; i < c->nblocks; i++)
+        block_put(c->blocks[i]);
+    c->nblocks = 0;
+    c->blocks = NULL;
+}
+
+/* ---- to the lane -------------------------------------------------------------------------- */
+
+static enum outcome send_to_lane(struct cmd_ctx *c, struct conn *conn, enum lane_mode mode,
+                                 const struct lockset *held)
+{
+    struct lane *lane = &conn->worker->server->lane;
+    struct lane_job *job = lane_job_new(conn, c->cmd, c->argv, c->argc, mode);
+    if (job == NULL) {
+        if (held != NULL)
+            store_unlock(c->a.store, held);
+        cmd_reply_err(c, ERR_OOM);
+        return DONE;
+    }
+    job->exec = c->cmd->fn == cmd_exec;
+    if (mode == LANE_BUSY) {
+        job->locks = *held;
+        store_make_busy(c->a.store, held);
+    }
+    lane_submit(lane, job);
+    return AWAY;
+}
+
+/* A shard it needs is busy: park until the lane is done with it. False: it is done already. */
+static bool parked_on_busy(struct conn *conn, const struct lockset *needed)
+{
+    return lane_wait_busy(&conn->worker->server->lane, conn, needed);
+}
+
+static bool parked_on_busy_one(struct conn *conn, uint32_t shard)
+{
+    struct lockset one;
+    lockset_init(&one);
+    lockset_add(&one, shard);
+    return parked_on_busy(conn, &one);
+}
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+static enum outcome run_exec(struct cmd_ctx *c, struct conn *conn)
+{
+    struct worker *w = c->host;
+    if (!exec_begin(c))
+        return DONE;
+    struct exec_plan plan;
+    exec_plan(c->session, c->a.store, &plan);
+    if (plan.gate)
+        return send_to_lane(c, conn, LANE_EXCLUSIVE, NULL);
+    while (!store_lock(c->a.store, &plan.locks))
+        if (parked_on_busy(conn, &plan.locks))
+            return NOT_YET;
+    uint64_t cost = exec_cost(c);
+    if (cost > LANE_COST_NS) {
+        if (plan.all_keyed)
+            return send_to_lane(c, conn, LANE_BUSY, &plan.locks);
+        store_unlock(c->a.store, &plan.locks);
+        return send_to_lane(c, conn, LANE_EXCLUSIVE, NULL);
+    }
+    exec_run(c, &w->metrics);
+    store_unlock(c->a.store, &plan.locks);
+    exec_end(c->session, c->a.store);
+    return DONE;
+}
+
+static enum outcome run_keyless(struct cmd_ctx *c, struct conn *conn)
+{
+    if (c->cmd->flags & CMD_EXCLUSIVE)
+        return send_to_lane(c, conn, LANE_EXCLUSIVE, NULL);
+    if ((c->cmd->flags & CMD_LANE) || (c->cmd->cost != NULL && c->cmd->cost(c) > LANE_COST_NS))
+        return send_to_lane(c, conn, LANE_PLAIN, NULL);
+    struct reply_mark mark = reply_mark(c->reply);
+    for (;;) {
+        c->again = c->too_long = false;
+        c->cmd->fn(c);
+        if (likely(!c->again && !c->too_long))
+            break;
+        reply_rollback(c->reply, mark);
+        if (c->too_long)
+            return send_to_lane(c, conn, LANE_PLAIN, NULL);
+        if (parked_on_busy_one(conn, c->busy_shard))
+            return NOT_YET;
+    }
+    return conn->state == CONN_OPEN ? DONE : AWAY;
+}
+
+static enum outcome run_many_keys(struct cmd_ctx *c, struct conn *conn)
+{
+    struct lockset ls;
+    plan_locks(c, &ls);
+    if (ls.overflow)
+        return send_to_lane(c, conn, LANE_EXCLUSIVE, NULL);
+    while (!store_lock(c->a.store, &ls))
+        if (parked_on_busy(conn, &ls))
+            return NOT_YET;
+    if (c->cmd->cost != NULL && c->cmd->cost(c) > LANE_COST_NS)
+        return send_to_lane(c, conn, LANE_BUSY, &ls);
+    c->cmd->fn(c);
+    store_unlock(c->a.store, &ls);
+    return DONE;
+}
+
+static enum outcome run_one_key(struct cmd_ctx *c, struct conn *conn)
+{
+    uint32_t shard = key_shard(c->keys);
+    while (unlikely(!store_lock_one(c->a.store, shard)))
+        if (parked_on_busy_one(conn, shard))
+            return NOT_YET;
+    if (unlikely(c->cmd->cost != NULL) && c->cmd->cost(c) > LANE_COST_NS) {
+        struct lockset ls;
+        lockset_init(&ls);
+        lockset_add(&ls, shard);
+        return send_to_lane(c, conn, LANE_BUSY, &ls);
+    }
+    c->cmd->fn(c);
+    store_unlock_one(c->a.store, shard);
+    return DONE;
+}
+
+static enum outcome run(struct cmd_ctx *c, struct conn *conn)
+{
+    if (likely(c->nkeys == 1))
+        return run_one_key(c, conn);
+    if (c->nkeys > 1)
+        return run_many_keys(c, conn);
+    return c->cmd->fn == cmd_exec ? run_exec(c, conn) : run_keyless(c, conn);
+}
+
+static enum outcome run_carefully(struct cmd_ctx *c, struct conn *conn, uint32_t care)
+{
+    struct session *s = c->session;
+    bool was_muted = s->reply_mode == SESSION_REPLY_OFF || s->reply_mode == SESSION_REPLY_SKIP;
+    enum outcome out;
+    c->reply->mute = was_muted;
+    if (!passes(c, conn, care)) {
+        out = conn->state == CONN_OPEN ? REPLIED : NOT_YET;
+    } else if (s->txn.open && queued(c)) {
+        out = REPLIED;
+    } else {
+        out = run(c, conn);
+        if (out == DONE)
+            monitor_show(conn->worker->server, c);
+    }
+    conn_reply(conn)->mute = false;
+    return out;
+}
+
+/* A browser that was lured into sending a request here (cross-protocol scripting): end it at once,
+ * before a later line of it is taken for a command. */
+static bool speaks_http(struct cmd_ctx *c, const struct pending *p)
+{
+    if (!str_is(p->req.argv[0], "POST") && !str_is(p->req.argv[0], "Host:"))
+        return false;
+    struct conn *conn = container_of(c->session, struct conn, session);
+    char peer[CONN_ADDR_TEXT];
+    conn_peer_text(conn, peer);
+    log_warning("Possible attack: client addr=%s sent '%.*s', as a web browser would. Connection closed.",
+                peer, (int)p->req.argv[0].n, p->req.argv[0].p);
+    conn->close_asap = true;
+    return true;
+}
+
+static void refuse_arity(struct cmd_ctx *c, const struct command *cmd)
+{
+    if (cmd->fn != cmd_exec) {
+        command_reply_arity(c->reply, cmd);
+        return;
+    }
+    exec_end(c->session, c->a.store);
+    reply_error(c->reply,
+                "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
+}
+
+/* An unknown command, or one with a wrong number of arguments. */
+static bool is_malformed(struct cmd_ctx *c, const struct pending *p)
+{
+    if (likely(p->cmd != NULL && command_arity_ok(p->cmd, p->req.argc) && p->hashed))
+        return false;
+    size_t start = c->reply->bytes.n;
+    c->reply->mute =
+        c->session->reply_mode == SESSION_REPLY_OFF || c->session->reply_mode == SESSION_REPLY_SKIP;
+    if (p->cmd == NULL && speaks_http(c, p))
+        return true;
+    if (p->cmd == NULL)
+        command_reply_unknown(c->reply, p->req.argv, p->req.argc);
+    else if (!command_arity_ok(p->cmd, p->req.argc))
+        refuse_arity(c, p->cmd);
+    else
+        cmd_reply_err(c, ERR_OOM);
+    struct worker *w = c->host;
+    dispatch_note_error(c, w->server, &w->metrics, start);
+    if (p->cmd != NULL)
+        counter_add(&w->metrics.by_command[p->cmd->id].rejected, 1);
+    c->session->txn.aborted |= c->session->txn.open;
+    c->reply->mute = false;
+    return true;
+}
+
+static enum outcome execute(struct worker *w, struct conn *conn, struct pending *p, uint64_t *ticks)
+{
+    struct cmd_ctx *c = &w->ctx;
+    c->cmd = p->cmd;
+    c->argv = p->req.argv;
+    c->argc = p->req.argc;
+    c->keys = p->keys;
+    c->nkeys = p->nkeys;
+    c->reply->errored = false;
+    size_t start = c->reply->bytes.n;
+    if (unlikely(is_malformed(c, p)))
+        return DONE;
+    if (unlikely(p->req.bytes >= DISPATCH_BIG_ARG) && (c->cmd->flags & CMD_WRITE) && !take_big_args(c)) {
+        drop_big_args(c);
+        cmd_reply_err(c, ERR_OOM);
+        return DONE;
+    }
+    uint32_t care = atomic_load_explicit(&w->server->care, memory_order_relaxed);
+    enum outcome out =
+        unlikely(care != 0 || wants_care(c->session)) ? run_carefully(c, conn, care) : run(c, conn);
+    uint64_t now = os_ticks();
+    if (likely(out == DONE))
+        dispatch_account(c, conn, &w->metrics, now - *ticks, start);
+    else if (out == REPLIED && c->reply->errored)
+        dispatch_note_error(c, w->server, &w->metrics, start);
+    *ticks = now;
+    conn->last_cmd = p->cmd;
+    conn->commands++;
+    if (unlikely(c->nblocks > 0))
+        drop_big_args(c);
+    return out;
+}
+
+/* CLIENT REPLY SKIP silences what comes next, be it a command, nonsense or an empty line. */
+static void step_reply_mode(struct session *s)
+{
+    if (s->reply_mode == SESSION_REPLY_SKIP)
+        s->reply_mode = SESSION_REPLY_ON;
+    else if (s->reply_mode == SESSION_REPLY_SKIP_NEXT)
+        s->reply_mode = SESSION_REPLY_SKIP;
+}
+
+void dispatch_empty(struct session *s)
+{
+    step_reply_mode(s);
+}
+
+enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p, uint64_t *ticks)
+{
+    enum outcome out = execute(w, conn, p, ticks);
+    if (unlikely(conn->session.reply_mode != SESSION_REPLY_ON) && out != NOT_YET)
+        step_reply_mode(&conn->session);
+    return out;
+}
+
+/* ---- the lane's side --------------------------------------------------------------------------- */
+
+void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m)
+{
+    struct conn *conn = job->conn;
+    c->session = &conn->session;
+    c->reply = &job->reply;
+    c->reply->errored = false;
+    c->arena = &job->arena;
+    c->cmd = job->cmd;
+    c->argv = job->argv;
+    c->argc = job->argc;
+    c->a.now_ms = os_wall_ms();
+    c->a.no_touch = conn->session.no_touch;
+    c->again = false;
+    uint64_t t0 = os_ticks();
+    if (job->exec)
+        exec_run(c, m);
+    else if (dispatch_hash_keys(c, false))
+        c->cmd->fn(c);
+    else
+        cmd_reply_err(c, ERR_OOM);
+    c->cmd = job->cmd;
+    c->argv = job->argv;
+    c->argc = job->argc;
+    dispatch_account(c, conn, m, os_ticks() - t0, 0);
+    monitor_show(conn->worker->server, c);
+}
+
+void dispatch_job_done(struct conn *conn, struct lane_job *job)
+{
+    if (conn->state != CONN_ZOMBIE) {
+        if (job->exec)
+            exec_end(&conn->session, conn->worker->server->store);
+        reply_append(conn_reply(conn), &job->reply);
+    }
+    conn_unpark(conn);
+}

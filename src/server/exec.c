@@ -1,0 +1,167 @@
+#include "server/exec.h"
+
+#include "os/clock.h"
+#include "server/dispatch.h"
+#include "server/monitor.h"
+#include "server/server.h"
+
+void cmd_multi(struct cmd_ctx *c)
+{
+    if (c->session->txn.open) {
+        reply_error(c->reply, "ERR MULTI calls can not be nested");
+        return;
+    }
+    c->session->txn.open = true;
+    reply_ok(c->reply);
+}
+
+void cmd_exec(struct cmd_ctx *c)
+{
+    reply_error(c->reply, "ERR EXEC cannot run inside another command");
+}
+
+void cmd_discard(struct cmd_ctx *c)
+{
+    if (!c->session->txn.open) {
+        reply_error(c->reply, "ERR DISCARD without MULTI");
+        return;
+    }
+    exec_end(c->session, c->a.store);
+    reply_ok(c->reply);
+}
+
+void cmd_watch(struct cmd_ctx *c)
+{
+    if (c->session->txn.open) {
+        reply_error(c->reply, "ERR WATCH inside MULTI is not allowed");
+        return;
+    }
+    for (uint32_t i = 0; i < c->nkeys; i++) {
+        int rc = txn_watch(&c->session->txn, &c->a, &c->keys[i], c->session->db);
+        if (rc != 0) {
+            cmd_reply_err(c, rc);
+            return;
+        }
+    }
+    reply_ok(c->reply);
+}
+
+void cmd_unwatch(struct cmd_ctx *c)
+{
+    txn_unwatch_all(&c->session->txn, c->a.store);
+    reply_ok(c->reply);
+}
+
+bool exec_begin(struct cmd_ctx *c)
+{
+    struct txn *t = &c->session->txn;
+    if (!t->open) {
+        reply_error(c->reply, "ERR EXEC without MULTI");
+        return false;
+    }
+    if (t->aborted) {
+        exec_end(c->session, c->a.store);
+        reply_error(c->reply, "EXECABORT Transaction discarded because of previous errors.");
+        return false;
+    }
+    return true;
+}
+
+void exec_end(struct session *s, struct store *store)
+{
+    txn_clear_queue(&s->txn);
+    txn_unwatch_all(&s->txn, store);
+}
+
+bool exec_any(const struct session *s, uint64_t flags)
+{
+    for (uint32_t i = 0; i < s->txn.ncommands; i++)
+        if (s->txn.commands[i].cmd->flags & flags)
+            return true;
+    return false;
+}
+
+static void plan_keys(const struct store *store, const struct txn_command *tc, struct exec_plan *plan)
+{
+    struct keyref refs[64], *all = refs;
+    uint32_t n = 0;
+    int rc = command_keys(tc->cmd, tc->argv, tc->argc, refs, ARRAY_LEN(refs), &n);
+    if (rc == ERR_FULL) { /* many keys: many shards; not worth a second look */
+        plan->gate = true;
+        return;
+    }
+    if (n == 0)
+        plan->all_keyed = false;
+    for (uint32_t i = 0; i < n; i++)
+        lockset_add(&plan->locks, store_key_shard(store, tc->argv[all[i].index]));
+}
+
+void exec_plan(const struct session *s, const struct store *store, struct exec_plan *plan)
+{
+    lockset_init(&plan->locks);
+    plan->all_keyed = true;
+    plan->gate = exec_any(s, CMD_EXCLUSIVE | CMD_SELF_LOCK | CMD_LANE | CMD_RELAY);
+    for (uint32_t i = 0; i < s->txn.ncommands && !plan->gate; i++)
+        plan_keys(store, &s->txn.commands[i], plan);
+    txn_watch_shards(&s->txn, &plan->locks);
+    plan->gate |= plan->locks.overflow;
+}
+
+/* Point the context at queued command i, with its keys hashed for the database of now. */
+static bool aim(struct cmd_ctx *c, uint32_t i)
+{
+    struct txn_command *tc = &c->session->txn.commands[i];
+    c->cmd = tc->cmd;
+    c->argv = tc->argv;
+    c->argc = tc->argc;
+    return dispatch_hash_keys(c, false);
+}
+
+/* Back to EXEC itself, which is accounted for and shown like any command. */
+static void aim_back(struct cmd_ctx *c, const struct cmd_ctx *exec)
+{
+    c->cmd = exec->cmd;
+    c->argv = exec->argv;
+    c->argc = exec->argc;
+}
+
+uint64_t exec_cost(struct cmd_ctx *c)
+{
+    const struct cmd_ctx exec = *c;
+    uint64_t ns = 0;
+    for (uint32_t i = 0; i < c->session->txn.ncommands; i++) {
+        if (!aim(c, i))
+            continue;
+        ns += c->cmd->cost != NULL ? c->cmd->cost(c) : 200 + 100 * (uint64_t)c->nkeys;
+    }
+    aim_back(c, &exec);
+    return ns;
+}
+
+void exec_run(struct cmd_ctx *c, struct metrics *m)
+{
+    struct txn *t = &c->session->txn;
+    struct conn *conn = container_of(c->session, struct conn, session);
+    const struct cmd_ctx exec = *c;
+    if (txn_watch_broken(t, &c->a)) {
+        reply_null_array(c->reply);
+        return;
+    }
+    reply_array(c->reply, t->ncommands);
+    c->in_exec = true;
+    for (uint32_t i = 0; i < t->ncommands; i++) {
+        if (!aim(c, i)) {
+            cmd_reply_err(c, ERR_OOM);
+            continue;
+        }
+        c->reply->errored = false;
+        size_t start = c->reply->bytes.n;
+        uint64_t t0 = os_ticks();
+        c->cmd->fn(c);
+        dispatch_account(c, conn, m, os_ticks() - t0, start);
+        monitor_show(conn->worker->server, c);
+    }
+    aim_back(c, &exec);
+    c->in_exec = false;
+    c->reply->errored = false;
+}

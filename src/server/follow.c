@@ -1,0 +1,167 @@
+/* What changes while running when CONFIG SET changes an option.
+ *
+ * Each function makes the server do what its group of options says now: at boot, and as a hook on
+ * the lane with the gate raised. One that fails leaves the server as it was. */
+#include "server/boot.h"
+
+#include "base/log.h"
+#include "os/clock.h"
+#include "server/clients.h"
+#include "server/crash.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { SPARE_FILES = 64 }; /* descriptors beyond the clients': listeners, epolls, log */
+
+/* As many open files as maxclients asks for, or fewer clients. */
+static void adjust_open_files(struct config *cfg)
+{
+    struct rlimit lim;
+    rlim_t want = (rlim_t)cfg->maxclients + SPARE_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_cur >= want)
+        return;
+    rlim_t had = lim.rlim_cur;
+    lim.rlim_cur = want;
+    if (want > lim.rlim_max)
+        lim.rlim_max = want;
+    if (setrlimit(RLIMIT_NOFILE, &lim) == 0)
+        return;
+    getrlimit(RLIMIT_NOFILE, &lim);
+    lim.rlim_cur = lim.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &lim);
+    getrlimit(RLIMIT_NOFILE, &lim);
+    if (lim.rlim_cur >= want)
+        return;
+    int64_t can = (int64_t)lim.rlim_cur - SPARE_FILES;
+    log_warning(
+        "maxclients is %lld instead of %lld: only %llu files may be open here (had %llu). Raise the limit "
+        "(ulimit -n %llu, or LimitNOFILE= in the service).",
+        (long long)(can > 0 ? can : 1), (long long)cfg->maxclients, (unsigned long long)lim.rlim_cur,
+        (unsigned long long)had, (unsigned long long)want);
+    cfg->maxclients = can > 0 ? can : 1;
+}
+
+static int follow_clients(void *ctx, struct config *cfg, struct config_error *e)
+{
+    int64_t asked = cfg->maxclients;
+    adjust_open_files(cfg);
+    if (cfg->maxclients == asked)
+        return 0;
+    snprintf(e->text, sizeof e->text,
+             "The operating system is not able to handle the specified number of clients, try with %lld",
+             (long long)cfg->maxclients);
+    return ERR_RANGE;
+}
+
+static int follow_limits(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct server *s = ctx;
+    s->limits = (struct cmd_limits){.bulk_max = (uint64_t)cfg->proto_max_bulk_len,
+                                    .databases = (uint32_t)cfg->databases,
+                                    .lfu = cfg->maxmemory_policy == POLICY_ALLKEYS_LFU ||
+                                           cfg->maxmemory_policy == POLICY_VOLATILE_LFU};
+    return 0;
+}
+
+static int follow_memory(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct server *s = ctx;
+    store_set_maxmemory(s->store, cfg->maxmemory);
+    server_care_set(s, CARE_MEMORY, store_over_memory(s->store)); /* now, not with the next tick */
+    s->clients_max_mem = clients_memory_limit(cfg);
+    return follow_limits(ctx, cfg, e); /* the policy says what OBJECT knows */
+}
+
+static int follow_thresholds(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct server *s = ctx;
+    uint64_t ns = UINT64_MAX;
+    if (cfg->slowlog_log_slower_than >= 0)
+        ns = (uint64_t)cfg->slowlog_log_slower_than * 1000;
+    if (cfg->latency_monitor_threshold > 0 && (uint64_t)cfg->latency_monitor_threshold * 1000000 < ns)
+        ns = (uint64_t)cfg->latency_monitor_threshold * 1000000;
+    s->slow_ticks = ns == UINT64_MAX ? UINT64_MAX : os_ns_to_ticks(ns);
+    return 0;
+}
+
+static int follow_log(void *ctx, struct config *cfg, struct config_error *e)
+{
+    log_set_level((enum log_level)cfg->loglevel);
+    return 0;
+}
+
+static int follow_crash(void *ctx, struct config *cfg, struct config_error *e)
+{
+    crash_install(cfg->crash_log_enabled);
+    return 0;
+}
+
+static int follow_title(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct server *s = ctx;
+    process_set_title(&s->process, cfg);
+    return 0;
+}
+
+static int follow_dir(void *ctx, struct config *cfg, struct config_error *e)
+{
+    int rc = config_enter_dir(cfg);
+    if (rc != 0)
+        snprintf(e->text, sizeof e->text, "%s", rc == ERR_IO ? strerror(errno) : err_name(rc));
+    return rc;
+}
+
+static int follow_listen(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct server *s = ctx;
+    bool port_changed = cfg->port != s->listen_port;
+    int rc = server_relisten(s);
+    if (rc != 0)
+        snprintf(e->text, sizeof e->text, "%s",
+                 port_changed ? "Unable to listen on this port. Check server logs."
+                              : "Failed to bind to specified addresses.");
+    else
+        process_set_title(&s->process, cfg);
+    return rc;
+}
+
+/* A new password: who was let in stays in. None any more: everybody is in. */
+static int follow_password(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct server *s = ctx;
+    for (uint32_t i = 0; cfg->requirepass[0] == '\0' && i < s->nworkers; i++)
+        for (struct conn *c = s->workers[i].conns; c != NULL; c = c->next)
+            c->session.authenticated = true;
+    return 0;
+}
+
+static int follow_timers(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct server *s = ctx;
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        loop_wake(s->workers[i].loop); /* what it waits for may be too far away now */
+    return 0;
+}
+
+void server_follow_config(struct server *s)
+{
+    struct config *cfg = &s->config;
+    follow_memory(s, cfg, NULL);
+    follow_thresholds(s, cfg, NULL);
+    adjust_open_files(cfg);
+    config_hook(cfg, CONFIG_LISTEN, follow_listen, s);
+    config_hook(cfg, CONFIG_LOG, follow_log, s);
+    config_hook(cfg, CONFIG_MEMORY, follow_memory, s);
+    config_hook(cfg, CONFIG_CLIENTS, follow_clients, s);
+    config_hook(cfg, CONFIG_PASSWORD, follow_password, s);
+    config_hook(cfg, CONFIG_LIMITS, follow_limits, s);
+    config_hook(cfg, CONFIG_SLOWLOG, follow_thresholds, s);
+    config_hook(cfg, CONFIG_LATENCY, follow_thresholds, s);
+    config_hook(cfg, CONFIG_TIMERS, follow_timers, s);
+    config_hook(cfg, CONFIG_TITLE, follow_title, s);
+    config_hook(cfg, CONFIG_DIR, follow_dir, s);
+    config_hook(cfg, CONFIG_CRASH, follow_crash, s);
+}

@@ -1,0 +1,237 @@
+#include "server/lane.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/err.h"
+#include "os/clock.h"
+#include "os/random.h"
+#include "server/crash.h"
+#include "server/dispatch.h"
+#include "server/server.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+int lane_init(struct lane *l, struct server *s)
+{
+    memset(l, 0, sizeof *l);
+    l->server = s;
+    l->tail = &l->head;
+    pthread_mutex_init(&l->mutex, NULL);
+    pthread_cond_init(&l->more, NULL);
+    uint64_t seed;
+    os_random(&seed, sizeof seed);
+    rng_init(&l->rng, seed);
+    l->app = store_appender(s->store, s->nworkers);
+    l->ctx = (struct cmd_ctx){.a = {.store = s->store, .app = l->app, .lane = true},
+                              .rng = &l->rng,
+                              .counters = &l->counters,
+                              .limits = &s->limits,
+                              .host = l};
+    return metrics_init(&l->metrics);
+}
+
+void lane_release(struct lane *l)
+{
+    metrics_release(&l->metrics);
+    pthread_cond_destroy(&l->more);
+    pthread_mutex_destroy(&l->mutex);
+}
+
+/* ---- jobs --------------------------------------------------------------------------------- */
+
+static void job_free(struct lane_job *job)
+{
+    reply_release(&job->reply);
+    arena_release(&job->arena);
+    mem_free(job);
+}
+
+static void deliver_home(struct worker *w, struct mail *m)
+{
+    struct lane_job *job = container_of(m, struct lane_job, mail);
+    dispatch_job_done(job->conn, job);
+    job_free(job);
+}
+
+struct lane_job *lane_job_new(struct conn *c, const struct command *cmd, const struct str *argv,
+                              uint32_t argc, enum lane_mode mode)
+{
+    struct lane_job *job = mem_zalloc(sizeof *job);
+    if (job == NULL)
+        return NULL;
+    arena_init(&job->arena);
+    struct reply *to = conn_reply(c);
+    reply_init(&job->reply, to->block_get, to->block_put);
+    job->reply.proto = to->proto;
+    job->reply.mute = to->mute;
+    job->reply.limit = to->limit;
+    job->conn = c;
+    job->home = c->worker;
+    job->mail.deliver = deliver_home;
+    job->mode = mode;
+    job->cmd = cmd;
+    job->argc = argc;
+    job->argv = arena_alloc(&job->arena, argc * sizeof *argv);
+    for (uint32_t i = 0; job->argv != NULL && i < argc; i++) {
+        job->argv[i] = arena_copy(&job->arena, argv[i]);
+        if (job->argv[i].p == NULL)
+            job->argv = NULL;
+    }
+    if (job->argv == NULL) {
+        job_free(job);
+        return NULL;
+    }
+    return job;
+}
+
+void lane_submit(struct lane *l, struct lane_job *job)
+{
+    conn_park(job->conn, PARK_LANE);
+    pthread_mutex_lock(&l->mutex);
+    *l->tail = job;
+    l->tail = &job->next;
+    pthread_cond_signal(&l->more);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+/* ---- waiting for a busy shard ----------------------------------------------------------------- */
+
+static void deliver_wake(struct worker *w, struct mail *m)
+{
+    conn_unpark(container_of(m, struct conn, wake));
+}
+
+bool lane_wait_busy(struct lane *l, struct conn *c, const struct lockset *needed)
+{
+    bool busy = false;
+    pthread_mutex_lock(&l->mutex);
+    for (uint32_t i = 0; i < needed->n && !busy; i++)
+        busy = store_shard_busy(l->server->store, needed->shard[i]);
+    if (busy) {
+        conn_park(c, PARK_BUSY);
+        c->wake.deliver = deliver_wake;
+        c->park_next = l->waiters;
+        l->waiters = c;
+    }
+    pthread_mutex_unlock(&l->mutex);
+    return busy;
+}
+
+/* The shards are free again: everybody who waited for any of them tries once more,
+ * the longest waiting first. */
+static void wake_waiters(struct lane *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    struct conn *c = l->waiters, *oldest = NULL;
+    l->waiters = NULL;
+    pthread_mutex_unlock(&l->mutex);
+    while (c != NULL) {
+        struct conn *next = c->park_next;
+        c->park_next = oldest;
+        oldest = c;
+        c = next;
+    }
+    while (oldest != NULL) {
+        struct conn *next = oldest->park_next;
+        oldest->park_next = NULL;
+        worker_mail(oldest->worker, &oldest->wake);
+        oldest = next;
+    }
+}
+
+/* ---- the thread --------------------------------------------------------------------------------- */
+
+static void run_exclusive(struct lane *l, struct lane_job *job)
+{
+    struct gate *gate = &l->server->gate;
+    uint64_t t0 = os_ticks();
+    gate_raise(gate);
+    uint64_t ms = os_ticks_to_ns(os_ticks() - t0) / 1000000;
+    dispatch_run_job(job, &l->ctx, &l->metrics);
+    gate_lower(gate);
+    int64_t threshold = l->server->config.latency_monitor_threshold;
+    if (threshold > 0 && ms >= (uint64_t)threshold)
+        latency_add(&l->server->latency, LATENCY_GATE, l->ctx.a.now_ms / 1000, ms);
+}
+
+static void run_busy(struct lane *l, struct lane_job *job)
+{
+    store_busy_enter(l->server->store, &job->locks);
+    dispatch_run_job(job, &l->ctx, &l->metrics);
+    store_busy_leave(l->server->store, &job->locks);
+    wake_waiters(l);
+}
+
+static void run_job(struct lane *l, struct lane_job *job)
+{
+    store_round_begin(l->server->store, l->app);
+    switch (job->mode) {
+    case LANE_PLAIN: dispatch_run_job(job, &l->ctx, &l->metrics); break;
+    case LANE_BUSY: run_busy(l, job); break;
+    case LANE_EXCLUSIVE: run_exclusive(l, job); break;
+    }
+    worker_mail(job->home, &job->mail);
+}
+
+static struct lane_job *next_job(struct lane *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    while (l->head == NULL && !l->stop)
+        pthread_cond_wait(&l->more, &l->mutex);
+    struct lane_job *job = l->stop ? NULL : l->head;
+    if (job != NULL) {
+        l->head = job->next;
+        if (l->head == NULL)
+            l->tail = &l->head;
+        job->next = NULL;
+    }
+    pthread_mutex_unlock(&l->mutex);
+    return job;
+}
+
+static void *lane_main(void *arg)
+{
+    struct lane *l = arg;
+    pthread_setname_np(pthread_self(), "lane");
+    crash_thread_begin();
+    struct lane_job *job;
+    while ((job = next_job(l)) != NULL)
+        run_job(l, job);
+    crash_thread_end();
+    return NULL;
+}
+
+int lane_start(struct lane *l)
+{
+    int rc = pthread_create(&l->thread, NULL, lane_main, l);
+    if (rc != 0) {
+        errno = rc;
+        return ERR_IO;
+    }
+    l->running = true;
+    return 0;
+}
+
+void lane_drop_jobs(struct lane *l)
+{
+    while (l->head != NULL) {
+        struct lane_job *job = l->head;
+        l->head = job->next;
+        if (job->mode == LANE_BUSY) {
+            store_busy_enter(l->server->store, &job->locks);
+            store_busy_leave(l->server->store, &job->locks);
+        }
+        worker_mail(job->home, &job->mail);
+    }
+    l->tail = &l->head;
+    wake_waiters(l);
+}
+
+void lane_end(struct lane *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    l->stop = true;
+    pthread_cond_signal(&l->more);
+    pthread_mutex_unlock(&l->mutex);
+}

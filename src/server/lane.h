@@ -1,0 +1,80 @@
+/* The lane: one thread for what must not run on a worker.
+ *
+ *   LANE_PLAIN      long, but locks for itself (KEYS)
+ *   LANE_BUSY       long, with its shards marked busy: straight-line code, no slicing;
+ *                   workers park whoever needs those shards and serve everybody else
+ *   LANE_EXCLUSIVE  needs the whole world: raises the gate, runs, lowers it
+ *
+ * Jobs run one after the other, first come first served. The connection that sent
+ * one is parked until its job comes home by mail with the reply.
+ *
+ * Parking on a busy shard cannot miss the wake-up: a job frees its shards first and then,
+ * under the lane's mutex, takes the list of waiters; lane_wait_busy() looks under the same
+ * mutex whether one of the shards is still busy, and only then joins the list. */
+#ifndef LARDER_SERVER_LANE_H
+#define LARDER_SERVER_LANE_H
+
+#include "base/arena.h"
+#include "cmd/cmd.h"
+#include "server/metrics.h"
+#include "server/worker.h"
+
+#include <pthread.h>
+
+enum lane_limits {
+    LANE_COST_NS = 500 * 1000, /* estimated work beyond this leaves the worker */
+};
+
+enum lane_mode { LANE_PLAIN, LANE_BUSY, LANE_EXCLUSIVE };
+
+struct lane_job {
+    struct mail mail; /* the way home */
+    struct lane_job *next;
+    struct conn *conn;
+    struct worker *home;
+    enum lane_mode mode;
+    bool exec; /* run the session's transaction instead of cmd */
+    const struct command *cmd;
+    struct str *argv; /* in the arena */
+    uint32_t argc;
+    struct lockset locks; /* LANE_BUSY */
+    struct arena arena;
+    struct reply reply;
+};
+
+struct lane {
+    struct server *server;
+    pthread_t thread;
+    pthread_mutex_t mutex; /* leaf: jobs and waiters */
+    pthread_cond_t more;
+    struct lane_job *head, **tail;
+    struct conn *waiters; /* PARK_BUSY connections, through park_next */
+    bool stop;
+    bool running; /* the thread was started: boot's and the end's */
+
+    /* The lane's own thread only. */
+    struct appender *app;
+    struct rng rng;
+    struct cmd_ctx ctx;
+    CACHE_ALIGNED struct metrics metrics;
+    struct cmd_counters counters;
+};
+
+int lane_init(struct lane *l, struct server *s);
+int lane_start(struct lane *l);
+/* The thread ends after the job at hand; the caller joins. Jobs that wait are not run any more. */
+void lane_end(struct lane *l);
+/* After all threads have ended: the jobs that were not run go home with no reply. */
+void lane_drop_jobs(struct lane *l);
+void lane_release(struct lane *l);
+
+/* Copy the request into a new job; NULL when memory is short. */
+struct lane_job *lane_job_new(struct conn *c, const struct command *cmd, const struct str *argv,
+                              uint32_t argc, enum lane_mode mode);
+/* Parks the job's connection and queues the job. */
+void lane_submit(struct lane *l, struct lane_job *job);
+
+/* Park c until a lane job has freed shards. False: none of those needed is busy any more. */
+bool lane_wait_busy(struct lane *l, struct conn *c, const struct lockset *needed);
+
+#endif

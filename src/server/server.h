@@ -1,0 +1,98 @@
+/* The node: everything that exists once. Never passed below server/.
+ *
+ * Who may touch what:
+ *   config      written under the gate (CONFIG SET runs on the lane), read in rounds
+ *   care        atomic bits that make dispatch look closer; see enum care
+ *   the rest    set at boot, or guarded as it says */
+#ifndef LARDER_SERVER_SERVER_H
+#define LARDER_SERVER_SERVER_H
+
+#include "cmd/cmd.h"
+#include "server/config.h"
+#include "server/lane.h"
+#include "server/latency.h"
+#include "server/process.h"
+#include "server/slowlog.h"
+#include "server/stats.h"
+#include "server/worker.h"
+#include "store/gate.h"
+#include "store/store.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* What clients are told: the Redis whose commands and replies these are. */
+#define SERVER_REDIS_VERSION "7.2.4"
+
+enum server_limits {
+    SERVER_LISTEN_MAX = 2 * CONFIG_BIND_MAX + 1, /* old and new addresses during a change, a Unix socket */
+    SERVER_RUN_ID = 40,
+};
+
+/* How far the end has come. Workers look at it between rounds. */
+enum server_stop {
+    STOP_NO,
+    STOP_BEGUN, /* nothing new is accepted, read or executed; what runs on the lane comes home */
+    STOP_LAST,  /* the lane has ended: send what is left and end */
+};
+
+/* Reasons for which dispatch leaves its fast path, for everybody. */
+enum care {
+    CARE_MONITOR = 1 << 0,     /* somebody watches with MONITOR */
+    CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
+    CARE_PAUSE_ALL = 1 << 2,
+    CARE_MEMORY = 1 << 3, /* data is beyond maxmemory: refuse CMD_DENYOOM */
+};
+
+/* Written at boot and under the gate. */
+struct listener {
+    int fd; /* -1: a free place */
+    bool is_unix;
+    bool fresh, closed_for_change; /* while it is being changed (listen.c) */
+    int port;
+    char host[128]; /* as `bind` says it, without '-' */
+    char name[160]; /* "tcp 127.0.0.1:6379", for the log */
+};
+
+struct server {
+    struct config config;
+    struct cmd_limits limits;
+    struct store *store;
+    struct gate gate;
+    struct lane lane;
+    struct worker *workers; /* nworkers */
+    uint32_t nworkers;
+    struct listener listeners[SERVER_LISTEN_MAX];
+    int64_t listen_port; /* of the sockets that are open */
+    _Atomic uint32_t care;
+    _Atomic uint32_t nclients;
+    _Atomic uint64_t next_client_id;
+    int64_t pause_until_ms;   /* gate */
+    uint64_t slow_ticks;      /* commands at least so long are looked at more closely; gate */
+    uint64_t clients_max_mem; /* what maxmemory-clients comes to in bytes, 0 = no limit; gate */
+    pthread_mutex_t relief;   /* leaf: one worker at a time evicts clients */
+    struct slowlog slowlog;   /* own lock */
+    struct latency latency;   /* own lock */
+    struct stats stats;
+    char run_id[SERVER_RUN_ID + 1];
+    char repl_id[SERVER_RUN_ID + 1]; /* gate */
+    struct process process;
+    uint64_t startup_memory; /* bytes used before the first client */
+    int64_t started_ms;
+    int64_t stats_since_ms;
+    _Atomic int stop; /* enum server_stop */
+    _Atomic int exit_code;
+};
+
+/* Any thread, also a signal's: begin a graceful end. */
+void server_request_stop(struct server *s, int exit_code);
+
+static inline void server_care_set(struct server *s, uint32_t bit, bool on)
+{
+    if (on)
+        atomic_fetch_or_explicit(&s->care, bit, memory_order_relaxed);
+    else
+        atomic_fetch_and_explicit(&s->care, ~bit, memory_order_relaxed);
+}
+
+#endif

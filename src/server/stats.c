@@ -1,0 +1,143 @@
+#include "server/stats.h"
+
+#include "base/alloc.h"
+#include "os/clock.h"
+#include "os/proc.h"
+#include "server/server.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+void stats_init(struct stats *s)
+{
+    memset(s, 0, sizeof *s);
+    pthread_mutex_init(&s->mutex, NULL);
+}
+
+void stats_sum(const struct server *s, struct metrics_sum *out)
+{
+    memset(out, 0, sizeof *out);
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        metrics_add(&s->workers[i].metrics, out);
+    metrics_add(&s->lane.metrics, out);
+}
+
+void stats_sum_command(const struct server *s, const struct command *cmd, struct command_sum *out)
+{
+    memset(out, 0, sizeof *out);
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        metrics_add_command(&s->workers[i].metrics, cmd, out);
+    metrics_add_command(&s->lane.metrics, cmd, out);
+}
+
+uint64_t stats_hits(const struct server *s)
+{
+    uint64_t n = counter_read(&s->lane.counters.hits);
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        n += counter_read(&s->workers[i].counters.hits);
+    return n;
+}
+
+uint64_t stats_misses(const struct server *s)
+{
+    uint64_t n = counter_read(&s->lane.counters.misses);
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        n += counter_read(&s->workers[i].counters.misses);
+    return n;
+}
+
+static void sample(struct stats_rate *r, unsigned at, uint64_t total, int64_t ns)
+{
+    uint64_t delta = total >= r->last ? total - r->last : 0;
+    r->last = total;
+    r->sample[at % STATS_SAMPLES] = ns > 0 ? delta * 1000000000u / (uint64_t)ns : 0;
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < STATS_SAMPLES; i++)
+        sum += r->sample[i];
+    atomic_store_explicit(&r->per_second, sum / STATS_SAMPLES, memory_order_relaxed);
+}
+
+void stats_sample(struct server *s)
+{
+    struct stats *st = &s->stats;
+    struct metrics_sum sum;
+    int64_t now = os_mono_ns(), ns = now - st->last_ns;
+    stats_sum(s, &sum);
+    st->last_ns = now;
+    sample(&st->commands, st->at, sum.commands, ns);
+    sample(&st->net_in, st->at, sum.net_in, ns);
+    sample(&st->net_out, st->at, sum.net_out, ns);
+    if (st->at++ % STATS_MEMORY_EVERY != 0)
+        return;
+    uint64_t used = stats_used_memory(s);
+    if (used > atomic_load_explicit(&st->peak_memory, memory_order_relaxed))
+        atomic_store_explicit(&st->peak_memory, used, memory_order_relaxed);
+}
+
+void stats_reset(struct server *s)
+{
+    for (uint32_t i = 0; i < s->nworkers; i++) {
+        metrics_reset(&s->workers[i].metrics);
+        counter_set(&s->workers[i].counters.hits, 0);
+        counter_set(&s->workers[i].counters.misses, 0);
+    }
+    metrics_reset(&s->lane.metrics);
+    counter_set(&s->lane.counters.hits, 0);
+    counter_set(&s->lane.counters.misses, 0);
+    store_stats_reset(s->store);
+    pthread_mutex_lock(&s->stats.mutex);
+    s->stats.nerrors = 0;
+    pthread_mutex_unlock(&s->stats.mutex);
+    atomic_store(&s->stats.peak_memory, stats_used_memory(s));
+    s->stats_since_ms = os_wall_ms();
+}
+
+/* The code is the first word behind '-'. */
+static struct str error_code(const struct reply *r, size_t start)
+{
+    const char *p = r->bytes.p + start, *end = r->bytes.p + r->bytes.n;
+    if (start >= r->bytes.n || *p != '-')
+        return STR("");
+    const char *at = ++p;
+    while (at < end && at - p < STATS_ERROR_NAME_MAX - 1 && *at != ' ' && *at != '\r')
+        at++;
+    return (struct str){p, (size_t)(at - p)};
+}
+
+void stats_note_error(struct server *s, const struct reply *r, size_t start)
+{
+    struct stats *st = &s->stats;
+    struct str code = error_code(r, start);
+    if (code.n == 0)
+        return;
+    pthread_mutex_lock(&st->mutex);
+    uint32_t i = 0;
+    while (i < st->nerrors && !str_eq(code, str_of(st->error[i].name)))
+        i++;
+    if (i < STATS_ERRORS_MAX) {
+        if (i == st->nerrors) {
+            st->nerrors++;
+            memcpy(st->error[i].name, code.p, code.n);
+            st->error[i].name[code.n] = '\0';
+            st->error[i].count = 0;
+        }
+        st->error[i].count++;
+    }
+    pthread_mutex_unlock(&st->mutex);
+}
+
+uint64_t stats_rss(void)
+{
+    int64_t resident;
+    if (proc_number("/proc/self/statm", 1, &resident) != 0)
+        return 0;
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t stats_used_memory(const struct server *s)
+{
+    struct mem_stats ms;
+    mem_stats_read(&ms);
+    return ms.allocated + store_outside_heap(s->store);
+}

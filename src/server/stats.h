@@ -1,0 +1,59 @@
+/* The node's figures: sums over all threads, rates, error codes.
+ *
+ * Sums are computed when somebody asks. Rates are sampled by the main thread ten times a second;
+ * the last 16 samples make the "instantaneous" figures of INFO. */
+#ifndef LARDER_SERVER_STATS_H
+#define LARDER_SERVER_STATS_H
+
+#include "server/metrics.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct server;
+struct reply;
+
+enum stats_sizes {
+    STATS_SAMPLES = 16,
+    STATS_MEMORY_EVERY = 10, /* ticks: asking the heap takes its locks */
+    STATS_ERRORS_MAX = 128,
+    STATS_ERROR_NAME_MAX = 32,
+};
+
+struct stats_rate {
+    uint64_t last, sample[STATS_SAMPLES]; /* main thread only */
+    _Atomic uint64_t per_second;
+};
+
+struct stats {
+    struct stats_rate commands, net_in, net_out;
+    int64_t last_ns;
+    unsigned at;
+    _Atomic uint64_t peak_memory; /* bytes */
+    pthread_mutex_t mutex;        /* leaf: errors */
+    uint32_t nerrors;
+    struct {
+        char name[STATS_ERROR_NAME_MAX];
+        uint64_t count;
+    } error[STATS_ERRORS_MAX];
+};
+
+void stats_init(struct stats *s);
+/* The main thread's tick. */
+void stats_sample(struct server *s);
+void stats_reset(struct server *s); /* gate: everything that CONFIG RESETSTAT resets */
+
+void stats_sum(const struct server *s, struct metrics_sum *out);
+void stats_sum_command(const struct server *s, const struct command *cmd, struct command_sum *out);
+uint64_t stats_hits(const struct server *s);
+uint64_t stats_misses(const struct server *s);
+
+/* Count the error reply that begins at offset `start` of r, by its code. */
+void stats_note_error(struct server *s, const struct reply *r, size_t start);
+
+/* Bytes: resident set of this process; data, buffers and everything as used_memory shows it. */
+uint64_t stats_rss(void);
+uint64_t stats_used_memory(const struct server *s);
+
+#endif

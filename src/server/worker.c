@@ -1,0 +1,466 @@
+#include "server/worker.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "os/clock.h"
+#include "os/random.h"
+#include "os/sock.h"
+#include "server/crash.h"
+#include "server/server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum worker_pace {
+    MAINTAIN_US = 200,      /* one slice of the store's upkeep in a round, times active-expire-effort */
+    OVERDUE_SCAN_MIN = 16,  /* connections looked at per cron, more when there are many */
+    ACCEPTS_A_ROUND = 64,   /* of one listener, so that clients are served in between */
+    CLOCK_JUMP_MS = 10000,  /* something due later than this: the clock was set back */
+    LAST_STEP_MS = 20,      /* at the end: between looks at what is still unsent ... */
+    LAST_IDLE_MS = 500,     /* ... which is given up when nobody takes any of it for so long ... */
+    LAST_MAX_MS = 5 * 1000, /* ... or after so long in any case */
+};
+
+/* Listeners and connections share the loop; a listener's tag has its low bit set. */
+static bool tag_is_listener(void *tag)
+{
+    return ((uintptr_t)tag & 1) != 0;
+}
+
+static void *listener_tag(struct listener *l)
+{
+    return (void *)((uintptr_t)l | 1);
+}
+
+static struct listener *tag_listener(void *tag)
+{
+    return (struct listener *)((uintptr_t)tag & ~(uintptr_t)1);
+}
+
+static void reply_block_get(struct block *b)
+{
+    block_get(b);
+}
+
+static void reply_block_put(struct block *b)
+{
+    block_put(b);
+}
+
+int worker_init(struct worker *w, struct server *s, uint32_t index)
+{
+    memset(w, 0, sizeof *w);
+    w->server = s;
+    w->index = index;
+    mpsc_init(&w->mailbox);
+    arena_init(&w->arena);
+    reply_init(&w->reply, reply_block_get, reply_block_put);
+    uint64_t seed;
+    os_random(&seed, sizeof seed);
+    rng_init(&w->rng, seed);
+    w->app = store_appender(s->store, index);
+    w->ctx = (struct cmd_ctx){.a = {.store = s->store, .app = w->app},
+                              .arena = &w->arena,
+                              .rng = &w->rng,
+                              .counters = &w->counters,
+                              .limits = &s->limits,
+                              .host = w};
+    w->read_buf = mem_alloc(CONN_READ_SIZE);
+    if (w->read_buf == NULL)
+        return ERR_OOM;
+    int rc = metrics_init(&w->metrics);
+    if (rc == 0)
+        rc = loop_new(&w->loop);
+    for (uint32_t i = 0; rc == 0 && i < SERVER_LISTEN_MAX; i++)
+        if (s->listeners[i].fd >= 0)
+            rc = worker_listen(w, &s->listeners[i]);
+    return rc;
+}
+
+int worker_listen(struct worker *w, struct listener *l)
+{
+    return loop_add(w->loop, l->fd, LOOP_READ | LOOP_EXCLUSIVE, listener_tag(l));
+}
+
+/* True when there was a letter. */
+static bool deliver_mail(struct worker *w)
+{
+    bool any = false;
+    struct mpsc_node *n;
+    while ((n = mpsc_pop(&w->mailbox)) != NULL) {
+        struct mail *m = container_of(n, struct mail, node);
+        m->deliver(w, m);
+        any = true;
+    }
+    return any;
+}
+
+void workers_drain(struct server *s)
+{
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        s->workers[i].stopping = true;
+    for (bool any = true; any;) { /* a relay goes round several of them */
+        any = false;
+        for (uint32_t i = 0; i < s->nworkers; i++)
+            if (s->workers[i].server != NULL)
+                any |= deliver_mail(&s->workers[i]) | relay_step_all(&s->workers[i]);
+    }
+}
+
+void worker_release(struct worker *w)
+{
+    while (w->conns != NULL) {
+        w->conns->state = CONN_OPEN; /* nobody is left to unpark it */
+        conn_close(w->conns, "shutdown");
+    }
+    if (w->loop != NULL)
+        loop_free(w->loop);
+    metrics_release(&w->metrics);
+    reply_release(&w->reply);
+    arena_release(&w->arena);
+    mem_free(w->read_buf);
+}
+
+void worker_mail(struct worker *w, struct mail *m)
+{
+    mpsc_push(&w->mailbox, &m->node);
+    loop_wake(w->loop);
+}
+
+struct worker *worker_least_loaded(struct server *s)
+{
+    struct worker *best = &s->workers[0];
+    uint32_t least = UINT32_MAX;
+    for (uint32_t i = 0; i < s->nworkers; i++) {
+        uint32_t n = atomic_load_explicit(&s->workers[i].nconns, memory_order_relaxed);
+        if (n < least) {
+            least = n;
+            best = &s->workers[i];
+        }
+    }
+    return best;
+}
+
+/* ---- accepting ------------------------------------------------------------------- */
+
+struct accept_mail {
+    struct mail mail;
+    int fd;
+};
+
+static void deliver_accept(struct worker *w, struct mail *m)
+{
+    struct accept_mail *am = container_of(m, struct accept_mail, mail);
+    conn_accept(w, am->fd);
+    mem_free(am);
+}
+
+/* The count is raised here, not by the receiver, so that a burst of connections
+ * spreads before any of them has arrived. conn_accept() lowers it on failure. */
+static void hand_over(struct worker *w, int fd)
+{
+    struct worker *to = worker_least_loaded(w->server);
+    atomic_fetch_add_explicit(&to->nconns, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&w->server->nclients, 1, memory_order_relaxed);
+    if (to == w) {
+        conn_accept(w, fd);
+        return;
+    }
+    struct accept_mail *am = mem_alloc(sizeof *am);
+    if (am == NULL) {
+        atomic_fetch_sub_explicit(&to->nconns, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&w->server->nclients, 1, memory_order_relaxed);
+        close(fd);
+        return;
+    }
+    am->fd = fd;
+    am->mail.deliver = deliver_accept;
+    worker_mail(to, &am->mail);
+}
+
+static void refuse(struct worker *w, int fd)
+{
+    static const char text[] = "-ERR max number of clients reached\r\n";
+    counter_add(&w->metrics.rejected_conns, 1);
+    ssize_t ignored = send(fd, text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)ignored;
+    close(fd);
+}
+
+/* No descriptor is left: leave the listener alone until the next cron instead of trying for ever. */
+static void rest_from_accepting(struct worker *w, struct listener *l)
+{
+    log_warning("Cannot accept on %s: %s. Raise the limit of open files (ulimit -n, LimitNOFILE=) "
+                "or lower maxclients.",
+                l->name, strerror(errno));
+    loop_remove(w->loop, l->fd);
+    w->rests = true;
+}
+
+static void accept_again(struct worker *w)
+{
+    struct server *s = w->server;
+    for (uint32_t i = 0; i < SERVER_LISTEN_MAX; i++)
+        if (s->listeners[i].fd >= 0)
+            (void)worker_listen(w, &s->listeners[i]); /* most are registered still */
+    w->rests = false;
+}
+
+static void worker_accept(struct worker *w, struct listener *l)
+{
+    struct server *s = w->server;
+    for (int i = 0; i < ACCEPTS_A_ROUND; i++) {
+        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE)
+                rest_from_accepting(w, l);
+            if (errno != EINTR && errno != ECONNABORTED)
+                return;
+            continue;
+        }
+        if (atomic_load_explicit(&s->nclients, memory_order_relaxed) >= s->config.maxclients) {
+            refuse(w, fd);
+            continue;
+        }
+        hand_over(w, fd);
+    }
+}
+
+/* ---- upkeep ------------------------------------------------------------------------ */
+
+static void unpark_paused(struct worker *w)
+{
+    struct conn *c = w->paused;
+    w->paused = NULL;
+    while (c != NULL) {
+        struct conn *next = c->park_next;
+        c->park_next = NULL;
+        atomic_fetch_sub_explicit(&w->npaused, 1, memory_order_relaxed);
+        conn_unpark(c);
+        c = next;
+    }
+}
+
+/* A pause ends by itself: the first worker to see it pass lowers the bits. */
+static void check_care(struct worker *w)
+{
+    struct server *s = w->server;
+    uint32_t care = atomic_load_explicit(&s->care, memory_order_relaxed);
+    bool over = store_over_memory(s->store);
+    if (unlikely(over != ((care & CARE_MEMORY) != 0)))
+        server_care_set(s, CARE_MEMORY, over);
+    if ((care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE)) && w->now_ms >= s->pause_until_ms)
+        server_care_set(s, CARE_PAUSE_ALL | CARE_PAUSE_WRITE, false);
+    care = atomic_load_explicit(&s->care, memory_order_relaxed);
+    if (w->paused != NULL && !(care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE)))
+        unpark_paused(w);
+}
+
+static void close_if_overdue(struct worker *w, struct conn *c)
+{
+    const struct config *cfg = &w->server->config;
+    if (cfg->timeout > 0 && c->state == CONN_OPEN && !c->session.monitor &&
+        w->now_ms - c->active_ms > (int64_t)cfg->timeout * 1000)
+        conn_close(c, "idle beyond 'timeout'");
+    else if (c->soft_limit_since_ms != 0)
+        conn_flush(c); /* checks how long it has been over the soft limit */
+}
+
+/* Every connection about once a second. */
+static void scan_overdue(struct worker *w)
+{
+    uint32_t n = atomic_load_explicit(&w->nconns, memory_order_relaxed) / (uint32_t)w->server->config.hz;
+    for (uint32_t i = 0; i < n + OVERDUE_SCAN_MIN; i++) {
+        struct conn *c = w->sweep != NULL ? w->sweep : w->conns;
+        if (c == NULL)
+            return;
+        w->sweep = c->next;
+        close_if_overdue(w, c);
+        if (w->sweep == NULL)
+            return; /* once round is enough */
+    }
+}
+
+static void worker_cron(struct worker *w)
+{
+    w->cron_ms = w->now_ms + 1000 / w->server->config.hz;
+    clients_tick(w, w->now_ms);
+    scan_overdue(w);
+    if (unlikely(w->rests))
+        accept_again(w);
+}
+
+static bool is_due(const struct worker *w, int64_t at_ms)
+{
+    return w->now_ms >= at_ms || at_ms - w->now_ms > CLOCK_JUMP_MS;
+}
+
+static void maintain(struct worker *w)
+{
+    uint32_t budget_us = MAINTAIN_US * (uint32_t)w->server->config.active_expire_effort;
+    w->ctx.a.now_ms = w->now_ms;
+    uint64_t before = os_ticks();
+    w->maintain_ms = w->now_ms + store_maintain(&w->ctx.a, budget_us);
+    uint64_t ns = os_ticks_to_ns(os_ticks() - before);
+    counter_add(&w->upkeep_ns, ns);
+    struct server *s = w->server;
+    int64_t threshold = s->config.latency_monitor_threshold;
+    if (unlikely(threshold > 0 && ns / 1000000 >= (uint64_t)threshold))
+        latency_add(&s->latency, LATENCY_EXPIRE_CYCLE, w->now_ms / 1000, ns / 1000000);
+}
+
+/* In the round: when the next one must begin even if nothing happens. */
+static void set_deadline(struct worker *w)
+{
+    w->due_ms = w->cron_ms < w->maintain_ms ? w->cron_ms : w->maintain_ms;
+    if (w->paused != NULL && w->server->pause_until_ms < w->due_ms)
+        w->due_ms = w->server->pause_until_ms;
+    if (w->relays != NULL)
+        w->due_ms = w->now_ms;
+}
+
+static void serve(struct worker *w, int nevents)
+{
+    struct gate *gate = &w->server->gate;
+    for (int i = 0; i < nevents; i++) {
+        struct loop_event ev = loop_event(w->loop, i);
+        if (ev.tag == NULL)
+            continue; /* forgotten in this round */
+        if (tag_is_listener(ev.tag)) {
+            worker_accept(w, tag_listener(ev.tag));
+            continue;
+        }
+        struct conn *c = ev.tag;
+        if (ev.writable)
+            conn_writable(c);
+        /* conn_writable() may have closed it; then the event has been forgotten. */
+        ev = loop_event(w->loop, i);
+        if (ev.tag != NULL && ev.hangup && c->state == CONN_PARKED)
+            conn_close(c, "closed by peer");
+        else if (ev.tag != NULL && (ev.readable || ev.hangup))
+            conn_readable(c);
+        gate_yield(gate, w->index);
+    }
+}
+
+static int next_timeout(const struct worker *w)
+{
+    int64_t wait = w->due_ms - os_wall_ms();
+    if (wait < 0)
+        return 0;
+    return wait > 1000 ? 1000 : (int)wait;
+}
+
+static void begin_round(struct worker *w)
+{
+    gate_enter(&w->server->gate, w->index);
+    w->now_ms = os_wall_ms();
+    store_round_begin(w->server->store, w->app);
+    deliver_mail(w);
+    if (unlikely(w->relays != NULL))
+        relay_step_all(w);
+}
+
+/* ---- the end ------------------------------------------------------------------------ */
+
+static void stop_reading(struct worker *w)
+{
+    struct server *s = w->server;
+    w->stopping = true;
+    if (w->rests)
+        accept_again(w); /* so that all are there to be removed */
+    for (uint32_t i = 0; i < SERVER_LISTEN_MAX; i++)
+        if (s->listeners[i].fd >= 0)
+            loop_remove(w->loop, s->listeners[i].fd);
+    for (struct conn *c = w->conns; c != NULL; c = c->next)
+        conn_stop_reading(c);
+}
+
+static bool owes_replies(const struct worker *w)
+{
+    for (const struct conn *c = w->conns; c != NULL; c = c->next)
+        if (c->out != NULL)
+            return true;
+    return false;
+}
+
+static void serve_last(struct worker *w, int nevents)
+{
+    for (int i = 0; i < nevents; i++) {
+        struct loop_event ev = loop_event(w->loop, i);
+        if (ev.tag == NULL || tag_is_listener(ev.tag))
+            continue;
+        if (ev.hangup)
+            conn_close(ev.tag, "closed by peer");
+        else if (ev.writable)
+            conn_writable(ev.tag);
+    }
+}
+
+/* Nothing new is read. What the lane still brings home, and what clients have not taken yet, is sent. */
+static void farewell(struct worker *w)
+{
+    struct server *s = w->server;
+    int64_t begun = os_mono_ns(), progress = begun;
+    uint64_t sent = counter_read(&w->metrics.net_out);
+    begin_round(w);
+    stop_reading(w);
+    gate_leave(&s->gate, w->index);
+    for (bool more = true; more;) {
+        bool last = atomic_load_explicit(&s->stop, memory_order_acquire) == STOP_LAST;
+        int n = loop_wait(w->loop, LAST_STEP_MS);
+        begin_round(w);
+        serve_last(w, n);
+        int64_t now = os_mono_ns();
+        if (counter_read(&w->metrics.net_out) != sent || !last)
+            progress = now;
+        sent = counter_read(&w->metrics.net_out);
+        more = !last || (owes_replies(w) && now - progress < LAST_IDLE_MS * 1000000LL &&
+                         now - begun < LAST_MAX_MS * 1000000LL);
+        gate_leave(&s->gate, w->index);
+    }
+    for (struct conn *c = w->conns; c != NULL; c = c->next)
+        conn_part(c);
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    struct server *s = w->server;
+    char name[16];
+    snprintf(name, sizeof name, "worker-%u", w->index);
+    pthread_setname_np(pthread_self(), name);
+    crash_thread_begin();
+    while (atomic_load_explicit(&s->stop, memory_order_acquire) == STOP_NO) {
+        int n = loop_wait(w->loop, next_timeout(w));
+        begin_round(w);
+        check_care(w);
+        serve(w, n);
+        if (is_due(w, w->cron_ms))
+            worker_cron(w);
+        clients_relieve(w);
+        if (is_due(w, w->maintain_ms))
+            maintain(w);
+        set_deadline(w);
+        gate_leave(&s->gate, w->index);
+    }
+    farewell(w);
+    crash_thread_end();
+    return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+    int rc = pthread_create(&w->thread, NULL, worker_main, w);
+    if (rc != 0) {
+        errno = rc;
+        return ERR_IO;
+    }
+    w->running = true;
+    return 0;
+}

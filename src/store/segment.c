@@ -1,0 +1,418 @@
+#include "store/segment.h"
+
+#include "base/err.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+    GROUP_FIRST_MS = 2048, /* the first TTL group: up to this */
+    DIRTY_MIN = 4,         /* free segments that keep their memory, at least */
+    DIRTY_SHARE = 64,      /* or one for so many in use */
+};
+
+/* The largest segment with which open segments of 8 groups stay within their share. */
+static uint32_t choose_size(uint64_t maxmemory, uint32_t threads)
+{
+    uint32_t size = SEGMENT_SIZE_MIN;
+    if (maxmemory == 0)
+        return SEGMENT_SIZE_UNLIMITED;
+    while (size < SEGMENT_SIZE_MAX && (uint64_t)size * 2 * 8 * threads * SEGMENT_OPEN_SHARE <= maxmemory)
+        size *= 2;
+    return size;
+}
+
+static uint32_t choose_groups(uint64_t maxmemory, uint32_t threads, uint32_t size)
+{
+    if (maxmemory == 0)
+        return SEGMENT_GROUPS_MAX;
+    uint64_t fit = maxmemory / SEGMENT_OPEN_SHARE / threads / size;
+    return fit < 2 ? 2 : fit > SEGMENT_GROUPS_MAX ? SEGMENT_GROUPS_MAX : (uint32_t)fit;
+}
+
+int segments_init(struct segments *s, struct region *r, uint64_t maxmemory, uint32_t threads)
+{
+    memset(s, 0, sizeof *s);
+    s->region = r;
+    s->size = choose_size(maxmemory, threads);
+    s->shift = (uint32_t)__builtin_ctz(s->size);
+    s->units_max = s->size / SEGMENT_ENTRY_SHARE / ENTRY_UNIT;
+    s->groups = choose_groups(maxmemory, threads, s->size);
+    s->meta_bytes = (r->size >> s->shift) * sizeof(struct segment);
+    s->meta = region_map(s->meta_bytes);
+    return s->meta == NULL ? ERR_OOM : 0;
+}
+
+void segments_release(struct segments *s)
+{
+    region_unmap(s->meta, s->meta_bytes);
+    memset(s, 0, sizeof *s);
+}
+
+unsigned segment_group(const struct segments *s, int64_t remaining_ms)
+{
+    if (remaining_ms <= 0)
+        return 0;
+    uint64_t t = (uint64_t)remaining_ms / GROUP_FIRST_MS;
+    unsigned g = t == 0 ? 0 : 64 - (unsigned)__builtin_clzll(t);
+    g = g > SEGMENT_GROUPS_MAX - 2 ? SEGMENT_GROUPS_MAX - 2 : g;
+    return 1 + g * (s->groups - 1) / (SEGMENT_GROUPS_MAX - 1);
+}
+
+static uint32_t number_of(const struct segments *s, const struct segment *seg)
+{
+    return (uint32_t)(seg - s->meta);
+}
+
+static void push(struct segments *s, uint32_t *list, struct segment *seg)
+{
+    seg->next = *list;
+    *list = number_of(s, seg);
+}
+
+static struct segment *pop(struct segments *s, uint32_t *list)
+{
+    struct segment *seg = &s->meta[*list];
+    *list = seg->next;
+    return seg;
+}
+
+static void raise_frontier(struct segments *s, uint32_t number)
+{
+    uint32_t seen = atomic_load_explicit(&s->frontier, memory_order_relaxed);
+    while (number > seen && !atomic_compare_exchange_weak_explicit(
+                                &s->frontier, &seen, number, memory_order_release, memory_order_relaxed))
+        ;
+}
+
+/* A new extent, cut into segments. Lock held. */
+static int carve(struct segments *s)
+{
+    uint32_t extent, per = (uint32_t)(REGION_EXTENT >> s->shift);
+    if (region_take(s->region, 1, &extent) != 0)
+        return ERR_OOM;
+    if (s->carved[1] != 0) /* the last but one: what of it stood in reserves has been used meanwhile */
+        region_huge_when_full(s->region, s->carved[1]);
+    s->carved[1] = s->carved[0];
+    s->carved[0] = extent;
+    region_huge_from_start(s->region, extent);
+    MEM_POISON(region_extent(s->region, extent), REGION_EXTENT);
+    for (uint32_t i = per; i-- > 0;)
+        push(s, &s->clean, &s->meta[extent * per + i]);
+    raise_frontier(s, (extent + 1) * per);
+    return 0;
+}
+
+static struct segment *take_locked(struct segments *s)
+{
+    if (s->dirty != 0) {
+        s->ndirty--;
+        return pop(s, &s->dirty);
+    }
+    if (s->clean == 0 && carve(s) != 0)
+        return NULL;
+    return pop(s, &s->clean);
+}
+
+/* From the writer's reserve, else straight from the lists (a leaf lock): an overdraft of one
+ * segment at a time, noticed by the accounts (memory.c) before the next command. */
+static struct segment *take(struct segments *s, struct segment_writer *w)
+{
+    if (w->nreserve > 0) {
+        w->nreserve--;
+        return pop(s, &w->reserve);
+    }
+    lock_hold(&s->lock);
+    struct segment *seg = take_locked(s);
+    lock_release(&s->lock);
+    return seg;
+}
+
+/* First in, first out: the memory of what lay longest may have been collapsed into a huge page already. */
+static void append_reserve(struct segments *s, struct segment_writer *w, struct segment *seg)
+{
+    uint32_t *link = &w->reserve;
+    if (w->nreserve > 0)
+        link = &s->meta[w->reserve_last].next;
+    *link = w->reserve_last = number_of(s, seg);
+    w->nreserve++;
+}
+
+/* The first touch of a huge page clears 2 MB: better here than under a shard's lock. */
+NO_ASAN static void touch(const struct segments *s, const struct segment *seg)
+{
+    char *p = segment_start(s, seg);
+    if ((uint64_t)(p - s->region->base) / REGION_EXTENT >= REGION_HUGE_FROM)
+        *(volatile char *)p = 0;
+}
+
+static int reserve(struct segments *s, struct segment_writer *w, uint32_t n)
+{
+    while (w->nreserve < n) {
+        lock_hold(&s->lock);
+        struct segment *seg = take_locked(s);
+        lock_release(&s->lock);
+        if (seg == NULL)
+            break;
+        touch(s, seg);
+        append_reserve(s, w, seg);
+    }
+    return w->nreserve >= n ? 0 : ERR_OOM;
+}
+
+void segment_refill(struct segments *s, struct segment_writer *w)
+{
+    w->promised = false;
+    if (likely(w->nreserve == SEGMENT_RESERVE))
+        return;
+    if (w->nreserve < SEGMENT_RESERVE) {
+        (void)reserve(s, w, SEGMENT_RESERVE);
+        return;
+    }
+    lock_hold(&s->lock);
+    for (; w->nreserve > SEGMENT_RESERVE; w->nreserve--, s->ndirty++)
+        push(s, &s->dirty, pop(s, &w->reserve));
+    lock_release(&s->lock);
+}
+
+int segment_promise(struct segments *s, struct segment_writer *w, uint64_t bytes)
+{
+    uint64_t filled = s->size - s->size / SEGMENT_ENTRY_SHARE; /* at least, before the next is opened */
+    uint64_t n = bytes / filled + 2, spare = region_spare(s->region);
+    if (region_injected_failure())
+        return ERR_OOM;
+    /* An entry with extents of its own needs them whole; it is enough to see that there are some. */
+    uint64_t large = bytes / REGION_EXTENT + bytes / ENTRY_UNIT / s->units_max;
+    if (n > UINT32_MAX || large > spare || reserve(s, w, (uint32_t)n) != 0)
+        return ERR_OOM;
+    w->promised = true;
+    return 0;
+}
+
+static uint64_t bytes_of(const struct segments *s, const struct segment *seg)
+{
+    return seg->extents > 0 ? seg->extents * REGION_EXTENT : s->size;
+}
+
+static uint32_t units_of(const struct segments *s)
+{
+    return s->size / ENTRY_UNIT;
+}
+
+/* live has reached zero, and whoever brought it there calls this. */
+static void set_free(struct segments *s, struct segment *seg)
+{
+    uint64_t bytes = bytes_of(s, seg);
+    atomic_fetch_sub_explicit(segment_epoch(seg) == s->epoch ? &s->bytes : &s->doomed, bytes,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->freed, 1, memory_order_relaxed);
+    MEM_POISON(segment_start(s, seg), bytes);
+    lock_hold(&s->lock);
+    if (seg->extents > 0) {
+        push(s, &s->large, seg);
+    } else {
+        push(s, &s->dirty, seg);
+        s->ndirty++;
+    }
+    lock_release(&s->lock);
+}
+
+static void start(struct segments *s, struct segment *seg, unsigned group, uint32_t live)
+{
+    DEBUG_ASSERT(atomic_load_explicit(&seg->live, memory_order_relaxed) == 0);
+    atomic_store_explicit(&seg->epoch, s->epoch, memory_order_relaxed);
+    atomic_store_explicit(&seg->purged, s->purge, memory_order_relaxed);
+    seg->group = (uint8_t)group;
+    atomic_store_explicit(&seg->heap, false, memory_order_relaxed);
+    atomic_store_explicit(&seg->used, 0, memory_order_relaxed);
+    atomic_store_explicit(&seg->sweep_at, SEGMENT_NEVER, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->bytes, bytes_of(s, seg), memory_order_relaxed);
+    atomic_store_explicit(&seg->live, live, memory_order_release);
+}
+
+static void seal(struct segments *s, struct open_segment *o)
+{
+    struct segment *seg = o->seg;
+    uint32_t used = atomic_load_explicit(&seg->used, memory_order_relaxed);
+    uint32_t owed = SEGMENT_OPEN + units_of(s) - used;
+    o->seg = NULL;
+    o->at = o->end = NULL;
+    if (atomic_fetch_sub_explicit(&seg->live, owed, memory_order_acq_rel) == owed)
+        set_free(s, seg);
+}
+
+static struct entry *alloc_large(struct segments *s, uint32_t units)
+{
+    uint64_t bytes = (uint64_t)units * ENTRY_UNIT;
+    uint32_t first, n = (uint32_t)((bytes + REGION_EXTENT - 1) / REGION_EXTENT);
+    if (region_take(s->region, n, &first) != 0)
+        return NULL;
+    struct segment *seg = segment_of(s, region_extent(s->region, first));
+    MEM_POISON(segment_start(s, seg), n * REGION_EXTENT);
+    MEM_UNPOISON(segment_start(s, seg), bytes);
+    seg->extents = n;
+    return (struct entry *)segment_start(s, seg);
+}
+
+struct entry *segment_alloc(struct segments *s, struct segment_writer *w, uint32_t units, unsigned group)
+{
+    DEBUG_ASSERT(group < s->groups);
+    if (!w->promised && region_injected_failure())
+        return NULL;
+    if (unlikely(units > s->units_max))
+        return alloc_large(s, units);
+    struct open_segment *o = &w->open[group];
+    if (unlikely((size_t)(o->end - o->at) < (size_t)units * ENTRY_UNIT)) {
+        struct segment *seg = take(s, w);
+        if (seg == NULL)
+            return NULL;
+        if (o->seg != NULL)
+            seal(s, o);
+        start(s, seg, group, SEGMENT_OPEN + units_of(s));
+        o->seg = seg;
+        o->at = segment_start(s, seg);
+        o->end = o->at + s->size;
+    }
+    MEM_UNPOISON(o->at, (size_t)units * ENTRY_UNIT);
+    return (struct entry *)o->at;
+}
+
+void segment_commit(struct segments *s, struct segment_writer *w, struct entry *e, uint32_t units,
+                    unsigned group, int64_t sweep_at)
+{
+    struct segment *seg;
+    if (unlikely(units > s->units_max)) {
+        seg = segment_of(s, e);
+        start(s, seg, group, SEGMENT_SWEEP | units);
+        raise_frontier(s, number_of(s, seg) + 1);
+        atomic_store_explicit(&seg->used, units, memory_order_release);
+        atomic_store_explicit(&seg->sweep_at, sweep_at, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&seg->live, SEGMENT_SWEEP, memory_order_release);
+        return;
+    }
+    struct open_segment *o = &w->open[group];
+    seg = o->seg;
+    DEBUG_ASSERT((char *)e == o->at);
+    o->at += (size_t)units * ENTRY_UNIT;
+    uint32_t used = atomic_load_explicit(&seg->used, memory_order_relaxed) + units;
+    atomic_store_explicit(&seg->used, used, memory_order_release);
+    if (sweep_at != SEGMENT_NEVER)
+        segment_sweep_before(seg, sweep_at);
+}
+
+void segment_abandon(struct segments *s, struct entry *e, uint32_t units)
+{
+    if (units <= s->units_max) {
+        MEM_POISON(e, (size_t)units * ENTRY_UNIT);
+        return;
+    }
+    struct segment *seg = segment_of(s, e);
+    lock_hold(&s->lock);
+    push(s, &s->large, seg);
+    lock_release(&s->lock);
+}
+
+void segment_dead(struct segments *s, struct segment *seg, uint32_t units)
+{
+    uint32_t was = atomic_fetch_sub_explicit(&seg->live, units, memory_order_acq_rel);
+    DEBUG_ASSERT((was & SEGMENT_COUNT) >= units);
+    if (was == units)
+        set_free(s, seg);
+}
+
+bool segment_pin(struct segment *seg)
+{
+    uint32_t seen = atomic_load_explicit(&seg->live, memory_order_relaxed);
+    while (seen != 0 && !(seen & SEGMENT_SWEEP))
+        if (atomic_compare_exchange_weak_explicit(&seg->live, &seen, seen | SEGMENT_SWEEP,
+                                                  memory_order_acquire, memory_order_relaxed))
+            return true;
+    return false;
+}
+
+void segment_unpin(struct segments *s, struct segment *seg)
+{
+    uint32_t was = atomic_fetch_sub_explicit(&seg->live, SEGMENT_SWEEP, memory_order_acq_rel);
+    DEBUG_ASSERT(was & SEGMENT_SWEEP);
+    if (was == SEGMENT_SWEEP)
+        set_free(s, seg);
+}
+
+uint32_t segment_live_units(const struct segments *s, const struct segment *seg)
+{
+    uint32_t used = atomic_load_explicit(&seg->used, memory_order_relaxed);
+    uint32_t live = atomic_load_explicit(&seg->live, memory_order_relaxed);
+    uint32_t count = live & SEGMENT_COUNT;
+    return live & SEGMENT_OPEN ? count + used - units_of(s) : count;
+}
+
+void segment_seal_all(struct segments *s, struct segment_writer *w)
+{
+    for (unsigned g = 0; g < s->groups; g++)
+        if (w->open[g].seg != NULL)
+            seal(s, &w->open[g]);
+}
+
+void segments_doom(struct segments *s)
+{
+    s->epoch++;
+    uint64_t bytes = atomic_exchange_explicit(&s->bytes, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->doomed, bytes, memory_order_relaxed);
+}
+
+void segment_free_doomed(struct segments *s, struct segment *seg)
+{
+    DEBUG_ASSERT(segment_epoch(seg) != s->epoch);
+    atomic_store_explicit(&seg->live, 0, memory_order_relaxed);
+    set_free(s, seg);
+}
+
+static unsigned trim_large(struct segments *s, unsigned max)
+{
+    unsigned done = 0;
+    while (done < max) {
+        lock_hold(&s->lock);
+        struct segment *seg = s->large != 0 ? pop(s, &s->large) : NULL;
+        lock_release(&s->lock);
+        if (seg == NULL)
+            break;
+        uint32_t n = seg->extents;
+        seg->extents = 0;
+        MEM_UNPOISON(segment_start(s, seg), n * REGION_EXTENT);
+        region_give(s->region, (uint32_t)((segment_start(s, seg) - s->region->base) / REGION_EXTENT), n);
+        done++;
+    }
+    return done;
+}
+
+unsigned segments_trim(struct segments *s, unsigned max)
+{
+    unsigned done = trim_large(s, max);
+    uint64_t in_use = atomic_load_explicit(&s->bytes, memory_order_relaxed) >> s->shift;
+    uint32_t keep = DIRTY_MIN + (uint32_t)(in_use / DIRTY_SHARE);
+    while (done < max) {
+        struct segment *seg = NULL;
+        lock_hold(&s->lock);
+        if (s->ndirty > keep) {
+            s->ndirty--;
+            seg = pop(s, &s->dirty);
+        }
+        lock_release(&s->lock);
+        if (seg == NULL)
+            break;
+        madvise(segment_start(s, seg), s->size, MADV_DONTNEED);
+        lock_hold(&s->lock);
+        push(s, &s->clean, seg);
+        lock_release(&s->lock);
+        done++;
+    }
+    return done;
+}
+
+uint64_t segments_free_bytes(struct segments *s)
+{
+    lock_hold(&s->lock);
+    uint64_t bytes = (uint64_t)s->ndirty << s->shift;
+    lock_release(&s->lock);
+    return bytes;
+}

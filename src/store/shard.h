@@ -1,0 +1,270 @@
+/* The store from inside: what the files of this folder share. Not for others.
+ *
+ * Who guards what:
+ *   shard lock     the shard's tables, their entries, its counters
+ *   gate           slots, id_of, id_state, segments.epoch, maxmemory, sealing others' segments
+ *   own thread     struct appender, but its counters, which anybody may read
+ *   leaf locks     segments.lock, pool.lock, region.lock, shard.watch_lock, graves.lock, sweep.lock:
+ *                  taken with a shard lock held or none, never two of them but
+ *                  segments/pool -> region */
+#ifndef LARDER_STORE_SHARD_H
+#define LARDER_STORE_SHARD_H
+
+#include "base/assert.h"
+#include "proto/slot.h"
+#include "store/segment.h"
+#include "store/store.h"
+#include "store/table.h"
+
+enum {
+    IDS_MAX = 4096,         /* database ids: live ones and those whose garbage is being swept */
+    INLINE_MAX = 8 << 10,   /* values above are blocks in the heap ... */
+    INLINE_SHARE = 32,      /* ... or above 1/32 of a segment */
+    HEAP_UNSEEN = 64 << 10, /* a thread adds its heap bytes to the sum when they differ by this */
+};
+
+/* Keys of one database in one shard. Shard lock; readers add them up with relaxed loads. */
+struct db_count {
+    _Atomic uint32_t keys, expires;
+    _Atomic int64_t ttl_sum; /* of deadlines, each less store.origin_ms and clamped */
+};
+
+struct shard {
+    CACHE_ALIGNED struct lock lock;
+    struct lock watch_lock;          /* leaf; guards the list */
+    _Atomic(struct watch *) watches; /* a writer looks at the head without it */
+    struct db_count zero;            /* id 0: by far the usual one */
+};
+
+/* Other ids: [id][shard], zero pages until used; a line each, so that shards do not share one. */
+struct db_line {
+    CACHE_ALIGNED struct db_count count;
+};
+
+enum id_state { ID_FREE, ID_LIVE, ID_DEAD }; /* dead: its keys are garbage */
+
+enum sweep_reason { SWEEP_NOTHING, SWEEP_EXPIRE, SWEEP_COMPACT, SWEEP_PURGE, SWEEP_DOOMED };
+
+enum { HORIZON_BINS = 48 };
+
+/* A walk through one pinned segment, which may take several slices. */
+struct walk {
+    struct segment *seg; /* pinned by this thread; NULL: none */
+    uint32_t at;         /* units done */
+    enum sweep_reason reason;
+    bool missed;                    /* something was busy or could not be moved */
+    uint32_t purge;                 /* garbage generation when it began */
+    int64_t earliest;               /* deadline among what stays */
+    uint32_t horizon[HORIZON_BINS]; /* units that stay, by log2 of the ms they have left */
+};
+
+struct appender {
+    CACHE_ALIGNED struct segment_writer writer;
+    struct pool_cache cache;
+    struct table_mem tm;
+    struct walk walk;
+    int64_t heap_unseen; /* bytes of heap values not yet in store.heap */
+    void *ballast;       /* heap set aside by store_reserve(), freed when a block cannot be had */
+    /* Written by the owner only (relaxed), read by anybody. */
+    _Atomic uint64_t expired, evicted, compacted;
+};
+
+/* Tables that a flush detached, waiting to be freed. Lies behind them in the same mapping. */
+struct grave {
+    struct grave *next;
+    struct table *slots;
+    uint32_t slot, page; /* where the digging goes on */
+};
+
+/* The walk over all segments' metadata that finds work for sweeps (sweep.c). */
+struct sweep {
+    struct lock lock; /* leaf, only tried; guards what follows */
+    uint32_t cursor;
+    int64_t next_pass_ms;
+    bool active;
+    uint32_t threshold; /* compact sealed segments with less than this many of 64 parts live */
+    uint64_t reclaim;   /* 64ths of segments that this pass may still reclaim by compaction */
+    uint64_t live_parts, sealed;
+    uint32_t parts[65]; /* sealed segments by live 64ths */
+    uint32_t recycle;   /* id to look at after the next pass */
+};
+
+struct store {
+    struct table *slots; /* STORE_SLOTS, in a mapping of their own */
+    const char *base;    /* = region.base */
+    struct shard *shards;
+    struct db_line *dbs; /* IDS_MAX x STORE_SHARDS */
+    struct hash_seed seed;
+    bool cluster; /* store_options.cluster */
+    uint32_t inline_max;
+    int64_t origin_ms;
+    uint32_t databases, nthreads;
+    uint16_t id_of[STORE_DATABASES_MAX];
+    _Atomic uint8_t id_state[IDS_MAX]; /* enum id_state; gate, but a sweep may find that a dead one is free */
+    uint32_t ids_used;                 /* ids at and above were never used */
+    _Atomic uint32_t ids_dead;
+    uint64_t maxmemory;
+    bool active_expire; /* gate; off in tests only */
+    struct appender *appenders[STORE_THREADS_MAX];
+    struct region region;
+    struct pool pool;
+    struct segments segs;
+
+    CACHE_ALIGNED _Atomic bool over_memory;
+    _Atomic int64_t lateness_ms;        /* how long an expired entry may lie around */
+    CACHE_ALIGNED _Atomic int64_t heap; /* bytes of heap values */
+    _Atomic int64_t heap_doomed;        /* ... that a flush left behind */
+    CACHE_ALIGNED struct sweep sweep;
+    struct lock graves_lock;
+    struct grave *_Atomic graves;
+};
+
+/* ---- small helpers ------------------------------------------------------------ */
+
+static inline struct shard *shard_of_slot(const struct store *s, uint32_t slot)
+{
+    return &s->shards[slot / STORE_SLOTS_PER_SHARD];
+}
+
+/* Slot of a key whose seeded hash without database is `raw`. Bits that the table uses neither for its
+ * tag nor, short of a million pages in a slot, for its page. */
+static inline uint16_t slot_for(const struct store *s, struct str key, uint64_t raw)
+{
+    return likely(!s->cluster) ? (uint16_t)(raw >> 36) % STORE_SLOTS : slot_of(key);
+}
+
+static inline struct table *table_of(const struct store *s, const struct key *k)
+{
+    return &s->slots[k->slot];
+}
+
+static inline struct db_count *count_of(const struct store *s, uint32_t slot, uint32_t db)
+{
+    uint32_t shard = slot / STORE_SLOTS_PER_SHARD;
+    return likely(db == 0) ? &s->shards[shard].zero : &s->dbs[(size_t)db * STORE_SHARDS + shard].count;
+}
+
+static inline bool deadline_passed(int64_t expire_ms, int64_t now_ms)
+{
+    return expire_ms != 0 && expire_ms <= now_ms;
+}
+
+static inline void bump(_Atomic uint64_t *counter)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+/* ---- entry.c: building and taking apart ---------------------------------------- */
+
+struct shape {
+    struct str key;
+    enum entry_kind kind;
+    struct str value; /* as stored: the bytes, or the pointer of a heap value */
+    int64_t expire_ms;
+    uint32_t db;
+    uint32_t marks; /* ENTRY_MARKS that are set */
+};
+
+uint64_t shape_units(const struct shape *f);
+/* e has room for shape_units(). Returns with the entry complete. */
+void entry_write(struct entry *e, const struct shape *f);
+uint32_t entry_units(const struct entry *e);
+/* With the slack behind it. Shard locked. */
+uint32_t entry_extent(const struct entry *e);
+/* Change value length and marks in place; what is left of the extent becomes slack. The bytes are the
+ * caller's: written before if they shrink into it, after if they grow. */
+void entry_resize(struct entry *e, uint32_t vlen, uint32_t marks, uint32_t extent);
+void entry_set_expire(struct entry *e, int64_t expire_ms); /* has ENTRY_TTL */
+void entry_set_heap(struct entry *e, const void *p);
+/* What a sweep may look at without the lock, given the header word: the deadline (a hint only), the key
+ * and the database id, and the size of an entry that is neither long nor extended nor has slack. */
+int64_t entry_expire_hint(const struct entry *e);
+struct str entry_fixed_parts(const struct entry *e, uint32_t word, uint32_t *db);
+uint32_t entry_short_units(uint32_t word);
+
+/* ---- write.c -------------------------------------------------------------------- */
+
+/* Mark dead and give back its room; `drop`: release the heap value too. */
+void store_kill(const struct access *a, struct entry *e, bool drop);
+void store_count_heap(const struct access *a, int64_t bytes);
+/* Take a key out: table, counters, entry. */
+void store_remove(const struct access *a, uint32_t slot, const struct table_pos *pos, struct entry *e);
+/* The same because it expired: told to watchers and counted. */
+void store_remove_expired(const struct access *a, const struct key *k, const struct table_pos *pos,
+                          struct entry *e);
+/* Move an entry to this thread's open segment of its group. False when memory is short. */
+bool store_move(const struct access *a, const struct table_pos *pos, struct entry *e);
+void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire_ms, int sign);
+/* When a sweep should look at a segment that has this deadline in it. */
+int64_t store_sweep_time(const struct access *a, int64_t expire_ms);
+
+/* ---- watch.c -------------------------------------------------------------------- */
+
+void store_touch_watches(const struct access *a, const struct key *k);
+static inline void store_touch(const struct access *a, const struct key *k)
+{
+    if (unlikely(atomic_load_explicit(&shard_of_slot(a->store, k->slot)->watches, memory_order_relaxed) !=
+                 NULL))
+        store_touch_watches(a, k);
+}
+/* Gate: set the flag of every watch of database number db (or all, when negative) whose key exists, or whose
+ * key exists in number `other`. */
+void store_touch_db(const struct access *a, int64_t db, int64_t other);
+
+/* ---- memory.c ------------------------------------------------------------------- */
+
+uint64_t store_used(struct store *s);
+void store_update_pressure(struct store *s);
+
+/* ---- store.c -------------------------------------------------------------------- */
+
+#define STORE_SLOTS_BYTES (sizeof(struct table) * STORE_SLOTS + sizeof(struct grave))
+/* Database n has id n, and no other id is in use. */
+void store_init_ids(struct store *s);
+
+/* ---- flush.c -------------------------------------------------------------------- */
+
+/* Put the blocks of a segment that nobody else looks at. account: what they are counted in. */
+void segment_release_heap(struct store *s, struct segment *seg, _Atomic int64_t *account);
+
+/* Free some of what flushes detached; true while there is more. */
+bool store_dig(const struct access *a, int64_t until_ns);
+static inline enum id_state id_state(const struct store *s, uint32_t id)
+{
+    return (enum id_state)atomic_load_explicit(&s->id_state[id], memory_order_relaxed);
+}
+static inline uint32_t ids_dead(const struct store *s)
+{
+    return atomic_load_explicit(&s->ids_dead, memory_order_relaxed);
+}
+static inline bool id_is_dead(const struct store *s, uint32_t id)
+{
+    return unlikely(ids_dead(s) != 0) && id_state(s, id) == ID_DEAD;
+}
+/* A dead id whose last key is gone becomes free. Gate, or the sweep's lock. */
+void store_recycle_id(struct store *s, uint32_t id);
+
+/* ---- sweep.c -------------------------------------------------------------------- */
+
+/* Stop the walk of an appender (gate, or its own thread). */
+void sweep_abort(struct store *s, struct appender *app);
+/* Gate: take out all keys of dead ids, however long it takes. */
+void sweep_purge_now(const struct access *a);
+
+/* Locks a shard on the way of an operation that holds none: false when it is busy. *locked tells
+ * store_shard_leave() whether there is something to release. */
+static inline bool store_shard_enter(const struct access *a, uint32_t shard, bool *locked)
+{
+    struct lock *l = &a->store->shards[shard].lock;
+    *locked = lock_acquire(l);
+    return *locked || a->lane;
+}
+
+static inline void store_shard_leave(const struct access *a, uint32_t shard, bool locked)
+{
+    if (locked)
+        lock_release(&a->store->shards[shard].lock);
+}
+
+#endif

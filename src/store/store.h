@@ -1,0 +1,283 @@
+/* The keyspace: what commands may do with keys.
+ *
+ *      store ── 1,024 shards ── 16 slots each ── one table a slot ── entries in segments
+ *               (one lock)                       (table.h)           (segment.h)
+ *
+ * A command's keys are hashed once into `struct key`s, their shards are locked
+ * (lockset, ascending), and the functions below work on them. Who calls what:
+ *
+ *   - "shard locked" functions need the lock of the key's shard: held by this
+ *     thread, busy for this (lane) thread, or the gate raised by this thread.
+ *   - "gate" functions need the gate raised by this thread.
+ *   - all others say what they need.
+ *
+ * Keys hold a database id that FLUSHDB and SWAPDB change under the gate, so a
+ * `struct key` must not outlive the round it was made in.
+ *
+ * Expired keys are never visible: every lookup treats them as absent, and removes
+ * them unless `keep_expired` is set (on a replica only the primary's DEL does). */
+#ifndef LARDER_STORE_STORE_H
+#define LARDER_STORE_STORE_H
+
+#include "base/arena.h"
+#include "base/hash.h"
+#include "base/lock.h"
+#include "base/rng.h"
+#include "base/str.h"
+#include "store/entry.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum store_limits {
+    STORE_SLOTS = 16384,
+    STORE_SHARDS = 1024,
+    STORE_SLOTS_PER_SHARD = STORE_SLOTS / STORE_SHARDS,
+    STORE_DATABASES_MAX = 1024,
+    STORE_THREADS_MAX = 130,      /* workers, the lane and one for tests */
+    STORE_KEY_MAX = 512 << 20,    /* bytes */
+    STORE_STRING_MAX = 512 << 20, /* default of proto-max-bulk-len */
+#ifdef LARDER_TSAN
+    STORE_LOCKSET_MAX = 48, /* TSan's deadlock detector gives up beyond 64 held locks */
+#else
+    STORE_LOCKSET_MAX = 256, /* more shards than this: the gate instead (docs/decisions/) */
+#endif
+};
+
+struct store;
+struct appender; /* one thread's open segments and private reserve; segment.h */
+
+struct store_options {
+    uint64_t maxmemory;    /* bytes, 0 = unlimited; decides the segment size */
+    uint32_t databases;    /* as SELECT counts them */
+    uint32_t threads;      /* appenders that will be asked for, <= STORE_THREADS_MAX */
+    struct hash_seed seed; /* from os_random() but in tests */
+    bool cluster; /* slots are CRC16 of the key, as clients compute them; else any even spread will do */
+};
+
+int store_new(struct store **out, const struct store_options *opt); /* returned owned; ERR_OOM */
+void store_free(struct store *s);                                   /* no other thread may use it */
+
+/* The appender of thread `index` (0-based). Each is used by one thread only. */
+struct appender *store_appender(struct store *s, uint32_t index);
+
+/* ---- keys -------------------------------------------------------------------- */
+
+/* How far prefetching has come for a key. */
+enum near_stage { NEAR_TABLE, NEAR_PAGE, NEAR_BUCKET, NEAR_DONE };
+struct table_near {
+    const void *at; /* fetched, and what it is */
+    enum near_stage stage;
+};
+
+struct key {
+    const char *p; /* borrowed */
+    uint32_t n;
+    uint16_t slot;
+    uint16_t db; /* database id, not the number of SELECT */
+    uint64_t hash;
+    struct table_near near; /* store_approach()'s */
+};
+
+/* `db` is the number that SELECT knows. In a round, or under the gate. */
+void key_make(const struct store *s, struct key *k, struct str bytes, uint32_t db);
+
+/* The shard of a key, whatever its database: for planning locks before the keys are made. */
+uint32_t store_key_shard(const struct store *s, struct str key);
+
+static inline uint32_t key_shard(const struct key *k)
+{
+    return k->slot / STORE_SLOTS_PER_SHARD;
+}
+
+/* Prefetching for batches, without locks: begin with every key, then take STORE_APPROACH_STEPS steps,
+ * each with all keys before the next, so that what a step reads has arrived. Reads memory that may
+ * change under it, which is always mapped, and changes nothing (region.h). */
+enum { STORE_APPROACH_STEPS = 3 };
+/* False: so little is stored that prefetching costs more than it brings. */
+bool store_outgrows_cache(const struct store *s);
+void store_approach_begin(const struct store *s, struct key *k);
+void store_approach(const struct store *s, struct key *k);
+
+/* ---- locks ------------------------------------------------------------------- */
+
+/* The shards of one command, ascending and distinct. */
+struct lockset {
+    uint32_t n;
+    bool overflow; /* more than STORE_LOCKSET_MAX: take the gate */
+    uint16_t shard[STORE_LOCKSET_MAX];
+};
+
+static inline void lockset_init(struct lockset *ls)
+{
+    ls->n = 0;
+    ls->overflow = false;
+}
+void lockset_add(struct lockset *ls, uint32_t shard); /* any order; keeps it sorted */
+
+/* All or nothing: false when one of them is busy, with none held. */
+bool store_lock(struct store *s, const struct lockset *ls);
+void store_unlock(struct store *s, const struct lockset *ls);
+/* The usual case, one key. */
+bool store_lock_one(struct store *s, uint32_t shard);
+void store_unlock_one(struct store *s, uint32_t shard);
+/* Holder: make them busy for the lane; the lane enters and leaves (base/lock.h). */
+bool store_shard_busy(const struct store *s, uint32_t shard); /* any thread */
+void store_make_busy(struct store *s, const struct lockset *ls);
+void store_busy_enter(struct store *s, const struct lockset *ls);
+void store_busy_leave(struct store *s, const struct lockset *ls);
+
+/* ---- one key (shard locked) -------------------------------------------------- */
+
+/* What every access carries: cheap to build, on the stack. */
+struct access {
+    struct store *store;
+    struct appender *app;
+    int64_t now_ms;    /* the command's time: frozen while it runs */
+    bool keep_expired; /* invisible, but not ours to delete */
+    bool lane;         /* on the lane's thread: busy shards are its own, do not wait for them */
+    bool no_touch;     /* CLIENT NO-TOUCH: leave the access clock alone */
+};
+
+/* The live entry or NULL. find counts as an access for the eviction policy, peek does not. */
+struct entry *store_find(const struct access *a, const struct key *k);
+struct entry *store_peek(const struct access *a, const struct key *k);
+
+enum put_flags {
+    PUT_KEEP_TTL = 1, /* ignore expire_ms, keep the old deadline if there is one */
+    PUT_RAW = 2,      /* ENTRY_RAW */
+    PUT_TEXT = 4,     /* ENTRY_TEXT */
+};
+
+/* Set the key to a string, replacing whatever it holds. expire_ms: deadline, 0 = none; a
+ * deadline in the past is the caller's business (SET ... PXAT deletes instead).
+ * block NULL: bytes are copied. Else bytes is block_str(block), and on success the
+ * entry holds a reference of its own if it is large enough to stay a block.
+ * Returns 0 or ERR_OOM; on error nothing has changed. */
+int store_put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
+                     int64_t expire_ms, unsigned flags);
+
+/* Set aside what `entries` puts of `bytes` of keys and values together will need (without a deadline),
+ * so that none of them fails for want of memory: for commands that write several keys or none. Holds
+ * until the next store_reserve() or store_round_begin() of this appender. Returns 0 or ERR_OOM. */
+int store_reserve(const struct access *a, uint32_t entries, size_t bytes);
+
+/* The string at k, n bytes long and writable: grown with zero bytes or cut, created when
+ * absent, deadline kept, marked raw. In place where it fits, with slack for the next
+ * APPEND. `cur` is what store_find() gave for k (NULL: absent). The pointer is good
+ * until the lock is released. Returns 0 or ERR_OOM with nothing changed. The change is
+ * announced by this call: write the bytes before unlocking. */
+int store_edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data);
+
+/* A new deadline (0 = none) for a live key. Returns 0, ERR_NOTFOUND or ERR_OOM. */
+int store_set_expire(const struct access *a, const struct key *k, int64_t expire_ms);
+
+/* True when a live key was removed. */
+bool store_delete(const struct access *a, const struct key *k);
+
+/* Copy value and deadline of `from` to `to`, replacing it; both shards locked. Blocks are
+ * shared, not copied. Returns 0, ERR_NOTFOUND, ERR_OOM. RENAME is copy + delete. */
+int store_copy(const struct access *a, const struct key *from, const struct key *to);
+
+/* Bytes that key and value occupy with overhead (MEMORY USAGE). */
+size_t store_entry_bytes(const struct store *s, const struct entry *e);
+
+/* OBJECT IDLETIME (seconds) and FREQ (0-255) of a live entry, by the policy in force. */
+uint64_t store_idle_s(const struct access *a, const struct entry *e);
+uint32_t store_freq(const struct access *a, const struct entry *e);
+
+/* ---- watching ---------------------------------------------------------------- */
+
+/* WATCH: `flag` becomes true when the key changes, expires into removal, is flushed or
+ * swapped. One watch per (connection, key); memory is the caller's. A key that exists but
+ * is expired when watched counts as absent. Each shard's list has a leaf lock of its own, taken
+ * by a writer only when the list is not empty: linking needs the shard's lock as well (so that
+ * nothing changes between the look and the link), unlinking does not. */
+struct watch {
+    struct watch *next, *prev;
+    _Atomic bool *flag;
+    uint32_t db; /* SELECT's number */
+    uint16_t slot;
+    uint32_t n;
+    const char *p;     /* owned by the caller, as long as the watch is linked */
+    int64_t expire_ms; /* the deadline seen at WATCH, 0 = none or absent */
+};
+void store_watch(const struct access *a, struct watch *w); /* shard locked */
+void store_unwatch(struct store *s, struct watch *w);      /* no shard lock needed */
+/* Shard locked. At EXEC: has the deadline seen at WATCH passed? (Redis: a key that expired is a change.) */
+bool store_watch_expired(const struct access *a, const struct watch *w);
+
+/* ---- many keys --------------------------------------------------------------- */
+
+/* Called with the entry's shard locked; must not call back into the store. False stops. */
+typedef bool store_visit_fn(void *arg, const struct entry *e);
+
+/* One step of SCAN over database `db` from `cursor` (0 = start), visiting whole buckets until
+ * about `count` keys were seen or `buckets_max` buckets were passed. Locks shards on its own:
+ * the caller holds none. *next is the cursor to go on with, 0 = done, below 2^53. Every key that
+ * exists from the first call to the last is visited at least once. Returns 0, or ERR_AGAIN when the
+ * next shard is busy (then *next is where to go on and *busy_shard which one). */
+int store_scan(const struct access *a, uint32_t db, uint64_t cursor, uint32_t count, store_visit_fn *visit,
+               void *arg, uint64_t *next, uint32_t *busy_shard);
+
+/* How many buckets a scan of everything passes, about. Any thread. */
+uint64_t store_buckets(const struct store *s);
+
+/* A live key of the database, close to uniformly at random, copied into the arena; p NULL when
+ * it is empty. Locks on its own. ERR_AGAIN when what it met was busy; ERR_OOM. ERR_FULL, but never on the
+ * lane: live keys of this database are so rare that finding one may take long. */
+int store_random_key(const struct access *a, uint32_t db, struct rng *rng, struct arena *arena,
+                     struct str *out);
+
+/* In a round or under the gate, no lock; exact when nobody writes. */
+uint64_t store_db_keys(const struct store *s, uint32_t db);
+uint64_t store_db_expires(const struct store *s, uint32_t db);
+int64_t store_db_avg_ttl_ms(const struct store *s, uint32_t db);
+
+/* Gate. O(tables), never O(keys): memory comes back in store_maintain() slices. */
+void store_flush_all(const struct access *a);
+void store_flush_db(const struct access *a, uint32_t db);
+void store_swap_db(const struct access *a, uint32_t x, uint32_t y);
+
+/* ---- memory and upkeep ------------------------------------------------------- */
+
+/* Each worker, at the start of every round, no lock held: refills the appender's
+ * reserve. Cheap when there is nothing to do. */
+void store_round_begin(struct store *s, struct appender *app);
+
+/* Each worker, between rounds, no lock held: expiry, compaction, freeing what was flushed,
+ * for at most about budget_us. Returns the ms after which it wants to be called again (0 = more to
+ * do now, but serve your clients first). */
+uint32_t store_maintain(const struct access *a, uint32_t budget_us);
+
+void store_set_active_expire(struct store *s, bool on);    /* gate; for tests: expired keys stay invisible */
+void store_set_maxmemory(struct store *s, uint64_t bytes); /* gate */
+
+/* True when data is beyond maxmemory and nothing may be evicted: refuse CMD_DENYOOM. One relaxed load. */
+bool store_over_memory(const struct store *s);
+
+struct store_memory {
+    uint64_t used;          /* committed for data: segments + tables + heap values; what maxmemory bounds */
+    uint64_t segments;      /* bytes of segments in use */
+    uint64_t live;          /* bytes of live entries in them */
+    uint64_t dead;          /* segments - live */
+    uint64_t tables;        /* buckets, directories, slot headers */
+    uint64_t blocks;        /* heap values, as jemalloc rounds them */
+    uint64_t free_segments; /* committed, waiting for reuse */
+    uint64_t keys;          /* all databases */
+};
+void store_memory(const struct store *s, struct store_memory *out); /* in a round, or under the gate */
+/* segments + tables: what the data takes outside of the heap. Any thread, cheap. */
+uint64_t store_outside_heap(const struct store *s);
+
+struct store_stats {
+    uint64_t expired, evicted, compacted, segments_freed, splits, merges;
+};
+void store_stats(const struct store *s, struct store_stats *out);
+void store_stats_reset(struct store *s); /* gate */
+
+/* Walks everything and asserts every invariant (debug builds; gate). */
+void store_check(const struct store *s);
+
+#endif

@@ -1,0 +1,568 @@
+/* Everything that changes one key.
+ *
+ * The order is always the same: find, allocate and fill what is new, enter it into the
+ * table, and only then let go of the old. So a failure at any point leaves the key as
+ * it was. In place where the value fits: same header, same extent. */
+#include "base/alloc.h"
+#include "base/err.h"
+#include "store/shard.h"
+#include "store/store.h"
+
+#include <string.h>
+
+enum {
+    SLACK_SHARE = 2,            /* a grown string gets 1/2 of its size as slack ... */
+    BLOCK_DOUBLE_MAX = 1 << 20, /* ... a block doubles up to this ... */
+    BLOCK_GROW_SHARE = 4,       /* ... and grows by 1/4 beyond */
+    LATENESS_SHARE = 16,        /* a key that lives t may lie around expired for t/16 ... */
+    LATENESS_MIN_MS = 100,      /* ... but this is always allowed */
+    TTL_CLAMP_BITS = 41,        /* 69 years: what a deadline counts for in sums */
+};
+
+static struct str heap_pointer(const void *const *p)
+{
+    return (struct str){(const char *)p, sizeof *p};
+}
+
+/* ---- counters ---- */
+
+static int64_t ttl_share(const struct store *s, int64_t expire_ms)
+{
+    const int64_t max = (int64_t)1 << TTL_CLAMP_BITS;
+    if (expire_ms > s->origin_ms + max)
+        return max;
+    if (expire_ms < s->origin_ms - max)
+        return -max;
+    return expire_ms - s->origin_ms;
+}
+
+static void add_u32(_Atomic uint32_t *n, int d)
+{
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + (uint32_t)d,
+                          memory_order_relaxed);
+}
+
+static void count_expire(struct store *s, struct db_count *c, int64_t expire_ms, int sign)
+{
+    if (expire_ms == 0)
+        return;
+    add_u32(&c->expires, sign);
+    int64_t sum = atomic_load_explicit(&c->ttl_sum, memory_order_relaxed) + sign * ttl_share(s, expire_ms);
+    atomic_store_explicit(&c->ttl_sum, sum, memory_order_relaxed);
+}
+
+void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire_ms, int sign)
+{
+    struct db_count *c = count_of(s, slot, db);
+    add_u32(&c->keys, sign);
+    count_expire(s, c, expire_ms, sign);
+}
+
+void store_count_heap(const struct access *a, int64_t bytes)
+{
+    struct appender *app = a->app;
+    app->heap_unseen += bytes;
+    if (app->heap_unseen < HEAP_UNSEEN && app->heap_unseen > -HEAP_UNSEEN)
+        return;
+    atomic_fetch_add_explicit(&a->store->heap, app->heap_unseen, memory_order_relaxed);
+    app->heap_unseen = 0;
+    if (bytes > 0)
+        store_update_pressure(a->store);
+}
+
+int64_t store_sweep_time(const struct access *a, int64_t expire_ms)
+{
+    if (expire_ms == 0)
+        return SEGMENT_NEVER;
+    int64_t late = expire_ms > a->now_ms ? (expire_ms - a->now_ms) / LATENESS_SHARE : 0;
+    int64_t max = atomic_load_explicit(&a->store->lateness_ms, memory_order_relaxed);
+    late = late > max ? max : late < LATENESS_MIN_MS ? LATENESS_MIN_MS : late;
+    return expire_ms > INT64_MAX - late ? INT64_MAX : expire_ms + late;
+}
+
+/* ---- entries come and go ---- */
+
+/* Room filled with f; not in its segment before commit(). */
+struct room {
+    struct entry *e;
+    uint32_t units;
+    unsigned group;
+};
+
+/* slack: bytes of room behind the entry, for it to grow into. */
+static bool room_take(const struct access *a, struct room *r, const struct shape *f, uint64_t slack)
+{
+    struct store *s = a->store;
+    uint64_t need = shape_units(f), n = need + slack / ENTRY_UNIT;
+    if (n > s->segs.units_max)
+        n = need; /* no slack for what is large already */
+    if (n > SEGMENT_COUNT)
+        return false;
+    r->units = (uint32_t)n;
+    r->group = f->expire_ms != 0
+                   ? segment_group(&s->segs, f->expire_ms > a->now_ms ? f->expire_ms - a->now_ms : 1)
+                   : 0;
+    struct segment **open = &a->app->writer.open[r->group].seg, *before = *open;
+    r->e = segment_alloc(&s->segs, &a->app->writer, r->units, r->group);
+    if (unlikely(*open != before))
+        store_update_pressure(s);
+    if (r->e == NULL)
+        return false;
+    entry_write(r->e, f);
+    if (r->units > need)
+        entry_resize(r->e, (uint32_t)f->value.n, f->marks, r->units);
+    return true;
+}
+
+static void room_commit(const struct access *a, const struct room *r, const struct shape *f)
+{
+    struct segments *segs = &a->store->segs;
+    segment_commit(segs, &a->app->writer, r->e, r->units, r->group, store_sweep_time(a, f->expire_ms));
+    struct segment *seg = segment_of(segs, r->e);
+    if (f->kind != ENTRY_INLINE)
+        atomic_store_explicit(&seg->heap, true, memory_order_relaxed);
+    uint32_t slack = r->units - (uint32_t)shape_units(f);
+    if (slack > 0)
+        segment_resized(seg, -(int64_t)slack);
+}
+
+static void release_heap(const struct access *a, const struct entry *e)
+{
+    if (entry_kind(e) != ENTRY_BLOCK)
+        return;
+    struct block *b = entry_block(e);
+    store_count_heap(a, -(int64_t)mem_usable(b));
+    block_put(b);
+}
+
+void store_kill(const struct access *a, struct entry *e, bool drop)
+{
+    struct segments *segs = &a->store->segs;
+    uint32_t n = entry_units(e), word = entry_word(e);
+    DEBUG_ASSERT(!(word & ENTRY_DEAD));
+    if (drop)
+        release_heap(a, e);
+    struct entry_parts p = entry_parts(e);
+    MEM_POISON(p.value, p.vlen); /* the key may still be read by a sweep that is on its way here */
+    atomic_store_explicit(&e->word, word | ENTRY_DEAD, memory_order_release);
+    segment_dead(segs, segment_of(segs, e), n);
+}
+
+void store_remove(const struct access *a, uint32_t slot, const struct table_pos *pos, struct entry *e)
+{
+    struct store *s = a->store;
+    store_count_key(s, slot, entry_db(e), entry_expire(e), -1);
+    table_remove(&a->app->tm, &s->slots[slot], pos);
+    store_kill(a, e, true);
+}
+
+void store_remove_expired(const struct access *a, const struct key *k, const struct table_pos *pos,
+                          struct entry *e)
+{
+    store_touch(a, k);
+    bump(&a->app->expired);
+    store_remove(a, k->slot, pos, e);
+}
+
+/* Of room for cap bytes; breaks into what store_reserve() set aside when it has to. */
+static struct block *take_block(const struct access *a, size_t cap)
+{
+    struct block *b = block_new(cap);
+    if (b != NULL || a->app->ballast == NULL)
+        return b;
+    mem_free(a->app->ballast);
+    a->app->ballast = NULL;
+    return block_new(cap);
+}
+
+/* ---- putting ---- */
+
+static struct entry *lookup(const struct access *a, const struct key *k, struct table_pos *pos)
+{
+    return table_find(&a->app->tm, table_of(a->store, k), k->hash, (struct str){k->p, k->n}, k->db, pos);
+}
+
+/* What is to be replaced: an expired key counts as absent, and is gone after this. On a replica it
+ * is not ours to delete, but whatever replaces it may. */
+static struct entry *lookup_for_write(const struct access *a, const struct key *k, struct table_pos *pos)
+{
+    struct entry *e = lookup(a, k, pos);
+    if (e != NULL && !a->keep_expired && deadline_passed(entry_expire(e), a->now_ms)) {
+        store_remove_expired(a, k, pos, e);
+        return NULL;
+    }
+    return e;
+}
+
+/* Write a new entry and let it take the place of old (at pos), or a place of its own. `drop`: old's
+ * heap value goes, too. Returns the entry or NULL with nothing changed. */
+static struct entry *put_entry(const struct access *a, const struct key *k, const struct shape *f,
+                               uint64_t slack, struct entry *old, const struct table_pos *pos, bool drop)
+{
+    struct store *s = a->store;
+    struct room r;
+    if (!room_take(a, &r, f, slack))
+        return NULL;
+    if (old != NULL) {
+        table_replace(&a->app->tm, pos, r.e);
+        store_count_key(s, k->slot, k->db, entry_expire(old), -1);
+        store_kill(a, old, drop);
+    } else if (table_insert(&a->app->tm, table_of(s, k), k->hash, r.e) != 0) {
+        segment_abandon(&s->segs, r.e, r.units);
+        return NULL;
+    }
+    store_count_key(s, k->slot, k->db, f->expire_ms, 1);
+    room_commit(a, &r, f);
+    return r.e;
+}
+
+static struct shape shape_of(const struct entry *e)
+{
+    struct entry_parts p = entry_parts(e);
+    return (struct shape){
+        .key = {p.key, p.klen},
+        .kind = entry_kind(e),
+        .value = {p.value, p.vlen},
+        .expire_ms = entry_expire(e),
+        .db = entry_db(e),
+        .marks = entry_word(e) & ENTRY_MARKS,
+    };
+}
+
+bool store_move(const struct access *a, const struct table_pos *pos, struct entry *e)
+{
+    struct shape f = shape_of(e);
+    struct room r;
+    if (!room_take(a, &r, &f, 0))
+        return false;
+    table_replace(&a->app->tm, pos, r.e);
+    room_commit(a, &r, &f);
+    store_kill(a, e, false);
+    return true;
+}
+
+/* The deadline of an entry that has room for one. */
+static void change_expire(const struct access *a, const struct key *k, struct entry *e, int64_t expire_ms)
+{
+    struct store *s = a->store;
+    int64_t old = entry_expire(e);
+    if (old == expire_ms)
+        return;
+    struct db_count *c = count_of(s, k->slot, k->db);
+    count_expire(s, c, old, -1);
+    count_expire(s, c, expire_ms, 1);
+    entry_set_expire(e, expire_ms);
+    if (expire_ms != 0)
+        segment_sweep_before(segment_of(&s->segs, e), store_sweep_time(a, expire_ms));
+}
+
+/* Can e hold a value of n stored bytes and this deadline without moving? Then *extent is its room. */
+static bool fits_in_place(const struct entry *e, uint64_t n, int64_t expire_ms, uint32_t *extent)
+{
+    uint32_t word = entry_word(e);
+    if (expire_ms != 0 && !(word & ENTRY_TTL))
+        return false;
+    if (!(word & ENTRY_LONG) && n > ENTRY_VLEN_MAX)
+        return false;
+    struct entry_parts p = entry_parts(e);
+    *extent = entry_extent(e);
+    return (uint64_t)(p.value - (const char *)e) + n <= (uint64_t)*extent * ENTRY_UNIT;
+}
+
+/* Change the length of an inline value in place. Returns where its bytes are. */
+static char *resize_in_place(const struct access *a, struct entry *e, uint32_t n, uint32_t marks,
+                             uint32_t extent)
+{
+    uint32_t before = entry_units(e);
+    entry_resize(e, n, marks, extent);
+    uint32_t after = entry_units(e);
+    if (after != before)
+        segment_resized(segment_of(&a->store->segs, e), (int64_t)after - before);
+    return entry_parts(e).value;
+}
+
+static void overwrite_expire(const struct access *a, const struct key *k, struct entry *e, int64_t expire_ms)
+{
+    if (entry_word(e) & ENTRY_TTL)
+        change_expire(a, k, e, expire_ms);
+}
+
+/* The header word stays as it is: a short inline value gives way to one of the same length and marks. */
+static bool overwrite_same(const struct access *a, const struct key *k, struct entry *old, struct str bytes,
+                           int64_t expire_ms, uint32_t marks)
+{
+    const uint32_t mask = ENTRY_KIND_MASK | ENTRY_LONG | ENTRY_MARKS;
+    uint32_t word = entry_word(old);
+    if ((word & mask) != ((uint32_t)ENTRY_INLINE << ENTRY_KIND_SHIFT | marks) ||
+        bytes.n != word >> ENTRY_VLEN_SHIFT || (expire_ms != 0 && !(word & ENTRY_TTL)))
+        return false;
+    memmove(entry_parts(old).value, bytes.p, bytes.n);
+    overwrite_expire(a, k, old, expire_ms);
+    return true;
+}
+
+static bool overwrite_in_place(const struct access *a, const struct key *k, struct entry *old,
+                               struct str bytes, int64_t expire_ms, uint32_t marks)
+{
+    uint32_t extent;
+    if (old == NULL)
+        return false;
+    if (likely(overwrite_same(a, k, old, bytes, expire_ms, marks)))
+        return true;
+    if (entry_kind(old) != ENTRY_INLINE || !fits_in_place(old, bytes.n, expire_ms, &extent))
+        return false;
+    /* The bytes may be part of this very value: move them before a filler is written over their end. */
+    char *value = entry_parts(old).value;
+    if (bytes.n <= entry_parts(old).vlen) {
+        memmove(value, bytes.p, bytes.n);
+        resize_in_place(a, old, (uint32_t)bytes.n, marks, extent);
+    } else {
+        resize_in_place(a, old, (uint32_t)bytes.n, marks, extent);
+        memmove(value, bytes.p, bytes.n);
+    }
+    overwrite_expire(a, k, old, expire_ms);
+    return true;
+}
+
+/* Exchange the heap value of an entry; takes b. */
+static void swap_block(const struct access *a, struct entry *e, struct block *b, uint32_t marks)
+{
+    uint32_t word = entry_word(e);
+    release_heap(a, e);
+    entry_set_heap(e, b);
+    store_count_heap(a, (int64_t)mem_usable(b));
+    atomic_store_explicit(&e->word, (word & ~(uint32_t)ENTRY_MARKS) | marks, memory_order_release);
+}
+
+/* Takes b, unless it fails. */
+static int put_block(const struct access *a, const struct key *k, struct entry *old,
+                     const struct table_pos *pos, struct block *b, int64_t expire_ms, uint32_t marks)
+{
+    uint32_t extent;
+    if (old != NULL && entry_kind(old) == ENTRY_BLOCK && fits_in_place(old, sizeof b, expire_ms, &extent)) {
+        swap_block(a, old, b, marks);
+        if (entry_word(old) & ENTRY_TTL)
+            change_expire(a, k, old, expire_ms);
+        return 0;
+    }
+    const void *p = b;
+    struct shape f = {{k->p, k->n}, ENTRY_BLOCK, heap_pointer(&p), expire_ms, k->db, marks};
+    if (put_entry(a, k, &f, 0, old, pos, true) == NULL)
+        return ERR_OOM;
+    store_count_heap(a, (int64_t)mem_usable(b));
+    return 0;
+}
+
+static int put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
+                      int64_t expire_ms, unsigned flags)
+{
+    struct table_pos pos;
+    uint32_t marks = ((flags & PUT_RAW) ? ENTRY_RAW : 0) | ((flags & PUT_TEXT) ? ENTRY_TEXT : 0);
+    struct entry *old = lookup_for_write(a, k, &pos);
+    if (flags & PUT_KEEP_TTL)
+        expire_ms = old != NULL ? entry_expire(old) : 0;
+    if (bytes.n <= a->store->inline_max) {
+        if (overwrite_in_place(a, k, old, bytes, expire_ms, marks))
+            return 0;
+        struct shape f = {{k->p, k->n}, ENTRY_INLINE, bytes, expire_ms, k->db, marks};
+        if (bytes.p == NULL)
+            f.value.p = "";
+        return put_entry(a, k, &f, 0, old, &pos, true) != NULL ? 0 : ERR_OOM;
+    }
+    if (block != NULL) {
+        block_get(block);
+    } else {
+        block = take_block(a, bytes.n);
+        if (block == NULL)
+            return ERR_OOM;
+        memcpy(block->data, bytes.p, bytes.n);
+        block->n = bytes.n;
+    }
+    int err = put_block(a, k, old, &pos, block, expire_ms, marks);
+    if (err != 0)
+        block_put(block);
+    return err;
+}
+
+int store_put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
+                     int64_t expire_ms, unsigned flags)
+{
+    int err = put_string(a, k, bytes, block, expire_ms, flags);
+    if (err == 0)
+        store_touch(a, k);
+    return err;
+}
+
+/* ---- editing ---- */
+
+static size_t block_room(size_t n)
+{
+    return n < BLOCK_DOUBLE_MAX ? n * 2 : n + n / BLOCK_GROW_SHARE;
+}
+
+/* A block of n bytes that starts with `from` and is zero behind it. `room` >= n. */
+static struct block *block_from(struct str from, size_t n, size_t room)
+{
+    struct block *b = block_new(room);
+    if (b == NULL)
+        return NULL;
+    size_t keep = from.n < n ? from.n : n;
+    memcpy(b->data, from.p, keep);
+    memset(b->data + keep, 0, n - keep);
+    b->n = n;
+    return b;
+}
+
+static void mark_raw(struct entry *e)
+{
+    atomic_store_explicit(&e->word, entry_word(e) | ENTRY_RAW, memory_order_release);
+}
+
+/* The block of a live entry, made private and n bytes long. NULL when memory is short. */
+static struct block *edit_block(const struct access *a, struct entry *e, size_t n)
+{
+    struct block *b = entry_block(e);
+    size_t old = b->n, usable = mem_usable(b);
+    if (!block_is_private(b)) {
+        b = block_from(block_str(b), n, n > old ? block_room(n) : n);
+        if (b != NULL)
+            swap_block(a, e, b, ENTRY_RAW);
+        return b;
+    }
+    if (n > b->cap) {
+        b = block_grow(b, block_room(n));
+        if (b == NULL)
+            return NULL;
+        entry_set_heap(e, b);
+        store_count_heap(a, (int64_t)mem_usable(b) - (int64_t)usable);
+    }
+    if (n > old)
+        memset(b->data + old, 0, n - old);
+    b->n = n;
+    mark_raw(e);
+    return b;
+}
+
+/* Without touching the table: NULL when that does not do. */
+static char *edit_in_place(const struct access *a, struct entry *cur, size_t n)
+{
+    uint32_t extent, old = entry_parts(cur).vlen;
+    if (n > a->store->inline_max || entry_kind(cur) != ENTRY_INLINE ||
+        !fits_in_place(cur, n, entry_expire(cur), &extent))
+        return NULL;
+    char *data = resize_in_place(a, cur, (uint32_t)n, ENTRY_RAW, extent);
+    if (n > old)
+        memset(data + old, 0, n - old);
+    return data;
+}
+
+/* A new inline entry takes the place of what is there (old: its bytes), with slack if it has grown. */
+static int edit_inline(const struct access *a, const struct key *k, struct entry *cur,
+                       const struct table_pos *pos, struct str old, size_t n, char **data)
+{
+    char keep[INLINE_MAX];
+    size_t nkeep = old.n < n ? old.n : n;
+    uint64_t slack = cur != NULL && n > old.n ? n / SLACK_SHARE : 0;
+    struct shape f = {{k->p, k->n}, ENTRY_INLINE, {NULL, n}, cur != NULL ? entry_expire(cur) : 0,
+                      k->db,        ENTRY_RAW};
+    memcpy(keep, old.p, nkeep);
+    struct entry *e = put_entry(a, k, &f, slack, cur, pos, true);
+    if (e == NULL)
+        return ERR_OOM;
+    *data = entry_parts(e).value;
+    memcpy(*data, keep, nkeep);
+    return 0;
+}
+
+static int edit_to_block(const struct access *a, const struct key *k, struct entry *cur,
+                         const struct table_pos *pos, struct str old, size_t n, char **data)
+{
+    struct block *b = block_from(old, n, cur != NULL ? block_room(n) : n);
+    if (b == NULL)
+        return ERR_OOM;
+    if (put_block(a, k, cur, pos, b, cur != NULL ? entry_expire(cur) : 0, ENTRY_RAW) != 0) {
+        block_put(b);
+        return ERR_OOM;
+    }
+    *data = b->data;
+    return 0;
+}
+
+static int edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data)
+{
+    struct table_pos pos;
+    struct block *b;
+    struct str old = {"", 0};
+    if (cur != NULL) {
+        if ((*data = edit_in_place(a, cur, n)) != NULL)
+            return 0;
+        if (entry_kind(cur) == ENTRY_BLOCK && n > a->store->inline_max) {
+            b = edit_block(a, cur, n);
+            *data = b != NULL ? b->data : NULL;
+            return b != NULL ? 0 : ERR_OOM;
+        }
+        old = entry_string(cur, &b);
+    }
+    struct entry *found =
+        lookup_for_write(a, k, &pos); /* expired on a replica: it is replaced, but counts as absent */
+    DEBUG_ASSERT(found == cur || (cur == NULL && a->keep_expired));
+    if (n > a->store->inline_max)
+        return edit_to_block(a, k, found, &pos, old, n, data);
+    return edit_inline(a, k, found, &pos, old, n, data);
+}
+
+int store_edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data)
+{
+    DEBUG_ASSERT(cur == NULL || entry_is_string(cur));
+    int err = edit_string(a, k, cur, n, data);
+    if (err == 0)
+        store_touch(a, k);
+    return err;
+}
+
+/* ---- deadlines, deleting, copying ---- */
+
+int store_set_expire(const struct access *a, const struct key *k, int64_t expire_ms)
+{
+    struct table_pos pos;
+    struct entry *e = lookup_for_write(a, k, &pos);
+    if (e == NULL || (a->keep_expired && deadline_passed(entry_expire(e), a->now_ms)))
+        return ERR_NOTFOUND;
+    if (entry_word(e) & ENTRY_TTL) {
+        change_expire(a, k, e, expire_ms);
+    } else if (expire_ms != 0) {
+        struct shape f = shape_of(e);
+        f.expire_ms = expire_ms;
+        if (put_entry(a, k, &f, 0, e, &pos, false) == NULL)
+            return ERR_OOM;
+    }
+    store_touch(a, k);
+    return 0;
+}
+
+bool store_delete(const struct access *a, const struct key *k)
+{
+    struct table_pos pos;
+    struct entry *e = lookup_for_write(a, k, &pos);
+    if (e == NULL)
+        return false;
+    bool live = !deadline_passed(entry_expire(e), a->now_ms);
+    store_touch(a, k);
+    store_remove(a, k->slot, &pos, e);
+    return live;
+}
+
+int store_copy(const struct access *a, const struct key *from, const struct key *to)
+{
+    struct entry *e = store_peek(a, from);
+    if (e == NULL)
+        return ERR_NOTFOUND;
+    if (from->hash == to->hash && from->db == to->db && from->n == to->n &&
+        memcmp(from->p, to->p, to->n) == 0)
+        return 0;
+    struct block *b;
+    struct str bytes = entry_string(e, &b);
+    uint32_t marks = entry_word(e);
+    unsigned flags = ((marks & ENTRY_RAW) ? PUT_RAW : 0) | ((marks & ENTRY_TEXT) ? PUT_TEXT : 0);
+    return store_put_string(a, to, bytes, b, entry_expire(e), flags);
+}

@@ -1,0 +1,262 @@
+"""Start, watch and stop the servers that tests talk to.
+
+A Server owns one process, one port and one private directory, and nothing
+outlives it: processes are ended by their pid, never by name. What the process
+printed is kept in a file, so that a failed test can show it and a sanitizer's
+report fails the test that caused it, even when every reply was right.
+
+Environment:
+    LARDER_SERVER   the binary under test (default: build/larder-server); it may
+                    be redis-server, to prove that an expectation is Redis's own
+    LARDER_WORKERS  worker threads of the servers that do not ask for a number
+"""
+
+import ctypes
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+import redis
+
+from wire import Wire
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+REDIS_SERVER = os.environ.get("REDIS_SERVER", "/usr/bin/redis-server")
+LARDER_SERVER = os.environ.get("LARDER_SERVER", os.path.join(ROOT, "build", "larder-server"))
+LARDER_WORKERS = int(os.environ.get("LARDER_WORKERS", "4"))
+
+def is_redis(binary):
+    return os.path.basename(os.path.realpath(binary)).startswith(("redis-", "valkey-"))
+
+
+# Generous, because a machine that builds something else beside us is slow, not wrong.
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+# What no log of a healthy server contains.
+ALARM = re.compile(
+    rb"AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|UndefinedBehaviorSanitizer"
+    rb"|runtime error:|BUG REPORT|CRASH REPORT|crashed by signal|assertion failed|Assertion .* failed|==ABORTING",
+    re.IGNORECASE,
+)
+
+
+def free_port():
+    """A TCP port nobody listens on now, and whose cluster bus port exists."""
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if 1024 < port < 55000:
+            return port
+
+
+def wait_until(true, seconds=30, every=0.02, what="the condition"):
+    """Poll until true() holds; the deadline only bounds a hang."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = true()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s in vain for {what}")
+        time.sleep(every)
+
+
+_prctl = ctypes.CDLL(None).prctl
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent():
+    """In the child: a test run that is killed leaves no server behind."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Server:
+    """One server process. `options` maps option names to a value or a list of values."""
+
+    def __init__(self, binary=LARDER_SERVER, options=None, workers=None, config=None, stdin=None, env=None):
+        self.binary = binary
+        self.dir = tempfile.mkdtemp(prefix="larder-test-")
+        self.log_path = os.path.join(self.dir, "server.out")
+        self.options = dict(options or {})
+        self.workers = LARDER_WORKERS if workers is None else workers
+        self.config = config
+        self.stdin = stdin
+        self.env = env
+        self.port = None
+        self.process = None
+        self.expect_alarm = False  # for tests that make the server crash
+        self._alarms_seen = 0
+
+    def __repr__(self):
+        return f"<{os.path.basename(self.binary)} pid={self.pid} port={self.port}>"
+
+    @property
+    def pid(self):
+        return self.process.pid if self.process else None
+
+    def command_line(self):
+        args = [self.binary]
+        if self.config is not None:
+            path = os.path.join(self.dir, "server.conf")
+            with open(path, "wb") as f:
+                f.write(self.config if isinstance(self.config, bytes) else self.config.encode())
+            args.append(path)
+        elif self.stdin is not None:
+            args.append("-")
+        options = {"port": self.port, "dir": self.dir, "bind": "127.0.0.1"}
+        if is_redis(self.binary):
+            options.update({"save": "", "appendonly": "no"})
+        else:
+            options["workers"] = self.workers
+        options.update(self.options)
+        for name, value in options.items():
+            if value is None:
+                continue
+            for one in value if isinstance(value, list) else [value]:
+                args += ["--" + name] + (list(one) if isinstance(one, tuple) else [str(one)])
+        return args
+
+    def spawn(self):
+        """Start the process without waiting for it to serve."""
+        if self.port is None:
+            self.port = free_port()
+        environ = dict(os.environ)
+        # A sanitizer must not turn a leak check at exit into a hang under ptrace, and
+        # must leave a core of evidence in the log rather than in some other file.
+        environ.setdefault("ASAN_OPTIONS", "abort_on_error=1:detect_leaks=1")
+        environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
+        environ.setdefault("TSAN_OPTIONS", "halt_on_error=0:detect_deadlocks=1:second_deadlock_stack=1")
+        environ.update(self.env or {})
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command_line(),
+                stdin=subprocess.PIPE if self.stdin is not None else subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.dir,
+                preexec_fn=_die_with_parent,
+                env=environ,
+            )
+        if self.stdin is not None:
+            self.process.stdin.write(self.stdin.encode())
+            self.process.stdin.close()
+        return self
+
+    def start(self):
+        """Start and wait until the port answers. A port taken in between is tried again."""
+        for attempt in range(3):
+            self.spawn()
+            if self._await_answer():
+                return self
+            if b"in use" not in self.log():
+                break
+            self.port = None
+        raise AssertionError(f"{self.binary} did not start:\n{self.log_tail()}")
+
+    def _await_answer(self):
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                return False
+            try:
+                with self.wire(timeout=5) as w:
+                    w.send(b"PING\r\n")
+                    if w.read_line()[:1] in (b"+", b"-"):
+                        return True
+            except (OSError, EOFError):
+                time.sleep(0.01)
+        self.kill(signal.SIGKILL)
+        return False
+
+    def address(self):
+        return ("127.0.0.1", self.port)
+
+    def wire(self, timeout=60, protocol=2):
+        """A bare connection: bytes in, parsed replies out."""
+        return Wire(self.address(), timeout=timeout, protocol=protocol)
+
+    def client(self, **options):
+        """A redis-py client."""
+        options.setdefault("socket_timeout", 60)
+        return redis.Redis(host="127.0.0.1", port=self.port, **options)
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self, sig):
+        """Send a signal and wait for the end. Returns the exit code."""
+        if self.alive():
+            self.process.send_signal(sig)
+        return self.wait()
+
+    def wait(self, seconds=STOP_SECONDS):
+        return self.process.wait(timeout=seconds)
+
+    def stop(self):
+        """End the process politely. Returns its exit code, None if it was never started."""
+        if self.process is None:
+            return None
+        if self.alive():
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"{self} ignored SIGTERM for {STOP_SECONDS} s:\n{self.log_tail()}")
+
+    def remove(self):
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def log(self):
+        """Everything the process printed, and its log file if it was given one."""
+        text = b""
+        for path in (self.log_path, self.options.get("logfile")):
+            try:
+                with open(os.path.join(self.dir, path), "rb") as f:
+                    text += f.read()
+            except (OSError, TypeError):
+                pass
+        return text
+
+    def log_tail(self, lines=80):
+        return b"\n".join(self.log().splitlines()[-lines:]).decode("utf-8", "replace")
+
+    def alarms(self):
+        """The part of the log from the first new alarm on; None if there is none."""
+        text = self.log()
+        found = ALARM.search(text, self._alarms_seen)
+        self._alarms_seen = len(text)
+        return text[max(0, found.start() - 500) :][:20000].decode("utf-8", "replace") if found else None
+
+    def close(self):
+        """Stop, and return a sentence about what went wrong, or None."""
+        trouble = None
+        try:
+            died = self.process is not None and self.process.poll() is not None
+            code = self.stop()
+            if not self.expect_alarm:
+                alarm = self.alarms()
+                if alarm:
+                    trouble = f"{self} reported:\n{alarm}"
+                elif code not in (None, 0):
+                    when = "during the test" if died else "after SIGTERM"
+                    trouble = f"{self} ended with {code} {when}:\n{self.log_tail()}"
+        except AssertionError as e:
+            trouble = str(e)
+        if trouble is None:
+            self.remove()
+        return trouble
+
+    def rss(self):
+        """Resident bytes."""
+        with open(f"/proc/{self.pid}/statm") as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

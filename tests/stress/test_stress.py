@@ -1,0 +1,229 @@
+"""Everything at once against several workers: data races, lock order, torn effects.
+
+Meant for the TSan build (LARDER_SERVER names the binary); it also holds without. Client
+processes run a fixed number of steps, so the run has no length in time. What they check:
+
+  - INCR by many clients adds up;
+  - MSET over many shards, and MULTI/EXEC, are never seen half-done;
+  - a client that is killed, a shard that is busy, a pause, or a stopped world delays, and never
+    loses or invents a reply;
+  - the server ends by SIGTERM with code 0, and the sanitizer has nothing to say.
+"""
+
+import multiprocessing
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+import redis
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SERVER = os.environ.get("LARDER_SERVER", str(ROOT / "build" / "larder-server"))
+STEPS = int(os.environ.get("LARDER_STRESS_STEPS", "400"))
+GROUP = [f"group:{i}" for i in range(24)]  # spread over shards
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    def __init__(self, *options):
+        self.port = free_port()
+        self.dir = tempfile.TemporaryDirectory()
+        self.out = open(os.path.join(self.dir.name, "out"), "w+b")
+        args = [SERVER, "--port", str(self.port), "--workers", "4", "--dir", self.dir.name,
+                "--enable-debug-command", "yes", *options]
+        self.process = subprocess.Popen(args, stdout=self.out, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.client().ping()
+                return
+            except redis.exceptions.ConnectionError:
+                assert self.process.poll() is None, self.text()
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.05)
+
+    def client(self, **kw):
+        return redis.Redis(port=self.port, socket_timeout=120, **kw)
+
+    def text(self):
+        self.out.flush()
+        self.out.seek(0)
+        return self.out.read().decode(errors="replace")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=120)
+        text = self.text()
+        assert "WARNING: ThreadSanitizer" not in text, text
+        assert "AddressSanitizer" not in text, text
+        assert code == 0, text
+
+
+def adder(port, seed, steps):
+    """Counts, and keys that come and go."""
+    r = redis.Redis(port=port, socket_timeout=120)
+    rng = random.Random(seed)
+    for _ in range(steps):
+        p = r.pipeline(transaction=False)
+        for _ in range(20):
+            p.incr("total")
+            k = f"k:{rng.randrange(500)}"
+            p.set(k, "v" * rng.randrange(200), px=rng.choice([None, 1, 50, 10_000]))
+            p.get(f"k:{rng.randrange(500)}")
+            p.append(f"a:{rng.randrange(20)}", "x" * rng.randrange(30))
+            p.delete(f"k:{rng.randrange(500)}", f"a:{rng.randrange(20)}")
+            p.expire(f"k:{rng.randrange(500)}", 5)
+        p.execute()
+
+
+def group_writer(port, seed, steps):
+    r = redis.Redis(port=port, socket_timeout=120)
+    for i in range(steps):
+        stamp = f"{seed}-{i}"
+        if i % 2:
+            r.mset({k: stamp for k in GROUP})
+        else:
+            p = r.pipeline(transaction=True)
+            for k in GROUP:
+                p.set(k, stamp)
+            p.execute()
+
+
+def group_reader(port, seed, steps):
+    r = redis.Redis(port=port, socket_timeout=120)
+    for i in range(steps):
+        values = r.mget(GROUP) if i % 2 else r.pipeline(transaction=True).mget(GROUP).execute()[0]
+        assert len(set(values)) == 1, values
+
+
+def watcher(port, seed, steps):
+    """Optimistic increments: the sum is exact although most attempts fail."""
+    r = redis.Redis(port=port, socket_timeout=120)
+    done = 0
+    while done < steps // 4:
+        with r.pipeline() as p:
+            p.watch("watched", "watched2")
+            v = int(p.get("watched") or 0)
+            p.multi()
+            p.set("watched", v + 1)
+            p.set("watched2", v + 1)
+            try:
+                p.execute()
+                done += 1
+            except redis.WatchError:
+                pass
+
+
+def whole_world(port, seed, steps):
+    """What needs the gate, the lane, or every worker."""
+    r = redis.Redis(port=port, socket_timeout=120)
+    other = redis.Redis(port=port, db=9, socket_timeout=120)
+    rng = random.Random(seed)
+    r.set("{big}a", os.urandom(2_000_000))
+    r.set("{big}b", os.urandom(2_000_000))
+    r.set("{lcs}a", "ab" * 1500)
+    r.set("{lcs}b", "ba" * 1500)
+    for i in range(max(steps // 10, 10)):
+        other.mset({f"o:{k}": k for k in range(30)})
+        rng.choice([
+            lambda: r.keys("k:*"),
+            lambda: r.execute_command("BITOP", "XOR", "{big}c", "{big}a", "{big}b"),
+            lambda: r.bitcount("{big}a"),
+            lambda: r.execute_command("LCS", "{lcs}a", "{lcs}b", "LEN"),
+            lambda: other.flushdb(),
+            lambda: r.swapdb(8, 9),
+            lambda: r.config_set("slowlog-log-slower-than", rng.choice([0, 10000])),
+            lambda: r.config_set("maxmemory", rng.choice(["1gb", "2gb"])),
+            lambda: r.config_resetstat(),
+            lambda: r.client_list(),
+            lambda: r.info("all"),
+            lambda: r.client_pause(5),
+            lambda: r.slowlog_get(10),
+            lambda: [None for _ in r.scan_iter("k:*", count=50)],
+            lambda: r.randomkey(),
+            lambda: r.dbsize(),
+            lambda: r.pipeline(transaction=True).client_list().dbsize().set("k:1", 1).execute(),
+            lambda: r.execute_command("LATENCY", "HISTOGRAM"),
+        ])()
+
+
+def killer(port, seed, steps):
+    """Connections that appear, leave requests half-sent, and are killed."""
+    r = redis.Redis(port=port, socket_timeout=120)
+    for i in range(max(steps // 10, 10)):
+        victims = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
+        for n, s in enumerate(victims):
+            s.sendall(b"CLIENT SETNAME victim\r\nMULTI\r\nSET k:1 1\r\n" if n % 2 else b"WATCH k:1\r\n*2\r\n$3\r\nGE")
+        for c in r.client_list():
+            if c["name"] == "victim":
+                r.execute_command("CLIENT", "KILL", "ID", c["id"])
+        for s in victims:
+            s.close()
+
+
+def monitor(port, seed, steps):
+    s = socket.create_connection(("127.0.0.1", port))
+    s.settimeout(120)
+    s.sendall(b"MONITOR\r\n")
+    got = 0
+    while got < steps * 20:
+        data = s.recv(65536)
+        assert data, "the monitor was dropped"
+        got += len(data)
+    s.close()
+
+
+def run_all(port, jobs):
+    processes = [multiprocessing.Process(target=fn, args=(port, seed, STEPS)) for seed, fn in enumerate(jobs)]
+    for p in processes:
+        p.start()
+    for p in processes:
+        p.join()
+    return [(jobs[i].__name__, p.exitcode) for i, p in enumerate(processes) if p.exitcode != 0]
+
+
+def test_everything_at_once():
+    server = Server()
+    r = server.client()
+    r.mset({k: "start" for k in GROUP})
+    jobs = [adder, adder, adder, group_writer, group_writer, group_reader, group_reader, watcher, watcher,
+            whole_world, whole_world, killer, monitor]
+    failed = run_all(server.port, jobs)
+    assert not failed, f"{failed}\n{server.text()[:20000]}"
+    assert int(r.get("total")) == 3 * STEPS * 20
+    assert int(r.get("watched")) == 2 * (STEPS // 4) == int(r.get("watched2"))
+    server.stop()
+
+
+def test_stop_while_busy():
+    """SIGTERM in the middle of everything."""
+    server = Server()
+    server.client().mset({k: "start" for k in GROUP})
+    processes = [multiprocessing.Process(target=fn, args=(server.port, seed, 10**9))
+                 for seed, fn in enumerate([adder, group_writer, whole_world, killer, watcher])]
+    for p in processes:
+        p.start()
+    time.sleep(2)
+    try:
+        server.stop()
+    finally:
+        for p in processes:
+            p.kill()
+            p.join()
+
+
+@pytest.fixture(autouse=True)
+def quiet_children(monkeypatch):
+    multiprocessing.set_start_method("fork", force=True)
+    yield

@@ -1,0 +1,191 @@
+/* Memory runs out at every allocation that a command makes, one after the other: each time
+ * it must answer an error and change nothing, or answer as if nothing had been short. */
+#include "harness.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+
+#include <stdio.h>
+
+#ifdef LARDER_DEBUG
+
+enum {
+    BIG = 40000,         /* a value that lives in a block of its own */
+    FAILURES_MAX = 2000, /* a command that allocates more often than this hangs */
+};
+
+static char big[BIG + 1];
+
+/* What the commands work on. LINE's %s is the big value. */
+static const char *const before[] = {
+    "SET small abc",
+    "SET number 41",
+    "SET float 1.5",
+    "SET ttl x PXAT 5000000000000",
+    "SET bits \"\\xf0\\x0f\\xff\"",
+    "SET big %s",
+    "SET big2 %s PXAT 5000000000000",
+};
+
+static const char *const requests[] = {
+    "SET new v",
+    "SET new %s",
+    "SET small %s",
+    "SET big %s",
+    "SET small longer-than-it-was-by-some-bytes-at-least",
+    "SET small v EX 100",
+    "SET small v EX 100 GET",
+    "SET big v GET",
+    "SET big %s KEEPTTL GET",
+    "SETNX new %s",
+    "SETEX small 100 %s",
+    "PSETEX new 100000 v",
+    "GETSET big %s",
+    "GETSET small a-value-that-does-not-fit-in-place-any-more",
+    "GETDEL big",
+    "GETEX small EX 100",
+    "GETEX big PX 100000",
+    "GETEX ttl PERSIST",
+    "GETEX ttl PXAT 1",
+    "MSET a 1 b %s small c c 2 big d d %s ttl e",
+    "MSET small %s a 1 small 2 b %s small 3",
+    "MSETNX a 1 b %s c 2",
+    "APPEND new v",
+    "APPEND new %s",
+    "APPEND small v",
+    "APPEND small %s",
+    "APPEND big %s",
+    "APPEND ttl %s",
+    "SETRANGE new 10 v",
+    "SETRANGE new 100000 v",
+    "SETRANGE small 10 v",
+    "SETRANGE big 70000 v",
+    "INCR new",
+    "INCR number",
+    "INCRBY number 100000000000000",
+    "INCRBYFLOAT float 1.25",
+    "INCRBYFLOAT new 3",
+    "SETBIT new 7 1",
+    "SETBIT new 1000000 1",
+    "SETBIT bits 100 1",
+    "SETBIT big 1000000 1",
+    "BITOP OR new bits small",
+    "BITOP XOR big big big2",
+    "BITOP AND bits bits none",
+    "BITOP AND bits none none",
+    "BITFIELD new SET u8 0 1 SET u8 100 2",
+    "BITFIELD bits SET u8 0 1 INCRBY i5 100 2 GET u8 0",
+    "BITFIELD big SET u8 1000000 1 GET u8 0",
+    "RENAME small new",
+    "RENAME small big",
+    "RENAME big new",
+    "RENAMENX ttl new",
+    "COPY small new",
+    "COPY big2 new",
+    "COPY big2 small REPLACE",
+    "COPY small small DB 3",
+    "MOVE small 3",
+    "MOVE big2 3",
+    "EXPIRE small 100",
+    "EXPIRE big 100",
+    "PEXPIREAT ttl 6000000000000",
+    "PERSIST ttl",
+    "PERSIST big2",
+    "DEL small big none",
+    "DUMP big",
+    "DUMP small",
+    "RESTORE new 0 \"\\x00\\x03abc\\x0a\\x00\\xd9\\xac0=Ar\\xa2\\xe2\"",
+    "RESTORE small 100 \"\\x00\\x03abc\\x0a\\x00\\xd9\\xac0=Ar\\xa2\\xe2\" REPLACE",
+    "LCS small bits",
+    "LCS small bits IDX",
+    "GETRANGE big 10 -10",
+    "MGET big small big2",
+};
+
+static void format(char *dst, size_t n, const char *line)
+{
+    int used = snprintf(dst, n, line, big, big);
+    assert_true(used > 0 && (size_t)used < n);
+}
+
+static void fill(struct harness *h)
+{
+    static char line[3 * BIG];
+    harness_line(h, "FLUSHALL");
+    for (size_t i = 0; i < ARRAY_LEN(before); i++) {
+        format(line, sizeof line, before[i]);
+        assert_str(harness_line(h, line), STR("+OK\r\n"));
+    }
+}
+
+/* All that a client could see, in both databases that the requests touch. */
+static void look(struct harness *h, struct buf *out)
+{
+    static const char *const keys[] = {"small", "number", "float", "ttl", "bits", "big", "big2",
+                                       "new",   "a",      "b",     "c",   "d",    "none"};
+    static const char *const questions[] = {"GET %s", "PEXPIRETIME %s", "OBJECT ENCODING %s"};
+    buf_clear(out);
+    for (uint32_t db = 0; db <= 3; db += 3) {
+        h->session.db = db;
+        for (size_t k = 0; k < ARRAY_LEN(keys); k++)
+            for (size_t q = 0; q < ARRAY_LEN(questions); q++) {
+                char line[64];
+                snprintf(line, sizeof line, questions[q], keys[k]);
+                assert_int_equal(buf_puts(out, harness_line(h, line)), 0);
+            }
+        assert_int_equal(buf_puts(out, harness_line(h, "DBSIZE")), 0);
+    }
+    h->session.db = 0;
+}
+
+/* The request with its n-th allocation failing. False when it made fewer. */
+static bool try_failure(struct harness *h, const char *line, int64_t n, uint64_t *refusals)
+{
+    struct buf was, is;
+    buf_init(&was);
+    buf_init(&is);
+    fill(h);
+    look(h, &was);
+    h->fail_after = n;
+    struct str reply = harness_line(h, line);
+    bool failed = h->failed, closed = reply.n == 0, refused = !closed && reply.p[0] == '-';
+    assert_false(refused && !failed);
+    *refusals += refused;
+    look(h, &is);
+    /* Without memory for the reply the connection is closed, whatever was done. */
+    if (refused && !str_eq(buf_str(&was), buf_str(&is)))
+        fail_msg("allocation %ld failed, and half of this was done: %.60s", (long)n, line);
+    store_check(h->store);
+    buf_release(&was);
+    buf_release(&is);
+    return failed;
+}
+
+static void failures_change_nothing(void **state)
+{
+    static char line[3 * BIG];
+    uint64_t refusals = 0;
+    memset(big, 'b', BIG);
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+        struct harness h;
+        harness_start(&h);
+        format(line, sizeof line, requests[i]);
+        int64_t n = 1;
+        while (try_failure(&h, line, n, &refusals))
+            assert_true(++n < FAILURES_MAX);
+        harness_stop(&h);
+    }
+    assert_true(refusals >= ARRAY_LEN(requests));
+}
+
+#endif
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#ifdef LARDER_DEBUG
+        cmocka_unit_test(failures_change_nothing),
+#endif
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

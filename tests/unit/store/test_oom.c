@@ -1,0 +1,252 @@
+/* Every allocation that an operation makes fails once, the first, the second, and so on
+ * until it needs no more: each time the operation must report it and leave the key as
+ * it was, or succeed without. */
+#include "model.h"
+
+#include "base/alloc.h"
+
+enum { KEYS = 400 };
+
+#ifdef LARDER_DEBUG
+
+static char bytes[300000];
+
+/* The model's view and the store's still agree on this key, and nothing is out of order. */
+static void check(struct model *m, uint32_t db, uint32_t i, uint32_t *turn)
+{
+    alloc_fail_after(0);
+    model_compare(m, db, i);
+    if (++*turn % 500 == 0)
+        store_check(m->s);
+}
+
+static int put(struct model *m, uint32_t db, uint32_t i, size_t n, int64_t expire)
+{
+    struct key k = model_key(m, db, i);
+    return store_put_string(&m->a, &k, (struct str){bytes, n}, NULL, expire, 0);
+}
+
+static size_t random_size(struct model *m)
+{
+    return rng_below(&m->rng, 5) == 0 ? 5000 + rng_below(&m->rng, 30000) : rng_below(&m->rng, 200);
+}
+
+static void put_until_it_works(struct model *m, uint32_t db, uint32_t i, uint32_t *turn, uint64_t *failed)
+{
+    size_t n = random_size(m);
+    int64_t expire = rng_below(&m->rng, 2) == 0 ? 0 : m->a.now_ms + 100000;
+    for (int64_t nth = 1;; nth++) {
+        alloc_fail_after(nth);
+        int err = put(m, db, i, n, expire);
+        alloc_fail_after(0);
+        if (err == 0)
+            break;
+        ASSERT(err == ERR_OOM);
+        ++*failed;
+        check(m, db, i, turn);
+    }
+    model_set(&m->db[db][i], bytes, n, expire);
+    check(m, db, i, turn);
+}
+
+static void edit_until_it_works(struct model *m, uint32_t db, uint32_t i, uint32_t *turn, uint64_t *failed)
+{
+    struct key k = model_key(m, db, i);
+    struct model_value *v = model_get(m, db, i);
+    size_t old = v != NULL ? v->n : 0, n = rng_below(&m->rng, 3) == 0 ? random_size(m) : old + 30;
+    struct block *held = NULL;
+    char *data, *copy;
+    for (int64_t nth = 1;; nth++) {
+        struct entry *e = store_find(&m->a, &k);
+        if (e != NULL && entry_kind(e) == ENTRY_BLOCK && held == NULL && rng_below(&m->rng, 2) == 0) {
+            held = entry_block(e);
+            block_get(held);
+        }
+        alloc_fail_after(nth);
+        int err = store_edit_string(&m->a, &k, e, n, &data);
+        alloc_fail_after(0);
+        if (err == 0)
+            break;
+        ++*failed;
+        check(m, db, i, turn);
+    }
+    if (held != NULL)
+        block_put(held);
+    copy = calloc(1, n + 1);
+    if (v != NULL)
+        memcpy(copy, v->p, old < n ? old : n);
+    model_set(&m->db[db][i], copy, n, v != NULL ? v->expire_ms : 0);
+    free(copy);
+    check(m, db, i, turn);
+}
+
+static void expire_until_it_works(struct model *m, uint32_t db, uint32_t i, uint32_t *turn, uint64_t *failed)
+{
+    struct key k = model_key(m, db, i);
+    struct model_value *v = model_get(m, db, i);
+    int64_t at = rng_below(&m->rng, 3) == 0 ? 0 : m->a.now_ms + 5000;
+    for (int64_t nth = 1; v != NULL; nth++) {
+        alloc_fail_after(nth);
+        int err = store_set_expire(&m->a, &k, at);
+        alloc_fail_after(0);
+        if (err == 0)
+            break;
+        ++*failed;
+        check(m, db, i, turn);
+    }
+    if (v != NULL)
+        v->expire_ms = at;
+    check(m, db, i, turn);
+}
+
+/* Removing and sweeping may not fail at all. */
+static void remove_and_sweep(struct model *m, uint32_t db, uint32_t i, uint32_t *turn)
+{
+    struct key k = model_key(m, db, i);
+    alloc_fail_after(1 + (int64_t)rng_below(&m->rng, 3));
+    bool had = store_delete(&m->a, &k);
+    alloc_fail_after(1 + (int64_t)rng_below(&m->rng, 20));
+    store_maintain(&m->a, 1000);
+    alloc_fail_after(0);
+    ASSERT(had == (model_get(m, db, i) != NULL));
+    model_drop(&m->db[db][i]);
+    m->a.now_ms += 100;
+    check(m, db, i, turn);
+}
+
+static void test_each_operation(void **state)
+{
+    struct store *s = model_store(8 << 20, 1, 3);
+    struct model m;
+    uint32_t turn = 0;
+    uint64_t failed = 0;
+    model_init(&m, s, KEYS, 11);
+    for (int step = 0; step < 20000; step++) {
+        uint32_t db = (uint32_t)rng_below(&m.rng, 2), i = (uint32_t)rng_below(&m.rng, KEYS);
+        switch (rng_below(&m.rng, 6)) {
+        case 0:
+        case 1: put_until_it_works(&m, db, i, &turn, &failed); break;
+        case 2:
+        case 3: edit_until_it_works(&m, db, i, &turn, &failed); break;
+        case 4: expire_until_it_works(&m, db, i, &turn, &failed); break;
+        default: remove_and_sweep(&m, db, i, &turn);
+        }
+    }
+    assert_true(failed > 10000);
+    model_compare_all(&m);
+    model_release(&m);
+    store_free(s);
+}
+
+/* After store_reserve() no put may fail, though an allocation does. */
+static void test_reserve(void **state)
+{
+    enum { MANY = 300 };
+    struct store *s = model_store(8 << 20, 1, 4);
+    struct model m;
+    uint64_t refused = 0;
+    model_init(&m, s, MANY, 12);
+    for (int round = 0; round < 300; round++) {
+        size_t sum = 0, n[MANY];
+        uint32_t count = 1 + (uint32_t)rng_below(&m.rng, MANY);
+        for (uint32_t i = 0; i < count; i++) {
+            n[i] = round % 2 == 0 ? rng_below(&m.rng, 100) : random_size(&m);
+            sum += n[i] + model_key_name(&m, i).n;
+        }
+        for (int64_t nth = 1;; nth++) {
+            alloc_fail_after(nth);
+            int err = store_reserve(&m.a, count, sum);
+            alloc_fail_after(0);
+            if (err == 0)
+                break;
+            refused++;
+        }
+        alloc_fail_after(1 + (int64_t)rng_below(&m.rng, count / 4 + 3));
+        for (uint32_t i = 0; i < count; i++)
+            ASSERT(put(&m, 0, i, n[i], 0) == 0);
+        alloc_fail_after(0);
+        for (uint32_t i = 0; i < count; i++)
+            model_set(&m.db[0][i], bytes, n[i], 0);
+        store_round_begin(s, m.a.app);
+        assert_int_equal(m.a.app->cache.reserve, 0);
+        assert_null(m.a.app->ballast);
+        if (round % 10 == 0) {
+            store_flush_all(&m.a);
+            for (uint32_t i = 0; i < MANY; i++)
+                model_drop(&m.db[0][i]);
+        }
+        store_maintain(&m.a, 10000);
+    }
+    assert_true(refused > 300);
+    model_compare_all(&m);
+    model_release(&m);
+    store_free(s);
+}
+
+/* A store is made whole or not at all; with half the addresses if it must. */
+static void test_new(void **state)
+{
+    struct store_options o = {.databases = 16, .threads = 3, .seed = model_seed(1)};
+    uint64_t size = 0;
+    int failed = 0, smaller = 0;
+    for (int64_t nth = 20; nth > 0; nth--) { /* 20: more than there are, so nothing fails */
+        struct store *s = NULL;
+        alloc_fail_after(nth);
+        int err = store_new(&s, &o);
+        alloc_fail_after(0);
+        assert_true(err == 0 || (err == ERR_OOM && s == NULL));
+        failed += err != 0;
+        size = nth == 20 ? s->region.size : size;
+        smaller += err == 0 && s->region.size < size;
+        store_free(s);
+    }
+    assert_int_equal(smaller, 1);
+    assert_true(failed >= 8);
+}
+
+/* Flushing does without memory. */
+static void test_flush(void **state)
+{
+    struct store *s = model_store(0, 1, 5);
+    struct model m;
+    model_init(&m, s, KEYS, 13);
+    for (int turn = 0; turn < 4; turn++) {
+        for (uint32_t i = 0; i < KEYS; i++)
+            for (uint32_t db = 0; db < 2; db++)
+                ASSERT(put(&m, db, i, 10 + i * 40, 0) == 0);
+        alloc_fail_after(1);
+        if (turn % 2 == 0)
+            store_flush_all(&m.a);
+        else
+            store_flush_db(&m.a, 0);
+        alloc_fail_after(0);
+        assert_int_equal(store_db_keys(s, 0), 0);
+        assert_int_equal(store_db_keys(s, 1), turn % 2 == 0 ? 0 : KEYS);
+        store_check(s);
+        for (int i = 0; i < 100 && store_maintain(&m.a, 100000) == 0; i++)
+            ;
+    }
+    model_release(&m);
+    store_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_each_operation),
+        cmocka_unit_test(test_reserve),
+        cmocka_unit_test(test_new),
+        cmocka_unit_test(test_flush),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#else
+
+/* Allocations can be made to fail in debug builds only (meson -Ddebug_checks=true); ./check makes one. */
+int main(void)
+{
+    return 77; /* meson: skipped, and it says so */
+}
+
+#endif

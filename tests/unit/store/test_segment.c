@@ -1,0 +1,207 @@
+/* Segments without a store around them: sizes, groups, the count that frees them, pins,
+ * promises. */
+#include "model.h"
+
+struct rig {
+    struct region region;
+    struct segments segs;
+    struct segment_writer w;
+};
+
+static void rig_init(struct rig *r, uint64_t maxmemory, uint32_t threads)
+{
+    memset(r, 0, sizeof *r);
+    assert_int_equal(region_init(&r->region), 0);
+    assert_int_equal(segments_init(&r->segs, &r->region, maxmemory, threads), 0);
+}
+
+static void rig_release(struct rig *r)
+{
+    segments_release(&r->segs);
+    region_release(&r->region);
+}
+
+static struct entry *add(struct rig *r, uint32_t units, unsigned group)
+{
+    struct entry *e = segment_alloc(&r->segs, &r->w, units, group);
+    ASSERT(e != NULL);
+    memset(e, (int)units, (size_t)units * ENTRY_UNIT);
+    segment_commit(&r->segs, &r->w, e, units, group, SEGMENT_NEVER);
+    return e;
+}
+
+static void dead(struct rig *r, struct entry *e, uint32_t units)
+{
+    segment_dead(&r->segs, segment_of(&r->segs, e), units);
+}
+
+static uint64_t in_use(const struct rig *r)
+{
+    return r->segs.bytes >> r->segs.shift;
+}
+
+/* Open segments of all threads stay within 1/50 of maxmemory wherever that is possible at all. */
+static void test_sizes(void **state)
+{
+    static const uint64_t mb = 1 << 20;
+    static const struct {
+        uint64_t maxmemory;
+        uint32_t threads, size;
+    } want[] = {
+        {0, 4, 512 << 10},          {1 * mb, 4, 64 << 10},     {16 * mb, 2, 64 << 10},
+        {256 * mb, 2, 256 << 10},   {1024 * mb, 4, 512 << 10}, {4096 * mb, 4, 2 << 20},
+        {102400 * mb, 64, 2 << 20},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        struct rig r;
+        rig_init(&r, want[i].maxmemory, want[i].threads);
+        assert_int_equal(r.segs.size, want[i].size);
+        assert_in_range(r.segs.groups, 2, SEGMENT_GROUPS_MAX);
+        uint64_t open = (uint64_t)r.segs.size * r.segs.groups * want[i].threads;
+        if (want[i].maxmemory >= 16 * mb)
+            assert_true(open <= want[i].maxmemory / 50 || r.segs.groups == 2);
+        rig_release(&r);
+    }
+}
+
+static void test_groups(void **state)
+{
+    struct rig r;
+    rig_init(&r, 0, 1);
+    assert_int_equal(segment_group(&r.segs, 0), 0);
+    unsigned last = 1, seen = 1;
+    for (int64_t ttl = 1; ttl < (int64_t)1 << 62; ttl += ttl / 3 + 1) {
+        unsigned g = segment_group(&r.segs, ttl);
+        ASSERT(g >= last && g < r.segs.groups);
+        seen += g != last;
+        last = g;
+    }
+    assert_int_equal(seen, r.segs.groups - 1); /* none is skipped */
+    assert_int_equal(segment_group(&r.segs, INT64_MAX), r.segs.groups - 1);
+    rig_release(&r);
+    rig_init(&r, 1 << 20, 4);
+    assert_int_equal(r.segs.groups, 2);
+    assert_int_equal(segment_group(&r.segs, 1), 1);
+    assert_int_equal(segment_group(&r.segs, INT64_MAX), 1);
+    rig_release(&r);
+}
+
+static void test_last_one_frees(void **state)
+{
+    enum { UNITS = 1000 };
+    struct rig r;
+    rig_init(&r, 16 << 20, 2);
+    uint32_t fit = r.segs.size / ENTRY_UNIT / UNITS;
+    struct entry *e[64];
+    for (uint32_t i = 0; i < fit; i++)
+        e[i] = add(&r, UNITS, 0);
+    struct segment *seg = segment_of(&r.segs, e[0]);
+    assert_true(segment_is_open(seg));
+    assert_int_equal(segment_live_units(&r.segs, seg), fit * UNITS);
+    for (uint32_t i = 0; i < fit; i++)
+        dead(&r, e[i], UNITS);
+    assert_int_equal(in_use(&r), 1); /* open: not freed, though nothing lives */
+    assert_int_equal(segment_live_units(&r.segs, seg), 0);
+    struct entry *next = add(&r, UNITS, 0); /* does not fit: the old one is sealed, and free at once */
+    assert_ptr_not_equal(segment_of(&r.segs, next), seg);
+    assert_int_equal(in_use(&r), 1);
+    assert_false(segment_pin(seg));
+
+    seg = segment_of(&r.segs, next);
+    for (uint32_t i = 1; i < fit; i++)
+        e[i] = add(&r, UNITS, 0);
+    (void)add(&r, UNITS, 0); /* seals seg */
+    assert_false(segment_is_open(seg));
+    assert_true(segment_pin(seg));
+    assert_false(segment_pin(seg)); /* one walker at a time */
+    dead(&r, next, UNITS);
+    for (uint32_t i = 1; i < fit; i++)
+        dead(&r, e[i], UNITS);
+    assert_int_equal(in_use(&r), 2); /* held by the pin */
+    segment_unpin(&r.segs, seg);
+    assert_int_equal(in_use(&r), 1);
+    rig_release(&r);
+}
+
+static void test_groups_lie_apart(void **state)
+{
+    struct rig r;
+    rig_init(&r, 0, 1);
+    struct entry *a = add(&r, 4, 0), *b = add(&r, 4, 5), *c = add(&r, 4, 0);
+    assert_ptr_equal(segment_of(&r.segs, a), segment_of(&r.segs, c));
+    assert_ptr_not_equal(segment_of(&r.segs, a), segment_of(&r.segs, b));
+    assert_int_equal(segment_of(&r.segs, b)->group, 5);
+    assert_ptr_equal((char *)a + 4 * ENTRY_UNIT, c);
+    segment_seal_all(&r.segs, &r.w);
+    assert_false(segment_is_open(segment_of(&r.segs, a)));
+    rig_release(&r);
+}
+
+static void test_abandon(void **state)
+{
+    struct rig r;
+    rig_init(&r, 0, 1);
+    struct entry *a = segment_alloc(&r.segs, &r.w, 10, 0);
+    segment_abandon(&r.segs, a, 10);
+    struct entry *b = segment_alloc(&r.segs, &r.w, 20, 0);
+    assert_ptr_equal(a, b); /* as if nothing had happened */
+    uint32_t large = r.segs.units_max + 1;
+    struct entry *l = segment_alloc(&r.segs, &r.w, large, 0);
+    segment_abandon(&r.segs, l, large);
+    assert_int_equal(in_use(&r), 1);
+    assert_int_equal(segments_trim(&r.segs, 10), 1);
+    assert_int_equal(r.region.nfree, 1);
+    rig_release(&r);
+}
+
+static void test_trim(void **state)
+{
+    struct rig r;
+    struct entry *e[200];
+    rig_init(&r, 16 << 20, 2);
+    uint32_t units = r.segs.units_max;
+    for (int i = 0; i < 200; i++)
+        e[i] = add(&r, units, 0);
+    for (int i = 0; i < 200; i++)
+        dead(&r, e[i], units);
+    segment_seal_all(&r.segs, &r.w);
+    assert_int_equal(in_use(&r), 0);
+    assert_true(segments_free_bytes(&r.segs) >= 49 * r.segs.size);
+    while (segments_trim(&r.segs, 7) > 0)
+        ;
+    assert_true(segments_free_bytes(&r.segs) <= 4 * r.segs.size);
+    uint32_t frontier = r.segs.frontier;
+    for (int i = 0; i < 200; i++)
+        e[i] = add(&r, units, 0); /* what was trimmed is used again */
+    assert_int_equal(r.segs.frontier, frontier);
+    rig_release(&r);
+}
+
+static void test_promise(void **state)
+{
+    struct rig r;
+    rig_init(&r, 16 << 20, 2);
+    uint64_t bytes = 50 * r.segs.size;
+    segment_refill(&r.segs, &r.w);
+    assert_int_equal(r.w.nreserve, SEGMENT_RESERVE);
+    assert_int_equal(segment_promise(&r.segs, &r.w, bytes), 0);
+    uint32_t frontier = r.segs.frontier;
+    for (uint64_t at = 0; at < bytes; at += (uint64_t)r.segs.units_max * ENTRY_UNIT)
+        (void)add(&r, r.segs.units_max, 0);
+    assert_int_equal(r.segs.frontier, frontier); /* all of it came from the reserve */
+    segment_refill(&r.segs, &r.w);
+    assert_int_equal(r.w.nreserve, SEGMENT_RESERVE);
+    assert_int_equal(segment_promise(&r.segs, &r.w, (uint64_t)1 << 50), ERR_OOM);
+    rig_release(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sizes),          cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_last_one_frees), cmocka_unit_test(test_groups_lie_apart),
+        cmocka_unit_test(test_abandon),        cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_promise),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
