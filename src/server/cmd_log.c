@@ -188,8 +188,7 @@ void cmd_latency_doctor(struct cmd_ctx *c)
             "commands that are O(1) took long: is the machine short of CPU, or swapping?",
         [LATENCY_EXPIRE_CYCLE] = "very many keys expire at the same time: spread their TTLs",
         [LATENCY_GATE] =
-            "commands that stop all workers (FLUSHALL, SWAPDB, CONFIG SET) waited long until all "
-            "stood still: are pipelines very deep, or are there more workers than CPUs?",
+            "FLUSHALL, SWAPDB or CONFIG SET waited long for all workers: more workers than CPUs?",
     };
     struct server *s = ctx_server(c);
     struct buf b;

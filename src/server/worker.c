@@ -106,9 +106,12 @@ void workers_drain(struct server *s)
         s->workers[i].stopping = true;
     for (bool any = true; any;) { /* a relay goes round several of them */
         any = false;
-        for (uint32_t i = 0; i < s->nworkers; i++)
-            if (s->workers[i].server != NULL)
-                any |= deliver_mail(&s->workers[i]) | relay_step_all(&s->workers[i]);
+        for (uint32_t i = 0; i < s->nworkers; i++) {
+            if (s->workers[i].server == NULL)
+                continue;
+            any |= deliver_mail(&s->workers[i]);
+            any |= relay_step_all(&s->workers[i]);
+        }
     }
 }
 
