@@ -63,7 +63,7 @@ struct cmd_ctx {
     /* Arguments that were too large to copy under a lock: already in blocks (borrowed). */
     struct block **blocks;
     uint32_t nblocks;
-    bool in_exec; /* inside MULTI/EXEC: do not block, do not park */
+    bool in_exec;      /* inside MULTI/EXEC: do not block, do not park */
     struct unit *unit; /* where effects are noted; NULL: nobody keeps a log (cmd/effect.h) */
     bool has_effect;   /* the handler has noted its effects itself */
     /* CMD_SELF_LOCK only. Reply nothing; it is run again later, or on the lane. */

@@ -153,7 +153,7 @@ static bool parse_payload(struct cmd_ctx *c, struct rdb_string *out)
 static void note_restored(struct cmd_ctx *c, int64_t deadline)
 {
     char text[NUM_I64_TEXT_MAX];
-    const struct str argv[] = {STR("RESTORE"), c->argv[1],   {text, num_put_i64(text, deadline)},
+    const struct str argv[] = {STR("RESTORE"), c->argv[1],     {text, num_put_i64(text, deadline)},
                                c->argv[3],     STR("REPLACE"), STR("ABSTTL")};
     effect_add(c, argv, ARRAY_LEN(argv));
 }

@@ -167,10 +167,10 @@ static struct changelog_chunk *chunk_get(struct changelog *l, uint64_t number)
 
 static unsigned put_select(char *dst, uint32_t db)
 {
+    static const char head[] = "*2\r\n$6\r\nSELECT\r\n$";
     char digits[NUM_I64_TEXT_MAX];
-    unsigned n = num_put_u64(digits, db), at = 0;
-    memcpy(dst, "*2\r\n$6\r\nSELECT\r\n$", 18);
-    at = 18;
+    unsigned n = num_put_u64(digits, db), at = sizeof head - 1;
+    memcpy(dst, head, at);
     at += num_put_u64(dst + at, n);
     memcpy(dst + at, "\r\n", 2);
     at += 2;
@@ -347,8 +347,7 @@ static bool spill_chunk(struct changelog *l, uint64_t number)
     uint64_t bytes = (number + 1 - l->spilled_from) << l->chunk_bits;
     if (l->spill.write == NULL || bytes > l->spill.bytes_max)
         return false;
-    const struct changelog_chunk *c =
-        atomic_load_explicit(slot_of_chunk(l, number), memory_order_acquire);
+    const struct changelog_chunk *c = atomic_load_explicit(slot_of_chunk(l, number), memory_order_acquire);
     return l->spill.write(l->spill.arg, number << l->chunk_bits, c->bytes, chunk_size(l)) == 0;
 }
 

@@ -79,7 +79,7 @@ struct changelog {
     unsigned chunk_bits;
     pthread_mutex_t mutex; /* leaf; guards what follows, and freeing chunks */
     struct changelog_reader *readers;
-    struct changelog_spill spill; /* write NULL: none */
+    struct changelog_spill spill;      /* write NULL: none */
     uint64_t spilled_from, spilled_to; /* chunk numbers in the file */
     uint64_t backlog;
 };

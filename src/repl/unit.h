@@ -44,7 +44,7 @@ void unit_open(struct unit *u);
 /* Add a command that has taken effect on database number `db`; copies. Outside of an open unit it is one of
  * its own and is published at once. */
 void unit_add(struct unit *u, uint32_t db, const struct str *argv, uint32_t argc);
-/* The request itself; borrows argv until unit_publish() if it stays the only command. name: what the command
+/* The request itself; borrows argv until unit_publish(). name: what the command
  * is called at home, whatever argv[0] says. */
 void unit_add_request(struct unit *u, uint32_t db, struct str name, const struct str *argv, uint32_t argc);
 /* Locks still held. Closes the unit; what was done has its place in the log now. */

@@ -68,7 +68,7 @@ struct appender {
     void *ballast;       /* heap set aside by store_reserve(), freed when a block cannot be had */
     /* Written by the owner only (relaxed), read by anybody. */
     _Atomic uint64_t expired, evicted, compacted;
-    _Atomic uint64_t changes; /* change.h; never reset */
+    _Atomic uint64_t changes;   /* change.h; never reset */
     change_removed_fn *removed; /* gate; NULL: nobody listens */
     void *listener;
 };
