@@ -27,6 +27,7 @@ static void note_removed(void *listener, const struct access *a, uint32_t db, st
 static void log_thread(struct cmd_ctx *c, struct unit *u, bool on)
 {
     c->unit = on ? u : NULL;
+    u->open &= on; /* the command that switches it off has no effect to be logged */
     store_observe(c->a.app, on ? note_removed : NULL, u);
 }
 
