@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "os/clock.h"
 #include "server/repl.h"
+#include "server/repl_feed.h"
 
 static struct repl *repl_of(struct cmd_ctx *c)
 {
@@ -60,6 +61,24 @@ static const char *stage_name(const struct repl *r)
     return state == LINK_IDLE ? "connect" : "connecting";
 }
 
+static void reply_feeds(struct cmd_ctx *c, struct repl *r)
+{
+    uint64_t n = 0;
+    size_t list = reply_deferred(c->reply);
+    pthread_mutex_lock(&r->mutex);
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next) {
+        if (atomic_load(&f->state) != FEED_STREAM)
+            continue;
+        reply_array(c->reply, 3);
+        reply_cstr(c->reply, f->ip);
+        reply_bulk_i64(c->reply, f->port);
+        reply_bulk_i64(c->reply, (int64_t)atomic_load(&f->ack));
+        n++;
+    }
+    pthread_mutex_unlock(&r->mutex);
+    reply_deferred_end(c->reply, list, '*', n);
+}
+
 void cmd_role(struct cmd_ctx *c)
 {
     struct repl *r = repl_of(c);
@@ -67,7 +86,7 @@ void cmd_role(struct cmd_ctx *c)
         reply_array(c->reply, 3);
         reply_cstr(c->reply, "master");
         reply_int(c->reply, (int64_t)repl_offset(r));
-        reply_array(c->reply, 0);
+        reply_feeds(c, r);
         return;
     }
     reply_array(c->reply, 5);
@@ -104,6 +123,29 @@ static void put_as_replica(const struct repl *r, struct buf *b)
                (long long)cfg->replica_priority, cfg->replica_read_only, cfg->replica_announced);
 }
 
+static void put_feeds(struct repl *r, struct buf *b)
+{
+    struct config *cfg = &r->server->config;
+    unsigned n = 0;
+    int64_t now = os_wall_ms();
+    struct buf lines;
+    buf_init(&lines);
+    pthread_mutex_lock(&r->mutex);
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next, n++) {
+        bool online = atomic_load(&f->state) == FEED_STREAM;
+        buf_printf(&lines, "slave%u:ip=%s,port=%u,state=%s,offset=%llu,lag=%lld\r\n", n, f->ip, f->port,
+                   feed_state_name(f), (unsigned long long)atomic_load(&f->ack),
+                   online ? (long long)(now - atomic_load(&f->ack_ms)) / 1000 : 0LL);
+    }
+    pthread_mutex_unlock(&r->mutex);
+    buf_printf(b, "connected_slaves:%u\r\n", n);
+    if (cfg->min_replicas_to_write > 0)
+        buf_printf(b, "min_slaves_good_slaves:%u\r\n",
+                   repl_feeds_acked(r, 0, now - (cfg->min_replicas_max_lag + 1) * 1000));
+    buf_puts(b, buf_str(&lines));
+    buf_release(&lines);
+}
+
 /* In a round. */
 void repl_put_info(struct server *s, struct buf *b)
 {
@@ -114,8 +156,9 @@ void repl_put_info(struct server *s, struct buf *b)
     buf_printf(b, "role:%s\r\n", r->is_replica ? "slave" : "master");
     if (r->is_replica)
         put_as_replica(r, b);
+    put_feeds(r, b);
     buf_printf(b,
-               "connected_slaves:0\r\nmaster_failover_state:no-failover\r\nmaster_replid:%s\r\n"
+               "master_failover_state:no-failover\r\nmaster_replid:%s\r\n"
                "master_replid2:%s\r\nmaster_repl_offset:%llu\r\nsecond_repl_offset:%lld\r\n"
                "repl_backlog_active:%d\r\nrepl_backlog_size:%lld\r\nrepl_backlog_first_byte_offset:%llu\r\n"
                "repl_backlog_histlen:%llu\r\n",

@@ -178,6 +178,7 @@ static void free_out(struct conn *c)
 static void free_conn(struct conn *c)
 {
     ASSERT(c->fd < 0);
+    mem_free(c->hello);
     mem_free(c);
 }
 

@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 struct command;
+struct feed_hello; /* server/repl_feed.h */
 struct worker;
 
 enum conn_limits {
@@ -88,6 +89,8 @@ struct conn {
     const struct command *last_cmd;
     uint64_t net_in, net_out, commands;
     struct conn_addr peer, local;
+    uint64_t written;         /* of the change log: nothing that this client has written lies behind it */
+    struct feed_hello *hello; /* what it said with REPLCONF; NULL: nothing */
 };
 
 /* A new connection on `w` for an accepted socket. Takes fd (closed on error). */

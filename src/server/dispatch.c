@@ -127,6 +127,8 @@ static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
         return false;
     }
     const char *no = (care & CARE_REPLICA) ? refuse_on_replica(c, &conn->worker->server->repl) : NULL;
+    if (no == NULL && (care & CARE_FEW_REPLICAS) && writes(c))
+        no = "NOREPLICAS Not enough good replicas to write.";
     if (no != NULL) {
         reject(c, no);
         return false;
@@ -449,6 +451,8 @@ static enum outcome execute(struct worker *w, struct conn *conn, struct pending 
     else if (out == REPLIED && c->reply->errored)
         dispatch_note_error(c, w->server, &w->metrics, start);
     *ticks = now;
+    if (unlikely(c->unit != NULL))
+        conn->written = c->unit->last_end;
     conn->last_cmd = p->cmd;
     conn->commands++;
     if (unlikely(c->nblocks > 0))
@@ -513,6 +517,8 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     else
         run_job_command(job, c);
     effect_publish(c);
+    if (c->unit != NULL)
+        conn->written = c->unit->last_end;
     c->cmd = job->cmd;
     c->argv = job->argv;
     c->argc = job->argc;

@@ -209,10 +209,16 @@ static void put_stats(struct server *s, struct buf *b)
     for (uint32_t i = 0; i < s->nworkers; i++)
         upkeep_ns += counter_read(&s->workers[i].upkeep_ns);
     buf_printf(b, "expire_cycle_cpu_milliseconds:%llu\r\n", (unsigned long long)(upkeep_ns / 1000000));
+    struct repl *r = &s->repl;
+    buf_printf(b,
+               "total_net_repl_input_bytes:%llu\r\ntotal_net_repl_output_bytes:%llu\r\n"
+               "instantaneous_input_repl_kbps:0.00\r\ninstantaneous_output_repl_kbps:0.00\r\nsync_full:%llu\r\n"
+               "sync_partial_ok:%llu\r\nsync_partial_err:%llu\r\n",
+               (unsigned long long)atomic_load(&r->shown.net_in), (unsigned long long)atomic_load(&r->shown.net_out),
+               (unsigned long long)atomic_load(&r->shown.full), (unsigned long long)atomic_load(&r->shown.partial_ok),
+               (unsigned long long)atomic_load(&r->shown.partial_err));
     buf_puts(
-        b, STR("total_net_repl_input_bytes:0\r\ntotal_net_repl_output_bytes:0\r\n"
-               "instantaneous_input_repl_kbps:0.00\r\ninstantaneous_output_repl_kbps:0.00\r\nsync_full:0\r\n"
-               "sync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_stale_perc:0.00\r\n"
+        b, STR("expired_stale_perc:0.00\r\n"
                "expired_time_cap_reached_count:0\r\n"
                "total_eviction_exceeded_time:0\r\ncurrent_eviction_exceeded_time:0\r\npubsub_channels:0\r\n"
                "pubsub_patterns:0\r\npubsubshard_channels:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n"

@@ -7,12 +7,15 @@
 #include "os/random.h"
 #include "server/crash.h"
 #include "server/mail.h"
+#include "server/repl_feed.h"
+#include "server/repl_wait.h"
 #include "server/server.h"
 #include "store/change.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- roles ------------------------------------------------------------------------------ */
 
@@ -55,17 +58,27 @@ static void new_id(char id[HISTORY_ID + 1])
 
 void repl_log_on(struct repl *r)
 {
-    if (changelog_is_on(&r->log) && !changelog_is_broken(&r->log))
+    if (changelog_is_on(&r->log))
         return;
-    if (changelog_is_broken(&r->log)) { /* what is missing in it no replica may go past */
-        char id[HISTORY_ID + 1];
-        new_id(id);
-        history_init(&r->history, id);
-    }
     changelog_start(&r->log, repl_offset(r));
     r->has_history = true;
     if (!r->is_replica)
         log_threads(r, true);
+}
+
+/* What is missing in it no replica may go past: as a primary, another history begins. A replica has its data and its
+ * offset, and only its own replicas must start anew. */
+void repl_log_mend(struct repl *r)
+{
+    char id[HISTORY_ID + 1];
+    if (!changelog_is_broken(&r->log))
+        return;
+    log_warning("There was no memory to log a write: all replicas get a new full copy.");
+    repl_feeds_cut(r, "the change log is broken");
+    new_id(id);
+    if (!r->is_replica)
+        history_init(&r->history, id);
+    changelog_start(&r->log, repl_offset(r));
 }
 
 /* Writes that are not logged make another history. */
@@ -86,6 +99,7 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
 {
     ASSERT(host.n < REPL_HOST_MAX);
     repl_link_drop(r, NULL);
+    repl_feeds_cut(r, "this node follows another primary now");
     if (!r->is_replica) {
         log_threads(r, false);
         keep_expired(r, true);
@@ -108,6 +122,7 @@ void repl_become_primary(struct repl *r)
     if (!r->is_replica)
         return;
     repl_link_drop(r, NULL);
+    repl_feeds_cut(r, "this node is a primary now, under another replication id");
     r->is_replica = r->named_anew = false;
     r->turn++;
     char id[HISTORY_ID + 1];
@@ -171,29 +186,62 @@ void repl_round_end(struct repl *r)
 
 static int timeout_ms(const struct repl *r)
 {
+    if (r->more_to_feed)
+        return 0;
     if (r->replica.more)
         return r->replica.blocked ? 1 : 0;
     int64_t left = r->cron_ms - os_wall_ms();
     return left < 0 ? 0 : left > REPL_CRON_MS ? REPL_CRON_MS : (int)left;
 }
 
+void repl_mail(struct repl *r, struct mpsc_node *n)
+{
+    mpsc_push(&r->mailbox, n);
+    loop_wake(r->loop);
+}
+
+static void open_letters(struct repl *r)
+{
+    struct mpsc_node *n;
+    while ((n = mpsc_pop(&r->mailbox)) != NULL) {
+        struct repl_letter *l = container_of(n, struct repl_letter, node);
+        if (l->kind == LETTER_FEED)
+            repl_feed_arrives(r, container_of(l, struct feed, letter));
+        else
+            repl_waiter_arrives(r, l);
+    }
+    if (atomic_exchange(&r->kill_feeds, false))
+        repl_feeds_cut(r, "killed by CLIENT KILL");
+}
+
 static void round_of(struct repl *r, int nevents)
 {
     repl_round_begin(r);
+    open_letters(r);
     for (int i = 0; i < nevents; i++) {
         struct loop_event ev = loop_event(r->loop, i);
-        if (ev.tag == &r->replica)
+        if (ev.tag == &r->replica) {
             repl_link_event(r, &ev);
+        } else if (ev.tag != NULL) {
+            repl_feed_event(r, ev.tag, &ev);
+            if (ev.writable)
+                repl_feed_writable(r, ev.tag);
+        }
     }
     if (r->replica.more)
         repl_link_event(r, NULL);
     if (r->now_ms >= r->cron_ms) {
         r->cron_ms = r->now_ms + REPL_CRON_MS;
         repl_link_cron(r);
+        repl_feeds_cron(r);
+        changelog_set_backlog(&r->log, (uint64_t)r->server->config.repl_backlog_size);
         changelog_trim(&r->log);
     }
+    repl_feeds_push(r);
+    repl_waiters_check(r);
     repl_round_end(r);
     repl_link_outside(r);
+    repl_feeds_outside(r);
 }
 
 static void *repl_main(void *arg)
@@ -218,7 +266,9 @@ int repl_init(struct repl *r, struct server *s)
     pthread_mutex_init(&r->mutex, NULL);
     new_id(id);
     history_init(&r->history, id);
-    changelog_init(&r->log, r->index + 1, (uint64_t)s->config.repl_backlog_size, NULL);
+    struct changelog_spill spill = repl_spill(r);
+    changelog_init(&r->log, r->index + 1, (uint64_t)s->config.repl_backlog_size, &spill);
+    unit_init(&r->unit, &r->log, r->index);
     repl_apply_init(r);
     repl_link_init(r);
     return loop_new(&r->loop);
@@ -255,13 +305,18 @@ void repl_end(struct repl *r)
     repl_wake(r);
     pthread_join(r->thread, NULL);
     r->running = false;
+    repl_waiters_release(r);
 }
 
 void repl_release(struct repl *r)
 {
     if (r->loop == NULL)
         return;
+    repl_feeds_release(r);
     repl_link_release(r);
+    unit_release(&r->unit);
+    if (r->spill_fd >= 0)
+        close(r->spill_fd);
     repl_apply_release(r);
     changelog_release(&r->log);
     loop_free(r->loop);

@@ -80,6 +80,8 @@ struct repl {
 
     /* Role: gate. */
     struct history history;
+    bool lost_history; /* ours ended with a restart: `lost` is what the data once were */
+    struct history_record lost;
     bool has_history;  /* our data are `history` up to the log's head: a primary may go on from there */
     bool is_replica;
     uint64_t turn;     /* counts changes of role and primary */
@@ -107,10 +109,15 @@ struct repl {
         _Atomic uint64_t net_in, net_out, full, partial_ok, partial_err;
     } shown;
 
-    struct feed *feeds;
+    struct feed *feeds;    /* repl_feed.h */
+    struct waiter *waiters; /* clients in WAIT; the thread's */
     pthread_mutex_t mutex; /* leaf */
-    int64_t alone_since_ms; /* no replica since; 0: there are some, or the log is off */
-    bool wants_log;         /* somebody wants to replicate: switch it on */
+    struct unit unit;      /* what this thread itself says in the stream, as a primary */
+    bool more_to_feed;     /* a replica has not had all there is, and could take more */
+    int64_t ping_ms;       /* the next PING for replicas */
+    int64_t alone_since_ms; /* the last time that anybody needed the log */
+    int spill_fd;          /* the log's file, -1: none yet */
+    _Atomic bool kill_feeds; /* CLIENT KILL TYPE replica */
 };
 
 int repl_init(struct repl *r, struct server *s);
@@ -128,6 +135,7 @@ void repl_become_primary(struct repl *r);
 /* Writes are logged from now on, or not any more; the history is told. */
 void repl_log_on(struct repl *r);
 void repl_log_off(struct repl *r);
+void repl_log_mend(struct repl *r); /* what could not be logged has broken it */
 
 /* In a round: bytes of history so far, INFO's master_repl_offset. */
 static inline uint64_t repl_offset(const struct repl *r)
@@ -138,6 +146,11 @@ void repl_put_info(struct server *s, struct buf *b); /* in a round; cmd_repl.c *
 bool repl_may_serve(const struct repl *r); /* not a replica that has lost its primary and may not say so */
 
 /* ---- inside: repl_*.c ---- */
+
+struct changelog_spill repl_spill(struct repl *r); /* repl_spill.c */
+struct mpsc_node;
+/* Any thread: a struct repl_letter's node. */
+void repl_mail(struct repl *r, struct mpsc_node *n);
 
 /* Under the gate, on the lane's thread; returns when it is done. Outside of rounds. False: the node ends. */
 bool repl_alone(struct repl *r, void (*fn)(struct repl *r));

@@ -42,6 +42,7 @@ enum care {
     CARE_MONITOR = 1 << 0,     /* somebody watches with MONITOR */
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
+    CARE_FEW_REPLICAS = 1 << 5, /* fewer than min-replicas-to-write: refuse writes */
     CARE_REPLICA = 1 << 4, /* this node is a replica: no writes, and perhaps no reads */
     CARE_MEMORY = 1 << 3, /* data is beyond maxmemory: refuse CMD_DENYOOM */
 };

@@ -1,0 +1,448 @@
+/* The primary's side: replicas that are fed, each at a place of its own.
+ *
+ *      PSYNC (worker) ──mail──> arrives ──┬── +CONTINUE ────────────────────────────────┬── stream
+ *                                         └── waits ── copy made ── +FULLRESYNC, file ──┘
+ *
+ * A copy is made once for all who wait, as of one place in the log; a reader is opened there in the same breath, so the
+ * log keeps what follows until each of them has had it: in memory, then in a file. So a slow replica is never cut off
+ * for being slow, and one that is in the middle of its copy does not need another. */
+#include "server/repl_feed.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "os/sock.h"
+#include "proto/request.h"
+#include "server/repl.h"
+#include "server/repl_wait.h"
+#include "server/server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+void feed_free(struct feed *f)
+{
+    if (f == NULL)
+        return;
+    if (f->fd >= 0)
+        close(f->fd);
+    if (f->copy_fd >= 0)
+        close(f->copy_fd);
+    buf_release(&f->in);
+    buf_release(&f->out);
+    mem_free(f);
+}
+
+struct feed *feed_new(int fd)
+{
+    struct feed *f = mem_zalloc(sizeof *f);
+    if (f == NULL)
+        return NULL;
+    f->fd = fd;
+    f->copy_fd = -1;
+    buf_init(&f->in);
+    buf_init(&f->out);
+    return f;
+}
+
+static enum feed_state state_of(const struct feed *f)
+{
+    return (enum feed_state)atomic_load_explicit(&f->state, memory_order_relaxed);
+}
+
+static void set_state(struct feed *f, enum feed_state state)
+{
+    atomic_store_explicit(&f->state, (int)state, memory_order_relaxed);
+}
+
+static void lose(struct feed *f, const char *why)
+{
+    if (state_of(f) == FEED_GONE)
+        return;
+    log_warning("Replica %s is disconnected: %s.", f->name, why);
+    set_state(f, FEED_GONE);
+}
+
+static void say(struct feed *f, const char *text)
+{
+    if (buf_puts(&f->out, str_of(text)) != 0)
+        lose(f, "out of memory");
+}
+
+/* In a round: the dead are buried. */
+static void sweep(struct repl *r)
+{
+    for (struct feed **at = &r->feeds; *at != NULL;) {
+        struct feed *f = *at;
+        if (state_of(f) != FEED_GONE) {
+            at = &f->next;
+            continue;
+        }
+        pthread_mutex_lock(&r->mutex);
+        *at = f->next;
+        pthread_mutex_unlock(&r->mutex);
+        if (f->reading)
+            changelog_reader_close(&r->log, &f->reader);
+        loop_remove(r->loop, f->fd);
+        loop_forget(r->loop, f);
+        feed_free(f);
+    }
+}
+
+void repl_feeds_release(struct repl *r)
+{
+    struct mpsc_node *n;
+    while ((n = mpsc_pop(&r->mailbox)) != NULL) {
+        struct repl_letter *l = container_of(n, struct repl_letter, node);
+        if (l->kind == LETTER_FEED)
+            feed_free(container_of(l, struct feed, letter));
+        else
+            repl_waiter_free(l);
+    }
+    while (r->feeds != NULL) {
+        struct feed *f = r->feeds;
+        r->feeds = f->next;
+        if (f->reading)
+            changelog_reader_close(&r->log, &f->reader);
+        feed_free(f);
+    }
+}
+
+void repl_feeds_cut(struct repl *r, const char *why)
+{
+    for (struct feed *f = r->feeds; f != NULL; f = f->next)
+        lose(f, why);
+}
+
+/* ---- arriving ---------------------------------------------------------------------------- */
+
+static bool go_on(struct repl *r, struct feed *f)
+{
+    char text[64];
+    if (!f->has_history || f->from < 1 || !changelog_is_on(&r->log) || !r->has_history ||
+        !history_covers(&r->history, str_of(f->id), f->from) ||
+        changelog_reader_open(&r->log, &f->reader, (uint64_t)f->from - 1) != 0)
+        return false;
+    f->reading = true;
+    snprintf(text, sizeof text, f->knows_psync2 ? "+CONTINUE %s\r\n" : "+CONTINUE\r\n", r->history.id);
+    say(f, text);
+    set_state(f, FEED_STREAM);
+    atomic_fetch_add(&r->shown.partial_ok, 1);
+    log_notice("Replica %s goes on from offset %lld.", f->name, (long long)f->from - 1);
+    return true;
+}
+
+static void answer(struct repl *r, struct feed *f)
+{
+    if (go_on(r, f))
+        return;
+    if (f->has_history)
+        atomic_fetch_add(&r->shown.partial_err, 1);
+    if (r->is_replica && !atomic_load(&r->link_up)) {
+        say(f, "-NOMASTERLINK Can't SYNC while not connected with my master\r\n");
+        f->last_words = true;
+        return;
+    }
+    set_state(f, FEED_WAIT);
+    log_notice("Replica %s needs a full copy.", f->name);
+}
+
+/* In a round of this thread. */
+void repl_feed_arrives(struct repl *r, struct feed *f)
+{
+    pthread_mutex_lock(&r->mutex);
+    f->next = r->feeds;
+    r->feeds = f;
+    pthread_mutex_unlock(&r->mutex);
+    atomic_store(&f->ack_ms, r->now_ms);
+    f->heard_ms = r->now_ms;
+    if (loop_add(r->loop, f->fd, LOOP_READ, f) != 0) {
+        set_state(f, FEED_GONE);
+        return;
+    }
+    f->interest = LOOP_READ;
+    answer(r, f);
+}
+
+/* ---- a copy for all who wait ------------------------------------------------------------------ */
+
+bool repl_feeds_wait(const struct repl *r)
+{
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
+        if (state_of(f) == FEED_WAIT)
+            return true;
+    return false;
+}
+
+static void begin_copy(struct repl *r, struct feed *f, int fd, uint64_t bytes)
+{
+    char text[128];
+    f->copy_fd = dup(fd);
+    f->copy_at = 0;
+    f->copy_n = bytes;
+    if (f->copy_fd < 0 || changelog_reader_open(&r->log, &f->reader, repl_offset(r)) != 0) {
+        lose(f, "no descriptor or no log for its copy");
+        return;
+    }
+    f->reading = true;
+    snprintf(text, sizeof text, "+FULLRESYNC %s %llu\r\n$%llu\r\n", r->history.id,
+             (unsigned long long)repl_offset(r), (unsigned long long)bytes);
+    say(f, f->wants_sync_only ? strchr(text, '$') : text);
+    set_state(f, FEED_COPY);
+    atomic_fetch_add(&r->shown.full, 1);
+}
+
+/* Gate, on the lane's thread. */
+void repl_feeds_copy(struct repl *r)
+{
+    uint64_t bytes = 0;
+    if (r->is_replica && !(r->has_history && atomic_load(&r->link_up)))
+        return; /* the role has changed since; they will be told */
+    if (!r->is_replica) {
+        repl_log_on(r);
+        changelog_forget_db(&r->log);
+    }
+    int fd = repl_copy_write(r, &bytes);
+    for (struct feed *f = r->feeds; f != NULL; f = f->next) {
+        if (state_of(f) != FEED_WAIT)
+            continue;
+        if (fd < 0)
+            lose(f, "its full copy cannot be made");
+        else
+            begin_copy(r, f, fd, bytes);
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+/* ---- sending ---------------------------------------------------------------------------------- */
+
+static void set_interest(struct repl *r, struct feed *f, unsigned interest)
+{
+    if (f->interest != interest)
+        loop_change(r->loop, f->fd, interest, f);
+    f->interest = interest;
+}
+
+/* What `out` holds. True when all of it is gone. */
+static bool send_out(struct repl *r, struct feed *f)
+{
+    while (f->sent < f->out.n) {
+        ssize_t n = send(f->fd, f->out.p + f->sent, f->out.n - f->sent, MSG_NOSIGNAL);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return false;
+        if (n < 0) {
+            lose(f, strerror(errno));
+            return false;
+        }
+        f->sent += (size_t)n;
+        atomic_fetch_add(&r->shown.net_out, (uint64_t)n);
+    }
+    buf_clear(&f->out);
+    f->sent = 0;
+    return true;
+}
+
+/* The next piece of the file or of the log, into `out`. False: there is none. */
+static bool next_piece(struct repl *r, struct feed *f)
+{
+    if (buf_reserve(&f->out, REPL_READ_SIZE) != 0) {
+        lose(f, "out of memory");
+        return false;
+    }
+    if (state_of(f) == FEED_COPY) {
+        uint64_t left = f->copy_n - f->copy_at;
+        ssize_t n = pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
+        if (n > 0) {
+            f->out.n = (size_t)n;
+            f->copy_at += (uint64_t)n;
+            return true;
+        }
+        if (left > 0) {
+            lose(f, "the file with its copy cannot be read");
+            return false;
+        }
+        close(f->copy_fd);
+        f->copy_fd = -1;
+        set_state(f, FEED_STREAM);
+        atomic_store(&f->ack_ms, r->now_ms);
+        log_notice("Replica %s has its full copy.", f->name);
+    }
+    if (!f->reading)
+        return false;
+    int64_t n = changelog_read(&r->log, &f->reader, f->out.p, REPL_READ_SIZE);
+    if (n < 0)
+        lose(f, n == ERR_IO ? "the log's file cannot be read" : "the log goes on without it: the disk is full, or a new history began");
+    f->out.n = n > 0 ? (size_t)n : 0;
+    return n > 0;
+}
+
+static void feed_push(struct repl *r, struct feed *f)
+{
+    size_t most = REPL_SEND_MAX;
+    bool done = send_out(r, f);
+    if (done && f->last_words) {
+        set_state(f, FEED_GONE);
+        return;
+    }
+    while (done && most >= REPL_READ_SIZE && state_of(f) >= FEED_COPY && next_piece(r, f)) {
+        done = send_out(r, f);
+        most -= REPL_READ_SIZE;
+    }
+    r->more_to_feed |= done && most < REPL_READ_SIZE;
+    if (state_of(f) != FEED_GONE)
+        set_interest(r, f, LOOP_READ | (done ? 0 : LOOP_WRITE));
+}
+
+/* ---- what replicas say -------------------------------------------------------------------------- */
+
+static void on_request(struct repl *r, struct feed *f, const struct request *req)
+{
+    int64_t offset;
+    if (req->argc >= 3 && str_is(req->argv[0], "REPLCONF") && str_is(req->argv[1], "ACK") &&
+        num_parse_i64(req->argv[2], &offset) && offset >= 0) {
+        if ((uint64_t)offset > repl_offset(r)) {
+            lose(f, "it acknowledges what was never sent");
+            return;
+        }
+        atomic_store(&f->ack, (uint64_t)offset);
+        atomic_store(&f->ack_ms, r->now_ms);
+    }
+}
+
+static void read_requests(struct repl *r, struct feed *f)
+{
+    struct request_parser rp = {.bulk_max = FEED_INPUT_MAX, .authenticated = true};
+    struct request req;
+    size_t used = 0;
+    int rc;
+    do {
+        arena_reset(&r->arena);
+        rc = request_parse(&rp, (struct str){f->in.p + used, f->in.n - used}, &r->arena, &req);
+        if (rc == 0) {
+            used += req.bytes;
+            on_request(r, f, &req);
+        }
+    } while (rc == 0 && used < f->in.n);
+    if (rc != 0 && rc != ERR_AGAIN)
+        lose(f, "it does not speak the protocol");
+    buf_consume(&f->in, used);
+}
+
+static void feed_receive(struct repl *r, struct feed *f)
+{
+    if (f->in.n >= FEED_INPUT_MAX || buf_reserve(&f->in, FEED_READ) != 0) {
+        lose(f, "it talks too much");
+        return;
+    }
+    ssize_t n = recv(f->fd, f->in.p + f->in.n, FEED_READ, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        lose(f, n == 0 ? "it closed the connection" : strerror(errno));
+        return;
+    }
+    f->heard_ms = r->now_ms;
+    f->in.n += (size_t)n;
+    read_requests(r, f);
+}
+
+void repl_feed_event(struct repl *r, struct feed *f, const struct loop_event *ev)
+{
+    if (state_of(f) != FEED_GONE && (ev->readable || ev->hangup))
+        feed_receive(r, f);
+}
+
+/* ---- every round, and now and then --------------------------------------------------------------- */
+
+void repl_feeds_push(struct repl *r)
+{
+    r->more_to_feed = false;
+    for (struct feed *f = r->feeds; f != NULL; f = f->next)
+        if (state_of(f) != FEED_GONE && !(f->interest & LOOP_WRITE))
+            feed_push(r, f);
+    sweep(r);
+}
+
+void repl_feed_writable(struct repl *r, struct feed *f)
+{
+    if (state_of(f) != FEED_GONE)
+        feed_push(r, f);
+}
+
+uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms)
+{
+    uint32_t n = 0;
+    pthread_mutex_lock(&r->mutex);
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
+        n += state_of(f) == FEED_STREAM && atomic_load(&f->ack) >= offset && atomic_load(&f->ack_ms) >= since_ms;
+    pthread_mutex_unlock(&r->mutex);
+    return n;
+}
+
+static void check_timeouts(struct repl *r)
+{
+    int64_t timeout_ms = (int64_t)r->server->config.repl_timeout * 1000;
+    for (struct feed *f = r->feeds; f != NULL; f = f->next) {
+        if (state_of(f) == FEED_STREAM && r->now_ms - atomic_load(&f->ack_ms) > timeout_ms && f->out.n == 0)
+            lose(f, "it has acknowledged nothing for 'repl-timeout' seconds");
+        if (state_of(f) == FEED_WAIT && r->is_replica && !atomic_load(&r->link_up))
+            answer(r, f);
+    }
+}
+
+/* Is what min-replicas-to-write asks for there? */
+static void check_good(struct repl *r)
+{
+    const struct config *cfg = &r->server->config;
+    int64_t want = cfg->min_replicas_to_write, lag = cfg->min_replicas_max_lag;
+    bool few = want > 0 && lag > 0 && !r->is_replica &&
+               (int64_t)repl_feeds_acked(r, 0, r->now_ms - (lag + 1) * 1000 + 1) < want;
+    bool now = (atomic_load(&r->server->care) & CARE_FEW_REPLICAS) != 0;
+    if (few != now)
+        server_care_set(r->server, CARE_FEW_REPLICAS, few);
+}
+
+/* The stream is kept alive, which also tells replicas that we are. */
+static void ping(struct repl *r)
+{
+    const struct str argv[] = {STR("PING")};
+    if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) || r->now_ms < r->ping_ms)
+        return;
+    r->ping_ms = r->now_ms + (int64_t)r->server->config.repl_ping_replica_period * 1000;
+    unit_add(&r->unit, 0, argv, 1);
+}
+
+void repl_feeds_cron(struct repl *r)
+{
+    check_timeouts(r);
+    check_good(r);
+    ping(r);
+    if (r->feeds != NULL || r->is_replica || !changelog_is_on(&r->log))
+        r->alone_since_ms = r->now_ms;
+}
+
+/* Outside of rounds. */
+void repl_feeds_outside(struct repl *r)
+{
+    int64_t ttl = r->server->config.repl_backlog_ttl;
+    if (changelog_is_broken(&r->log))
+        (void)repl_alone(r, repl_log_mend);
+    else if (repl_feeds_wait(r))
+        (void)repl_alone(r, repl_feeds_copy);
+    else if (ttl > 0 && changelog_is_on(&r->log) && r->now_ms - r->alone_since_ms > ttl * 1000)
+        (void)repl_alone(r, repl_log_off);
+}
+
+/* ---- to be seen ------------------------------------------------------------------------------------ */
+
+const char *feed_state_name(const struct feed *f)
+{
+    static const char *const names[] = {"wait_bgsave", "wait_bgsave", "send_bulk", "online"};
+    return names[state_of(f)];
+}

@@ -1,0 +1,87 @@
+/* A replica that this node feeds. Owner: the replication thread, or the gate; what INFO reads is atomic, and repl.mutex
+ * guards the list. */
+#ifndef LARDER_SERVER_REPL_FEED_H
+#define LARDER_SERVER_REPL_FEED_H
+
+#include "base/buf.h"
+#include "base/mpsc.h"
+#include "os/loop.h"
+#include "repl/changelog.h"
+#include "repl/history.h"
+#include "server/conn.h"
+
+#include <stdatomic.h>
+
+struct repl;
+
+enum feed_limits {
+    FEED_READ = 4096,
+    FEED_INPUT_MAX = 64 * 1024, /* bytes of requests that a replica may pile up */
+    FEED_IP_MAX = 64,
+};
+
+enum feed_state { FEED_GONE, FEED_WAIT, FEED_COPY, FEED_STREAM };
+
+/* What a connection has said about itself with REPLCONF. */
+struct feed_hello {
+    uint16_t port;
+    bool knows_psync2;
+    char ip[FEED_IP_MAX]; /* "": the socket's */
+};
+
+/* What workers send to the replication thread. */
+enum letter_kind { LETTER_FEED, LETTER_WAITER };
+struct repl_letter {
+    struct mpsc_node node;
+    enum letter_kind kind;
+};
+
+struct feed {
+    struct repl_letter letter;
+    struct feed *next;
+    int fd;
+    _Atomic int state; /* enum feed_state */
+    _Atomic uint64_t ack;
+    _Atomic int64_t ack_ms;
+    char ip[FEED_IP_MAX], name[CONN_ADDR_TEXT]; /* constant */
+    uint16_t port;
+    /* What it asked for. */
+    bool knows_psync2, wants_sync_only, has_history;
+    char id[HISTORY_ID + 1];
+    int64_t from;
+    /* The thread's. */
+    unsigned interest;
+    bool last_words; /* close when `out` is sent */
+    bool reading;
+    struct changelog_reader reader;
+    int copy_fd;
+    uint64_t copy_at, copy_n;
+    int64_t heard_ms;
+    struct buf in, out;
+    size_t sent; /* of out */
+};
+
+struct feed *feed_new(int fd); /* takes fd, unless it returns NULL */
+void feed_free(struct feed *f);
+const char *feed_state_name(const struct feed *f);
+
+/* The replication thread, in a round. */
+void repl_feed_arrives(struct repl *r, struct feed *f); /* takes f */
+void repl_feed_event(struct repl *r, struct feed *f, const struct loop_event *ev);
+void repl_feed_writable(struct repl *r, struct feed *f);
+void repl_feeds_push(struct repl *r);
+void repl_feeds_cron(struct repl *r);
+void repl_feeds_outside(struct repl *r); /* out of rounds */
+bool repl_feeds_wait(const struct repl *r);
+/* Gate: make the copy that some wait for. */
+void repl_feeds_copy(struct repl *r);
+/* Round or gate: disconnect all, in the next round. */
+void repl_feeds_cut(struct repl *r, const char *why);
+void repl_feeds_release(struct repl *r);
+/* Any thread: replicas that have acknowledged `offset`, the last time not before since_ms. */
+uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms);
+
+/* repl_copy.c, gate: everything, as an RDB file without a name; its descriptor, or negative. */
+int repl_copy_write(struct repl *r, uint64_t *bytes);
+
+#endif

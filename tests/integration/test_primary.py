@@ -1,0 +1,320 @@
+"""larder as a primary: of Redis, of itself, chained, and taking over."""
+
+import os
+import socket
+import threading
+import time
+
+import pytest
+import redis
+
+from harness import REDIS_SERVER, Server, free_port, wait_until
+from test_replica import Proxy, data_of, fill, follow, in_step, primary, same, servers, single  # noqa: F401
+
+pytestmark = pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs redis-server")
+
+
+def busy(client, rounds=300):
+    """Writes of every kind whose effect is not the request."""
+    for i in range(rounds):
+        k = f"busy:{i % 40}"
+        client.set(k, i, ex=1000 + i)
+        client.incrbyfloat(f"float:{i % 7}", 0.1)
+        client.expire(k, 500 + i)
+        if i % 3 == 0:
+            client.getex(k, persist=True)
+        if i % 5 == 0:
+            client.getdel(f"busy:{(i + 1) % 40}")
+        if i % 7 == 0:
+            client.set(f"gone:{i}", 1, px=1)
+        if i % 11 == 0:
+            pipe = client.pipeline()
+            pipe.mset({f"m{j}": i for j in range(5)})
+            pipe.append("long", "x" * 100)
+            pipe.rename("m1", "m9")
+            pipe.execute()
+
+
+@pytest.mark.parametrize("kind", ["redis", "larder"])
+def test_full_copy_then_stream(servers, kind):
+    p, r = servers(), servers(REDIS_SERVER) if kind == "redis" else servers()
+    a, b = single(p), single(r)
+    fill(a)
+    a.select(7)
+    a.set("elsewhere", 1)
+    a.select(0)
+    follow(r, p.port)
+    in_step(a, b)
+    same(a, b, (0, 7))
+    busy(a)
+    a.select(7)
+    a.set("more", 2)
+    a.copy("more", "copied", destination_db=3)
+    a.move("elsewhere", 5)
+    a.select(0)
+    in_step(a, b)
+    same(a, b, (0, 3, 5, 7))
+    a.flushdb()
+    a.set("after", 1)
+    a.swapdb(0, 7)
+    in_step(a, b)
+    same(a, b, (0, 7))
+
+
+def test_what_is_shown(servers):
+    p, r = servers(), servers(REDIS_SERVER)
+    a, b = p.client(), r.client()
+    follow(r, p.port)
+    in_step(a, b)
+    info = a.info("replication")
+    assert info["connected_slaves"] == 1
+    assert (info["slave0"]["ip"], info["slave0"]["port"], info["slave0"]["state"]) == ("127.0.0.1", r.port, "online")
+    assert info["master_replid"] == b.info("replication")["master_replid"]
+    a.set("k", 1)
+    wait_until(lambda: a.info("replication")["slave0"]["offset"] == offset(a), what="the acknowledgement")
+    role = a.execute_command("ROLE")
+    assert role[0] == b"master" and role[2] == [[b"127.0.0.1", b"%d" % r.port, b"%d" % role[1]]]
+    stats = a.info("stats")
+    assert (stats["sync_full"], stats["sync_partial_ok"]) == (1, 0)
+
+
+def offset(client):
+    return client.info("replication")["master_repl_offset"]
+
+
+def test_wait(servers):
+    p, r1, r2 = servers(), servers(REDIS_SERVER), servers()
+    a = p.client()
+    assert a.wait(0, 10) == 0
+    assert a.wait(1, 10) == 0
+    follow(r1, p.port)
+    follow(r2, p.port)
+    in_step(a, r1.client())
+    in_step(a, r2.client())
+    for i in range(20):
+        a.set("k", i)
+        assert a.wait(2, 10000) == 2
+        assert r1.client().get("k") == r2.client().get("k") == b"%d" % i
+    assert a.wait(3, 50) == 2
+    with pytest.raises(redis.exceptions.ResponseError, match="WAIT cannot be used with replica"):
+        r2.client().wait(1, 1)
+
+
+def test_a_cut_link_goes_on_where_it_was(servers):
+    p, r1, r2 = servers(), servers(REDIS_SERVER), servers()
+    a, b, c = single(p), single(r1), single(r2)
+    one, two = Proxy(p.port), Proxy(p.port)
+    follow(r1, one.port)
+    follow(r2, two.port)
+    in_step(a, b)
+    in_step(a, c)
+    for i in range(4):
+        a.select(i)
+        one.cut()
+        two.cut()
+        busy(a, 20)
+        in_step(a, b)
+        in_step(a, c)
+    stats = a.info("stats")
+    assert (stats["sync_full"], stats["sync_partial_ok"]) == (2, 8)
+    same(a, b, range(4))
+    same(a, c, range(4))
+    one.close()
+    two.close()
+
+
+def test_a_link_cut_for_too_long_needs_a_copy(servers):
+    p, r = servers(repl_backlog_size=16384), servers()
+    a, b = single(p), single(r)
+    proxy = Proxy(p.port)
+    follow(r, proxy.port)
+    in_step(a, b)
+    proxy.close()
+    for i in range(50):
+        a.set(f"k{i}", "x" * 5000)
+    back = Proxy(p.port)
+    follow(r, back.port)
+    in_step(a, b)
+    assert a.info("stats")["sync_full"] == 2
+    same(a, b)
+    back.close()
+
+
+def test_chained(servers):
+    """redis -> larder -> larder -> redis: the same bytes all the way."""
+    chain = [primary(servers), servers(), servers(), servers(REDIS_SERVER)]
+    clients = [single(s) for s in chain]
+    fill(clients[0], 500)
+    for up, down in zip(chain, chain[1:]):
+        follow(down, up.port)
+        in_step(up.client(), down.client())
+    busy(clients[0], 100)
+    clients[0].select(3)
+    clients[0].set("in3", 1)
+    clients[0].select(0)
+    for c in clients[1:]:
+        in_step(clients[0], c)
+        same(clients[0], c, (0, 3))
+    ids = {c.info("replication")["master_replid"] for c in clients}
+    assert len(ids) == 1
+
+
+def test_takeover(servers):
+    """A primary on Redis, a replica on larder, promoted; then Redis is its replica. No key lost, no full copy but the first."""
+    p, r = primary(servers), servers()
+    a, b = single(p), single(r)
+    fill(a, 500)
+    follow(r, p.port)
+    in_step(a, b)
+    busy(a, 50)
+    in_step(a, b)
+    b.execute_command("REPLICAOF", "NO", "ONE")
+    busy(b, 50)
+    follow(p, r.port)
+    in_step(b, a)
+    same(b, a)
+    busy(b, 50)
+    in_step(b, a)
+    same(b, a)
+    assert b.info("stats")["sync_full"] <= 1
+
+
+def test_siblings_follow_a_promoted_replica_without_a_copy(servers):
+    p, r1, r2 = servers(), servers(), servers(REDIS_SERVER)
+    a, b, c = single(p), single(r1), single(r2)
+    follow(r1, p.port)
+    follow(r2, p.port)
+    busy(a, 50)
+    in_step(a, b)
+    in_step(a, c)
+    p.kill(9)
+    b.execute_command("REPLICAOF", "NO", "ONE")
+    follow(r2, r1.port)
+    busy(b, 30)
+    in_step(b, c)
+    same(b, c)
+    stats = b.info("stats")
+    assert (stats["sync_full"], stats["sync_partial_ok"]) == (0, 1)
+    p.process = None
+
+
+def test_min_replicas(servers):
+    p, r = servers(min_replicas_to_write=1), servers()
+    a, b = p.client(), r.client()
+    wait_until(lambda: refused(a), what="the refusal")
+    assert a.get("k") is None
+    follow(r, p.port)
+    in_step(a, b)
+    wait_until(lambda: not refused(a), what="a good replica")
+    assert a.info("replication")["min_slaves_good_slaves"] == 1
+    follow(r, free_port())
+    wait_until(lambda: refused(a), what="the refusal")
+    a.config_set("min-replicas-to-write", 0)
+    wait_until(lambda: not refused(a), what="freedom")
+
+
+def refused(client):
+    try:
+        client.set("k", 1)
+    except redis.exceptions.ResponseError as e:
+        assert "NOREPLICAS" in str(e)
+        return True
+    return False
+
+
+def test_many_writers_reach_every_replica(servers):
+    p, r1, r2 = servers(), servers(REDIS_SERVER), servers()
+    follow(r1, p.port)
+    follow(r2, p.port)
+
+    def write(n):
+        c = p.client()
+        for i in range(150):
+            pipe = c.pipeline(transaction=i % 4 == 0)
+            for j in range(10):
+                pipe.incr(f"count:{j}")
+                pipe.append(f"text:{j}", f"{n},")
+                pipe.set(f"last:{n}:{j}", i, px=1 if (i + j) % 9 == 0 else 100000)
+            pipe.execute()
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    a = p.client()
+    for r in (r1, r2):
+        in_step(a, r.client())
+    wait_until(lambda: data_of(a) == data_of(r1.client()), what="the same data")
+    wait_until(lambda: data_of(a) == data_of(r2.client()), what="the same data")
+
+
+def test_a_slow_replica_is_not_disconnected(servers):
+    """It reads nothing for a while, far beyond the backlog: then it gets everything, from the file."""
+    p = servers(repl_backlog_size=65536)
+    a = p.client()
+    s = socket.create_connection(("127.0.0.1", p.port))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.sendall(b"*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n")
+    wait_until(lambda: a.info("replication")["connected_slaves"] == 1, what="the replica")
+    wait_until(lambda: a.info("stats")["sync_full"] == 1, what="its copy")
+    start = offset(a)
+    for i in range(300):
+        a.set(f"k{i}", "x" * 100_000)
+    end = offset(a)
+    assert end - start > 30_000_000
+    file = s.makefile("rb")
+    line = file.readline()
+    assert line.startswith(b"+FULLRESYNC")
+    assert int(line.split()[2]) == start
+    file.read(int(file.readline()[1:]))
+    got = file.read(end - start)
+    assert len(got) == end - start
+    assert got.count(b"x" * 100_000) == 300
+    assert a.info("replication")["connected_slaves"] == 1
+    s.close()
+    wait_until(lambda: a.info("replication")["connected_slaves"] == 0, what="its end")
+
+
+def test_kill_replicas(servers):
+    p, r = servers(), servers(REDIS_SERVER)
+    a, b = p.client(), r.client()
+    follow(r, p.port)
+    in_step(a, b)
+    assert a.execute_command("CLIENT", "KILL", "TYPE", "replica") == 1
+    a.set("k", 1)
+    wait_until(lambda: a.info("stats")["sync_partial_ok"] == 1, what="its return")
+    in_step(a, b)
+
+
+def test_the_log_goes_off_when_nobody_wants_it(servers):
+    p, r = servers(repl_backlog_ttl=1), servers()
+    a, b = p.client(), r.client()
+    follow(r, p.port)
+    in_step(a, b)
+    before = a.info("replication")
+    assert before["repl_backlog_active"] == 1
+    b.execute_command("REPLICAOF", "NO", "ONE")
+    wait_until(lambda: a.info("replication")["repl_backlog_active"] == 0, what="the end of the log")
+    assert a.info("replication")["master_replid"] != before["master_replid"]
+    a.set("k", 1)
+    assert offset(a) >= before["master_repl_offset"]
+    follow(r, p.port)
+    in_step(a, b)
+    assert b.get("k") == b"1"
+
+
+def test_a_lying_replica_is_disconnected(servers):
+    p = servers()
+    a = p.client()
+    for rude in (b"*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$10\r\n9999999999\r\n", b"*1\r\n$-5\r\n", b"x" * 200_000):
+        s = socket.create_connection(("127.0.0.1", p.port))
+        s.sendall(b"*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n")
+        assert s.makefile("rb").readline().startswith(b"+FULLRESYNC")
+        try:
+            s.sendall(rude)
+        except OSError:
+            pass
+        wait_until(lambda: a.info("replication")["connected_slaves"] == 0, what="its end")
+        s.close()
+    assert a.set("k", 1)
