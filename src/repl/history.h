@@ -4,9 +4,9 @@
  *      id2 .............> second        the history that this one continues, up to there
  *
  * An id names a sequence of writes, an offset counts its bytes. Whoever asks to go on from a place in either
- * history can be served from the backlog; a promoted replica keeps its primary's id as id2, so its siblings need no
- * full copy. The node writes this down, so that after a restart it knows what it once had: when the data that came
- * back are less than that, it must not hand them to a replica that still has all of it. */
+ * history can be served from the backlog; a promoted replica keeps its primary's id as id2, so its siblings
+ * need no full copy. The node writes this down, so that after a restart it knows what it once had: when the
+ * data that came back are less than that, it must not hand them to a replica that still has all of it. */
 #ifndef LARDER_REPL_HISTORY_H
 #define LARDER_REPL_HISTORY_H
 
@@ -27,8 +27,8 @@ struct history {
 void history_init(struct history *h, const char *id);
 bool history_id_ok(struct str id);
 
-/* May somebody who has `id` and wants byte `from` (counted from 1, as PSYNC does) go on here? Whether the bytes are
- * still there is the backlog's business. */
+/* May somebody who has `id` and wants byte `from` (counted from 1, as PSYNC does) go on here? Whether the
+ * bytes are still there is the backlog's business. */
 bool history_covers(const struct history *h, struct str id, int64_t from);
 /* Promotion: a history of our own begins behind `offset`. */
 void history_branch(struct history *h, const char *id, uint64_t offset);

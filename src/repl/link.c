@@ -195,7 +195,8 @@ enum link_event link_feed(struct link *l, struct str *in)
     while (in->n > 0) {
         const char *end = memchr(in->p, '\n', in->n < LINK_LINE_MAX ? in->n : LINK_LINE_MAX);
         if (end == NULL)
-            return in->n >= LINK_LINE_MAX ? broken(l, "The primary's line has no end", STR("")) : LINK_NOTHING;
+            return in->n >= LINK_LINE_MAX ? broken(l, "The primary's line has no end", STR(""))
+                                          : LINK_NOTHING;
         struct str line = {in->p, (size_t)(end - in->p)};
         in->p = end + 1;
         in->n -= line.n + 1;
@@ -223,9 +224,9 @@ static bool counted_payload(struct link *l, struct str *in, struct str *piece)
     return l->left == 0;
 }
 
-/* All but the last LINK_MARK bytes seen so far are payload for certain. They are handed out in at most two pieces: first
- * what was held back, then what has come. The mark is random, so it is only looked for at the end of what has come, where the
- * primary stops until it is acknowledged. */
+/* All but the last LINK_MARK bytes seen so far are payload for certain. They are handed out in at most two
+ * pieces: first what was held back, then what has come. The mark is random, so it is only looked for at the
+ * end of what has come, where the primary stops until it is acknowledged. */
 static bool marked_payload(struct link *l, struct str *in, struct str *piece)
 {
     if (l->ntail > 0 && in->n >= LINK_MARK) { /* enough has come to hold back that instead */

@@ -1,12 +1,12 @@
-/* The replica's end of a replication link, from the first PING to the stream: a machine that is fed bytes and the
- * time and says what to send and what has happened. No socket, no clock.
+/* The replica's end of a replication link, from the first PING to the stream: a machine that is fed bytes and
+ * the time and says what to send and what has happened. No socket, no clock.
  *
- *      PING ── AUTH ── REPLCONF listening-port ── [ip-address] ── capa ── PSYNC ──┬─ +CONTINUE ──────────────┐
- *                                                                                 └─ +FULLRESYNC ── payload ─┴─ stream
+ *      PING ── AUTH ── REPLCONF listening-port ── [ip-address] ── capa ── PSYNC ──┬─ +CONTINUE
+ * ──────────────┐ └─ +FULLRESYNC ── payload ─┴─ stream
  *
- * The payload comes as "$<length>" or as "$EOF:<40 bytes>" and ends with these 40 bytes. What it means is somebody
- * else's business: link_payload() only says how far it goes. A primary may be anybody: every line has a bound, every
- * number is checked, and what does not fit ends the link with a sentence. */
+ * The payload comes as "$<length>" or as "$EOF:<40 bytes>" and ends with these 40 bytes. What it means is
+ * somebody else's business: link_payload() only says how far it goes. A primary may be anybody: every line
+ * has a bound, every number is checked, and what does not fit ends the link with a sentence. */
 #ifndef LARDER_REPL_LINK_H
 #define LARDER_REPL_LINK_H
 
@@ -19,7 +19,18 @@ enum link_limits {
     LINK_TEXT_MAX = 256,
 };
 
-enum link_state { LINK_IDLE, LINK_PING, LINK_AUTH, LINK_PORT, LINK_IP, LINK_CAPA, LINK_PSYNC, LINK_HEADER, LINK_PAYLOAD, LINK_STREAM };
+enum link_state {
+    LINK_IDLE,
+    LINK_PING,
+    LINK_AUTH,
+    LINK_PORT,
+    LINK_IP,
+    LINK_CAPA,
+    LINK_PSYNC,
+    LINK_HEADER,
+    LINK_PAYLOAD,
+    LINK_STREAM
+};
 
 enum link_event {
     LINK_NOTHING,  /* more bytes, please */
@@ -55,12 +66,14 @@ struct link {
 
 void link_init(struct link *l);
 void link_release(struct link *l);
-/* A connection stands. Borrows config's strings for the life of the handshake. h NULL: ask for a full copy. */
+/* A connection stands. Borrows config's strings for the life of the handshake. h NULL: ask for a full copy.
+ */
 void link_begin(struct link *l, const struct link_config *config, const struct history *h, uint64_t offset);
 /* Takes bytes off the front of *in, up to and including the first event. */
 enum link_event link_feed(struct link *l, struct str *in);
-/* LINK_PAYLOAD: takes the next piece of payload off *in, which may be empty. True when it was the last; then the state is
- * LINK_STREAM. Bytes that may belong to the mark are held back, so *piece may point into the link. */
+/* LINK_PAYLOAD: takes the next piece of payload off *in, which may be empty. True when it was the last; then
+ * the state is LINK_STREAM. Bytes that may belong to the mark are held back, so *piece may point into the
+ * link. */
 bool link_payload(struct link *l, struct str *in, struct str *piece);
 /* "REPLCONF ACK offset" */
 void link_ack(struct link *l, uint64_t offset);

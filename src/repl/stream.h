@@ -1,8 +1,8 @@
 /* The primary's stream, cut into units: single commands, and MULTI ... EXEC as one.
  *
- * Nothing of a unit is handed out before all of it is there, so a link that breaks in the middle of a transaction
- * leaves nothing half-applied, and the offset stands before it. Bytes are not copied: commands point into the input,
- * which the caller keeps until the unit is applied. */
+ * Nothing of a unit is handed out before all of it is there, so a link that breaks in the middle of a
+ * transaction leaves nothing half-applied, and the offset stands before it. Bytes are not copied: commands
+ * point into the input, which the caller keeps until the unit is applied. */
 #ifndef LARDER_REPL_STREAM_H
 #define LARDER_REPL_STREAM_H
 
@@ -10,7 +10,8 @@
 #include "proto/request.h"
 
 enum stream_limits {
-    STREAM_BULK_MAX = 1 << 30,      /* bytes of an argument: more than any primary's proto-max-bulk-len by default */
+    STREAM_BULK_MAX =
+        1 << 30, /* bytes of an argument: more than any primary's proto-max-bulk-len by default */
     STREAM_UNIT_COMMANDS = 1 << 20, /* in a transaction */
 };
 
@@ -31,7 +32,8 @@ struct stream {
     char error_text[64];
 };
 
-/* The unit at the front of `in`. 0; ERR_AGAIN when it is not all there; ERR_PROTO: no replica can read this; ERR_OOM. */
+/* The unit at the front of `in`. 0; ERR_AGAIN when it is not all there; ERR_PROTO: no replica can read this;
+ * ERR_OOM. */
 int stream_next(struct stream *s, struct str in, struct arena *arena, struct stream_unit *out);
 
 #endif

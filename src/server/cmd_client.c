@@ -384,6 +384,8 @@ void cmd_client_kill(struct cmd_ctx *c)
         mem_free(r);
         return;
     }
+    if (r->type == TYPE_REPLICA && !r->has_addr && !r->has_laddr && r->nids == 0)
+        r->killed = repl_kill_feeds(&ctx_server(c)->repl);
     r->relay.each = kill_one;
     r->relay.finish = finish_kill;
     start(r, c);

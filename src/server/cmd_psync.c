@@ -1,4 +1,5 @@
-/* REPLCONF PSYNC SYNC: what a replica says before its connection stops being a client's and becomes a feed. */
+/* REPLCONF PSYNC SYNC: what a replica says before its connection stops being a client's and becomes a feed.
+ */
 #include "server/handlers.h"
 
 #include "base/alloc.h"
@@ -30,7 +31,8 @@ static bool learn(struct cmd_ctx *c, struct feed_hello *h, uint32_t i)
         h->port = (uint16_t)port;
     } else if (cmd_arg_is(c, i, STR("ip-address"))) {
         if (value.n >= sizeof h->ip) {
-            reply_errorf(c->reply, "ERR REPLCONF ip-address provided by replica instance is too long: %zu bytes",
+            reply_errorf(c->reply,
+                         "ERR REPLCONF ip-address provided by replica instance is too long: %zu bytes",
                          value.n);
             return false;
         }
@@ -111,9 +113,11 @@ static bool is_ahead_of_us(struct cmd_ctx *c, struct str id, int64_t from)
     const struct repl *r = &ctx_server(c)->repl;
     if (!r->lost_history || !history_covers(&r->lost.history, id, from))
         return false;
-    reply_errorf(c->reply,
-                 "NOMASTERLINK this node was restarted without its data, and you still have them: it will not "
-                 "overwrite them. Make it your replica (REPLICAOF there), or give the data up (REPLICAOF NO ONE there)");
+    reply_errorf(
+        c->reply,
+        "NOMASTERLINK this node was restarted without its data, and you still have them: it will not "
+        "overwrite them. Make it your replica (REPLICAOF there), or give the data up (REPLICAOF NO ONE "
+        "there)");
     return true;
 }
 

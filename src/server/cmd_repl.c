@@ -31,7 +31,7 @@ void cmd_replicaof(struct cmd_ctx *c)
         return;
     }
     if (r->is_replica && port == r->port && str_eq_nocase(host, str_of(r->host))) {
-        r->named_anew = true;      /* whatever it has, the operator wants it here */
+        r->named_anew = true; /* whatever it has, the operator wants it here */
         r->replica.retry_ms = 0;
         repl_wake(r);
         reply_status(c->reply, "OK Already connected to specified master");

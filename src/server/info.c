@@ -210,26 +210,28 @@ static void put_stats(struct server *s, struct buf *b)
         upkeep_ns += counter_read(&s->workers[i].upkeep_ns);
     buf_printf(b, "expire_cycle_cpu_milliseconds:%llu\r\n", (unsigned long long)(upkeep_ns / 1000000));
     struct repl *r = &s->repl;
-    buf_printf(b,
-               "total_net_repl_input_bytes:%llu\r\ntotal_net_repl_output_bytes:%llu\r\n"
-               "instantaneous_input_repl_kbps:0.00\r\ninstantaneous_output_repl_kbps:0.00\r\nsync_full:%llu\r\n"
-               "sync_partial_ok:%llu\r\nsync_partial_err:%llu\r\n",
-               (unsigned long long)atomic_load(&r->shown.net_in), (unsigned long long)atomic_load(&r->shown.net_out),
-               (unsigned long long)atomic_load(&r->shown.full), (unsigned long long)atomic_load(&r->shown.partial_ok),
-               (unsigned long long)atomic_load(&r->shown.partial_err));
-    buf_puts(
-        b, STR("expired_stale_perc:0.00\r\n"
-               "expired_time_cap_reached_count:0\r\n"
-               "total_eviction_exceeded_time:0\r\ncurrent_eviction_exceeded_time:0\r\npubsub_channels:0\r\n"
-               "pubsub_patterns:0\r\npubsubshard_channels:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n"
-               "migrate_cached_sockets:0\r\nslave_expires_tracked_keys:0\r\nactive_defrag_hits:0\r\n"
-               "active_defrag_misses:0\r\nactive_defrag_key_hits:0\r\nactive_defrag_key_misses:0\r\n"
-               "total_active_defrag_time:0\r\ncurrent_active_defrag_time:0\r\ntracking_total_keys:0\r\n"
-               "tracking_total_items:0\r\ntracking_total_prefixes:0\r\nunexpected_error_replies:0\r\n"
-               "dump_payload_sanitizations:0\r\nio_threaded_reads_processed:0\r\n"
-               "io_threaded_writes_processed:0\r\nreply_buffer_shrinks:0\r\nreply_buffer_expands:0\r\n"
-               "acl_access_denied_auth:0\r\nacl_access_denied_cmd:0\r\nacl_access_denied_key:0\r\n"
-               "acl_access_denied_channel:0\r\n"));
+    buf_printf(
+        b,
+        "total_net_repl_input_bytes:%llu\r\ntotal_net_repl_output_bytes:%llu\r\n"
+        "instantaneous_input_repl_kbps:0.00\r\ninstantaneous_output_repl_kbps:0.00\r\nsync_full:%llu\r\n"
+        "sync_partial_ok:%llu\r\nsync_partial_err:%llu\r\n",
+        (unsigned long long)atomic_load(&r->shown.net_in), (unsigned long long)atomic_load(&r->shown.net_out),
+        (unsigned long long)atomic_load(&r->shown.full),
+        (unsigned long long)atomic_load(&r->shown.partial_ok),
+        (unsigned long long)atomic_load(&r->shown.partial_err));
+    buf_puts(b,
+             STR("expired_stale_perc:0.00\r\n"
+                 "expired_time_cap_reached_count:0\r\n"
+                 "total_eviction_exceeded_time:0\r\ncurrent_eviction_exceeded_time:0\r\npubsub_channels:0\r\n"
+                 "pubsub_patterns:0\r\npubsubshard_channels:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n"
+                 "migrate_cached_sockets:0\r\nslave_expires_tracked_keys:0\r\nactive_defrag_hits:0\r\n"
+                 "active_defrag_misses:0\r\nactive_defrag_key_hits:0\r\nactive_defrag_key_misses:0\r\n"
+                 "total_active_defrag_time:0\r\ncurrent_active_defrag_time:0\r\ntracking_total_keys:0\r\n"
+                 "tracking_total_items:0\r\ntracking_total_prefixes:0\r\nunexpected_error_replies:0\r\n"
+                 "dump_payload_sanitizations:0\r\nio_threaded_reads_processed:0\r\n"
+                 "io_threaded_writes_processed:0\r\nreply_buffer_shrinks:0\r\nreply_buffer_expands:0\r\n"
+                 "acl_access_denied_auth:0\r\nacl_access_denied_cmd:0\r\nacl_access_denied_key:0\r\n"
+                 "acl_access_denied_channel:0\r\n"));
 }
 
 static void put_usage(struct buf *b, const char *suffix, int who)

@@ -34,7 +34,7 @@ struct lane_job {
     struct conn *conn;
     struct worker *home;
     enum lane_mode mode;
-    bool exec; /* run the session's transaction instead of cmd */
+    bool exec;               /* run the session's transaction instead of cmd */
     void (*call)(void *arg); /* instead of everything else: a thread waits for it (lane_call) */
     void *arg;
     bool done; /* the lane's mutex */
@@ -49,7 +49,7 @@ struct lane_job {
 struct lane {
     struct server *server;
     pthread_t thread;
-    pthread_mutex_t mutex; /* leaf: jobs and waiters */
+    pthread_mutex_t mutex;       /* leaf: jobs and waiters */
     pthread_cond_t more, called; /* a job has come; a call has been done */
     struct lane_job *head, **tail;
     struct conn *waiters; /* PARK_BUSY connections, through park_next */
@@ -79,8 +79,8 @@ struct lane_job *lane_job_new(struct conn *c, const struct command *cmd, const s
 /* Parks the job's connection and queues the job. */
 void lane_submit(struct lane *l, struct lane_job *job);
 
-/* fn(arg) with the gate raised, on the lane's thread; returns when it has run. For threads that are neither a worker nor
- * in a round. False: the node ends, and it was not run. */
+/* fn(arg) with the gate raised, on the lane's thread; returns when it has run. For threads that are neither a
+ * worker nor in a round. False: the node ends, and it was not run. */
 bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg);
 
 /* Park c until a lane job has freed shards. False: none of those needed is busy any more. */

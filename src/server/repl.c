@@ -66,8 +66,8 @@ void repl_log_on(struct repl *r)
         log_threads(r, true);
 }
 
-/* What is missing in it no replica may go past: as a primary, another history begins. A replica has its data and its
- * offset, and only its own replicas must start anew. */
+/* What is missing in it no replica may go past: as a primary, another history begins. A replica has its data
+ * and its offset, and only its own replicas must start anew. */
 void repl_log_mend(struct repl *r)
 {
     char id[HISTORY_ID + 1];
@@ -108,6 +108,7 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
     r->host[host.n] = '\0';
     r->port = port;
     r->is_replica = r->named_anew = true;
+    r->lost_history = false;
     r->turn++;
     r->replica.failed[0] = '\0';
     r->replica.retry_ms = 0;
@@ -119,6 +120,7 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
 
 void repl_become_primary(struct repl *r)
 {
+    r->lost_history = false;
     if (!r->is_replica)
         return;
     repl_link_drop(r, NULL);
@@ -235,13 +237,14 @@ static void round_of(struct repl *r, int nevents)
         repl_link_cron(r);
         repl_feeds_cron(r);
         changelog_set_backlog(&r->log, (uint64_t)r->server->config.repl_backlog_size);
-        changelog_trim(&r->log);
     }
     repl_feeds_push(r);
+    changelog_trim(&r->log);
     repl_waiters_check(r);
     repl_round_end(r);
     repl_link_outside(r);
     repl_feeds_outside(r);
+    repl_record_keep(r);
 }
 
 static void *repl_main(void *arg)
@@ -280,13 +283,15 @@ static void follow_option(struct repl *r)
     struct str words = str_of(r->server->config.replicaof);
     const char *space = memchr(words.p, ' ', words.n);
     int64_t port;
-    if (space == NULL || !num_parse_i64((struct str){space + 1, words.n - (size_t)(space + 1 - words.p)}, &port))
+    if (space == NULL ||
+        !num_parse_i64((struct str){space + 1, words.n - (size_t)(space + 1 - words.p)}, &port))
         return;
     repl_follow_primary(r, (struct str){words.p, (size_t)(space - words.p)}, (int)port);
 }
 
 int repl_start(struct repl *r)
 {
+    repl_record_recall(r);
     follow_option(r);
     int rc = pthread_create(&r->thread, NULL, repl_main, r);
     if (rc != 0) {

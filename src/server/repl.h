@@ -3,9 +3,9 @@
  *      as replica     primary ──socket──> copy into a file ──> load │ stream ──> apply ──> change log
  *      as primary     workers ──> change log ──> this thread ──> replicas, each at its own place
  *
- * One thread, in rounds like a worker's, with its own place at the gate, its own appender and its own loop. It is the
- * only one that reads the change log. What needs the world stopped (taking another role, FLUSHALL from the
- * stream, switching the log on) it has the lane do, standing outside of a round meanwhile.
+ * One thread, in rounds like a worker's, with its own place at the gate, its own appender and its own loop.
+ * It is the only one that reads the change log. What needs the world stopped (taking another role, FLUSHALL
+ * from the stream, switching the log on) it has the lane do, standing outside of a round meanwhile.
  *
  * Who may touch what:
  *   role fields     written under the gate; read in rounds
@@ -32,10 +32,10 @@ struct server;
 
 enum repl_limits {
     REPL_READ_SIZE = 64 * 1024,
-    REPL_READ_MAX = 1 << 20,     /* read from the primary in a round */
-    REPL_SLICE_US = 2000,        /* of applying, then others who want the gate have their turn */
+    REPL_READ_MAX = 1 << 20, /* read from the primary in a round */
+    REPL_SLICE_US = 2000,    /* of applying, then others who want the gate have their turn */
     REPL_CRON_MS = 100,
-    REPL_RETRY_MS = 1000,        /* between attempts to reach the primary */
+    REPL_RETRY_MS = 1000, /* between attempts to reach the primary */
     REPL_CONNECT_MS = 2000,
     REPL_ACK_MS = 1000,
     REPL_HOST_MAX = 256,
@@ -53,19 +53,19 @@ struct replica {
     bool connected;
     bool wants_write;
     struct buf in;
-    size_t at;            /* of `in`: what is before it has been applied */
-    size_t wait_for;      /* of `in`: a long unit is cut; look again when there is so much, or at the next cron */
-    size_t sent;          /* of link.out */
-    int64_t retry_ms;     /* the next attempt */
+    size_t at;        /* of `in`: what is before it has been applied */
+    size_t wait_for;  /* of `in`: a long unit is cut; look again when there is so much, or at the next cron */
+    size_t sent;      /* of link.out */
+    int64_t retry_ms; /* the next attempt */
     int64_t heard_ms, ack_ms;
-    int spool;            /* the file that a full copy is written to; -1: none */
+    int spool; /* the file that a full copy is written to; -1: none */
     uint64_t spooled;
-    bool spool_whole;     /* it can be loaded */
-    bool wants_alone;     /* the unit at the front needs the world stopped */
-    bool more;            /* there is something to apply without anything having come */
-    bool blocked;         /* ... but a shard it needs is busy */
+    bool spool_whole;           /* it can be loaded */
+    bool wants_alone;           /* the unit at the front needs the world stopped */
+    bool more;                  /* there is something to apply without anything having come */
+    bool blocked;               /* ... but a shard it needs is busy */
     char failed[LINK_TEXT_MAX]; /* why the last attempt ended, so that the log says it once */
-    uint64_t errors;      /* commands that failed here and not there */
+    uint64_t errors;            /* commands that failed here and not there */
 };
 
 struct repl {
@@ -80,12 +80,14 @@ struct repl {
 
     /* Role: gate. */
     struct history history;
+    struct history_record recorded; /* in the file; the thread's */
+    int64_t record_ms;
     bool lost_history; /* ours ended with a restart: `lost` is what the data once were */
     struct history_record lost;
-    bool has_history;  /* our data are `history` up to the log's head: a primary may go on from there */
+    bool has_history; /* our data are `history` up to the log's head: a primary may go on from there */
     bool is_replica;
-    uint64_t turn;     /* counts changes of role and primary */
-    bool named_anew;   /* an operator has named this primary, and nothing has come from it yet */
+    uint64_t turn;   /* counts changes of role and primary */
+    bool named_anew; /* an operator has named this primary, and nothing has come from it yet */
     char host[REPL_HOST_MAX];
     int port;
     _Atomic bool loading;
@@ -109,14 +111,14 @@ struct repl {
         _Atomic uint64_t net_in, net_out, full, partial_ok, partial_err;
     } shown;
 
-    struct feed *feeds;    /* repl_feed.h */
-    struct waiter *waiters; /* clients in WAIT; the thread's */
-    pthread_mutex_t mutex; /* leaf */
-    struct unit unit;      /* what this thread itself says in the stream, as a primary */
-    bool more_to_feed;     /* a replica has not had all there is, and could take more */
-    int64_t ping_ms;       /* the next PING for replicas */
-    int64_t alone_since_ms; /* the last time that anybody needed the log */
-    int spill_fd;          /* the log's file, -1: none yet */
+    struct feed *feeds;      /* repl_feed.h */
+    struct waiter *waiters;  /* clients in WAIT; the thread's */
+    pthread_mutex_t mutex;   /* leaf */
+    struct unit unit;        /* what this thread itself says in the stream, as a primary */
+    bool more_to_feed;       /* a replica has not had all there is, and could take more */
+    int64_t ping_ms;         /* the next PING for replicas */
+    int64_t alone_since_ms;  /* the last time that anybody needed the log */
+    int spill_fd;            /* the log's file, -1: none yet */
     _Atomic bool kill_feeds; /* CLIENT KILL TYPE replica */
 };
 
@@ -127,6 +129,9 @@ void repl_release(struct repl *r);
 
 /* Any thread, at the end of a round in which its unit was published. */
 void repl_wake(struct repl *r);
+
+/* Any thread: CLIENT KILL TYPE replica. Returns how many there are; they are gone with the next round. */
+uint32_t repl_kill_feeds(struct repl *r);
 
 /* ---- roles (gate) ---- */
 
@@ -148,6 +153,8 @@ bool repl_may_serve(const struct repl *r); /* not a replica that has lost its pr
 /* ---- inside: repl_*.c ---- */
 
 struct changelog_spill repl_spill(struct repl *r); /* repl_spill.c */
+void repl_record_keep(struct repl *r);             /* repl_record.c; outside of rounds */
+void repl_record_recall(struct repl *r);           /* before the thread runs */
 struct mpsc_node;
 /* Any thread: a struct repl_letter's node. */
 void repl_mail(struct repl *r, struct mpsc_node *n);

@@ -1,8 +1,9 @@
 /* The stream, applied: unit by unit, in order, each under all its locks.
  *
- * A primary may be hostile or broken. What it may do is write keys; any other command is skipped, and one that
- * fails here although it did not fail there is logged and skipped, since Redis does the same. Every unit's bytes go
- * into our own change log as they came, so replicas of this node see the same stream at the same offsets. */
+ * A primary may be hostile or broken. What it may do is write keys; any other command is skipped, and one
+ * that fails here although it did not fail there is logged and skipped, since Redis does the same. Every
+ * unit's bytes go into our own change log as they came, so replicas of this node see the same stream at the
+ * same offsets. */
 #include "server/repl.h"
 
 #include "base/assert.h"
@@ -35,7 +36,10 @@ void repl_apply_init(struct repl *r)
     r->session.proto = 2;
     r->session.authenticated = true;
     r->ctx = (struct cmd_ctx){
-        .a = {.store = s->store, .app = store_appender(s->store, r->index), .keep_expired = true, .no_touch = true},
+        .a = {.store = s->store,
+              .app = store_appender(s->store, r->index),
+              .keep_expired = true,
+              .no_touch = true},
         .session = &r->session,
         .reply = &r->reply,
         .arena = &r->arena,
@@ -81,7 +85,8 @@ static bool plan(const struct repl *r, const struct stream_unit *u, struct locks
 static void note_failure(struct repl *r, const struct stream_command *sc, const char *what)
 {
     if (r->replica.errors++ < REPL_ERRORS_LOGGED)
-        log_warning("A command from the primary %s here and was skipped: '%.*s'. This node may differ from its primary "
+        log_warning("A command from the primary %s here and was skipped: '%.*s'. This node may differ from "
+                    "its primary "
                     "now; REPLICAOF to it again makes a full copy.",
                     what, sc->argv[0].n < 64 ? (int)sc->argv[0].n : 64, sc->argv[0].p);
 }

@@ -1,8 +1,8 @@
 /* A full copy of the data as an RDB file, for replicas.
  *
- * Written while the world stands still, which takes about a second for a gigabyte: the snapshot that walks while clients
- * write (layer persist) takes its place when it is there; what it must promise is the same: all keys as of
- * one offset of the log. Version 10 of the format, which every replica of interest reads. */
+ * Written while the world stands still, which takes about a second for a gigabyte: the snapshot that walks
+ * while clients write (layer persist) takes its place when it is there; what it must promise is the same: all
+ * keys as of one offset of the log. Version 10 of the format, which every replica of interest reads. */
 #include "base/hash.h"
 #include "base/log.h"
 #include "os/clock.h"
@@ -152,13 +152,15 @@ int repl_copy_write(struct repl *r, uint64_t *bytes)
         w.err = errno;
     }
     if (w.err != 0) {
-        log_warning("No full copy for replicas could be made in 'dir': %s.", w.why != NULL ? w.why : strerror(w.err));
+        log_warning("No full copy for replicas could be made in 'dir': %s.",
+                    w.why != NULL ? w.why : strerror(w.err));
         if (w.fd >= 0)
             close(w.fd);
         return -1;
     }
     *bytes = w.bytes;
-    log_notice("A full copy for replicas: %llu bytes in %.3f s, as of offset %llu.", (unsigned long long)w.bytes,
-               (double)(os_mono_ns() - t0) / 1e9, (unsigned long long)repl_offset(r));
+    log_notice("A full copy for replicas: %llu bytes in %.3f s, as of offset %llu.",
+               (unsigned long long)w.bytes, (double)(os_mono_ns() - t0) / 1e9,
+               (unsigned long long)repl_offset(r));
     return w.fd;
 }

@@ -3,9 +3,10 @@
  *      PSYNC (worker) ──mail──> arrives ──┬── +CONTINUE ────────────────────────────────┬── stream
  *                                         └── waits ── copy made ── +FULLRESYNC, file ──┘
  *
- * A copy is made once for all who wait, as of one place in the log; a reader is opened there in the same breath, so the
- * log keeps what follows until each of them has had it: in memory, then in a file. So a slow replica is never cut off
- * for being slow, and one that is in the middle of its copy does not need another. */
+ * A copy is made once for all who wait, as of one place in the log; a reader is opened there in the same
+ * breath, so the log keeps what follows until each of them has had it: in memory, then in a file. So a slow
+ * replica is never cut off for being slow, and one that is in the middle of its copy does not need another.
+ */
 #include "server/repl_feed.h"
 
 #include "base/alloc.h"
@@ -257,7 +258,8 @@ static bool next_piece(struct repl *r, struct feed *f)
     }
     if (state_of(f) == FEED_COPY) {
         uint64_t left = f->copy_n - f->copy_at;
-        ssize_t n = pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
+        ssize_t n =
+            pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
         if (n > 0) {
             f->out.n = (size_t)n;
             f->copy_at += (uint64_t)n;
@@ -277,7 +279,8 @@ static bool next_piece(struct repl *r, struct feed *f)
         return false;
     int64_t n = changelog_read(&r->log, &f->reader, f->out.p, REPL_READ_SIZE);
     if (n < 0)
-        lose(f, n == ERR_IO ? "the log's file cannot be read" : "the log goes on without it: the disk is full, or a new history began");
+        lose(f, n == ERR_IO ? "the log's file cannot be read"
+                            : "the log goes on without it: the disk is full, or a new history began");
     f->out.n = n > 0 ? (size_t)n : 0;
     return n > 0;
 }
@@ -375,12 +378,25 @@ void repl_feed_writable(struct repl *r, struct feed *f)
         feed_push(r, f);
 }
 
+uint32_t repl_kill_feeds(struct repl *r)
+{
+    uint32_t n = 0;
+    pthread_mutex_lock(&r->mutex);
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
+        n += state_of(f) != FEED_GONE;
+    pthread_mutex_unlock(&r->mutex);
+    atomic_store(&r->kill_feeds, n > 0);
+    repl_wake(r);
+    return n;
+}
+
 uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms)
 {
     uint32_t n = 0;
     pthread_mutex_lock(&r->mutex);
     for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        n += state_of(f) == FEED_STREAM && atomic_load(&f->ack) >= offset && atomic_load(&f->ack_ms) >= since_ms;
+        n += state_of(f) == FEED_STREAM && atomic_load(&f->ack) >= offset &&
+             atomic_load(&f->ack_ms) >= since_ms;
     pthread_mutex_unlock(&r->mutex);
     return n;
 }

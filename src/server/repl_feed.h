@@ -1,5 +1,5 @@
-/* A replica that this node feeds. Owner: the replication thread, or the gate; what INFO reads is atomic, and repl.mutex
- * guards the list. */
+/* A replica that this node feeds. Owner: the replication thread, or the gate; what INFO reads is atomic, and
+ * repl.mutex guards the list. */
 #ifndef LARDER_SERVER_REPL_FEED_H
 #define LARDER_SERVER_REPL_FEED_H
 

@@ -3,9 +3,9 @@
  *      (outside) connect ── handshake ──┬── +CONTINUE ───────────────────────────────────────┬── stream
  *                                       └── +FULLRESYNC ── file ── (outside) check, load ────┘
  *
- * A full copy goes to a file first and is checked as a whole before anything of ours is given up: a copy that breaks
- * off, that lies, or that holds what we do not know costs nothing but time. And an empty one, from a primary that has lost its
- * data, does not replace ours unless an operator has just named that primary. */
+ * A full copy goes to a file first and is checked as a whole before anything of ours is given up: a copy that
+ * breaks off, that lies, or that holds what we do not know costs nothing but time. And an empty one, from a
+ * primary that has lost its data, does not replace ours unless an operator has just named that primary. */
 #include "server/repl.h"
 
 #include "base/assert.h"
@@ -42,13 +42,16 @@ void repl_link_drop(struct repl *r, const char *why)
 {
     struct replica *rep = &r->replica;
     if (why != NULL && strcmp(why, rep->failed) != 0)
-        log_warning("Replication from %s:%d is interrupted: %s. Trying again until it works.", r->host, r->port, why);
+        log_warning("Replication from %s:%d is interrupted: %s. Trying again until it works.", r->host,
+                    r->port, why);
     if (why != NULL)
         snprintf(rep->failed, sizeof rep->failed, "%s", why);
     if (atomic_exchange(&r->link_up, false) || rep->retry_ms == 0)
         atomic_store(&r->shown.down_since_ms, os_wall_ms());
     if (rep->fd >= 0) {
-        loop_remove(r->loop, rep->fd); /* an event that is on its way finds no descriptor, or another's, and nothing to read */
+        loop_remove(
+            r->loop,
+            rep->fd); /* an event that is on its way finds no descriptor, or another's, and nothing to read */
         close(rep->fd);
     }
     rep->fd = -1;
@@ -302,9 +305,10 @@ static bool may_replace(struct repl *r, const struct repl_copy *copy)
     store_memory(r->server->store, &m);
     bool ok = copy->keys > 0 || m.keys == 0 || r->named_anew;
     if (!ok) {
-        repl_link_drop(r, "the primary has lost its data and sends an empty copy, while this node still has its own; "
-                          "it keeps them. To have them everywhere: REPLICAOF NO ONE here, and make the other node a "
-                          "replica of this one. To give them up: REPLICAOF that primary again");
+        repl_link_drop(
+            r, "the primary has lost its data and sends an empty copy, while this node still has its own; "
+               "it keeps them. To have them everywhere: REPLICAOF NO ONE here, and make the other node a "
+               "replica of this one. To give them up: REPLICAOF that primary again");
         r->replica.retry_ms = r->now_ms + REPL_REFUSED_MS;
     }
     repl_round_end(r);

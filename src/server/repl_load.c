@@ -175,8 +175,8 @@ static int unknown_type(struct walk *w, unsigned type)
     if (take_string(w, &name) && rdb_string_bytes(&name).p != NULL)
         key = rdb_string_bytes(&name);
     snprintf(w->copy->text, sizeof w->copy->text,
-             "the full copy holds a value of type %u, which this version does not know, at the key '%.*s'", type,
-             key.n < 100 ? (int)key.n : 100, key.p);
+             "the full copy holds a value of type %u, which this version does not know, at the key '%.*s'",
+             type, key.n < 100 ? (int)key.n : 100, key.p);
     return ERR_TYPE;
 }
 
@@ -240,10 +240,11 @@ int repl_copy_check(struct repl_copy *copy, struct repl *r)
     copy->keys = 0;
     copy->stream_db = -1;
     if (copy->n < HEADER + 1 + TRAILER || memcmp(copy->p, "REDIS", 5) != 0 ||
-        !num_parse_i64((struct str){copy->p + 7, 2}, &version) || version > VERSION_MAX || copy->p[5] != '0' ||
-        copy->p[6] != '0' || !checksum_ok(copy)) {
+        !num_parse_i64((struct str){copy->p + 7, 2}, &version) || version > VERSION_MAX ||
+        copy->p[5] != '0' || copy->p[6] != '0' || !checksum_ok(copy)) {
         snprintf(copy->text, sizeof copy->text,
-                 "the primary's full copy is no RDB file up to version %d, or its checksum is wrong", VERSION_MAX);
+                 "the primary's full copy is no RDB file up to version %d, or its checksum is wrong",
+                 VERSION_MAX);
         return ERR_CORRUPT;
     }
     struct walk w = walk_of(copy, r);

@@ -1,5 +1,6 @@
-/* The file behind the change log: what slow replicas still need and memory should not hold. It has no name, so nothing of
- * it outlives the process. Offsets of the log are places in the file, modulo SPILL_SPAN; what is dropped becomes a hole. */
+/* The file behind the change log: what slow replicas still need and memory should not hold. It has no name,
+ * so nothing of it outlives the process. Offsets of the log are places in the file, modulo SPILL_SPAN; what
+ * is dropped becomes a hole. */
 #include "server/repl.h"
 
 #include "base/err.h"
@@ -54,7 +55,8 @@ static int spill_read(void *arg, uint64_t at, void *p, size_t n)
 static void spill_drop(void *arg, uint64_t at, size_t n)
 {
     struct repl *r = arg;
-    (void)fallocate(r->spill_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(at % SPILL_SPAN), (off_t)n);
+    (void)fallocate(r->spill_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(at % SPILL_SPAN),
+                    (off_t)n);
 }
 
 struct changelog_spill repl_spill(struct repl *r)

@@ -77,9 +77,10 @@ void cmd_wait(struct cmd_ctx *c)
     struct conn *conn = ctx_conn(c);
     int64_t want, timeout_ms;
     if (r->is_replica) {
-        reply_error(c->reply, "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 "
-                              "if a replica is configured to be writable (which is not the default) writes to "
-                              "replicas are just local and are not propagated.");
+        reply_error(c->reply,
+                    "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 "
+                    "if a replica is configured to be writable (which is not the default) writes to "
+                    "replicas are just local and are not propagated.");
         return;
     }
     if (!cmd_arg_i64(c, 1, &want) ||

@@ -1,5 +1,6 @@
-/* WAIT: clients that want to know how many replicas have what they have written. Each is a letter to the replication
- * thread, which keeps it until enough have acknowledged or its time is over, and then sends it home. */
+/* WAIT: clients that want to know how many replicas have what they have written. Each is a letter to the
+ * replication thread, which keeps it until enough have acknowledged or its time is over, and then sends it
+ * home. */
 #ifndef LARDER_SERVER_REPL_WAIT_H
 #define LARDER_SERVER_REPL_WAIT_H
 

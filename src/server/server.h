@@ -43,8 +43,8 @@ enum care {
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
     CARE_FEW_REPLICAS = 1 << 5, /* fewer than min-replicas-to-write: refuse writes */
-    CARE_REPLICA = 1 << 4, /* this node is a replica: no writes, and perhaps no reads */
-    CARE_MEMORY = 1 << 3, /* data is beyond maxmemory: refuse CMD_DENYOOM */
+    CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
+    CARE_MEMORY = 1 << 3,       /* data is beyond maxmemory: refuse CMD_DENYOOM */
 };
 
 /* Written at boot and under the gate. */

@@ -132,6 +132,7 @@ def test_a_link_cut_for_too_long_needs_a_copy(servers):
     proxy.close()
     for i in range(50):
         a.set(f"k{i}", "x" * 5000)
+    wait_until(lambda: a.info("replication")["repl_backlog_first_byte_offset"] > 150_000, what="the log's trimming")
     back = Proxy(p.port)
     follow(r, back.port)
     in_step(a, b)
@@ -254,7 +255,6 @@ def test_a_slow_replica_is_not_disconnected(servers):
     p = servers(repl_backlog_size=65536)
     a = p.client()
     s = socket.create_connection(("127.0.0.1", p.port))
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     s.sendall(b"*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n")
     wait_until(lambda: a.info("replication")["connected_slaves"] == 1, what="the replica")
     wait_until(lambda: a.info("stats")["sync_full"] == 1, what="its copy")
@@ -272,6 +272,7 @@ def test_a_slow_replica_is_not_disconnected(servers):
     assert len(got) == end - start
     assert got.count(b"x" * 100_000) == 300
     assert a.info("replication")["connected_slaves"] == 1
+    file.close()
     s.close()
     wait_until(lambda: a.info("replication")["connected_slaves"] == 0, what="its end")
 
@@ -318,3 +319,45 @@ def test_a_lying_replica_is_disconnected(servers):
         wait_until(lambda: a.info("replication")["connected_slaves"] == 0, what="its end")
         s.close()
     assert a.set("k", 1)
+
+
+@pytest.mark.parametrize("kind", ["redis", "larder"])
+def test_a_restarted_primary_does_not_wipe_its_replicas(servers, kind):
+    p, r = servers(), servers(REDIS_SERVER) if kind == "redis" else servers()
+    a, b = p.client(), r.client()
+    fill(a, 100)
+    follow(r, p.port)
+    in_step(a, b)
+    want = data_of(b)
+    wait_until(lambda: b"keys %d\n" % len(want) in record_of(p), what="the record")
+    p.kill(9)
+    p.start()
+    wait_until(lambda: b"NOMASTERLINK" in r.log(), what="the refusal")
+    assert data_of(b) == want
+    p.client().execute_command("REPLICAOF", "127.0.0.1", free_port())  # decided: it may take the data over
+    b.execute_command("REPLICAOF", "NO", "ONE")
+    follow(p, r.port)
+    in_step(b, p.client())
+    assert data_of(p.client()) == want
+
+
+def record_of(server):
+    path = os.path.join(server.dir, "larder.history")
+    if not os.path.exists(path):
+        return b""
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def test_a_record_without_a_decision_stays(servers):
+    p = servers()
+    p.stop()
+    with open(os.path.join(p.dir, "larder.history"), "w") as f:
+        f.write(f"larder-history 1\nid {'a' * 40}\nid2 {'0' * 40}\nsecond -1\noffset 100\nkeys 5\nend\n")
+    p.start()
+    w = p.wire()
+    assert str(w("PSYNC", "a" * 40, "50")).find("NOMASTERLINK") >= 0
+    assert str(w("SYNC")).find("NOMASTERLINK") >= 0
+    assert p.client().execute_command("REPLICAOF", "NO", "ONE")
+    w.send(b"PSYNC %s 50\r\n" % (b"a" * 40))
+    assert w.read_line().startswith(b"+FULLRESYNC")

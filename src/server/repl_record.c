@@ -1,0 +1,87 @@
+/* What this node remembers of its history across a restart: a small file in `dir`.
+ *
+ * Without it a primary that comes back empty would hand its emptiness to replicas that still have everything.
+ * With it the node knows that its data were more than it has now, and leaves those replicas alone until
+ * somebody decides: this node becomes a replica of one of them, or REPLICAOF NO ONE says that the data may
+ * go. */
+#include "server/repl.h"
+
+#include "base/log.h"
+#include "server/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RECORD "larder.history"
+#define RECORD_NEW "larder.history.new"
+
+enum { RECORD_MAX = 1024, RECORD_MS = 1000 };
+
+static bool write_file(struct str text)
+{
+    int fd = open(RECORD_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    bool ok = write(fd, text.p, text.n) == (ssize_t)text.n && fdatasync(fd) == 0;
+    close(fd);
+    return ok && rename(RECORD_NEW, RECORD) == 0;
+}
+
+static bool differs(const struct history_record *a, const struct history_record *b)
+{
+    return a->offset != b->offset || a->keys != b->keys || strcmp(a->history.id, b->history.id) != 0;
+}
+
+/* Outside of rounds. What the file says may be a second old; that is enough to know whether there was
+ * something. */
+void repl_record_keep(struct repl *r)
+{
+    struct store_memory m;
+    if (r->now_ms < r->record_ms)
+        return;
+    r->record_ms = r->now_ms + RECORD_MS;
+    repl_round_begin(r);
+    struct history_record now = {r->history, repl_offset(r), 0};
+    store_memory(r->server->store, &m);
+    now.keys = m.keys;
+    bool keep = r->has_history && !r->lost_history && !atomic_load(&r->loading);
+    repl_round_end(r);
+    if (!keep || !differs(&now, &r->recorded))
+        return;
+    struct buf b;
+    buf_init(&b);
+    if (history_format(&b, &now) == 0 && write_file(buf_str(&b)))
+        r->recorded = now;
+    else if (r->recorded.offset != UINT64_MAX)
+        log_warning("Cannot write %s in 'dir': %s. After a restart this node will not know that it had data.",
+                    RECORD, strerror(errno));
+    buf_release(&b);
+}
+
+/* At boot, when what there is to load has been loaded. */
+void repl_record_recall(struct repl *r)
+{
+    char text[RECORD_MAX];
+    struct store_memory m;
+    int fd = open(RECORD, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    ssize_t n = read(fd, text, sizeof text);
+    close(fd);
+    store_memory(r->server->store, &m);
+    if (n <= 0 || history_parse((struct str){text, (size_t)n}, &r->lost) != 0) {
+        log_warning("%s in 'dir' cannot be understood and is ignored.", RECORD);
+        return;
+    }
+    r->lost_history = r->lost.keys > 0 && m.keys == 0;
+    if (r->lost_history)
+        log_warning("This node had %llu keys before it was restarted, and has none now. Replicas that still "
+                    "have them get "
+                    "no copy of nothing: make this node a replica of one of them (REPLICAOF), or say "
+                    "REPLICAOF NO ONE "
+                    "here if the data may go.",
+                    (unsigned long long)r->lost.keys);
+}
