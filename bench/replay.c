@@ -23,8 +23,8 @@ static const char usage[] =
     "                 [--key-bytes N] [--theta Z] [--sigma S] [--seed N]\n"
     "       replay stats TRACE                      what it is like\n"
     "       replay bounds TRACE BYTES...            misses of exact LRU, of Belady, and the least possible\n"
-    "       replay play TRACE --port N [--host IP] [--memcached] [--window N] [--rate R]\n"
-    "                 [--ttl-divide D] [--server-pid P]   against a server\n";
+    "       replay play TRACE --port N [--host IP] [--memcached] [--window N]\n"
+    "                 [--server-pid P] [--clock FILE]     against a server\n";
 
 struct arguments {
     struct gen_shape shape;
@@ -61,8 +61,7 @@ enum choice {
     PORT,
     MEMCACHED,
     WINDOW_SIZE,
-    RATE,
-    TTL_DIVIDE,
+    CLOCK_FILE,
     SERVER_PID,
 };
 
@@ -81,8 +80,7 @@ static const struct option long_options[] = {
     {"port", required_argument, NULL, PORT},
     {"memcached", no_argument, NULL, MEMCACHED},
     {"window", required_argument, NULL, WINDOW_SIZE},
-    {"rate", required_argument, NULL, RATE},
-    {"ttl-divide", required_argument, NULL, TTL_DIVIDE},
+    {"clock", required_argument, NULL, CLOCK_FILE},
     {"server-pid", required_argument, NULL, SERVER_PID},
     {NULL, 0, NULL, 0},
 };
@@ -104,8 +102,6 @@ static bool set_number(struct arguments *a, int option, double v)
     case SEED: a->shape.seed = (uint64_t)v; return true;
     case PORT: a->play.port = (int)v; return v >= 1 && v <= 65535;
     case WINDOW_SIZE: a->play.window = (uint32_t)v; return v >= 1 && v <= PLAY_WINDOW_MAX;
-    case RATE: a->play.rate = v; return true;
-    case TTL_DIVIDE: a->play.ttl_divide = v; return v > 0;
     default: a->play.server_pid = (int)v; return v >= 1 && v <= INT32_MAX;
     }
 }
@@ -114,7 +110,7 @@ static int parse(int argc, char **argv, struct arguments *a)
 {
     *a = (struct arguments){
         .shape = {.key_bytes = KEY_BYTES, .theta = 1, .value_sigma = 0.8, .seed = 1},
-        .play = {.host = "127.0.0.1", .window = WINDOW, .ttl_divide = 1},
+        .play = {.host = "127.0.0.1", .window = WINDOW},
     };
     for (int c; (c = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
         char *end;
@@ -124,6 +120,8 @@ static int parse(int argc, char **argv, struct arguments *a)
             a->ttls = optarg;
         else if (c == HOST)
             a->play.host = optarg;
+        else if (c == CLOCK_FILE)
+            a->play.clock = optarg;
         else if (c == MEMCACHED)
             a->play.protocol = SCAN_MEMCACHED;
         else {
@@ -254,10 +252,10 @@ static int command_play(struct arguments *a)
         if (*p == '"' || *p == '\\' || *p < ' ')
             *p = '\'';
     printf("{\"requests\": %lu, \"hits\": %lu, \"misses\": %lu, \"stored\": %lu, \"refused\": %lu, "
-           "\"seconds\": %.3f, \"late_s\": %.3f, \"rss_before\": %lu, \"rss_peak\": %lu, \"rss_after\": %lu, "
+           "\"seconds\": %.3f, \"rss_before\": %lu, \"rss_peak\": %lu, \"rss_after\": %lu, "
            "\"first_error\": \"%s\"}\n",
-           t.n, r.hits, r.misses, r.stored, r.refused, r.seconds, r.late_s, r.rss_before, r.rss_peak,
-           r.rss_after, r.first_error);
+           t.n, r.hits, r.misses, r.stored, r.refused, r.seconds, r.rss_before, r.rss_peak, r.rss_after,
+           r.first_error);
     trace_release(&t);
     return 0;
 }

@@ -16,9 +16,11 @@
 #include "os/sock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -46,10 +48,17 @@ struct player {
     uint32_t *line_end;
     uint64_t next; /* the first request that is not yet in the window */
     uint64_t warming;
+    int64_t *clock; /* shared with the server */
     int64_t start_ns, heard_ns;
     char *values, *in;
     int fd;
 };
+
+static int fail(struct player *p, int rc, const char *what, const char *why)
+{
+    snprintf(p->err->text, sizeof p->err->text, "%s%s%s", what, why[0] ? ": " : "", why);
+    return rc;
+}
 
 /* ---- flights --------------------------------------------------------------------------- */
 
@@ -62,12 +71,7 @@ static void stored(void *arg, bool ok)
 
 static void store(struct player *p, const struct trace_request *r)
 {
-    uint64_t ttl_ms = 0;
-    if (r->ttl_s != 0) {
-        double ms = r->ttl_s * 1000.0 / p->o->ttl_divide;
-        ttl_ms = ms < 1 ? 1 : (uint64_t)ms;
-    }
-    wire_set(&p->wire, r->key, p->values + r->key % SLIDES, r->bytes, ttl_ms);
+    wire_set(&p->wire, r->key, p->values + r->key % SLIDES, r->bytes, (uint64_t)r->ttl_s * 1000);
 }
 
 static void answered(void *arg, uint32_t tag, bool hit)
@@ -104,44 +108,41 @@ static void take_off(struct player *p)
 
 /* ---- the clock --------------------------------------------------------------------------- */
 
-static int64_t due_ns(const struct player *p)
+/* The server's clock goes by itself, too; it is put ahead by what the trace is ahead of that, and
+ * never back: a trace slower than real time is replayed by the real clock. */
+static void set_clock(struct player *p, const struct trace_request *r)
 {
-    return p->o->rate > 0 ? (int64_t)(p->t->requests[p->next].at_ms * 1e6 / p->o->rate) : 0;
+    int64_t ahead = r->at_ms * INT64_C(1000000) - (os_mono_ns() - p->start_ns);
+    if (p->clock != NULL && ahead > *p->clock)
+        __atomic_store_n(p->clock, ahead, __ATOMIC_RELAXED);
 }
 
-/* Everything that is due and has room. */
+/* Everything that has room. */
 static void fill(struct player *p)
 {
-    int64_t now = os_mono_ns() - p->start_ns;
-    while (p->next < p->t->n && p->nspare > 0) {
-        int64_t due = due_ns(p);
-        if (due > now)
-            break;
-        if (p->o->rate > 0 && (double)(now - due) / 1e9 > p->out->late_s)
-            p->out->late_s = (double)(now - due) / 1e9;
+    if (p->next == p->t->n || p->nspare == 0)
+        return;
+    while (p->next < p->t->n && p->nspare > 0)
         take_off(p);
-    }
+    set_clock(p, &p->t->requests[p->next - 1]);
 }
 
-/* Until the next request is due, if there is room for it; else until the server says something. */
-static struct timespec patience(const struct player *p)
+static int map_clock(struct player *p)
 {
-    int64_t ns = PLAY_SILENCE_MS * (int64_t)1000000;
-    if (p->warming == 0 && p->next < p->t->n && p->nspare > 0) {
-        ns = due_ns(p) - (os_mono_ns() - p->start_ns);
-        if (ns < 0)
-            ns = 0;
-    }
-    return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    int fd = p->o->clock ? open(p->o->clock, O_RDWR | O_CLOEXEC) : -1;
+    if (p->o->clock == NULL)
+        return 0;
+    void *m = fd >= 0 && ftruncate(fd, sizeof *p->clock) == 0
+                  ? mmap(NULL, sizeof *p->clock, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+                  : MAP_FAILED;
+    if (m != MAP_FAILED)
+        p->clock = m;
+    if (fd >= 0)
+        close(fd);
+    return m != MAP_FAILED ? 0 : fail(p, ERR_IO, p->o->clock, "cannot be mapped");
 }
 
 /* ---- the connection ---------------------------------------------------------------------- */
-
-static int fail(struct player *p, int rc, const char *what, const char *why)
-{
-    snprintf(p->err->text, sizeof p->err->text, "%s%s%s", what, why[0] ? ": " : "", why);
-    return rc;
-}
 
 static int send_some(struct player *p)
 {
@@ -190,9 +191,8 @@ static int exchange(struct player *p)
         return rc;
     short events = (short)(POLLIN | (p->sent < p->wire.out.n ? POLLOUT : 0));
     struct pollfd pfd = {.fd = p->fd, .events = events};
-    struct timespec limit = patience(p);
-    if (ppoll(&pfd, 1, &limit, NULL) < 0 && errno != EINTR)
-        return fail(p, ERR_IO, "ppoll", strerror(errno));
+    if (poll(&pfd, 1, PLAY_SILENCE_MS) < 0 && errno != EINTR)
+        return fail(p, ERR_IO, "poll", strerror(errno));
     if (wire_busy(&p->wire) && os_mono_ns() - p->heard_ns > PLAY_SILENCE_MS * (int64_t)1000000)
         return fail(p, ERR_IO, "the server has not answered for half a minute", "");
     if (!wire_busy(&p->wire))
@@ -261,7 +261,7 @@ static void prepare(struct player *p)
 
 int play(const struct trace *t, const struct play_options *o, struct play_result *out, struct play_err *err)
 {
-    ASSERT(o->window > 0 && o->window <= PLAY_WINDOW_MAX && o->ttl_divide > 0);
+    ASSERT(o->window > 0 && o->window <= PLAY_WINDOW_MAX);
     struct sock_err sock;
     struct player *p = mem_must(mem_zalloc(sizeof *p));
     *out = (struct play_result){0};
@@ -271,7 +271,7 @@ int play(const struct trace *t, const struct play_options *o, struct play_result
     p->err = err;
     prepare(p);
     p->fd = sock_connect_tcp(o->host, o->port, CONNECT_MS, true, &sock);
-    int rc = p->fd < 0 ? fail(p, ERR_IO, sock.text, "") : 0;
+    int rc = p->fd < 0 ? fail(p, ERR_IO, sock.text, "") : map_clock(p);
     if (rc == 0) {
         sock_set_nodelay(p->fd);
         rc = warm(p);
@@ -284,6 +284,8 @@ int play(const struct trace *t, const struct play_options *o, struct play_result
     memcpy(out->first_error, p->wire.error, sizeof out->first_error);
     if (p->fd >= 0)
         close(p->fd);
+    if (p->clock != NULL)
+        munmap(p->clock, sizeof *p->clock);
     wire_release(&p->wire);
     mem_free(p->values);
     mem_free(p->in);

@@ -2,7 +2,10 @@
  * TTL. One thread, one connection, many keys at a time, but one request at a time for each
  * key: a GET whose key is under way waits for that to be answered and, after a miss, stored. So what
  * is told is what a client would see that waits for every reply, but for requests of *other*
- * keys changing places within the window. */
+ * keys changing places within the window.
+ *
+ * It goes as fast as the server can. The server's clock shows the time of the trace meanwhile (see
+ * bench/traceclock.c), so that TTLs, LRU clocks and LFU decay are those of the trace. */
 #ifndef LARDER_BENCH_REPLAY_PLAY_H
 #define LARDER_BENCH_REPLAY_PLAY_H
 
@@ -21,8 +24,7 @@ struct play_options {
     int port;
     enum scan_protocol protocol;
     uint32_t window;   /* unanswered GETs, 1 .. PLAY_WINDOW_MAX */
-    double rate;       /* seconds of the trace in one of ours; 0: as fast as the server can */
-    double ttl_divide; /* TTLs are told so much shorter; 1 where the server's clock runs faster itself */
+    const char *clock; /* the file by which bench/traceclock.c moves the server's clock; NULL: real time */
     int server_pid;    /* whose memory is looked at; 0: nobody's */
 };
 
@@ -30,7 +32,6 @@ struct play_result {
     uint64_t hits, misses;
     uint64_t stored, refused; /* SETs; refused ones got an error */
     double seconds;           /* ours */
-    double late_s;            /* the most that a request came after it was due */
     /* RSS of the server: before the first key (but after PLAY_WARM requests), the highest, and at the end. */
     uint64_t rss_before, rss_peak, rss_after;
     char first_error[WIRE_ERR_MAX];
