@@ -6,7 +6,7 @@ import tempfile
 
 import servers
 
-WINDOW = 64  # GETs under way
+WINDOW = 32  # GETs under way: few, since replies that wait count as memory of Redis
 TRIES = 6
 NEAR = 0.97  # of the memory allowed: near enough, no further try
 MB = 1 << 20

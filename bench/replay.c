@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CAPACITIES_MAX = 16, KEY_BYTES = 20, WINDOW = 128 };
+enum { CAPACITIES_MAX = 16, KEY_BYTES = 20, WINDOW = 32 };
 
 static const char usage[] =
     "usage: replay pack [--key-bytes N] OUT < CSV   seconds,key,value_bytes,ttl_seconds into a packed trace\n"

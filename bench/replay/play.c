@@ -29,7 +29,9 @@ enum {
     READ_BYTES = 256 * 1024,
     NONE = UINT32_MAX,
     WARM_TAG = NONE - 1, /* of GETs that belong to no flight */
-    SLIDES = 4096,       /* values begin at one of so many places of the random bytes */
+    GAP_MS = 60000,
+    GAP_PAUSE_MS = 10,
+    SLIDES = 4096, /* values begin at one of so many places of the random bytes */
 };
 
 struct flight {
@@ -117,12 +119,27 @@ static void set_clock(struct player *p, const struct trace_request *r)
         __atomic_store_n(p->clock, ahead, __ATOMIC_RELAXED);
 }
 
-/* Everything that has room. */
+/* Does nothing happen for long before the next request? Then what came before is finished first, and the
+ * server's timers, which look at the clock now and then, are given the time to. */
+static bool gap_ahead(const struct player *p)
+{
+    return p->next > 0 && p->t->requests[p->next].at_ms - p->t->requests[p->next - 1].at_ms > GAP_MS;
+}
+
+/* Everything that has room, once half of the window has: refilled at every reply it would travel in
+ * crumbs, and both sides would spend their time in system calls. */
 static void fill(struct player *p)
 {
-    if (p->next == p->t->n || p->nspare == 0)
+    if (p->next == p->t->n || (p->nspare < (p->o->window + 1) / 2 && wire_busy(&p->wire)))
         return;
-    while (p->next < p->t->n && p->nspare > 0)
+    if (gap_ahead(p)) {
+        if (wire_busy(&p->wire))
+            return;
+        set_clock(p, &p->t->requests[p->next]);
+        (void)poll(NULL, 0, GAP_PAUSE_MS);
+        take_off(p);
+    }
+    while (p->next < p->t->n && p->nspare > 0 && !gap_ahead(p))
         take_off(p);
     set_clock(p, &p->t->requests[p->next - 1]);
 }
