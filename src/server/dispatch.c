@@ -451,7 +451,7 @@ static enum outcome execute(struct worker *w, struct conn *conn, struct pending 
     else if (out == REPLIED && c->reply->errored)
         dispatch_note_error(c, w->server, &w->metrics, start);
     *ticks = now;
-    if (unlikely(c->unit != NULL))
+    if (unlikely(c->unit != NULL) && out == DONE) /* AWAY: the lane says it */
         conn->written = c->unit->last_end;
     conn->last_cmd = p->cmd;
     conn->commands++;
@@ -517,8 +517,7 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     else
         run_job_command(job, c);
     effect_publish(c);
-    if (c->unit != NULL)
-        conn->written = c->unit->last_end;
+    job->written = c->unit != NULL ? c->unit->last_end : 0;
     c->cmd = job->cmd;
     c->argv = job->argv;
     c->argc = job->argc;
@@ -528,6 +527,8 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
 
 void dispatch_job_done(struct conn *conn, struct lane_job *job)
 {
+    if (job->written > conn->written)
+        conn->written = job->written;
     if (conn->state != CONN_ZOMBIE) {
         if (job->exec)
             exec_end(&conn->session, conn->worker->server->store);

@@ -37,7 +37,8 @@ struct lane_job {
     bool exec;               /* run the session's transaction instead of cmd */
     void (*call)(void *arg); /* instead of everything else: a thread waits for it (lane_call) */
     void *arg;
-    bool done; /* the lane's mutex */
+    bool done;        /* the lane's mutex */
+    uint64_t written; /* of the change log, for the client's WAIT */
     const struct command *cmd;
     struct str *argv; /* in the arena */
     uint32_t argc;
