@@ -241,6 +241,9 @@ static void round_of(struct repl *r, int nevents)
     repl_feeds_push(r);
     changelog_trim(&r->log);
     repl_waiters_check(r);
+    r->todo = (struct repl_todo){.timeout_ms = timeout_ms(r)};
+    repl_link_plan(r, &r->todo);
+    repl_feeds_plan(r, &r->todo);
     repl_round_end(r);
     repl_link_outside(r);
     repl_feeds_outside(r);
@@ -253,7 +256,7 @@ static void *repl_main(void *arg)
     pthread_setname_np(pthread_self(), "replication");
     crash_thread_begin();
     while (!atomic_load_explicit(&r->stop, memory_order_acquire)) {
-        int n = loop_wait(r->loop, timeout_ms(r));
+        int n = loop_wait(r->loop, r->todo.timeout_ms);
         round_of(r, n);
     }
     crash_thread_end();
@@ -289,10 +292,14 @@ static void follow_option(struct repl *r)
     repl_follow_primary(r, (struct str){words.p, (size_t)(space - words.p)}, (int)port);
 }
 
-int repl_start(struct repl *r)
+void repl_take_role(struct repl *r)
 {
     repl_record_recall(r);
     follow_option(r);
+}
+
+int repl_start(struct repl *r)
+{
     int rc = pthread_create(&r->thread, NULL, repl_main, r);
     if (rc != 0) {
         errno = rc;

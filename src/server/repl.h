@@ -61,11 +61,26 @@ struct replica {
     int spool; /* the file that a full copy is written to; -1: none */
     uint64_t spooled;
     bool spool_whole;           /* it can be loaded */
+    bool loading;               /* it is being loaded: the stream behind it waits */
     bool wants_alone;           /* the unit at the front needs the world stopped */
     bool more;                  /* there is something to apply without anything having come */
     bool blocked;               /* ... but a shard it needs is busy */
     char failed[LINK_TEXT_MAX]; /* why the last attempt ended, so that the log says it once */
     uint64_t errors;            /* commands that failed here and not there */
+};
+
+/* What a round has found to be done outside of it, where nothing else of `struct repl` may be looked at:
+ * somebody may hold the gate. The thread's own. */
+struct repl_todo {
+    bool alone, reach, load;  /* the link: a unit that needs the world; connect; a copy is whole */
+    bool mend, copy, log_off; /* the log and those who are fed from it */
+    int timeout_ms;           /* of the sleep that follows */
+    char host[REPL_HOST_MAX];
+    int port;
+    uint64_t turn;
+    int spool; /* with `load`: the file, taken over */
+    uint64_t spooled;
+    uint32_t databases;
 };
 
 struct repl {
@@ -94,6 +109,7 @@ struct repl {
     _Atomic bool link_up; /* the stream flows */
 
     struct replica replica;
+    struct repl_todo todo;
 
     /* What applies the stream. */
     struct cmd_ctx ctx;
@@ -123,6 +139,9 @@ struct repl {
 };
 
 int repl_init(struct repl *r, struct server *s);
+/* Before any thread runs, and when what there is to load has been loaded: what `replicaof` and the record on
+ * disk say. */
+void repl_take_role(struct repl *r);
 int repl_start(struct repl *r);
 void repl_end(struct repl *r); /* the thread ends; joins it. Before the lane ends */
 void repl_release(struct repl *r);
@@ -168,7 +187,8 @@ void repl_link_init(struct repl *r);
 void repl_link_release(struct repl *r);
 void repl_link_event(struct repl *r, const struct loop_event *ev);
 void repl_link_cron(struct repl *r);
-void repl_link_outside(struct repl *r); /* what cannot be done in a round */
+void repl_link_plan(struct repl *r, struct repl_todo *t); /* at the end of a round */
+void repl_link_outside(struct repl *r);                   /* after it */
 void repl_link_drop(struct repl *r, const char *why);
 /* repl_apply.c */
 enum apply_result { APPLY_DONE, APPLY_MORE, APPLY_ALONE, APPLY_BUSY, APPLY_BROKEN };
@@ -182,7 +202,8 @@ struct repl_copy {
     const char *p; /* mapped */
     size_t n;
     uint64_t keys;
-    int64_t stream_db; /* what the stream has selected; -1: it will say so */
+    uint32_t databases; /* that there may be */
+    int64_t stream_db;  /* what the stream has selected; -1: it will say so */
     char text[LINK_TEXT_MAX];
 };
 int repl_copy_check(struct repl_copy *copy, struct repl *r);

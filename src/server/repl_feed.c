@@ -443,16 +443,29 @@ void repl_feeds_cron(struct repl *r)
         r->alone_since_ms = r->now_ms;
 }
 
-/* Outside of rounds. */
-void repl_feeds_outside(struct repl *r)
+/* Gate: the role may have changed since the round. */
+static void log_off_if_unused(struct repl *r)
+{
+    if (!r->is_replica && r->feeds == NULL)
+        repl_log_off(r);
+}
+
+void repl_feeds_plan(struct repl *r, struct repl_todo *t)
 {
     int64_t ttl = r->server->config.repl_backlog_ttl;
-    if (changelog_is_broken(&r->log))
+    t->mend = changelog_is_broken(&r->log);
+    t->copy = repl_feeds_wait(r);
+    t->log_off = ttl > 0 && changelog_is_on(&r->log) && r->now_ms - r->alone_since_ms > ttl * 1000;
+}
+
+void repl_feeds_outside(struct repl *r)
+{
+    if (r->todo.mend)
         (void)repl_alone(r, repl_log_mend);
-    else if (repl_feeds_wait(r))
+    else if (r->todo.copy)
         (void)repl_alone(r, repl_feeds_copy);
-    else if (ttl > 0 && changelog_is_on(&r->log) && r->now_ms - r->alone_since_ms > ttl * 1000)
-        (void)repl_alone(r, repl_log_off);
+    else if (r->todo.log_off)
+        (void)repl_alone(r, log_off_if_unused);
 }
 
 /* ---- to be seen ------------------------------------------------------------------------------------ */

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 struct repl;
+struct repl_todo;
 
 enum feed_limits {
     FEED_READ = 4096,
@@ -71,7 +72,8 @@ void repl_feed_event(struct repl *r, struct feed *f, const struct loop_event *ev
 void repl_feed_writable(struct repl *r, struct feed *f);
 void repl_feeds_push(struct repl *r);
 void repl_feeds_cron(struct repl *r);
-void repl_feeds_outside(struct repl *r); /* out of rounds */
+void repl_feeds_plan(struct repl *r, struct repl_todo *t); /* at its end */
+void repl_feeds_outside(struct repl *r);                   /* after it */
 bool repl_feeds_wait(const struct repl *r);
 /* Gate: make the copy that some wait for. */
 void repl_feeds_copy(struct repl *r);

@@ -34,7 +34,7 @@ static void close_spool(struct replica *rep)
     if (rep->spool >= 0)
         close(rep->spool);
     rep->spool = -1;
-    rep->spool_whole = false;
+    rep->spool_whole = rep->loading = false;
 }
 
 /* In a round or under the gate. why NULL: on purpose, and nobody need know. */
@@ -262,7 +262,7 @@ void repl_link_event(struct repl *r, const struct loop_event *ev)
         return;
     if (ev != NULL && (ev->readable || ev->hangup) && rep->in.n <= 4 * REPL_READ_MAX)
         receive(r);
-    if (rep->fd >= 0 && rep->link.state == LINK_STREAM && !rep->spool_whole)
+    if (rep->fd >= 0 && rep->link.state == LINK_STREAM && !rep->spool_whole && !rep->loading)
         apply_what_is_there(r);
     else if (rep->fd >= 0)
         (void)flush(r);
@@ -272,14 +272,28 @@ void repl_link_event(struct repl *r, const struct loop_event *ev)
 
 static void begin_load(struct repl *r)
 {
+    if (r->turn != r->todo.turn)
+        return;
     store_flush_all(&r->ctx.a);
     r->has_history = false;
     atomic_store(&r->loading, true);
 }
 
+/* A copy that is no longer wanted, or that did not fit, is no data set. */
+static void give_up_load(struct repl *r)
+{
+    store_flush_all(&r->ctx.a);
+    atomic_store(&r->loading, false);
+}
+
 static void end_load(struct repl *r)
 {
     struct link *l = &r->replica.link;
+    if (r->turn != r->todo.turn) { /* nobody wants it any more */
+        give_up_load(r);
+        return;
+    }
+    r->replica.loading = false;
     history_init(&r->history, l->id);
     changelog_start(&r->log, l->offset);
     r->has_history = true;
@@ -291,20 +305,14 @@ static void end_load(struct repl *r)
     r->replica.more = true; /* what came behind the copy */
 }
 
-/* A copy that is no longer wanted, or that did not fit, is no data set. */
-static void give_up_load(struct repl *r)
-{
-    store_flush_all(&r->ctx.a);
-    atomic_store(&r->loading, false);
-}
-
 static bool may_replace(struct repl *r, const struct repl_copy *copy)
 {
     struct store_memory m;
     repl_round_begin(r);
     store_memory(r->server->store, &m);
-    bool ok = copy->keys > 0 || m.keys == 0 || r->named_anew;
-    if (!ok) {
+    bool current = r->turn == r->todo.turn;
+    bool ok = current && (copy->keys > 0 || m.keys == 0 || r->named_anew);
+    if (current && !ok) {
         repl_link_drop(
             r, "the primary has lost its data and sends an empty copy, while this node still has its own; "
                "it keeps them. To have them everywhere: REPLICAOF NO ONE here, and make the other node a "
@@ -315,10 +323,12 @@ static bool may_replace(struct repl *r, const struct repl_copy *copy)
     return ok;
 }
 
+/* Unless somebody has given the link up before. */
 static void drop_in_round(struct repl *r, const char *why)
 {
     repl_round_begin(r);
-    repl_link_drop(r, why);
+    if (r->turn == r->todo.turn)
+        repl_link_drop(r, why);
     repl_round_end(r);
 }
 
@@ -338,26 +348,26 @@ static void load(struct repl *r, struct repl_copy *copy, uint64_t turn)
             drop_in_round(r, "out of memory while loading the full copy");
         return;
     }
-    r->session.db = copy->stream_db >= 0 ? (uint32_t)copy->stream_db : 0;
+    r->session.db = copy->stream_db >= 0 ? (uint32_t)copy->stream_db : 0; /* the thread's and its calls' */
     if (!repl_alone(r, end_load))
         return;
-    log_notice("The full copy from %s:%d is loaded: %llu keys, %zu bytes, %.2f s.", r->host, r->port,
-               (unsigned long long)copy->keys, copy->n, (double)(os_mono_ns() - t0) / 1e9);
+    log_notice("The full copy from %s:%d is loaded: %llu keys, %zu bytes, %.2f s.", r->todo.host,
+               r->todo.port, (unsigned long long)copy->keys, copy->n, (double)(os_mono_ns() - t0) / 1e9);
 }
 
-static void load_spool(struct repl *r, uint64_t turn)
+static void load_spool(struct repl *r)
 {
-    struct replica *rep = &r->replica;
-    struct repl_copy copy = {.n = rep->spooled};
-    void *map = mmap(NULL, copy.n > 0 ? copy.n : 1, PROT_READ, MAP_PRIVATE, rep->spool, 0);
-    close_spool(rep);
+    struct repl_copy copy = {.n = r->todo.spooled, .databases = r->todo.databases};
+    size_t room = copy.n > 0 ? copy.n : 1;
+    void *map = mmap(NULL, room, PROT_READ, MAP_PRIVATE, r->todo.spool, 0);
+    close(r->todo.spool);
     if (map == MAP_FAILED) {
         drop_in_round(r, "the file with the full copy cannot be mapped");
         return;
     }
     copy.p = map;
-    load(r, &copy, turn);
-    munmap(map, copy.n > 0 ? copy.n : 1);
+    load(r, &copy, r->todo.turn);
+    munmap(map, room);
 }
 
 /* ---- time ------------------------------------------------------------------------------- */
@@ -374,7 +384,8 @@ void repl_link_cron(struct repl *r)
     }
     rep->wait_for = 0;
     rep->more |= rep->link.state == LINK_STREAM && rep->in.n > 0;
-    if (rep->link.state == LINK_STREAM && !rep->spool_whole && r->now_ms - rep->ack_ms >= REPL_ACK_MS) {
+    if (rep->link.state == LINK_STREAM && !rep->spool_whole && !rep->loading &&
+        r->now_ms - rep->ack_ms >= REPL_ACK_MS) {
         rep->ack_ms = r->now_ms;
         link_ack(&rep->link, repl_offset(r));
         (void)flush(r);
@@ -404,14 +415,14 @@ static void adopt(struct repl *r, int fd, uint64_t turn)
     (void)flush(r);
 }
 
-static void reach_primary(struct repl *r, const char *host, int port, uint64_t turn)
+static void reach_primary(struct repl *r)
 {
     struct sock_err err;
-    int fd = sock_connect_tcp(host, port, REPL_CONNECT_MS, true, &err);
+    int fd = sock_connect_tcp(r->todo.host, r->todo.port, REPL_CONNECT_MS, true, &err);
     repl_round_begin(r);
     if (fd >= 0)
-        adopt(r, fd, turn);
-    else if (turn == r->turn)
+        adopt(r, fd, r->todo.turn);
+    else if (r->todo.turn == r->turn)
         repl_link_drop(r, err.text);
     repl_round_end(r);
 }
@@ -426,21 +437,31 @@ static void apply_alone(struct repl *r)
         repl_link_drop(r, why);
 }
 
+void repl_link_plan(struct repl *r, struct repl_todo *t)
+{
+    struct replica *rep = &r->replica;
+    t->alone = rep->wants_alone;
+    t->reach = r->is_replica && rep->fd < 0 && r->now_ms >= rep->retry_ms;
+    t->load = rep->spool_whole;
+    t->port = r->port;
+    t->turn = r->turn;
+    t->databases = r->server->limits.databases;
+    memcpy(t->host, r->host, sizeof t->host);
+    if (!t->load)
+        return;
+    t->spool = rep->spool;
+    t->spooled = rep->spooled;
+    rep->spool = -1;
+    rep->spool_whole = false;
+    rep->loading = true;
+}
+
 void repl_link_outside(struct repl *r)
 {
-    char host[REPL_HOST_MAX];
-    struct replica *rep = &r->replica;
-    if (rep->wants_alone)
+    if (r->todo.alone)
         (void)repl_alone(r, apply_alone);
-    repl_round_begin(r);
-    bool reach = r->is_replica && rep->fd < 0 && r->now_ms >= rep->retry_ms;
-    bool whole = rep->spool_whole;
-    int port = r->port;
-    uint64_t turn = r->turn;
-    memcpy(host, r->host, sizeof host);
-    repl_round_end(r);
-    if (reach)
-        reach_primary(r, host, port, turn);
-    else if (whole)
-        load_spool(r, turn);
+    if (r->todo.reach)
+        reach_primary(r);
+    else if (r->todo.load)
+        load_spool(r);
 }

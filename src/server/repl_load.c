@@ -92,7 +92,7 @@ static bool take_aux(struct walk *w)
         return false;
     struct str n = rdb_string_bytes(&name), v = rdb_string_bytes(&value);
     if (n.p != NULL && v.p != NULL && str_eq(n, STR("repl-stream-db")) && num_parse_i64(v, &db) && db >= 0 &&
-        db < w->r->server->limits.databases)
+        db < w->copy->databases)
         w->copy->stream_db = db;
     return true;
 }
@@ -100,7 +100,7 @@ static bool take_aux(struct walk *w)
 static bool take_db(struct walk *w)
 {
     uint64_t db;
-    if (!take_length(w, &db) || db >= w->r->server->limits.databases)
+    if (!take_length(w, &db) || db >= w->copy->databases)
         return false;
     w->db = (uint32_t)db;
     return true;
