@@ -42,7 +42,8 @@ int server_init(struct server *s)
     stats_init(&s->stats);
     pthread_mutex_init(&s->relief, NULL);
     server_listen_init(s);
-    gate_init(&s->gate, s->nworkers + 1); /* the last is replication's */
+    gate_init(&s->gate,
+              s->nworkers + 2); /* places by thread: the lane's stays empty, the last is replication's */
     int rc = make_store(s);
     if (rc != 0)
         return rc;

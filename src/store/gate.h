@@ -18,6 +18,7 @@
 #define LARDER_STORE_GATE_H
 
 #include "base/annotate.h"
+#include "base/assert.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -43,6 +44,7 @@ void gate_leave_slow(struct gate *g, uint32_t worker);
 /* Begin a round; may sleep while the gate is raised. */
 static inline void gate_enter(struct gate *g, uint32_t worker)
 {
+    DEBUG_ASSERT(worker < g->nworkers); /* or nobody would wait for it */
     atomic_exchange_explicit(&g->worker[worker].in_round, 1, memory_order_seq_cst);
     if (unlikely(atomic_load_explicit(&g->raised, memory_order_seq_cst) != 0))
         gate_enter_slow(g, worker);
