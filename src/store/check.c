@@ -9,7 +9,8 @@
 struct tally {
     struct store *s;
     uint32_t *keys, *expires; /* by id, of one shard */
-    uint32_t *live;           /* units by segment number */
+    uint64_t *key_bytes;
+    uint32_t *live; /* units by segment number */
 };
 
 static void check_entry(struct tally *y, uint32_t slot, const struct entry *e)
@@ -23,6 +24,7 @@ static void check_entry(struct tally *y, uint32_t slot, const struct entry *e)
     ASSERT(offset + entry_extent(e) <= atomic_load_explicit(&seg->used, memory_order_relaxed));
     ASSERT(id < y->s->ids_used && id_state(y->s, id) != ID_FREE);
     y->keys[id]++;
+    y->key_bytes[id] += entry_key(e).n;
     y->expires[id] += entry_expire(e) != 0;
     y->live[seg - segs->meta] += entry_units(e);
     if (entry_kind(e) == ENTRY_BLOCK)
@@ -55,12 +57,14 @@ static void check_shard(struct tally *y, uint32_t shard)
 {
     memset(y->keys, 0, IDS_MAX * sizeof *y->keys);
     memset(y->expires, 0, IDS_MAX * sizeof *y->expires);
+    memset(y->key_bytes, 0, IDS_MAX * sizeof *y->key_bytes);
     for (uint32_t i = 0; i < STORE_SLOTS_PER_SHARD; i++)
         check_slot(y, shard * STORE_SLOTS_PER_SHARD + i);
     for (uint32_t id = 0; id < y->s->ids_used; id++) {
         const struct db_count *c = count_of(y->s, shard * STORE_SLOTS_PER_SHARD, id);
         ASSERT(atomic_load_explicit(&c->keys, memory_order_relaxed) == y->keys[id]);
         ASSERT(atomic_load_explicit(&c->expires, memory_order_relaxed) == y->expires[id]);
+        ASSERT(atomic_load_explicit(&c->key_bytes, memory_order_relaxed) == y->key_bytes[id]);
     }
 }
 
@@ -83,9 +87,9 @@ void store_check(const struct store *cs)
 {
     struct store *s = (struct store *)cs; /* its leaf locks are taken, nothing else changes */
     uint32_t end = atomic_load_explicit(&s->segs.frontier, memory_order_acquire);
-    size_t counts = IDS_MAX * sizeof(uint32_t), live = (end + 1) * sizeof(uint32_t);
-    struct tally y = {s, region_map(counts), region_map(counts), region_map(live)};
-    ASSERT(y.keys != NULL && y.expires != NULL && y.live != NULL);
+    size_t counts = IDS_MAX * sizeof(uint32_t), live = (end + 1) * sizeof(uint32_t), sums = 2 * counts;
+    struct tally y = {s, region_map(counts), region_map(counts), region_map(sums), region_map(live)};
+    ASSERT(y.keys != NULL && y.expires != NULL && y.key_bytes != NULL && y.live != NULL);
     for (uint32_t i = 0; i < STORE_SHARDS; i++)
         check_shard(&y, i);
     for (uint32_t i = 0; i < end; i++)
@@ -93,6 +97,7 @@ void store_check(const struct store *cs)
     pool_check(&s->pool);
     region_unmap(y.keys, counts);
     region_unmap(y.expires, counts);
+    region_unmap(y.key_bytes, sums);
     region_unmap(y.live, live);
 }
 

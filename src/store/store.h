@@ -258,18 +258,40 @@ void store_set_maxmemory(struct store *s, uint64_t bytes); /* gate */
 bool store_over_memory(const struct store *s);
 
 struct store_memory {
-    uint64_t used;          /* committed for data: segments + tables + heap values; what maxmemory bounds */
+    uint64_t used;          /* what maxmemory bounds: segments + tables + blocks + heap_slack + rss_excess */
     uint64_t segments;      /* bytes of segments in use */
-    uint64_t live;          /* bytes of live entries in them */
-    uint64_t dead;          /* segments - live */
+    uint64_t live;          /* bytes of live entries in them: names + headers + values */
+    uint64_t names;         /* the keys themselves */
+    uint64_t headers;       /* of entries, and their deadlines */
+    uint64_t values;        /* that lie beside their keys, with padding */
+    uint64_t dead;          /* segments - live: dead entries, room at the end */
     uint64_t tables;        /* buckets, directories, slot headers */
     uint64_t blocks;        /* heap values, as jemalloc rounds them */
-    uint64_t free_segments; /* committed, waiting for reuse */
-    uint64_t keys;          /* all databases */
+    uint64_t heap_slack;    /* holes in the heap's pages, as far as they are the values' */
+    uint64_t rss_excess;    /* the correction from RSS (store_observe) */
+    int64_t rss_gap;        /* resident less all accounts, smoothed: what the correction is made of */
+    uint64_t free_segments; /* committed, waiting for reuse; not part of used */
+    uint64_t doomed;        /* flushed and not yet freed; not part of used */
+    uint64_t keys, expires; /* all databases */
 };
 void store_memory(const struct store *s, struct store_memory *out); /* in a round, or under the gate */
 /* segments + tables: what the data takes outside of the heap. Any thread, cheap. */
 uint64_t store_outside_heap(const struct store *s);
+
+/* The process as seen from outside, some times a second, by one thread and always the same. Bytes. */
+struct store_process {
+    uint64_t rss;                         /* resident, without mapped files */
+    uint64_t rss_empty;                   /* the same before the first key */
+    uint64_t heap_allocated, heap_active; /* as mem_stats has them */
+    uint64_t heap_empty;                  /* heap_allocated before the first key */
+    int64_t now_ms;                       /* of a clock that only goes forward */
+};
+/* Corrects the accounts by what is resident: the values' share of the heap's holes at once; what no account
+ * explains slowly, and never by more than 1/8 of maxmemory. Buffers of clients are in the heap and no
+ * values, so they never count. */
+void store_observe(struct store *s, const struct store_process *p);
+/* Give back all memory that is not needed, however long it takes: the lane's, or with no lock held. */
+void store_purge(struct store *s);
 
 struct store_stats {
     uint64_t expired, evicted, compacted, segments_freed, splits, merges;
