@@ -106,20 +106,37 @@ static void put_memory_store(struct server *s, struct buf *b, uint64_t used)
 {
     struct store_memory m;
     store_memory(s->store, &m);
-    uint64_t overhead = used > m.used ? used - m.used + m.tables + m.dead : m.tables + m.dead;
-    uint64_t data = used > overhead ? used - overhead : 0;
+    uint64_t data = m.live + m.blocks < used ? m.live + m.blocks : used;
     buf_printf(b,
                "used_memory_overhead:%llu\r\nused_memory_startup:%llu\r\nused_memory_dataset:%llu\r\n"
-               "used_memory_dataset_perc:%.2f%%\r\n",
-               (unsigned long long)overhead, (unsigned long long)s->startup_memory, (unsigned long long)data,
-               used > s->startup_memory ? 100.0 * ratio(data, used - s->startup_memory) : 0.0);
-    buf_printf(b,
-               "larder_segments:%llu\r\nlarder_segments_live:%llu\r\nlarder_segments_dead:%llu\r\n"
-               "larder_segments_free:%llu\r\nlarder_tables:%llu\r\nlarder_blocks:%llu\r\n"
-               "larder_bytes_per_key:%.1f\r\n",
-               (unsigned long long)m.segments, (unsigned long long)m.live, (unsigned long long)m.dead,
-               (unsigned long long)m.free_segments, (unsigned long long)m.tables,
-               (unsigned long long)m.blocks, m.keys == 0 ? 0.0 : (double)m.used / (double)m.keys);
+               "used_memory_dataset_perc:%.2f%%\r\nmem_not_counted_for_evict:%llu\r\n",
+               (unsigned long long)(used - data), (unsigned long long)s->startup_memory,
+               (unsigned long long)data,
+               used > s->startup_memory ? 100.0 * ratio(data, used - s->startup_memory) : 0.0,
+               (unsigned long long)(used > m.used ? used - m.used : 0));
+    const struct {
+        const char *name;
+        uint64_t bytes;
+    } rows[] = {
+        {"used", m.used},
+        {"keys", m.names},
+        {"values", m.values},
+        {"headers", m.headers},
+        {"segments", m.segments},
+        {"segments_live", m.live},
+        {"segments_dead", m.dead},
+        {"segments_free", m.free_segments},
+        {"segment_size", m.segment_size},
+        {"tables", m.tables},
+        {"blocks", m.blocks},
+        {"blocks_slack", m.heap_slack},
+        {"flushed", m.doomed},
+        {"rss_counted", m.rss_excess},
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
+        buf_printf(b, "larder_%s:%llu\r\n", rows[i].name, (unsigned long long)rows[i].bytes);
+    buf_printf(b, "larder_rss_gap:%lld\r\nlarder_bytes_per_key:%.1f\r\n", (long long)m.rss_gap,
+               m.keys == 0 ? 0.0 : (double)m.used / (double)m.keys);
 }
 
 static void put_policy(void *b, struct str name, struct str value)
@@ -156,7 +173,7 @@ static void put_memory(struct server *s, struct buf *b)
                (long long)(rss - used));
     buf_printf(
         b,
-        "mem_not_counted_for_evict:0\r\nmem_replication_backlog:0\r\nmem_total_replication_buffers:0\r\n"
+        "mem_replication_backlog:0\r\nmem_total_replication_buffers:0\r\n"
         "mem_clients_slaves:0\r\nmem_clients_normal:%llu\r\nmem_cluster_links:0\r\nmem_aof_buffer:0\r\n"
         "mem_allocator:%s\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:0\r\n"
         "lazyfreed_objects:0\r\n",
@@ -355,9 +372,5 @@ void cmd_info(struct cmd_ctx *c)
         buf_printf(&b, "%s# %s\r\n", b.n > 0 ? "\r\n" : "", sections[i].title);
         sections[i].put(ctx_server(c), &b);
     }
-    if (b.oom)
-        cmd_reply_err(c, ERR_OOM);
-    else
-        reply_verbatim(c->reply, "txt", buf_str(&b));
-    buf_release(&b);
+    cmd_reply_text(c, &b);
 }

@@ -213,6 +213,17 @@ static uint64_t db_names(const struct store *s, uint32_t db)
     return n;
 }
 
+static void add_database(const struct store *s, uint32_t db, struct store_memory *m)
+{
+    uint64_t keys = store_db_keys(s, db), expires = store_db_expires(s, db);
+    m->keys += keys;
+    m->expires += expires;
+    m->names += db_names(s, db);
+    m->headers += keys * sizeof(struct entry) + expires * sizeof(int64_t);
+    if (s->id_of[db] != 0)
+        m->headers += keys * sizeof(uint32_t);
+}
+
 /* Names are counted, headers follow from the number of keys, the rest is values. What a FLUSHDB has left and
  * the sweep has not found yet is in the rest, too. */
 static void split_live(struct store_memory *m)
@@ -220,7 +231,6 @@ static void split_live(struct store_memory *m)
     uint64_t room = m->live;
     m->names = m->names < room ? m->names : room;
     room -= m->names;
-    m->headers = m->keys * sizeof(struct entry) + m->expires * sizeof(int64_t);
     m->headers = m->headers < room ? m->headers : room;
     m->values = room - m->headers;
 }
@@ -239,12 +249,10 @@ void store_memory(const struct store *cs, struct store_memory *out)
     out->rss_gap = atomic_load_explicit(&s->rss_gap, memory_order_relaxed);
     out->free_segments = segments_free_bytes(&s->segs);
     out->doomed = doomed_bytes(s);
-    out->keys = out->expires = out->names = 0;
-    for (uint32_t db = 0; db < s->databases; db++) {
-        out->keys += store_db_keys(s, db);
-        out->expires += store_db_expires(s, db);
-        out->names += db_names(s, db);
-    }
+    out->segment_size = s->segs.size;
+    out->keys = out->expires = out->names = out->headers = 0;
+    for (uint32_t db = 0; db < s->databases; db++)
+        add_database(s, db, out);
     split_live(out);
 }
 

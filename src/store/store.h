@@ -273,6 +273,7 @@ struct store_memory {
     uint64_t free_segments; /* committed, waiting for reuse; not part of used */
     uint64_t doomed;        /* flushed and not yet freed; not part of used */
     uint64_t keys, expires; /* all databases */
+    uint64_t segment_size;  /* of one */
 };
 void store_memory(const struct store *s, struct store_memory *out); /* in a round, or under the gate */
 /* segments + tables: what the data takes outside of the heap. Any thread, cheap. */
