@@ -34,7 +34,8 @@ class Noise:
 
     BAD_PERCENT = 5
 
-    def __init__(self, fleet):
+    def __init__(self, fleet=None):
+        """`fleet`: servers that run all the while; those that come and go are children that ended."""
         self.fleet = fleet
         self.began = time.monotonic()
         self.before = self.others()
@@ -45,7 +46,7 @@ class Noise:
         user, nice, system, _, _, irq, softirq, steal = map(int, words[:8])
         busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
         t = os.times()
-        return busy - sum(t[:4]) - sum(server.cpu_seconds() for server in self.fleet.all())
+        return busy - sum(t[:4]) - sum(server.cpu_seconds() for server in (self.fleet.all() if self.fleet else ()))
 
     def percent(self):
         spent = time.monotonic() - self.began
