@@ -1,72 +1,71 @@
-"""Lines over a plane, as SVG text: enough for a benchmark's summary, and needs nothing."""
+"""A small line plot as SVG: a few series over a few points, readable in light and dark."""
 
 import html
-import math
 
-WIDTH, HEIGHT = 860, 420
-LEFT, RIGHT, TOP, BOTTOM = 70, 150, 40, 50
-COLOURS = ("#0b6e4f", "#c1292e", "#2e6fbb", "#e08e1b", "#7a4ea3", "#5c6b73", "#b5179e", "#3d8b8b")
-
-
-def ticks(low, high, about=6):
-    """Round numbers from low to high."""
-    step = (high - low) / about or 1
-    size = 10 ** math.floor(math.log10(step))
-    step = next(size * m for m in (1, 2, 5, 10) if size * m >= step)
-    first = math.ceil(low / step)
-    return [i * step for i in range(first, int(high / step + 1e-9) + 1)]
+WIDTH, HEIGHT = 720, 420
+LEFT, RIGHT, TOP, BOTTOM = 64, 210, 44, 48
+COLOURS = ("#0b7285", "#d9480f", "#5f3dc4", "#2b8a3e", "#a61e4d", "#1864ab", "#e67700", "#5c940d", "#862e9c", "#495057")
+MARKED_MAX = 40  # points of a line that are drawn as such
+STEPS = (1, 2, 2.5, 5, 10)
 
 
-class Frame:
-    """From figures to places on the page."""
-
-    def __init__(self, xs, ys):
-        self.x0, self.x1 = min(xs), max(xs) or 1
-        self.y0, self.y1 = min(0, min(ys)), max(ys) * 1.05 or 1
-        self.x1 = self.x1 if self.x1 > self.x0 else self.x0 + 1
-
-    def x(self, v):
-        return LEFT + (v - self.x0) / (self.x1 - self.x0) * (WIDTH - LEFT - RIGHT)
-
-    def y(self, v):
-        return HEIGHT - BOTTOM - (v - self.y0) / (self.y1 - self.y0) * (HEIGHT - TOP - BOTTOM)
+def nice_step(span, most):
+    """The roundest step that divides the span into at most so many parts."""
+    size = 1e-12
+    while True:
+        for step in STEPS:
+            if span / (step * size) <= most:
+                return step * size
+        size *= 10
 
 
-def text(x, y, words, anchor="middle", more=""):
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{html.escape(str(words))}</text>'
+def ticks(low, high, most=6):
+    step = nice_step(high - low, most)
+    first = -(-low // step)
+    return [round((first + i) * step, 10) for i in range(int((high - first * step) / step + 1e-9) + 1)]
 
 
-def axes(frame, xlabel, ylabel):
-    parts = []
-    for v in ticks(frame.y0, frame.y1):
-        y = frame.y(v)
-        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>' + text(LEFT - 8, y + 4, f"{v:g}", "end"))
-    for v in ticks(frame.x0, frame.x1):
-        x = frame.x(v)
-        parts.append(f'<path d="M{x:.1f} {HEIGHT - BOTTOM}v5" stroke="#333"/>' + text(x, HEIGHT - BOTTOM + 20, f"{v:g}"))
-    parts.append(f'<path d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}" fill="none" stroke="#333"/>')
-    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, xlabel))
-    parts.append(text(18, HEIGHT / 2, ylabel, more=f' transform="rotate(-90 18 {HEIGHT / 2})"'))
-    return parts
+def margin(values, zero):
+    low, high = min(values), max(values)
+    low = 0 if zero else low
+    spare = (high - low) * 0.06 or abs(high) * 0.1 or 1
+    return (low if zero else low - spare), high + spare
 
 
-def lines(title, xlabel, ylabel, series, levels=None):
-    """series: name -> [(x, y), ...]; levels: name -> y of a line across."""
-    levels = levels or {}
-    points = [p for line in series.values() for p in line] or [(0, 0), (1, 1)]
-    frame = Frame([x for x, _ in points], [y for _, y in points] + list(levels.values()))
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" font-size="12">',
-             '<rect width="100%" height="100%" fill="white"/>', text(WIDTH / 2, 22, title, more=' font-size="15"')]  # fmt: skip
-    parts += axes(frame, xlabel, ylabel)
-    for name, y in levels.items():
-        at = frame.y(y)
-        parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="#333" stroke-dasharray="5 4"/>')
-        parts.append(text(WIDTH - RIGHT + 6, at + 4, name, "start"))
-    for i, (name, line) in enumerate(series.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        places = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line)
-        parts.append(f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        y = HEIGHT - BOTTOM - 16 * (len(series) - i)
-        parts.append(f'<path d="M{WIDTH - RIGHT + 8} {y}h18" stroke="{colour}" stroke-width="3"/>')
-        parts.append(text(WIDTH - RIGHT + 32, y + 4, name, "start"))
+def svg(title, x_label, y_label, series):
+    """series: [(name, [(x, y), ...], dashed)]. Returns the text of the picture."""
+    series = [(name, sorted(points), dashed) for name, points, dashed in series if points]
+    x_low, x_high = margin([x for _, points, _ in series for x, _ in points], False)
+    y_low, y_high = margin([y for _, points, _ in series for _, y in points], True)
+
+    def px(x):
+        return LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
+
+    def py(y):
+        return HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
+
+    def text(x, y, words, anchor="start", more=""):
+        return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{html.escape(words)}</text>'
+
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
+             'font-family="sans-serif" font-size="12">',
+             f"<title>{html.escape(title)}</title>",
+             f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
+             '<g fill="#343a40">', text(LEFT, 24, title, more=' font-size="15" font-weight="bold"'),
+             text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, x_label, "middle"),
+             text(16, (TOP + HEIGHT - BOTTOM) / 2, y_label, "middle", f' transform="rotate(-90 16 {(TOP + HEIGHT - BOTTOM) / 2:.1f})"')]  # fmt: skip
+    for x in ticks(x_low, x_high):
+        parts.append(f'<path d="M{px(x):.1f} {HEIGHT - BOTTOM}v5" stroke="#868e96"/>' + text(px(x), HEIGHT - BOTTOM + 18, f"{x:g}", "middle"))
+    for y in ticks(y_low, y_high):
+        parts.append(f'<path d="M{LEFT} {py(y):.1f}H{WIDTH - RIGHT}" stroke="#dee2e6"/>' + text(LEFT - 8, py(y) + 4, f"{y:g}", "end"))
+    parts.append("</g>")
+    for at, (name, points, dashed) in enumerate(series):
+        colour = COLOURS[at % len(COLOURS)]
+        dash = ' stroke-dasharray="5 4"' if dashed else ""
+        line = "L".join(f"{px(x):.1f} {py(y):.1f}" for x, y in points)
+        parts.append(f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
+        parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="3" fill="{colour}"/>' for x, y in points if len(points) <= MARKED_MAX]
+        legend = TOP + 8 + 20 * at
+        parts.append(f'<path d="M{WIDTH - RIGHT + 14} {legend}h22" stroke="{colour}" stroke-width="2"{dash}/>')
+        parts.append(text(WIDTH - RIGHT + 42, legend + 4, name, more=' fill="#343a40"'))
     return "\n".join([*parts, "</svg>"]) + "\n"

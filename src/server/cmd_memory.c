@@ -109,7 +109,7 @@ void cmd_memory_stats(struct cmd_ctx *c)
         NUMBER("peak.allocated", f.peak),
         NUMBER("total.allocated", f.used),
         NUMBER("startup.allocated", f.startup),
-        NUMBER("replication.backlog", 0),
+        NUMBER("replication.backlog", changelog_memory(&s->repl.log)),
         NUMBER("clients.slaves", 0),
         NUMBER("clients.normal", f.clients),
         NUMBER("cluster.links", 0),

@@ -148,6 +148,7 @@ static void put_memory(struct server *s, struct buf *b)
 {
     struct mem_stats h;
     uint64_t used = stats_used_memory(s), rss = stats_rss();
+    unsigned long long log = changelog_memory(&s->repl.log); /* readers share it with the backlog */
     mem_stats_read(&h);
     put_memory_totals(s, b, used, rss);
     put_memory_store(s, b, used);
@@ -173,11 +174,11 @@ static void put_memory(struct server *s, struct buf *b)
                (long long)(rss - used));
     buf_printf(
         b,
-        "mem_replication_backlog:0\r\nmem_total_replication_buffers:0\r\n"
+        "mem_replication_backlog:%llu\r\nmem_total_replication_buffers:%llu\r\n"
         "mem_clients_slaves:0\r\nmem_clients_normal:%llu\r\nmem_cluster_links:0\r\nmem_aof_buffer:0\r\n"
         "mem_allocator:%s\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:0\r\n"
         "lazyfreed_objects:0\r\n",
-        (unsigned long long)clients_memory(s), mem_allocator_name());
+        log, log, (unsigned long long)clients_memory(s), mem_allocator_name());
 }
 
 static void put_persistence(struct server *s, struct buf *b)
@@ -241,17 +242,6 @@ static void put_stats(struct server *s, struct buf *b)
                "io_threaded_writes_processed:0\r\nreply_buffer_shrinks:0\r\nreply_buffer_expands:0\r\n"
                "acl_access_denied_auth:0\r\nacl_access_denied_cmd:0\r\nacl_access_denied_key:0\r\n"
                "acl_access_denied_channel:0\r\n"));
-}
-
-static void put_replication(struct server *s, struct buf *b)
-{
-    buf_printf(
-        b,
-        "role:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\nmaster_replid:%s\r\n"
-        "master_replid2:0000000000000000000000000000000000000000\r\nmaster_repl_offset:0\r\n"
-        "second_repl_offset:-1\r\nrepl_backlog_active:0\r\nrepl_backlog_size:%lld\r\n"
-        "repl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
-        s->repl_id, (long long)s->config.repl_backlog_size);
 }
 
 static void put_usage(struct buf *b, const char *suffix, int who)
@@ -342,7 +332,7 @@ static const struct section sections[] = {
     {"memory", "Memory", put_memory, true},
     {"persistence", "Persistence", put_persistence, true},
     {"stats", "Stats", put_stats, true},
-    {"replication", "Replication", put_replication, true},
+    {"replication", "Replication", repl_put_info, true},
     {"cpu", "CPU", put_cpu, true},
     {"modules", "Modules", put_nothing, true},
     {"commandstats", "Commandstats", put_commandstats, false},

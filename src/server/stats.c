@@ -102,7 +102,7 @@ static void sample_memory(struct server *s, int64_t now_ns)
         .now_ms = now_ns / 1000000,
     };
     if (p.rss != 0 && p.heap_allocated != 0) /* else there is no /proc, or a sanitizer's heap */
-        store_observe(s->store, &p);
+        store_note_process(s->store, &p);
 }
 
 void stats_sample(struct server *s)

@@ -43,7 +43,7 @@ struct stats {
 void stats_init(struct stats *s);
 /* Boot, once all is set up and no client is served yet: what an empty node takes. */
 void stats_note_empty(struct server *s);
-/* The main thread's tick. Also corrects the store's accounts by what is resident (store_observe). */
+/* The main thread's tick. Also corrects the store's accounts by what is resident (store_note_process). */
 void stats_sample(struct server *s);
 void stats_reset(struct server *s); /* gate: everything that CONFIG RESETSTAT resets */
 

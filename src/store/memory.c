@@ -119,7 +119,7 @@ static int64_t unexplained(struct store *s, const struct store_process *p, uint6
     return (int64_t)p->rss - (int64_t)outside - (int64_t)known;
 }
 
-void store_observe(struct store *s, const struct store_process *p)
+void store_note_process(struct store *s, const struct store_process *p)
 {
     uint64_t values = sum_of(&s->heap) + sum_of(&s->heap_doomed), slack = slack_of(p, values);
     int64_t gap = atomic_load_explicit(&s->rss_gap, memory_order_relaxed);

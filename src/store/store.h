@@ -268,7 +268,7 @@ struct store_memory {
     uint64_t tables;        /* buckets, directories, slot headers */
     uint64_t blocks;        /* heap values, as jemalloc rounds them */
     uint64_t heap_slack;    /* holes in the heap's pages, as far as they are the values' */
-    uint64_t rss_excess;    /* the correction from RSS (store_observe) */
+    uint64_t rss_excess;    /* the correction from RSS (store_note_process) */
     int64_t rss_gap;        /* resident less all accounts, smoothed: what the correction is made of */
     uint64_t free_segments; /* committed, waiting for reuse; not part of used */
     uint64_t doomed;        /* flushed and not yet freed; not part of used */
@@ -290,7 +290,7 @@ struct store_process {
 /* Corrects the accounts by what is resident: the values' share of the heap's holes at once; what no account
  * explains slowly, and never by more than 1/8 of maxmemory. Buffers of clients are in the heap and no
  * values, so they never count. */
-void store_observe(struct store *s, const struct store_process *p);
+void store_note_process(struct store *s, const struct store_process *p);
 /* Give back all memory that is not needed, however long it takes: the lane's, or with no lock held. */
 void store_purge(struct store *s);
 

@@ -16,7 +16,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
 
 import footprint  # noqa: E402
-import plot  # noqa: E402
 import stalls  # noqa: E402
 
 
@@ -84,11 +83,8 @@ def test_churn_is_judged_by_its_peak_and_by_what_was_full():
 
 
 def test_plot_is_svg():
-    svg = plot.lines("A & B", "x", "y", {"one": [(0, 0), (1, 2.5)], "two <": [(0, 1)]}, {"limit": 2})
-    root = xml.fromstring(svg)
-    assert root.tag.endswith("svg") and len(root.findall("{http://www.w3.org/2000/svg}polyline")) == 2
-    xml.fromstring(plot.lines("empty", "x", "y", {}))
-    assert plot.ticks(0, 10) == [0, 2, 4, 6, 8, 10] and len(plot.ticks(0, 1.1)) > 3
+    root = xml.fromstring(memory.draw([churned(109 * MB, [sample(MB, MB, rss * MB) for rss in range(5, 100)])]))
+    assert root.tag.endswith("svg") and len(root.findall("{http://www.w3.org/2000/svg}circle")) == 4  # of the two levels
 
 
 def test_memory_refuses_what_it_does_not_know():

@@ -120,7 +120,7 @@ static void observe(struct process *o, int64_t more, int times)
         uint64_t data = m.segments + m.tables + m.blocks;
         o->p.now_ms += STEP_MS;
         o->p.rss = (uint64_t)((int64_t)(o->p.rss_empty + data) + more);
-        store_observe(o->s, &o->p);
+        store_note_process(o->s, &o->p);
     }
 }
 
