@@ -118,6 +118,7 @@ void store_memory(const struct store *cs, struct store_memory *out)
     out->blocks = not_negative(atomic_load_explicit(&s->heap, memory_order_relaxed));
     out->free_segments = segments_free_bytes(&s->segs);
     out->keys = 0;
+    out->expired = out->ghosts = 0;
     for (uint32_t db = 0; db < s->databases; db++)
         out->keys += store_db_keys(s, db);
 }
