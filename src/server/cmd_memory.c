@@ -97,6 +97,19 @@ static void put_databases(struct server *s, struct reply *r, const struct figure
     }
 }
 
+/* By size: entries of up to so many bytes, and the rest. */
+static void put_evicted(struct reply *r, const struct store_stats *st)
+{
+    reply_cstr(r, "evicted.by-size");
+    reply_map(r, STORE_CLASSES);
+    for (unsigned n = 0; n < STORE_CLASSES; n++) {
+        char name[16] = "larger";
+        if (n + 1 < STORE_CLASSES)
+            snprintf(name, sizeof name, "%u", 64u << n);
+        put_rows(r, &(struct row)NUMBER(name, st->evicted_class[n]), 1);
+    }
+}
+
 void cmd_memory_stats(struct cmd_ctx *c)
 {
     struct server *s = ctx_server(c);
@@ -151,15 +164,21 @@ void cmd_memory_stats(struct cmd_ctx *c)
         NUMBER("segments.dead", f.data.dead),
         NUMBER("segments.free", f.data.free_segments),
         NUMBER("flushed.bytes", f.data.doomed),
+        NUMBER("ghosts.bytes", f.data.ghosts),
+        NUMBER("expired.bytes", f.data.expired),
+        NUMBER("evicted.keys", f.stats.evicted),
+        NUMBER("evicted.age-ms", f.stats.evicted_age_ms),
+        NUMBER("ghost.hits", f.stats.ghost_hits),
         NUMBER("rss.gap", f.data.rss_gap),
         NUMBER("rss.counted", f.data.rss_excess),
     };
     put_databases(s, NULL, &f, true, &databases);
-    reply_map(r, ARRAY_LEN(redis) + databases + ARRAY_LEN(more) + ARRAY_LEN(own));
+    reply_map(r, ARRAY_LEN(redis) + databases + ARRAY_LEN(more) + ARRAY_LEN(own) + 1);
     put_rows(r, redis, ARRAY_LEN(redis));
     put_databases(s, r, &f, false, &databases);
     put_rows(r, more, ARRAY_LEN(more));
     put_rows(r, own, ARRAY_LEN(own));
+    put_evicted(r, &f.stats);
 }
 
 /* ---- MEMORY DOCTOR ---------------------------------------------------------------- */
@@ -185,6 +204,8 @@ void cmd_memory_doctor(struct cmd_ctx *c)
         .hits = stats_hits(s),
         .misses = stats_misses(s),
         .evicted = f.stats.evicted,
+        .ghost_hits = f.stats.ghost_hits,
+        .expired_resident = f.data.expired,
         .huge_pages_off = proc_says("/sys/kernel/mm/transparent_hugepage/enabled", "[never]"),
     };
     buf_init(&text);

@@ -131,6 +131,8 @@ static void put_memory_store(struct server *s, struct buf *b, uint64_t used)
         {"blocks", m.blocks},
         {"blocks_slack", m.heap_slack},
         {"flushed", m.doomed},
+        {"ghosts", m.ghosts},
+        {"expired_resident", m.expired},
         {"rss_counted", m.rss_excess},
     };
     for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
@@ -199,6 +201,15 @@ static void put_persistence(struct server *s, struct buf *b)
                  "module_fork_last_cow_size:0\r\n"));
 }
 
+static void put_evicted(const struct store_stats *st, struct buf *b)
+{
+    buf_printf(b, "larder_ghost_hits:%llu\r\nlarder_evicted_age_ms:%llu\r\nlarder_evicted_by_size:",
+               (unsigned long long)st->ghost_hits, (unsigned long long)st->evicted_age_ms);
+    for (unsigned n = 0; n + 1 < STORE_CLASSES; n++)
+        buf_printf(b, "%u=%llu,", 64u << n, (unsigned long long)st->evicted_class[n]);
+    buf_printf(b, "larger=%llu\r\n", (unsigned long long)st->evicted_class[STORE_CLASSES - 1]);
+}
+
 static void put_stats(struct server *s, struct buf *b)
 {
     struct metrics_sum sum;
@@ -223,6 +234,7 @@ static void put_stats(struct server *s, struct buf *b)
                (unsigned long long)stats_hits(s), (unsigned long long)stats_misses(s),
                (unsigned long long)st.compacted, (unsigned long long)st.segments_freed,
                (unsigned long long)st.splits, (unsigned long long)st.merges);
+    put_evicted(&st, b);
     uint64_t upkeep_ns = 0;
     for (uint32_t i = 0; i < s->nworkers; i++)
         upkeep_ns += counter_read(&s->workers[i].upkeep_ns);

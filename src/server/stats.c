@@ -81,8 +81,7 @@ void stats_note_empty(struct server *s)
 {
     struct mem_stats ms;
     mem_stats_read(&ms);
-    s->stats.rss_empty = rss_of_memory();
-    s->stats.heap_empty = ms.allocated;
+    s->stats.beside_heap = (int64_t)rss_of_memory() - (int64_t)ms.resident;
 }
 
 static void sample_memory(struct server *s, int64_t now_ns)
@@ -95,10 +94,10 @@ static void sample_memory(struct server *s, int64_t now_ns)
         atomic_store_explicit(&st->peak_memory, used, memory_order_relaxed);
     struct store_process p = {
         .rss = rss_of_memory(),
-        .rss_empty = st->rss_empty,
+        .beside = st->beside_heap,
         .heap_allocated = ms.allocated,
         .heap_active = ms.active,
-        .heap_empty = st->heap_empty,
+        .heap_resident = ms.resident,
         .now_ms = now_ns / 1000000,
     };
     if (p.rss != 0 && p.heap_allocated != 0) /* else there is no /proc, or a sanitizer's heap */

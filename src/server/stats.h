@@ -30,9 +30,9 @@ struct stats {
     struct stats_rate commands, net_in, net_out;
     int64_t last_ns;
     unsigned at;
-    _Atomic uint64_t peak_memory;   /* bytes */
-    uint64_t rss_empty, heap_empty; /* of the process before the first client; boot, then main thread only */
-    pthread_mutex_t mutex;          /* leaf: errors */
+    _Atomic uint64_t peak_memory; /* bytes */
+    int64_t beside_heap;   /* resident before the first client, less the heap; boot, then main thread */
+    pthread_mutex_t mutex; /* leaf: errors */
     uint32_t nerrors;
     struct {
         char name[STATS_ERROR_NAME_MAX];

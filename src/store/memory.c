@@ -100,23 +100,28 @@ static uint64_t doomed_bytes(const struct store *s)
     return atomic_load_explicit(&s->segs.doomed, memory_order_relaxed) + sum_of(&s->heap_doomed);
 }
 
-/* The values' share of what the heap holds beyond what was asked of it. */
-static uint64_t slack_of(const struct store_process *p, uint64_t values)
+static double share_of(const struct store_process *p, uint64_t values)
 {
-    if (p->heap_allocated == 0 || p->heap_active <= p->heap_allocated)
-        return 0;
-    double share = (double)values / (double)p->heap_allocated;
-    return (uint64_t)((double)(p->heap_active - p->heap_allocated) * (share < 1 ? share : 1));
+    return values < p->heap_allocated ? (double)values / (double)p->heap_allocated : 1;
 }
 
-/* Resident bytes that neither the data nor the rest of the heap explains. */
+/* The values' share of what the heap's pages hold beyond what was asked of them. */
+static uint64_t slack_of(const struct store_process *p, uint64_t values)
+{
+    uint64_t holes = p->heap_active > p->heap_allocated ? p->heap_active - p->heap_allocated : 0;
+    return (uint64_t)((double)holes * share_of(p, values));
+}
+
+/* Resident bytes that neither the data nor what is none explains. Of the heap's holes and unused pages
+ * everybody has a share, by what he allocated. */
 static int64_t unexplained(struct store *s, const struct store_process *p, uint64_t values, uint64_t slack)
 {
-    int64_t others = (int64_t)p->heap_allocated - (int64_t)values - (int64_t)p->heap_empty;
-    uint64_t outside = p->rss_empty + not_negative(others);
+    uint64_t spare = p->heap_resident > p->heap_allocated ? p->heap_resident - p->heap_allocated : 0;
+    uint64_t others = not_negative((int64_t)p->heap_allocated - (int64_t)values);
+    others += (uint64_t)((double)spare * (1 - share_of(p, values)));
     uint64_t known = store_outside_heap(s) + atomic_load_explicit(&s->segs.doomed, memory_order_relaxed) +
                      segments_surplus_bytes(&s->segs) + values + slack;
-    return (int64_t)p->rss - (int64_t)outside - (int64_t)known;
+    return (int64_t)p->rss - p->beside - (int64_t)others - (int64_t)known;
 }
 
 void store_note_process(struct store *s, const struct store_process *p)
@@ -251,6 +256,7 @@ void store_memory(const struct store *cs, struct store_memory *out)
     out->doomed = doomed_bytes(s);
     out->segment_size = s->segs.size;
     out->keys = out->expires = out->names = out->headers = 0;
+    out->expired = out->ghosts = 0;
     for (uint32_t db = 0; db < s->databases; db++)
         add_database(s, db, out);
     split_live(out);

@@ -32,7 +32,7 @@ def test_info_adds_up(r, w):
     assert own["keys"] == 20000 * 14 + sum(len(f"big:{i}") for i in range(100))
     assert own["keys"] + own["values"] + own["headers"] == own["segments_live"]
     assert own["segments_live"] + own["segments_dead"] == own["segments"]
-    assert own["segments"] + own["tables"] + own["blocks"] + own["blocks_slack"] + own["rss_counted"] == own["used"]
+    assert own["segments"] + own["tables"] + own["blocks"] + own["blocks_slack"] + own["ghosts"] + own["rss_counted"] == own["used"]
     assert own["headers"] == 20100 * 4 + 1000 * 8 and 20000 * 100 <= own["values"] < 20000 * 100 + 20100 * 12
     assert info["used_memory"] - info["mem_not_counted_for_evict"] <= own["used"] <= info["used_memory"] + own["blocks_slack"] + own["rss_counted"]
     assert info["used_memory_dataset"] + info["used_memory_overhead"] == info["used_memory"]
@@ -45,6 +45,7 @@ def test_memory_stats(r, w, w3):
     fill(w, 5000, 100)
     r.execute_command("SELECT", 0)
     stats = w3("MEMORY", "STATS")
+    assert {b"64", b"4096", b"larger"} < set(stats[b"evicted.by-size"])
     assert isinstance(stats, dict) and stats[b"keys.count"] == 5000
     redis = b"""peak.allocated total.allocated startup.allocated replication.backlog clients.slaves clients.normal cluster.links aof.buffer
         lua.caches functions.caches db.0 overhead.total keys.count keys.bytes-per-key dataset.bytes dataset.percentage peak.percentage
