@@ -119,10 +119,10 @@ struct store {
     _Atomic int64_t lateness_ms;        /* how long an expired entry may lie around */
     CACHE_ALIGNED _Atomic int64_t heap; /* bytes of heap values */
     _Atomic int64_t heap_doomed;        /* ... that a flush left behind */
-    _Atomic uint64_t heap_slack;        /* the heap's rounding and holes, the values' share (store_note_process) */
-    _Atomic uint64_t rss_excess;        /* resident beyond all accounts, as far as it counts as used */
-    _Atomic int64_t rss_gap;            /* resident less all accounts, smoothed; may be negative */
-    int64_t observed_ms;                /* the observing thread's */
+    _Atomic uint64_t heap_slack; /* the heap's rounding and holes, the values' share (store_note_process) */
+    _Atomic uint64_t rss_excess; /* resident beyond all accounts, as far as it counts as used */
+    _Atomic int64_t rss_gap;     /* resident less all accounts, smoothed; may be negative */
+    int64_t observed_ms;         /* the observing thread's */
     CACHE_ALIGNED struct sweep sweep;
     struct lock graves_lock;
     struct grave *_Atomic graves;
