@@ -137,7 +137,6 @@ void store_note_process(struct store *s, const struct store_process *p)
     atomic_store_explicit(&s->rss_gap, gap, memory_order_relaxed);
     atomic_store_explicit(&s->heap_slack, slack, memory_order_relaxed);
     atomic_store_explicit(&s->rss_excess, excess_of(s, gap), memory_order_relaxed);
-    store_update_pressure(s);
 }
 
 bool store_give_back(struct store *s, int64_t until_ns)

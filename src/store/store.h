@@ -308,9 +308,9 @@ struct store_process {
     uint64_t heap_resident;
     int64_t now_ms; /* of a clock that only goes forward */
 };
-/* Corrects the accounts by what is resident: the values' share of the heap's holes at once; what no account
- * explains slowly, and never by more than 1/8 of maxmemory. Buffers of clients are in the heap and no
- * values, so they never count. */
+/* In a round or not. Corrects the accounts by what is resident: the values' share of the heap's
+ * holes at once; what no account explains slowly, and never by more than 1/8 of maxmemory. Buffers of clients
+ * are in the heap and no values, so they never count. Upkeep acts on it. */
 void store_note_process(struct store *s, const struct store_process *p);
 /* Give back all memory that is not needed, however long it takes: the lane's, or with no lock held. */
 void store_purge(struct store *s);

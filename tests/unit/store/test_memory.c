@@ -180,12 +180,16 @@ static void test_excess_presses(void **state)
     while (store_used(s) < 60 * MB)
         put(&a, i++, 0, 200, 0);
     observe(&o, 0, 10);
+    upkeep(&a, 1);
     assert_false(store_over_memory(s));
     observe(&o, 100 * MB, 100);
+    upkeep(&a, 1);
     assert_true(store_over_memory(s));
     observe(&o, 0, 300);
+    upkeep(&a, 1);
     assert_false(store_over_memory(s));
     observe(&o, 100 * MB, 100);
+    upkeep(&a, 1);
     assert_true(store_over_memory(s));
     store_set_maxmemory(s, 0); /* without a limit there is nothing to press for */
     assert_false(store_over_memory(s));
