@@ -191,6 +191,15 @@ void cmd_reply_help(struct cmd_ctx *c, const char *const *lines, uint32_t n)
     reply_status(c->reply, "    Prints this help.");
 }
 
+void cmd_reply_text(struct cmd_ctx *c, struct buf *text)
+{
+    if (text->oom)
+        cmd_reply_err(c, ERR_OOM);
+    else
+        reply_verbatim(c->reply, "txt", buf_str(text));
+    buf_release(text);
+}
+
 void cmd_reply_unknown_sub(struct cmd_ctx *c)
 {
     char name[COMMAND_NAME_MAX];

@@ -135,6 +135,7 @@ void cmd_reply_err(struct cmd_ctx *c, int err); /* ERR_OOM and the like, in the 
 void cmd_reply_arity(struct cmd_ctx *c);        /* wrong number of arguments for 'x' command */
 void cmd_reply_help(struct cmd_ctx *c, const char *const *lines, uint32_t n); /* X HELP, the frame included */
 void cmd_reply_unknown_sub(struct cmd_ctx *c);
+void cmd_reply_text(struct cmd_ctx *c, struct buf *text); /* a report as it stands; releases it */
 
 /* After a write that needs no further reply: 0 -> +OK, else the error. */
 void cmd_reply_status(struct cmd_ctx *c, int err);

@@ -68,6 +68,7 @@ int server_init(struct server *s)
 
 int server_start(struct server *s)
 {
+    stats_note_empty(s);
     int rc = lane_start(&s->lane);
     for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
         rc = worker_start(&s->workers[i]);

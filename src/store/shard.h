@@ -27,7 +27,8 @@ enum {
 /* Keys of one database in one shard. Shard lock; readers add them up with relaxed loads. */
 struct db_count {
     _Atomic uint32_t keys, expires;
-    _Atomic int64_t ttl_sum; /* of deadlines, each less store.origin_ms and clamped */
+    _Atomic int64_t ttl_sum;    /* of deadlines, each less store.origin_ms and clamped */
+    _Atomic uint64_t key_bytes; /* of the names alone */
 };
 
 struct shard {
@@ -107,8 +108,8 @@ struct store {
     _Atomic uint8_t id_state[IDS_MAX]; /* enum id_state; gate, but a sweep may find that a dead one is free */
     uint32_t ids_used;                 /* ids at and above were never used */
     _Atomic uint32_t ids_dead;
-    uint64_t maxmemory;
-    bool active_expire; /* gate; off in tests only */
+    _Atomic uint64_t maxmemory; /* gate; any thread may read it */
+    bool active_expire;         /* gate; off in tests only */
     struct appender *appenders[STORE_THREADS_MAX];
     struct region region;
     struct pool pool;
@@ -118,6 +119,10 @@ struct store {
     _Atomic int64_t lateness_ms;        /* how long an expired entry may lie around */
     CACHE_ALIGNED _Atomic int64_t heap; /* bytes of heap values */
     _Atomic int64_t heap_doomed;        /* ... that a flush left behind */
+    _Atomic uint64_t heap_slack; /* the heap's rounding and holes, the values' share (store_note_process) */
+    _Atomic uint64_t rss_excess; /* resident beyond all accounts, as far as it counts as used */
+    _Atomic int64_t rss_gap;     /* resident less all accounts, smoothed; may be negative */
+    int64_t observed_ms;         /* the observing thread's */
     CACHE_ALIGNED struct sweep sweep;
     struct lock graves_lock;
     struct grave *_Atomic graves;
@@ -200,6 +205,8 @@ void store_remove_expired(const struct access *a, const struct key *k, const str
 /* Move an entry to this thread's open segment of its group. False when memory is short. */
 bool store_move(const struct access *a, const struct table_pos *pos, struct entry *e);
 void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire_ms, int sign);
+/* A key comes (bytes of its name) or goes (less than 0). */
+void store_count_name(struct store *s, uint32_t slot, uint32_t db, int64_t bytes);
 /* When a sweep should look at a segment that has this deadline in it. */
 int64_t store_sweep_time(const struct access *a, int64_t expire_ms);
 
@@ -235,8 +242,11 @@ void store_touch_db(const struct access *a, int64_t db, int64_t other);
 
 /* ---- memory.c ------------------------------------------------------------------- */
 
+/* What is compared with maxmemory: what is committed for data, and the correction from RSS. */
 uint64_t store_used(struct store *s);
 void store_update_pressure(struct store *s);
+/* Give memory that nobody needs back to the system until the time is over; true while there is more. */
+bool store_give_back(struct store *s, int64_t until_ns);
 
 /* ---- store.c -------------------------------------------------------------------- */
 

@@ -58,6 +58,13 @@ void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire
     count_expire(s, c, expire_ms, sign);
 }
 
+void store_count_name(struct store *s, uint32_t slot, uint32_t db, int64_t bytes)
+{
+    struct db_count *c = count_of(s, slot, db);
+    uint64_t sum = atomic_load_explicit(&c->key_bytes, memory_order_relaxed) + (uint64_t)bytes;
+    atomic_store_explicit(&c->key_bytes, sum, memory_order_relaxed);
+}
+
 void store_count_heap(const struct access *a, int64_t bytes)
 {
     struct appender *app = a->app;
@@ -152,6 +159,7 @@ void store_remove(const struct access *a, uint32_t slot, const struct table_pos 
 {
     struct store *s = a->store;
     store_count_key(s, slot, entry_db(e), entry_expire(e), -1);
+    store_count_name(s, slot, entry_db(e), -(int64_t)entry_key(e).n);
     table_remove(&a->app->tm, &s->slots[slot], pos);
     store_kill(a, e, true);
 }
@@ -211,6 +219,8 @@ static struct entry *put_entry(const struct access *a, const struct key *k, cons
     } else if (table_insert(&a->app->tm, table_of(s, k), k->hash, r.e) != 0) {
         segment_abandon(&s->segs, r.e, r.units);
         return NULL;
+    } else {
+        store_count_name(s, k->slot, k->db, k->n);
     }
     store_count_key(s, k->slot, k->db, f->expire_ms, 1);
     room_commit(a, &r, f);

@@ -42,7 +42,6 @@ enum {
     LATENESS_PER_SEGMENT_MS = 6,
     LATENESS_MIN = 1000,
     LATENESS_MAX = 600 * 1000,
-    TRIM_STEP = 4,
 };
 
 /* An entry that a walk must visit under its shard's lock. */
@@ -412,11 +411,11 @@ uint32_t store_maintain(const struct access *a, uint32_t budget_us)
     bool more = store_dig(a, until_ns);
     while (os_mono_ns() < until_ns && sweep_step(a, until_ns))
         segment_refill(&s->segs, &a->app->writer);
-    while (os_mono_ns() < until_ns && segments_trim(&s->segs, TRIM_STEP) + pool_trim(&s->pool, TRIM_STEP) > 0)
-        ;
+    bool surplus = store_give_back(s, until_ns);
     region_collapse_one(&s->region);
     store_update_pressure(s);
     if (more || a->app->walk.seg != NULL)
         return 0;
-    return ms_to_next_pass(a);
+    uint32_t ms = ms_to_next_pass(a);
+    return surplus && ms > 1 ? 1 : ms;
 }
