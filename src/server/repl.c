@@ -220,7 +220,7 @@ int repl_init(struct repl *r, struct server *s)
     changelog_init(&r->log, r->index + 1, (uint64_t)s->config.repl_backlog_size, NULL);
     repl_apply_init(r);
     repl_link_init(r);
-    return loop_new(&r->loop);
+    return loop_new(&r->loop, false);
 }
 
 /* `replicaof host port`, before the threads run. */
