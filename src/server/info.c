@@ -48,9 +48,10 @@ static void put_server(struct server *s, struct buf *b)
     buf_printf(b, "redis_version:" SERVER_REDIS_VERSION "\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\n"
                   "redis_build_id:0\r\nredis_mode:standalone\r\nlarder_version:" LARDER_VERSION "\r\n");
     buf_printf(b,
-               "os:%s %s %s\r\narch_bits:%u\r\nmonotonic_clock:%s\r\nmultiplexing_api:epoll\r\n"
+               "os:%s %s %s\r\narch_bits:%u\r\nmonotonic_clock:%s\r\nmultiplexing_api:%s\r\n"
                "atomicvar_api:c11-builtin\r\ngcc_version:" __VERSION__ "\r\n",
-               u.sysname, u.release, u.machine, (unsigned)sizeof(void *) * 8, "POSIX clock_gettime");
+               u.sysname, u.release, u.machine, (unsigned)sizeof(void *) * 8, "POSIX clock_gettime",
+               loop_has_ring(s->workers[0].loop) ? "io_uring" : "epoll");
     buf_printf(
         b,
         "process_id:%d\r\nprocess_supervised:%s\r\nrun_id:%s\r\ntcp_port:%lld\r\nserver_time_usec:%lld\r\n"
