@@ -82,7 +82,7 @@ struct object_source {
 };
 
 struct object_type {
-    const char *name; /* TYPE */
+    const char *name;                                /* TYPE */
     const char *(*encoding)(const struct object *o); /* OBJECT ENCODING, in the words of Redis 7.2 */
     uint64_t (*count)(const struct object *o);
     size_t (*bytes)(const struct object *o); /* of heap, as if nothing were shared. O(1) */
@@ -106,7 +106,8 @@ struct object_type {
      * appends about `most` bytes to out. Returns 1 while there is more, 0 when it is complete, ERR_OOM
      * (then *w and out are as before this step). */
     uint8_t (*rdb_type)(const struct object *o, uint32_t version);
-    int (*dump)(const struct object *o, uint32_t version, struct object_walk *w, size_t most, struct buf *out);
+    int (*dump)(const struct object *o, uint32_t version, struct object_walk *w, size_t most,
+                struct buf *out);
 };
 
 extern const struct object_type *const object_types[OBJECT_KINDS]; /* NULL where there is none yet */
