@@ -6,6 +6,7 @@
  * 11 (7.2). The payload comes from a client: rdb_string_get() and object_load() believe nothing. */
 #include "cmd/cmd.h"
 #include "cmd/cost.h"
+#include "cmd/effect.h"
 #include "cmd/handlers.h"
 #include "value/rdb_string.h"
 
@@ -162,6 +163,22 @@ static bool gone_already(const struct cmd_ctx *c, int64_t deadline)
     return deadline != 0 && deadline <= c->a.now_ms;
 }
 
+/* The time to live as a deadline; what was there before does not matter any more. */
+static void note_restored(struct cmd_ctx *c, int64_t deadline)
+{
+    char text[NUM_I64_TEXT_MAX];
+    const struct str argv[] = {STR("RESTORE"), c->argv[1],     {text, num_put_i64(text, deadline)},
+                               c->argv[3],     STR("REPLACE"), STR("ABSTTL")};
+    effect_add(c, argv, ARRAY_LEN(argv));
+}
+
+/* There would be no time left for it. */
+static void delete_restored(struct cmd_ctx *c)
+{
+    if (store_delete(&c->a, &c->keys[0]))
+        effect_del(c);
+}
+
 /* These give ERR_OOM, or another error for a value that is not sound, with nothing changed. */
 static int restore_object(struct cmd_ctx *c, uint8_t type, struct str in, int64_t deadline)
 {
@@ -172,11 +189,13 @@ static int restore_object(struct cmd_ctx *c, uint8_t type, struct str in, int64_
         return err;
     bool gone = gone_already(c, deadline);
     if (gone)
-        store_delete(&c->a, &c->keys[0]);
+        delete_restored(c);
     else
         err = store_put_object(&c->a, &c->keys[0], o, deadline, 0);
     if (gone || err != 0)
         store_release_object(c->a.store, o);
+    else
+        note_restored(c, deadline);
     return err;
 }
 
@@ -196,10 +215,13 @@ static int restore_string(struct cmd_ctx *c, struct str in, int64_t deadline)
         value = block_str(block);
         err = rdb_string_unpack(&s, block->data);
     }
-    if (err == 0 && gone_already(c, deadline))
-        store_delete(&c->a, &c->keys[0]);
-    else if (err == 0)
+    if (err == 0 && gone_already(c, deadline)) {
+        delete_restored(c);
+    } else if (err == 0) {
         err = store_put_string(&c->a, &c->keys[0], value, block, deadline, 0);
+        if (err == 0)
+            note_restored(c, deadline);
+    }
     if (block != NULL)
         block_put(block);
     return err;

@@ -2,6 +2,7 @@
  * every choice is as likely as any other: drawn one by one, or, when it is a large part of the set, by
  * walking through it and taking each member with the probability that is left. */
 #include "cmd/edit.h"
+#include "cmd/effect.h"
 #include "cmd/handlers.h"
 #include "cmd/sets.h"
 
@@ -16,29 +17,71 @@ enum { WALK_SHARE = 3 /* walk when a third or more of the set is wanted */ };
 
 /* ---- SPOP ----------------------------------------------------------------------------------- */
 
+/* What was taken, for those who are told of every change: they must not draw lots of their own. */
+struct popped {
+    struct str *argv; /* SREM key member ...; NULL: nobody listens */
+    uint32_t n;
+};
+
+static int popped_init(struct cmd_ctx *c, struct popped *p, uint64_t n)
+{
+    *p = (struct popped){.n = 2};
+    if (c->unit == NULL)
+        return 0;
+    p->argv = n < UINT32_MAX - 2 ? arena_alloc(c->arena, (n + 2) * sizeof *p->argv) : NULL;
+    if (p->argv == NULL)
+        return ERR_OOM;
+    p->argv[0] = STR("SREM");
+    p->argv[1] = c->argv[1];
+    return 0;
+}
+
+static int popped_note(struct cmd_ctx *c, struct popped *p, struct str member)
+{
+    if (p->argv == NULL)
+        return 0;
+    p->argv[p->n] = arena_copy(c->arena, member);
+    return p->argv[p->n++].p != NULL ? 0 : ERR_OOM;
+}
+
 /* Take out one: it is in the reply already when that succeeds. */
-static int pop_one(struct cmd_ctx *c, struct object **o)
+static int pop_one(struct cmd_ctx *c, struct object **o, struct popped *p)
 {
     char text[NUM_I64_TEXT_MAX];
     struct set_at at = set_random(*o, c->rng);
-    reply_bulk(c->reply, set_member(*o, at, text));
+    struct str member = set_member(*o, at, text);
+    reply_bulk(c->reply, member);
+    if (popped_note(c, p, member) != 0)
+        return ERR_OOM;
     int rc = set_remove_at(o, at);
     return rc < 0 ? rc : 0;
 }
 
-static void pop_several(struct cmd_ctx *c, struct entry *e, uint64_t n)
+static int pop_all_or_none(struct cmd_ctx *c, struct entry *e, uint64_t n)
 {
     struct edit ed;
+    struct popped p;
+    int err = popped_init(c, &p, n);
+    /* On a copy when some of it might fail after some of it has been done. */
+    bool safe = set_is_plain(entry_object(e)) && (p.argv == NULL || n == 1);
+    if (err == 0)
+        err = edit_begin(c, e, !safe, &ed);
+    if (err != 0)
+        return err;
+    if (c->argc > 2)
+        reply_set(c->reply, n);
+    for (uint64_t i = 0; i < n && err == 0; i++)
+        err = pop_one(c, &ed.o, &p);
+    edit_end(c, &ed, 0, err == 0);
+    if (err == 0 && p.argv != NULL)
+        effect_add(c, p.argv, p.n);
+    return err;
+}
+
+static void pop_several(struct cmd_ctx *c, struct entry *e, uint64_t n)
+{
     struct reply_mark mark = reply_mark(c->reply);
-    bool plain = set_is_plain(entry_object(e));
-    int err = edit_begin(c, e, !plain, &ed);
-    if (err == 0) {
-        if (c->argc > 2)
-            reply_set(c->reply, n);
-        for (uint64_t i = 0; i < n && err == 0; i++)
-            err = pop_one(c, &ed.o);
-        edit_end(c, &ed, 0, err == 0);
-    }
+    int err = pop_all_or_none(c, e, n);
     if (err != 0) {
         reply_rollback(c->reply, mark);
         cmd_reply_err(c, err);
@@ -57,7 +100,8 @@ static void pop_count(struct cmd_ctx *c)
     } else if ((uint64_t)count >= all) {
         reply_set(c->reply, all);
         (void)set_visit(entry_object(e), sets_reply_member, c->reply);
-        store_delete(&c->a, &c->keys[0]);
+        if (store_delete(&c->a, &c->keys[0]))
+            effect_del(c);
     } else {
         pop_several(c, e, (uint64_t)count);
     }

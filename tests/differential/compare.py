@@ -74,8 +74,8 @@ def _scan_all(a, b):
 
 
 def _sample(a, b):
-    """As many, drawn at random."""
-    return _same_kind(a, b) and len(a[1]) == len(b[1])
+    """One, or as many, drawn at random."""
+    return _same_kind(a, b) and (a[0] == b"$" or len(a[1]) == len(b[1]))
 
 
 RDB_SET = 2
