@@ -67,7 +67,8 @@ static int add_to_new(struct cmd_ctx *c, struct added *d)
 static int add_to_old(struct cmd_ctx *c, struct entry *e, struct added *d)
 {
     struct edit ed;
-    int err = edit_begin(c, e, false, &ed);
+    /* A small set is quickly copied, and then not even its encoding changes when the last member fails. */
+    int err = edit_begin(c, e, c->argc > 3 && !entry_object(e)->large, &ed);
     if (err != 0)
         return err;
     set_expect(&ed.o, &c->limits->objects, c->argc - 2);

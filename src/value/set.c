@@ -289,8 +289,16 @@ static bool fits_listpack(const char *is, const struct object_options *opt, stru
 
 static int add_hashed(struct object **o, const struct object_options *opt, struct str member)
 {
-    int err = to_hashed(o, opt);
-    return err != 0 ? err : strset_add(set_strset_of(*o), member);
+    struct object *to = set_hashed_from(*o, opt);
+    int rc = to != NULL ? strset_add(set_strset_of(to), member) : ERR_OOM;
+    if (rc < 0) {
+        if (to != NULL)
+            object_put(to);
+        return rc;
+    }
+    object_put(*o);
+    *o = to;
+    return rc;
 }
 
 static int add_number(struct object **o, const struct object_options *opt, int64_t number)
