@@ -1,6 +1,6 @@
 # The short front of the Meson build. `make help` lists what it can do.
 #
-# BUILD, PREFIX, DESTDIR, J and TESTS may be set on the command line:
+# BUILD, PREFIX, DESTDIR, J, TESTS and ARGS may be set on the command line:
 #   make install PREFIX=/usr DESTDIR=/tmp/stage      make test TESTS='str links-alone-*'
 
 BUILD ?= build
@@ -8,6 +8,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 J ?= $(shell nproc 2>/dev/null || echo 2)
 TESTS ?=
+ARGS ?=
 FUZZ_SECONDS ?= 3600
 
 # Instrumented code makes gcc guess wrongly about lengths; the other builds are strict.
@@ -16,7 +17,7 @@ ASAN = -Db_sanitize=address,undefined $(LOOSE)
 TSAN = -Db_sanitize=thread $(LOOSE)
 
 .DEFAULT_GOAL = all
-.PHONY: all deps test check install bench bench-instructions tidy format fuzz asan tsan debug clean help needs
+.PHONY: all deps test check install bench bench-instructions bench-hitratio tidy format fuzz asan tsan debug clean help needs
 
 all: needs ## build build/larder-server, build/larder and the library (the default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
@@ -48,6 +49,11 @@ bench-instructions: ## count instructions per GET and SET beside redis-server, b
 	@scripts/deps build run bench instructions
 	@$(MAKE) --no-print-directory all
 	@bench/run --instructions
+
+bench-hitratio: ## misses at equal memory: traces replayed to larder, redis-server and memcached (ARGS='--trace FILE')
+	@scripts/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@bench/hitratio $(ARGS)
 
 tidy: ## check layers, lengths, bans and formatting
 	@scripts/tidy
