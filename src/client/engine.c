@@ -477,9 +477,18 @@ static void watch(struct engine *e, struct conn *c)
     c->watched_serial = c->serial;
 }
 
+void engine_wake(struct engine *e)
+{
+    struct itimerspec at = {{0, 0}, {0, 1}};
+    if (!e->woken)
+        (void)timerfd_settime(e->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+    e->woken = true;
+}
+
 static void set_timer(struct engine *e)
 {
     int64_t next = next_event(e);
+    e->woken = false;
     struct itimerspec at = {{0, 0}, {0, 0}};
     if (next != INT64_MAX)
         at.it_value =
