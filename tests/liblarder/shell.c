@@ -300,6 +300,7 @@ struct storm {
     int rounds, number;
     int64_t limit_ms;
     _Atomic int *answered, *failed, *wrong, *late;
+    struct larder_error err; /* of the last that failed */
 };
 
 static void note(struct storm *t, int status, int64_t begun)
@@ -319,10 +320,10 @@ static void *storm(void *arg)
         snprintf(value, sizeof value, "value of %s", key);
         int64_t begun = now_ms();
         if (i % 3 == 0) {
-            note(t, larder_set(t->l, larder_text(key), larder_text(value), 60000, NULL), begun);
+            note(t, larder_set(t->l, larder_text(key), larder_text(value), 60000, &t->err), begun);
         } else if (i % 3 == 1) {
             struct larder_value v;
-            int status = larder_get(t->l, larder_text(key), &v, NULL);
+            int status = larder_get(t->l, larder_text(key), &v, &t->err);
             note(t, status, begun);
             if (status == LARDER_OK && strcmp(v.p, value) != 0)
                 atomic_fetch_add(t->wrong, 1);
@@ -330,7 +331,7 @@ static void *storm(void *arg)
         } else {
             struct larder_item items[3] = {
                 {.key = larder_text(key)}, {.key = larder_text("a")}, {.key = larder_text(key)}};
-            note(t, larder_mget(t->l, items, 3, NULL), begun);
+            note(t, larder_mget(t->l, items, 3, &t->err), begun);
             for (int k = 0; k < 3; k += 2)
                 if (items[k].status == LARDER_OK && strcmp(items[k].found.p, value) != 0)
                     atomic_fetch_add(t->wrong, 1);
@@ -349,13 +350,22 @@ static void do_storm(struct shell *s)
     int n = (int)number(s, 1);
     n = n > THREADS_MAX ? THREADS_MAX : n;
     for (int i = 0; i < n; i++) {
-        storms[i] = (struct storm){s->l,      (int)number(s, 2), i,      s->options.deadline_ms + SLACK_MS,
-                                   &answered, &failed,           &wrong, &late};
+        storms[i] = (struct storm){.l = s->l,
+                                   .rounds = (int)number(s, 2),
+                                   .number = i,
+                                   .answered = &answered,
+                                   .failed = &failed,
+                                   .wrong = &wrong,
+                                   .late = &late};
+        storms[i].limit_ms = s->options.deadline_ms + SLACK_MS;
         pthread_create(&threads[i], NULL, storm, &storms[i]);
     }
     for (int i = 0; i < n; i++)
         pthread_join(threads[i], NULL);
     printf("ok answered=%d failed=%d wrong=%d late=%d", answered, failed, wrong, late);
+    for (int i = 0; i < n && failed > 0; i++)
+        if (storms[i].err.code < 0)
+            printf(" %s", storms[i].err.text);
 }
 
 /* ---- the loop ---- */
