@@ -300,9 +300,10 @@ int request_split_line(struct str line, struct arena *arena, struct str **argv, 
     *argc = 0;
     if (line.n == 0) /* line.p may be NULL */
         return 0;
-    char *to = arena_alloc(arena, line.n);
+    char *to = arena_alloc(arena, line.n + REQUEST_PEEK);
     if (to == NULL)
         return ERR_OOM;
+    memset(to + line.n, 0, REQUEST_PEEK);
     const char *at = line.p, *end = line.p + line.n;
     for (;;) {
         while (at < end && is_space(*at))

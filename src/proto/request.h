@@ -27,9 +27,12 @@ enum request_limits {
     REQUEST_ARGS_MAX = 1024 * 1024, /* arguments of a request, as in Redis (INT_MAX) but bounded */
     REQUEST_UNAUTH_ARGS_MAX = 10,   /* before authentication */
     REQUEST_UNAUTH_BULK_MAX = 16 * 1024,
+    REQUEST_PEEK = 8,
 };
+_Static_assert(REQUEST_PEEK <= sizeof("G\r\n$0\r\n\r\n") - 1, "what follows a name of one byte is as long");
 
-/* One argument. Borrowed from the buffer it was parsed from. */
+/* The arguments are borrowed from the buffer they were parsed from. REQUEST_PEEK bytes may be read from
+ * where the first one begins, if it is not empty and another follows: a name is looked up as one word. */
 struct request {
     struct str *argv; /* in the arena */
     uint32_t argc;    /* 0 for an empty line or "*0": nothing to do, no reply */

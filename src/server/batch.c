@@ -17,11 +17,12 @@ static bool is_plain(const struct pending *p)
 }
 
 /* The command by the bytes of its name, if this worker has seen just these before: names of up to
- * 8 bytes with an argument behind them, so that 8 bytes may be read. */
+ * 8 bytes with an argument behind them, so that 8 bytes may be read (request.h). Zeros stand for what
+ * a shorter name lacks, so none may end with one. */
 static const struct command *resolve(struct worker *w, const struct str *argv, uint32_t argc)
 {
     size_t n = argv[0].n;
-    if (unlikely(argc < 2 || n - 1 >= sizeof(uint64_t)))
+    if (unlikely(argc < 2 || n - 1 >= sizeof(uint64_t) || argv[0].p[n - 1] == '\0'))
         return command_resolve(argv, argc);
     uint64_t word;
     memcpy(&word, argv[0].p, sizeof word);
