@@ -158,7 +158,6 @@ static bool footer_ok(struct str in)
            bytes_get_le(footer + FOOTER_VERSION, 8) == hash_crc64(0, in.p, in.n - 8);
 }
 
-
 /* The time to live as a deadline; what was there before does not matter any more. */
 static void note_restored(struct cmd_ctx *c, int64_t deadline)
 {
