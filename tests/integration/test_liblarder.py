@@ -301,9 +301,15 @@ def test_retries_are_budgeted():
 def test_all_connections_in_use():
     with Peer(lambda argv: None) as peer, Shell(peer.address, SINGLE + " connections=1 retries=0 breaker_failures=0 "
                                                 "command_timeout_ms=2000 deadline_ms=600") as c:
-        answer = c.say("storm 3 1")
-        assert answer.startswith("ok answered=0 failed=3 wrong=0 late=0 ")
-        assert peer.connections == 1, "one waits for the reply, the others for the one"
+        assert c.say("storm 3 1").startswith("ok answered=0 failed=3 wrong=0 late=0 ")
+
+    def slowly(argv):
+        threading.Event().wait(0.05)
+        return OK
+
+    with Peer(slowly) as peer, Shell(peer.address, "topology=1 connections=1") as c:
+        assert c.say("storm 6 1") == "ok answered=6 failed=0 wrong=0 late=0"
+        assert peer.connections == 1, "the others wait for the one"
 
 
 def test_a_command_that_waits_brings_its_own_time():
