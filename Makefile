@@ -1,13 +1,15 @@
 # The short front of the Meson build. `make help` lists what it can do.
 #
-# BUILD, PREFIX, DESTDIR, J and TESTS may be set on the command line:
+# BUILD, PREFIX, DESTDIR, J, TESTS and BENCH_ARGS may be set on the command line:
 #   make install PREFIX=/usr DESTDIR=/tmp/stage      make test TESTS='str links-alone-*'
+#   make bench-memory BENCH_ARGS='--quick'
 
 BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
 J ?= $(shell nproc 2>/dev/null || echo 2)
 TESTS ?=
+BENCH_ARGS ?=
 FUZZ_SECONDS ?= 3600
 
 # Instrumented code makes gcc guess wrongly about lengths; the other builds are strict.
@@ -16,7 +18,7 @@ ASAN = -Db_sanitize=address,undefined $(LOOSE)
 TSAN = -Db_sanitize=thread $(LOOSE)
 
 .DEFAULT_GOAL = all
-.PHONY: all deps test check install bench bench-instructions tidy format fuzz asan tsan debug clean help needs
+.PHONY: all deps test check install bench bench-memory bench-stall bench-instructions bench-hitratio tidy format fuzz asan tsan debug clean help needs
 
 all: needs ## build build/larder-server, build/larder and the library (the default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
@@ -42,12 +44,27 @@ install: all ## install programs, library, headers and the systemd unit below PR
 bench: ## measure beside redis-server and memcached (installs them; takes its time)
 	@scripts/deps build run bench
 	@$(MAKE) --no-print-directory all
-	@bench/run
+	@bench/run $(BENCH_ARGS)
+
+bench-memory: ## bytes a key and RSS under churn beside redis-server and memcached (takes half an hour)
+	@scripts/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@bench/memory $(BENCH_ARGS)
+
+bench-stall: ## p99.9 while something large happens, beside redis-server (takes half an hour)
+	@scripts/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@bench/stall $(BENCH_ARGS)
 
 bench-instructions: ## count instructions per GET and SET beside redis-server, by callgrind
 	@scripts/deps build run bench instructions
 	@$(MAKE) --no-print-directory all
-	@bench/run --instructions
+	@bench/run --instructions $(BENCH_ARGS)
+
+bench-hitratio: ## misses at equal memory: traces replayed to larder, redis-server and memcached (BENCH_ARGS='--trace FILE')
+	@scripts/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@bench/hitratio $(BENCH_ARGS)
 
 tidy: ## check layers, lengths, bans and formatting
 	@scripts/tidy

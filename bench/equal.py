@@ -157,7 +157,7 @@ class Replayer:
         objects = number(after, "curr_items") if protocol else int(link.ask("DBSIZE"))
         return Run(trace.name, share, memory, subject.title(), limit, done["rss_peak"] - done["rss_before"], budget,
                    trace.stats["requests"], done["misses"], done["stored"], done["refused"], objects,
-                   number(after, "evicted_keys", "evictions"), number(after, "expired_resident_bytes", "mem_expired_resident"),
+                   number(after, "evicted_keys", "evictions"), number(after, "larder_expired_resident"),
                    done["seconds"], done["first_error"])  # fmt: skip
 
 

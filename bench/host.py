@@ -1,13 +1,23 @@
 """What every benchmark here needs besides servers: CPUs to run on, how noisy the machine
 is, how far we are, and where the summary goes."""
 
+import datetime
 import os
 import pathlib
 import subprocess
 import sys
 import time
 
-from servers import ROOT
+from servers import ROOT, Missing
+
+
+def known(parser, option, text, names):
+    """The names of a list, each of which must be one of those."""
+    chosen = text.split(",")
+    for name in chosen:
+        if name not in names:
+            parser.error(f"{option} {name}: there is only {', '.join(names)}")
+    return chosen
 
 
 def two_cpus():
@@ -24,7 +34,8 @@ class Noise:
 
     BAD_PERCENT = 5
 
-    def __init__(self, fleet):
+    def __init__(self, fleet=None):
+        """`fleet`: servers that run all the while; those that come and go are children that ended."""
         self.fleet = fleet
         self.began = time.monotonic()
         self.before = self.others()
@@ -35,7 +46,7 @@ class Noise:
         user, nice, system, _, _, irq, softirq, steal = map(int, words[:8])
         busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
         t = os.times()
-        return busy - sum(t[:4]) - sum(server.cpu_seconds() for server in self.fleet.all())
+        return busy - sum(t[:4]) - sum(server.cpu_seconds() for server in (self.fleet.all() if self.fleet else ()))
 
     def percent(self):
         spent = time.monotonic() - self.began
@@ -91,3 +102,28 @@ def write_summary(path, text):
     print(text)
     where = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     print(f"bench: written to {where}", file=sys.stderr)
+
+
+def conditions(title, command, argv, versions, more=()):
+    """The head of a summary: what was run, when, on what, against what."""
+    return "\n".join([f"# {title}", "",
+                      f"- command: `{' '.join([command, *argv])}`",
+                      f"- date: {datetime.date.today().isoformat()}, commit {commit()}",
+                      f"- machine: {machine()}",
+                      *(f"- {name}: {version}" for name, version in versions.items()), *more]) + "\n\n"  # fmt: skip
+
+
+def guarded(run):
+    """Run it and turn what can go wrong into one line and an exit code."""
+    try:
+        run()
+    except Missing as e:
+        print(f"bench: {e}", file=sys.stderr)
+        return 1
+    except RuntimeError as e:
+        print(f"bench: a run failed: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nbench: interrupted, nothing written", file=sys.stderr)
+        return 130
+    return 0

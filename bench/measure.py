@@ -1,13 +1,10 @@
 """What is measured: cases, and one run of `larder bench` for each."""
 
-import csv
 import dataclasses
-import io
 import socket
-import subprocess
 import time
 
-from servers import Missing
+from loader import Loader
 
 IDLE_CONNECTIONS = 15000
 MANY_CONNECTIONS = 10000
@@ -93,27 +90,15 @@ class Result:
 
 
 class Bench:
-    """Runs `larder bench` on its CPU."""
+    """The load generator on sets of keys."""
 
     def __init__(self, build, cpu, keys):
-        self.program = build / "larder"
-        self.cpu = cpu
+        self.loader = Loader(build, cpu)
         self.keys = keys
-        if not self.program.exists():
-            raise Missing(f"{self.program} is not built: run make")
-
-    def command(self, server, data, *more):
-        pin = ["--cpu", self.cpu] if self.cpu is not None else []
-        return list(map(str, [self.program, "bench", "-p", server.port, "--protocol", server.protocol, "--quiet", *pin,
-                              "--keys", data.keys(self.keys), "--key-prefix", f"{data.name}:{data.size}:",
-                              "--key-size", 20, "--value-size", data.size, *more]))  # fmt: skip
 
     def run(self, server, data, *more):
-        done = subprocess.run(self.command(server, data, "--output", "csv", *more), stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, check=False)  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"{server.name}: {' '.join(done.args)}\n{done.stdout}{done.stderr}")
-        return next(csv.DictReader(io.StringIO(done.stdout)))
+        return self.loader.run(server, "--keys", data.keys(self.keys), "--key-prefix", f"{data.name}:{data.size}:",
+                               "--key-size", 20, "--value-size", data.size, *more)  # fmt: skip
 
     def load(self, server, data):
         self.run(server, data, "--load", "--requests", 0)

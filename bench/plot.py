@@ -5,6 +5,7 @@ import html
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 210, 44, 48
 COLOURS = ("#0b7285", "#d9480f", "#5f3dc4", "#2b8a3e", "#a61e4d", "#1864ab", "#e67700", "#5c940d", "#862e9c", "#495057")
+MARKED_MAX = 40  # points of a line that are drawn as such
 STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -63,7 +64,7 @@ def svg(title, x_label, y_label, series):
         dash = ' stroke-dasharray="5 4"' if dashed else ""
         line = "L".join(f"{px(x):.1f} {py(y):.1f}" for x, y in points)
         parts.append(f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
-        parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="3" fill="{colour}"/>' for x, y in points]
+        parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="3" fill="{colour}"/>' for x, y in points if len(points) <= MARKED_MAX]
         legend = TOP + 8 + 20 * at
         parts.append(f'<path d="M{WIDTH - RIGHT + 14} {legend}h22" stroke="{colour}" stroke-width="2"{dash}/>')
         parts.append(text(WIDTH - RIGHT + 42, legend + 4, name, more=' fill="#343a40"'))

@@ -117,6 +117,37 @@ class Server:
         """The most that has ever been resident."""
         return self.status_bytes("VmHWM")
 
+    def ask(self, *words):
+        """The reply to one request, as bytes; a memcached's until END."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=600) as s, s.makefile("rb") as f:
+            if self.protocol == "memcached":
+                s.sendall(" ".join(map(str, words)).encode() + b"\r\n")
+                return b"".join(iter(f.readline, b"END\r\n"))
+            parts = [str(word).encode() for word in words]
+            s.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+            line = f.readline().rstrip(b"\r\n")
+            if line.startswith(b"-"):
+                raise RuntimeError(f"{self.name}: {' '.join(map(str, words))}: {line[1:].decode()}")
+            return f.read(int(line[1:])) if line.startswith(b"$") else line[1:]
+
+    def figures(self, *section):
+        """INFO, or memcached's stats: names and values as text."""
+        if self.protocol == "memcached":
+            return {w[1]: w[2] for w in (line.split() for line in self.ask("stats").decode().splitlines())}
+        lines = self.ask("INFO", *section).decode().splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    def keys(self):
+        """How many it holds."""
+        return int(self.figures()["curr_items"]) if self.protocol == "memcached" else int(self.ask("DBSIZE"))
+
+    def bound(self, maxmemory):
+        """Before the start: at most so many bytes of data; beyond it the server evicts as is recommended for it."""
+        self.more = (*self.more, *self.bounded(maxmemory))
+
+    def bounded(self, maxmemory):
+        raise NotImplementedError
+
     def status_bytes(self, field):
         for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith(field + ":"):
@@ -135,6 +166,10 @@ class Larder(Server):
 
     def arguments(self):
         return ["--port", self.port, "--bind", "127.0.0.1", "--workers", 1, "--maxclients", self.clients_max, "--save", ""]
+
+
+    def bounded(self, maxmemory):
+        return ["--maxmemory", maxmemory, "--maxmemory-policy", "allkeys-auto"]
 
 
 class Floor(Server):
@@ -172,6 +207,9 @@ class Redis(Server):
         return ["--port", self.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
                 "--maxclients", self.clients_max]  # fmt: skip
 
+    def bounded(self, maxmemory):
+        return ["--maxmemory", maxmemory, "--maxmemory-policy", "allkeys-lru"]
+
 
 class Memcached(Server):
     name = "memcached"
@@ -181,6 +219,9 @@ class Memcached(Server):
     def arguments(self):
         user = ["-u", "nobody"] if os.getuid() == 0 else []
         return ["-p", self.port, "-l", "127.0.0.1", "-U", 0, "-t", 1, "-m", 8192, "-c", self.clients_max, *user]
+
+    def bounded(self, maxmemory):
+        return ["-m", maxmemory >> 20]
 
 
 KINDS = {kind.name: kind for kind in (Larder, Floor, Redis, Memcached)}

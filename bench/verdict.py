@@ -114,14 +114,15 @@ def case_table(f, case, servers):
     return table(header + (["held"] if case.rate else []), rows) if rows else None
 
 
-def verdict_table(f):
+def verdict_table(rows):
+    """Of (what, limit, measured, met)."""
     mark = {True: "met", False: "**missed**", None: ""}
-    return table(["target", "limit", "measured", ""], [[*row[:3], mark[row[3]]] for row in targets(f)])
+    return table(["target", "limit", "measured", ""], [[*row[:3], mark[row[3]]] for row in rows])
 
 
 def summary(f, servers):
     """The whole story in Markdown."""
-    parts = ["## Against the targets", verdict_table(f)]
+    parts = ["## Against the targets", verdict_table(targets(f))]
     for title, cases in (("## Closed loop", CLOSED), ("## Open loop", OPEN), ("## Many connections", MANY)):
         tables = [(case, case_table(f, case, servers)) for case in cases]
         if any(t for _, t in tables):

@@ -177,12 +177,6 @@ uint64_t bound_belady(const struct trace *t, uint64_t objects)
 
 /* ---- sizes ----------------------------------------------------------------------------- */
 
-static int by_cost(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 static uint32_t *smallest_values(const struct trace *t)
 {
     uint32_t *smallest = mem_must(mem_alloc(t->keys * sizeof *smallest));
@@ -204,7 +198,7 @@ static uint64_t *interval_costs(const struct trace *t, uint64_t *n)
             costs[(*n)++] = (next[i] - i) * ((uint64_t)t->key_bytes + smallest[t->requests[i].key]);
     mem_free(next);
     mem_free(smallest);
-    qsort(costs, *n, sizeof *costs, by_cost);
+    qsort(costs, *n, sizeof *costs, trace_compare_u64);
     return costs;
 }
 

@@ -138,12 +138,6 @@ static void live(const struct gen_shape *s, struct rng *r, uint32_t count, uint3
     }
 }
 
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* Requests as time << 32 | key, sorted. Returned owned, *n of them. */
 static uint64_t *schedule(const struct gen_shape *s, struct rng *r, const uint32_t *count, uint64_t keys,
                           struct object *objects, uint64_t *n)
@@ -163,7 +157,7 @@ static uint64_t *schedule(const struct gen_shape *s, struct rng *r, const uint32
             order[at++] = (uint64_t)(times[i] * 1000) << 32 | k;
     }
     mem_free(times);
-    qsort(order, *n, sizeof *order, by_value);
+    qsort(order, *n, sizeof *order, trace_compare_u64);
     return order;
 }
 

@@ -63,4 +63,11 @@ static inline int trace_alive(const struct trace_request *stored, const struct t
     return stored->ttl_s == 0 || (uint64_t)now->at_ms < stored->at_ms + (uint64_t)stored->ttl_s * 1000;
 }
 
+/* For qsort(). */
+static inline int trace_compare_u64(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
 #endif

@@ -8,11 +8,6 @@ static int64_t interval(const struct breaker *b, const struct breaker_rule *rule
     return rule->interval_ns << b->doublings;
 }
 
-bool breaker_would_allow(const struct breaker *b, int64_t now_ns)
-{
-    return !b->open || now_ns >= b->probe_ns;
-}
-
 /* A probe that nobody reports on (its caller ran out of time) must not stay the last one: the next
  * is due an interval later, whatever becomes of this one. */
 bool breaker_allows(struct breaker *b, const struct breaker_rule *rule, int64_t now_ns)
@@ -21,6 +16,7 @@ bool breaker_allows(struct breaker *b, const struct breaker_rule *rule, int64_t 
         return true;
     if (now_ns < b->probe_ns)
         return false;
+    b->probing = true;
     b->probe_ns = now_ns + interval(b, rule);
     return true;
 }
@@ -36,11 +32,12 @@ void breaker_failed(struct breaker *b, const struct breaker_rule *rule, int64_t 
         b->failures++;
     if (rule->failures_max == 0 || b->failures < rule->failures_max)
         return;
-    /* Failures of attempts that began before it opened say nothing new. */
-    if (b->open && b->doublings < BREAKER_DOUBLINGS_MAX && now_ns + interval(b, rule) / 2 < b->probe_ns)
+    /* Failures of attempts that began before it opened say nothing new; the probe's does. */
+    if (b->open && !b->probing)
         return;
     if (b->open && b->doublings < BREAKER_DOUBLINGS_MAX)
         b->doublings++;
     b->open = true;
+    b->probing = false;
     b->probe_ns = now_ns + interval(b, rule);
 }

@@ -15,7 +15,7 @@ struct breaker {
     unsigned failures;  /* in a row */
     unsigned doublings; /* of the interval */
     int64_t probe_ns;   /* open: the next attempt may be made then */
-    bool open;
+    bool open, probing; /* probing: an attempt was let through and nothing was heard of it yet */
 };
 
 struct breaker_rule {
@@ -25,8 +25,6 @@ struct breaker_rule {
 
 /* May an attempt be made? While open, saying yes uses up the probe of this interval. */
 bool breaker_allows(struct breaker *b, const struct breaker_rule *rule, int64_t now_ns);
-/* The same without using anything up. */
-bool breaker_would_allow(const struct breaker *b, int64_t now_ns);
 void breaker_succeeded(struct breaker *b);
 void breaker_failed(struct breaker *b, const struct breaker_rule *rule, int64_t now_ns);
 

@@ -58,7 +58,7 @@ static int run_one(larder *l, const struct str *argv, uint32_t argc, unsigned fl
     struct cmd cmd = {.argv = argv, .argc = argc, .key = 1, .node = -1, .flags = flags, .ttl_ms = ttl_ms};
     cmd.done = call_done;
     cmd.arg = call;
-    int status = handle_run(l, &cmd, 1, call->err);
+    int status = handle_run(l, &cmd, call->err);
     return status < 0 ? status : call->status;
 }
 

@@ -192,9 +192,19 @@ static void activate(struct engine *e, struct conn *c)
     }
 }
 
+/* Worth a system call to see whether the peer has hung up: it was unused for long, somebody else has
+ * lost his, or the command could not be repeated. */
+static bool is_suspect(const struct conn *c, uint32_t generation, const struct cmd *cmd, int64_t now_ns)
+{
+    if (c->state != CONN_READY || c->head != NULL || c->stepping)
+        return false;
+    return c->generation != generation || now_ns - c->used_ns > CONN_STALE_NS ||
+           (cmd->flags & CMD_IDEMPOTENT) == 0;
+}
+
 /* The connection for an attempt, alive as far as can be told, or opening. NULL with err. */
-static struct conn *conn_for(struct engine *e, const struct topo_route *route, int64_t now_ns,
-                             struct larder_error *err)
+static struct conn *conn_for(struct engine *e, const struct topo_route *route, const struct cmd *cmd,
+                             int64_t now_ns, struct larder_error *err)
 {
     struct conn *c = conn_at(e, route->node, route->readonly);
     if (c == NULL) {
@@ -203,8 +213,7 @@ static struct conn *conn_for(struct engine *e, const struct topo_route *route, i
     }
     uint32_t generation =
         atomic_load_explicit(&topo_node(e->topo, route->node)->generation, memory_order_relaxed);
-    if (c->state == CONN_READY && c->head == NULL && !c->stepping &&
-        (c->generation != generation || now_ns - c->used_ns > CONN_STALE_NS)) {
+    if (is_suspect(c, generation, cmd, now_ns)) {
         c->generation = generation;
         if (conn_is_dead(c))
             conn_close(c);
@@ -262,7 +271,7 @@ static void attempt(struct engine *e, struct cmd *cmd, int64_t now_ns)
             engine_fail(e, cmd, &err);
         return;
     }
-    struct conn *c = conn_for(e, &route, now_ns, &err);
+    struct conn *c = conn_for(e, &route, cmd, now_ns, &err);
     if (c == NULL) {
         if (cmd->ntried < TOPO_TRIED_MAX)
             cmd->tried[cmd->ntried++] = route.node;
@@ -477,9 +486,18 @@ static void watch(struct engine *e, struct conn *c)
     c->watched_serial = c->serial;
 }
 
+void engine_wake(struct engine *e)
+{
+    struct itimerspec at = {{0, 0}, {0, 1}};
+    if (!e->woken)
+        (void)timerfd_settime(e->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+    e->woken = true;
+}
+
 static void set_timer(struct engine *e)
 {
     int64_t next = next_event(e);
+    e->woken = false;
     struct itimerspec at = {{0, 0}, {0, 0}};
     if (next != INT64_MAX)
         at.it_value =

@@ -76,6 +76,7 @@ struct engine {
     uint32_t live;
     struct arena scratch;
     int epoll_fd, timer_fd; /* -1 when it waits */
+    bool woken;             /* the timer has been set to ring at once */
     struct engine *next;    /* in the pool */
     struct cmd refresh;     /* the reading of the slot map, when this engine does it */
     bool refreshing, refresh_shards;
@@ -93,6 +94,8 @@ void engine_submit(struct engine *e, struct cmd *cmd, int64_t now_ns);
 void engine_run(struct engine *e);
 /* What can be done now; sets the timer for what must be done later. */
 void engine_turn(struct engine *e);
+/* Make the descriptor readable: something was submitted. */
+void engine_wake(struct engine *e);
 
 /* ---- between engine.c and its parts ---- */
 

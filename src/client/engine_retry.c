@@ -104,7 +104,9 @@ static void error_reply(struct engine *e, struct cmd *cmd, struct conn *c, const
     if (moved) {
         follow(e, cmd, c, text, &err, now_ns);
     } else if (not_now(e, text)) {
-        note_tried(cmd, c->number);
+        /* Not so for TRYAGAIN and its like: a replica knows nothing of a slot that moves. */
+        if (starts_with(text, STR("LOADING")) || starts_with(text, STR("MASTERDOWN")))
+            note_tried(cmd, c->number);
         try_later(e, cmd, &err, false, now_ns);
     } else {
         engine_finish(e, cmd, &(struct cmd_result){err.code, v, &err, c->number});

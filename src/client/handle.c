@@ -50,21 +50,18 @@ static void give_back(larder *l, struct engine *e)
     pthread_mutex_unlock(&l->pool_lock);
 }
 
-int handle_run(larder *l, struct cmd *cmds, size_t n, struct larder_error *err)
+int handle_run(larder *l, struct cmd *first, struct larder_error *err)
 {
     struct engine *e = NULL;
     int64_t now_ns = os_mono_ns(), deadline_ns = now_ns + l->set.deadline_ns;
-    if (n == 0)
-        return 0;
-    if (n > ENGINE_LIVE_MAX)
-        return fail(err, LARDER_ERR_ARGUMENT, "too many commands at once: at most %d", ENGINE_LIVE_MAX);
     int status = borrow(l, deadline_ns, &e, err);
     if (status < 0)
         return status;
-    for (size_t i = 0; i < n; i++) {
-        if (cmds[i].deadline_ns == 0)
-            cmds[i].deadline_ns = deadline_ns;
-        engine_submit(e, &cmds[i], now_ns);
+    for (struct cmd *cmd = first, *next; cmd != NULL; cmd = next) {
+        next = cmd->next;
+        if (cmd->deadline_ns == 0)
+            cmd->deadline_ns = deadline_ns;
+        engine_submit(e, cmd, now_ns);
     }
     engine_run(e);
     give_back(l, e);
@@ -98,7 +95,7 @@ static int detect(larder *l, unsigned addresses, struct larder_error *err)
     struct cmd cmd = {.argv = argv, .argc = 2, .key = -1, .node = -1, .flags = CMD_IDEMPOTENT | CMD_INTERNAL};
     cmd.done = detected;
     cmd.arg = &d;
-    int status = handle_run(l, &cmd, 1, err);
+    int status = handle_run(l, &cmd, err);
     if (status < 0)
         return status;
     if (d.status == LARDER_OK)

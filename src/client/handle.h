@@ -15,10 +15,10 @@ struct larder {
     unsigned engines;    /* that exist */
 };
 
-/* Run commands to their ends on a borrowed engine; every done() has been called on return. They get
- * one deadline, where they have none of their own. Returns 0, or an error with nothing sent and no
- * done() called. */
-int handle_run(larder *l, struct cmd *cmds, size_t n, struct larder_error *err);
+/* Run commands, chained by `next`, to their ends on a borrowed engine; every done() has been called on
+ * return. They get one deadline, where they have none of their own. At most ENGINE_LIVE_MAX. Returns
+ * 0, or an error with nothing sent and no done() called. */
+int handle_run(larder *l, struct cmd *first, struct larder_error *err);
 
 static inline struct str str_from(struct larder_bytes b)
 {

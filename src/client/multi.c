@@ -55,9 +55,10 @@ static int run_many(larder *l, struct larder_item *items, size_t n, struct str n
         m.cmds[i].ttl_ms = ttl_ms;
         m.cmds[i].done = many_done;
         m.cmds[i].arg = &m;
+        m.cmds[i].next = i + 1 < n ? &m.cmds[i + 1] : NULL;
     }
-    if (status == 0)
-        status = handle_run(l, m.cmds, n, err);
+    if (status == 0 && n > 0)
+        status = handle_run(l, m.cmds, err);
     if (status < 0)
         for (size_t i = 0; i < n; i++)
             items[i].status = status;

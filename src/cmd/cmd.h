@@ -44,6 +44,7 @@ struct cmd_counters {
 struct cmd_limits {
     uint64_t bulk_max; /* proto-max-bulk-len */
     uint32_t databases;
+    struct object_options objects; /* how collections are held */
     bool lfu; /* the eviction policy counts accesses: OBJECT FREQ answers, IDLETIME does not */
 };
 
@@ -126,6 +127,11 @@ bool cmd_find_string(struct cmd_ctx *c, uint32_t k, struct entry **e);
 /* The same for writing: no hit or miss is counted. */
 bool cmd_write_string(struct cmd_ctx *c, uint32_t k, struct entry **e);
 
+/* A collection of this kind for reading, or for writing (no hit or miss is counted). False after replying
+ * WRONGTYPE; *e NULL when absent. */
+bool cmd_find_object(struct cmd_ctx *c, uint32_t k, enum object_kind kind, struct entry **e);
+bool cmd_write_object(struct cmd_ctx *c, uint32_t k, enum object_kind kind, struct entry **e);
+
 /* ---- replies -------------------------------------------------------------------- */
 
 /* A string entry's bytes, or a part of them (block: what entry_string() gave); by reference if large. */
@@ -135,6 +141,7 @@ void cmd_reply_err(struct cmd_ctx *c, int err); /* ERR_OOM and the like, in the 
 void cmd_reply_arity(struct cmd_ctx *c);        /* wrong number of arguments for 'x' command */
 void cmd_reply_help(struct cmd_ctx *c, const char *const *lines, uint32_t n); /* X HELP, the frame included */
 void cmd_reply_unknown_sub(struct cmd_ctx *c);
+void cmd_reply_text(struct cmd_ctx *c, struct buf *text); /* a report as it stands; releases it */
 
 /* After a write that needs no further reply: 0 -> +OK, else the error. */
 void cmd_reply_status(struct cmd_ctx *c, int err);

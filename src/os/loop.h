@@ -1,5 +1,9 @@
-/* An event loop around epoll: level-triggered descriptors, one wake-up that any
- * thread may ring, no callbacks for timers (the owner passes its next deadline).
+/* An event loop: level-triggered descriptors, one wake-up that any thread may ring, no callbacks
+ * for timers (the owner passes its next deadline).
+ *
+ * Around epoll; where the kernel has io_uring and the owner wants it, descriptors added with
+ * LOOP_STREAM are read by the loop itself (ring.h): their events bring what has arrived, in order,
+ * instead of `readable`. Such an event may come once more after LOOP_READ was taken off.
  *
  *      for (;;) {
  *          int n = loop_wait(l, timeout_ms);
@@ -17,17 +21,23 @@
 #include <stdint.h>
 
 enum loop_limits { LOOP_EVENTS_MAX = 256 };
-enum loop_interest { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_EXCLUSIVE = 4 };
+enum loop_interest { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_EXCLUSIVE = 4, LOOP_STREAM = 8 };
 
 struct loop;
 
 struct loop_event {
     void *tag;
     bool readable, writable, hangup;
+    bool received;    /* a stream: n bytes of data; 0: the peer sends no more; < 0: -errno */
+    const char *data; /* good until the next loop_wait() */
+    int n;
 };
 
-int loop_new(struct loop **out); /* returned owned; ERR_OOM or ERR_IO */
+/* `ring`: read streams by io_uring if it can be had. Returned owned; ERR_OOM or ERR_IO. */
+int loop_new(struct loop **out, bool ring);
 void loop_free(struct loop *l);
+bool loop_has_ring(const struct loop *l);
+/* LOOP_STREAM is said here once and holds until loop_remove(). */
 int loop_add(struct loop *l, int fd, unsigned interest, void *tag);
 int loop_change(struct loop *l, int fd, unsigned interest, void *tag);
 void loop_remove(struct loop *l, int fd);

@@ -4,6 +4,7 @@
 
 #include "base/annotate.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum proc_limits { PROC_LINE_MAX = 1024 };
@@ -11,5 +12,8 @@ enum proc_limits { PROC_LINE_MAX = 1024 };
 /* The number that is word `field` (0 = the first) of the file's first line. 0, ERR_IO when the
  * file cannot be read, ERR_SYNTAX when there is no number at that place. */
 int proc_number(const char *path, unsigned field, int64_t *out) MUST_CHECK;
+
+/* Does the file's first line contain the word? False when it cannot be read. */
+bool proc_says(const char *path, const char *word);
 
 #endif

@@ -70,7 +70,12 @@ int server_init(struct server *s)
 int server_start(struct server *s)
 {
     repl_take_role(&s->repl);
+    stats_note_empty(s);
     int rc = lane_start(&s->lane);
+    if (rc == 0 && s->config.io_uring && !loop_has_ring(s->workers[0].loop))
+        log_notice(
+            "Clients are read by epoll: this kernel or sandbox does not offer io_uring as it is needed "
+            "(Linux 6.1 does).");
     for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
         rc = worker_start(&s->workers[i]);
     if (rc == 0)

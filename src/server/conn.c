@@ -132,7 +132,7 @@ static void uncount(struct worker *w)
 void conn_accept(struct worker *w, int fd)
 {
     struct conn *c = mem_zalloc(sizeof *c);
-    if (c == NULL || loop_add(w->loop, fd, LOOP_READ, c) != 0) {
+    if (c == NULL || loop_add(w->loop, fd, LOOP_READ | LOOP_STREAM, c) != 0) {
         log_warning("Dropped a new connection: %s.", c == NULL ? "out of memory" : strerror(errno));
         mem_free(c);
         close(fd);
@@ -271,13 +271,18 @@ static ssize_t send_some(struct conn *c, const struct reply *r, size_t from)
     return n;
 }
 
+/* Nothing it sends will be looked at. */
+static bool is_deaf(const struct conn *c)
+{
+    return c->saw_eof || c->session.close_after_reply || c->worker->stopping;
+}
+
 /* What the loop shall wait for. A parked client may pile up a bounded amount of requests; then
  * its socket waits. */
 static void set_interest(struct conn *c)
 {
     bool full = c->state == CONN_PARKED && c->in.n >= CONN_READ_SIZE;
-    bool deaf = c->saw_eof || full || c->session.close_after_reply || c->worker->stopping;
-    unsigned interest = (deaf ? 0 : LOOP_READ) | (c->wants_write ? LOOP_WRITE : 0);
+    unsigned interest = (full || is_deaf(c) ? 0 : LOOP_READ) | (c->wants_write ? LOOP_WRITE : 0);
     if (interest != c->interest)
         loop_change(c->worker->loop, c->fd, interest, c);
     c->interest = (uint8_t)interest;
@@ -512,9 +517,50 @@ static bool read_target(struct conn *c, char **p, size_t *n)
     return true;
 }
 
-void conn_readable(struct conn *c)
+/* n <= 0: the peer sends no more, or -errno. */
+static void end_input(struct conn *c, int n)
+{
+    if (n == 0 && c->state == CONN_PARKED) { /* what it has asked for is still being done */
+        c->saw_eof = true;
+        set_interest(c);
+        return;
+    }
+    conn_close(c, n == 0 ? "closed by peer" : strerror(-n));
+}
+
+static void count_input(struct conn *c, size_t n)
 {
     struct worker *w = c->worker;
+    counter_add(&w->metrics.net_in, n);
+    counter_add(&w->metrics.reads, 1);
+    c->net_in += n;
+    c->active_ms = w->now_ms;
+}
+
+/* n new bytes have come: at the end of c->in when there was a cut request, else at p. */
+static void take_input(struct conn *c, const char *p, size_t n, bool own)
+{
+    if (c->state == CONN_PARKED) {
+        if (!own && buf_append(&c->in, p, n) != 0) {
+            conn_close(c, "out of memory for its request");
+            return;
+        }
+        set_interest(c);
+        clients_note(c);
+        return;
+    }
+    if (own && n < c->in_need) {
+        c->in_need -= n;
+        clients_note(c);
+        asks_too_much(c);
+        return;
+    }
+    c->in_need = 0;
+    conn_turn(c, own ? buf_str(&c->in) : (struct str){p, n}, own);
+}
+
+void conn_readable(struct conn *c)
+{
     char *p;
     size_t room;
     if (!read_target(c, &p, &room)) {
@@ -523,40 +569,33 @@ void conn_readable(struct conn *c)
     }
     ssize_t n = recv(c->fd, p, room, 0);
     if (n <= 0) {
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return;
-        if (n == 0 && c->state == CONN_PARKED) { /* what it has asked for is still being done */
-            c->saw_eof = true;
-            set_interest(c);
-            return;
-        }
-        conn_close(c, n == 0 ? "closed by peer" : strerror(errno));
+        if (n == 0 || (errno != EAGAIN && errno != EINTR))
+            end_input(c, n == 0 ? 0 : -errno);
         return;
     }
-    counter_add(&w->metrics.net_in, (uint64_t)n);
-    counter_add(&w->metrics.reads, 1);
-    c->net_in += (uint64_t)n;
-    c->active_ms = w->now_ms;
-    bool own = p != w->read_buf;
+    count_input(c, (size_t)n);
+    bool own = p != c->worker->read_buf;
     if (own)
         c->in.n += (size_t)n;
-    if (c->state == CONN_PARKED) {
-        if (!own && buf_append(&c->in, p, (size_t)n) != 0) {
-            conn_close(c, "out of memory for its request");
-            return;
-        }
-        set_interest(c);
-        clients_note(c);
+    take_input(c, p, (size_t)n, own);
+}
+
+void conn_received(struct conn *c, const char *data, int n)
+{
+    if (n <= 0) {
+        end_input(c, n);
         return;
     }
-    if (own && (size_t)n < c->in_need) {
-        c->in_need -= (size_t)n;
-        clients_note(c);
-        asks_too_much(c);
+    if (is_deaf(c)) /* it was on its way already */
+        return;
+    count_input(c, (size_t)n);
+    bool own = c->in.n != 0;
+    if (own && (buf_reserve(&c->in, c->in_need > (size_t)n ? c->in_need : (size_t)n) != 0 ||
+                buf_append(&c->in, data, (size_t)n) != 0)) {
+        conn_close(c, "out of memory for its request");
         return;
     }
-    c->in_need = 0;
-    conn_turn(c, own ? buf_str(&c->in) : (struct str){p, (size_t)n}, own);
+    take_input(c, data, (size_t)n, own);
 }
 
 /* ---- the end of the server ----------------------------------------------------------- */

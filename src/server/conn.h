@@ -4,6 +4,8 @@
  *                         │ a cut request                           │ what the socket did not take
  *                         └──> conn.in (own)                        └──> conn.out (own)
  *
+ * With io_uring the bytes come in a buffer of the loop's instead; the rest is the same.
+ *
  * An idle connection owns neither buffer: both belong to the worker, and only what
  * is left over at the end of a turn moves to the connection.
  *
@@ -98,6 +100,7 @@ void conn_accept(struct worker *w, int fd);
 
 /* The loop says so. */
 void conn_readable(struct conn *c);
+void conn_received(struct conn *c, const char *data, int n); /* as in a loop_event */
 void conn_writable(struct conn *c);
 
 /* Back to OPEN: execute what has piled up, send, listen again. Frees a zombie. */

@@ -48,9 +48,10 @@ static void put_server(struct server *s, struct buf *b)
     buf_printf(b, "redis_version:" SERVER_REDIS_VERSION "\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\n"
                   "redis_build_id:0\r\nredis_mode:standalone\r\nlarder_version:" LARDER_VERSION "\r\n");
     buf_printf(b,
-               "os:%s %s %s\r\narch_bits:%u\r\nmonotonic_clock:%s\r\nmultiplexing_api:epoll\r\n"
+               "os:%s %s %s\r\narch_bits:%u\r\nmonotonic_clock:%s\r\nmultiplexing_api:%s\r\n"
                "atomicvar_api:c11-builtin\r\ngcc_version:" __VERSION__ "\r\n",
-               u.sysname, u.release, u.machine, (unsigned)sizeof(void *) * 8, "POSIX clock_gettime");
+               u.sysname, u.release, u.machine, (unsigned)sizeof(void *) * 8, "POSIX clock_gettime",
+               loop_has_ring(s->workers[0].loop) ? "io_uring" : "epoll");
     buf_printf(
         b,
         "process_id:%d\r\nprocess_supervised:%s\r\nrun_id:%s\r\ntcp_port:%lld\r\nserver_time_usec:%lld\r\n"
@@ -106,20 +107,39 @@ static void put_memory_store(struct server *s, struct buf *b, uint64_t used)
 {
     struct store_memory m;
     store_memory(s->store, &m);
-    uint64_t overhead = used > m.used ? used - m.used + m.tables + m.dead : m.tables + m.dead;
-    uint64_t data = used > overhead ? used - overhead : 0;
+    uint64_t data = m.live + m.blocks < used ? m.live + m.blocks : used;
     buf_printf(b,
                "used_memory_overhead:%llu\r\nused_memory_startup:%llu\r\nused_memory_dataset:%llu\r\n"
-               "used_memory_dataset_perc:%.2f%%\r\n",
-               (unsigned long long)overhead, (unsigned long long)s->startup_memory, (unsigned long long)data,
-               used > s->startup_memory ? 100.0 * ratio(data, used - s->startup_memory) : 0.0);
-    buf_printf(b,
-               "larder_segments:%llu\r\nlarder_segments_live:%llu\r\nlarder_segments_dead:%llu\r\n"
-               "larder_segments_free:%llu\r\nlarder_tables:%llu\r\nlarder_blocks:%llu\r\n"
-               "larder_bytes_per_key:%.1f\r\n",
-               (unsigned long long)m.segments, (unsigned long long)m.live, (unsigned long long)m.dead,
-               (unsigned long long)m.free_segments, (unsigned long long)m.tables,
-               (unsigned long long)m.blocks, m.keys == 0 ? 0.0 : (double)m.used / (double)m.keys);
+               "used_memory_dataset_perc:%.2f%%\r\nmem_not_counted_for_evict:%llu\r\n",
+               (unsigned long long)(used - data), (unsigned long long)s->startup_memory,
+               (unsigned long long)data,
+               used > s->startup_memory ? 100.0 * ratio(data, used - s->startup_memory) : 0.0,
+               (unsigned long long)(used > m.used ? used - m.used : 0));
+    const struct {
+        const char *name;
+        uint64_t bytes;
+    } rows[] = {
+        {"used", m.used},
+        {"keys", m.names},
+        {"values", m.values},
+        {"headers", m.headers},
+        {"segments", m.segments},
+        {"segments_live", m.live},
+        {"segments_dead", m.dead},
+        {"segments_free", m.free_segments},
+        {"segment_size", m.segment_size},
+        {"tables", m.tables},
+        {"blocks", m.blocks},
+        {"blocks_slack", m.heap_slack},
+        {"flushed", m.doomed},
+        {"ghosts", m.ghosts},
+        {"expired_resident", m.expired},
+        {"rss_counted", m.rss_excess},
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
+        buf_printf(b, "larder_%s:%llu\r\n", rows[i].name, (unsigned long long)rows[i].bytes);
+    buf_printf(b, "larder_rss_gap:%lld\r\nlarder_bytes_per_key:%.1f\r\n", (long long)m.rss_gap,
+               m.keys == 0 ? 0.0 : (double)m.used / (double)m.keys);
 }
 
 static void put_policy(void *b, struct str name, struct str value)
@@ -131,6 +151,7 @@ static void put_memory(struct server *s, struct buf *b)
 {
     struct mem_stats h;
     uint64_t used = stats_used_memory(s), rss = stats_rss();
+    unsigned long long log = changelog_memory(&s->repl.log); /* readers share it with the backlog */
     mem_stats_read(&h);
     put_memory_totals(s, b, used, rss);
     put_memory_store(s, b, used);
@@ -156,11 +177,11 @@ static void put_memory(struct server *s, struct buf *b)
                (long long)(rss - used));
     buf_printf(
         b,
-        "mem_not_counted_for_evict:0\r\nmem_replication_backlog:0\r\nmem_total_replication_buffers:0\r\n"
+        "mem_replication_backlog:%llu\r\nmem_total_replication_buffers:%llu\r\n"
         "mem_clients_slaves:0\r\nmem_clients_normal:%llu\r\nmem_cluster_links:0\r\nmem_aof_buffer:0\r\n"
         "mem_allocator:%s\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:0\r\n"
         "lazyfreed_objects:0\r\n",
-        (unsigned long long)clients_memory(s), mem_allocator_name());
+        log, log, (unsigned long long)clients_memory(s), mem_allocator_name());
 }
 
 static void put_persistence(struct server *s, struct buf *b)
@@ -179,6 +200,15 @@ static void put_persistence(struct server *s, struct buf *b)
                  "aof_last_bgrewrite_status:ok\r\naof_rewrites:0\r\naof_rewrites_consecutive_failures:0\r\n"
                  "aof_last_write_status:ok\r\naof_last_cow_size:0\r\nmodule_fork_in_progress:0\r\n"
                  "module_fork_last_cow_size:0\r\n"));
+}
+
+static void put_evicted(const struct store_stats *st, struct buf *b)
+{
+    buf_printf(b, "larder_ghost_hits:%llu\r\nlarder_evicted_age_ms:%llu\r\nlarder_evicted_by_size:",
+               (unsigned long long)st->ghost_hits, (unsigned long long)st->evicted_age_ms);
+    for (unsigned n = 0; n + 1 < STORE_CLASSES; n++)
+        buf_printf(b, "%u=%llu,", 64u << n, (unsigned long long)st->evicted_class[n]);
+    buf_printf(b, "larger=%llu\r\n", (unsigned long long)st->evicted_class[STORE_CLASSES - 1]);
 }
 
 static void put_stats(struct server *s, struct buf *b)
@@ -205,6 +235,7 @@ static void put_stats(struct server *s, struct buf *b)
                (unsigned long long)stats_hits(s), (unsigned long long)stats_misses(s),
                (unsigned long long)st.compacted, (unsigned long long)st.segments_freed,
                (unsigned long long)st.splits, (unsigned long long)st.merges);
+    put_evicted(&st, b);
     uint64_t upkeep_ns = 0;
     for (uint32_t i = 0; i < s->nworkers; i++)
         upkeep_ns += counter_read(&s->workers[i].upkeep_ns);
@@ -352,9 +383,5 @@ void cmd_info(struct cmd_ctx *c)
         buf_printf(&b, "%s# %s\r\n", b.n > 0 ? "\r\n" : "", sections[i].title);
         sections[i].put(ctx_server(c), &b);
     }
-    if (b.oom)
-        cmd_reply_err(c, ERR_OOM);
-    else
-        reply_verbatim(c->reply, "txt", buf_str(&b));
-    buf_release(&b);
+    cmd_reply_text(c, &b);
 }

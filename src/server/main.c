@@ -68,21 +68,10 @@ static void open_log(const struct config *cfg)
         log_set_syslog(true, cfg->syslog_ident, cfg->syslog_facility);
 }
 
-/* "Transparent huge pages: always" and their like: what an operator should know at the start. */
-static bool file_says(const char *path, const char *word)
-{
-    char text[256] = "";
-    FILE *f = fopen(path, "r");
-    if (f == NULL)
-        return false;
-    bool found = fgets(text, sizeof text, f) != NULL && strstr(text, word) != NULL;
-    fclose(f);
-    return found;
-}
-
+/* What an operator should know at the start. */
 static void warn_about_system(const struct server *s)
 {
-    if (file_says("/proc/sys/vm/overcommit_memory", "2"))
+    if (proc_says("/proc/sys/vm/overcommit_memory", "2"))
         log_warning("vm.overcommit_memory is 2: the store's address space may be refused. Set it to 0 or 1 "
                     "(sysctl vm.overcommit_memory=1). larder never forks, so 0 is as good as 1.");
     int64_t most;

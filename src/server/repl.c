@@ -277,7 +277,7 @@ int repl_init(struct repl *r, struct server *s)
     unit_init(&r->unit, &r->log, r->index);
     repl_apply_init(r);
     repl_link_init(r);
-    return loop_new(&r->loop);
+    return loop_new(&r->loop, false);
 }
 
 /* `replicaof host port`, before the threads run. */

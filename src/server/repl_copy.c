@@ -8,6 +8,7 @@
 #include "os/clock.h"
 #include "server/repl_feed.h"
 #include "server/server.h"
+#include "value/object.h"
 #include "value/rdb_string.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { COPY_PIECE = 1 << 20, COPY_SCAN = 1000, COPY_BUCKETS = 1 << 20 };
+enum { COPY_RDB_VERSION = 10, COPY_PIECE = 1 << 20, COPY_SCAN = 1000, COPY_BUCKETS = 1 << 20 };
 
 struct writer {
     struct repl *r;
@@ -24,7 +25,6 @@ struct writer {
     struct buf out;
     uint64_t crc, bytes;
     int err; /* errno */
-    const char *why;
 };
 
 static void flush(struct writer *w)
@@ -78,23 +78,35 @@ static void put_aux_number(struct writer *w, const char *name, uint64_t v)
     put_aux(w, name, (struct str){text, num_put_u64(text, v)});
 }
 
+static void put_object(struct writer *w, const struct object *o)
+{
+    struct object_walk at = {0};
+    int rc;
+    do {
+        rc = object_type(o)->dump(o, COPY_RDB_VERSION, &at, COPY_PIECE, &w->out);
+        if (w->out.n >= COPY_PIECE)
+            flush(w);
+    } while (rc > 0 && w->err == 0);
+    if (rc < 0)
+        w->err = ENOMEM;
+}
+
 static bool put_key(void *arg, const struct entry *e)
 {
     struct writer *w = arg;
     struct block *block;
-    if (!entry_is_string(e)) {
-        w->why = "a value of a type that the copy does not know yet";
-        w->err = EINVAL;
-        return false;
-    }
+    const struct object *o = entry_is_string(e) ? NULL : entry_object(e);
     int64_t expire_ms = entry_expire(e);
     if (expire_ms != 0) {
         put_byte(w, 0xfc);
         put_number(w, (uint64_t)expire_ms, 8);
     }
-    put_byte(w, 0);
+    put_byte(w, o != NULL ? object_type(o)->rdb_type(o, COPY_RDB_VERSION) : 0);
     put_string(w, entry_key(e));
-    put_string(w, entry_string(e, &block));
+    if (o != NULL)
+        put_object(w, o);
+    else
+        put_string(w, entry_string(e, &block));
     if (w->out.n >= COPY_PIECE)
         flush(w);
     return w->err == 0;
@@ -152,8 +164,7 @@ int repl_copy_write(struct repl *r, uint64_t *bytes)
         w.err = errno;
     }
     if (w.err != 0) {
-        log_warning("No full copy for replicas could be made in 'dir': %s.",
-                    w.why != NULL ? w.why : strerror(w.err));
+        log_warning("No full copy for replicas could be made in 'dir': %s.", strerror(w.err));
         if (w.fd >= 0)
             close(w.fd);
         return -1;

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "os/clock.h"
 #include "server/server.h"
+#include "value/object.h"
 #include "value/rdb_string.h"
 
 #include <sched.h>
@@ -120,7 +121,8 @@ static int unpack(struct walk *w, const struct rdb_string *s, struct str *out)
     return rdb_string_unpack(s, p);
 }
 
-static int put(struct walk *w, struct str key, struct str value)
+/* A string, or else o, which is taken. */
+static int put(struct walk *w, struct str key, struct str value, struct object *o)
 {
     struct repl *r = w->r;
     struct access a = r->ctx.a;
@@ -132,8 +134,11 @@ static int put(struct walk *w, struct str key, struct str value)
         sched_yield();
         repl_round_begin(r);
     }
-    int rc = store_put_string(&a, &k, value, NULL, w->expire_ms, 0);
+    int rc = o != NULL ? store_put_object(&a, &k, o, w->expire_ms, 0)
+                       : store_put_string(&a, &k, value, NULL, w->expire_ms, 0);
     store_unlock_one(r->server->store, key_shard(&k));
+    if (o != NULL && rc != 0)
+        store_release_object(r->server->store, o);
     return rc;
 }
 
@@ -147,23 +152,57 @@ static int let_others(struct walk *w)
     return w->turn == w->r->turn ? 0 : ERR_AGAIN;
 }
 
-static int take_key(struct walk *w)
+/* The body of a collection. *out NULL: an empty one, which is no key. */
+static int take_object(struct walk *w, uint8_t type, struct object **out)
 {
-    struct rdb_string packed_key, packed_value;
-    struct str key, value;
+    struct object_source src = {.in = w->in};
+    *out = NULL;
+    int rc = object_load(type, &src, &w->r->server->limits.objects, out);
+    w->in = src.in;
+    if (rc != 0 && rc != ERR_OOM && rc != ERR_NOTFOUND)
+        return corrupt(w, "a collection");
+    return rc == ERR_NOTFOUND ? 0 : rc;
+}
+
+static int take_value(struct walk *w, uint8_t type, struct str key)
+{
+    struct rdb_string packed;
+    struct str value = {"", 0};
+    struct object *o = NULL;
+    int rc = 0;
+    if (type != TYPE_STRING) {
+        rc = take_object(w, type, &o);
+        if (rc != 0 || o == NULL)
+            return rc;
+    } else {
+        if (!take_string(w, &packed))
+            return corrupt(w, "a string");
+        rc = unpack(w, &packed, &value);
+        if (rc != 0)
+            return rc == ERR_CORRUPT ? corrupt(w, "a compressed string") : rc;
+    }
+    w->copy->keys += !w->load;
+    if (w->load)
+        return put(w, key, value, o);
+    if (o != NULL)
+        store_release_object(w->r->server->store, o);
+    return 0;
+}
+
+static int take_key(struct walk *w, uint8_t type)
+{
+    struct rdb_string packed;
+    struct str key;
     arena_reset(&w->r->arena);
-    if (!take_string(w, &packed_key) || !take_string(w, &packed_value))
+    if (!take_string(w, &packed))
         return corrupt(w, "a key");
-    int rc = unpack(w, &packed_key, &key);
-    if (rc == 0)
-        rc = unpack(w, &packed_value, &value);
+    int rc = unpack(w, &packed, &key);
     if (rc == ERR_CORRUPT)
-        return corrupt(w, "a compressed string");
-    if (rc == 0 && w->load)
-        rc = put(w, key, value);
+        return corrupt(w, "a compressed key");
+    if (rc == 0)
+        rc = take_value(w, type, key);
     if (rc == 0 && w->load)
         rc = let_others(w);
-    w->copy->keys += !w->load;
     w->expire_ms = 0;
     return rc;
 }
@@ -210,8 +249,8 @@ static int walk(struct walk *w)
         if (op == OP_EOF)
             return w->in.n == 0 ? 0 : corrupt(w, "more behind the end");
         int rc = 0;
-        if (op == TYPE_STRING)
-            rc = take_key(w);
+        if (op == TYPE_STRING || (op < OP_FUNCTION && object_rdb_known((uint8_t)op)))
+            rc = take_key(w, (uint8_t)op);
         else if (op < OP_FUNCTION)
             rc = unknown_type(w, op);
         else if (!take_opcode(w, op))

@@ -58,6 +58,52 @@ static void sample(struct stats_rate *r, unsigned at, uint64_t total, int64_t ns
     atomic_store_explicit(&r->per_second, sum / STATS_SAMPLES, memory_order_relaxed);
 }
 
+/* ---- memory ---- */
+
+enum statm { STATM_RESIDENT = 1, STATM_SHARED = 2 };
+
+static uint64_t statm(enum statm field)
+{
+    int64_t pages;
+    if (proc_number("/proc/self/statm", field, &pages) != 0)
+        return 0;
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Without mapped files: parts of the program that are used for the first time are no data. */
+static uint64_t rss_of_memory(void)
+{
+    uint64_t all = statm(STATM_RESIDENT), files = statm(STATM_SHARED);
+    return all > files ? all - files : 0;
+}
+
+void stats_note_empty(struct server *s)
+{
+    struct mem_stats ms;
+    mem_stats_read(&ms);
+    s->stats.beside_heap = (int64_t)rss_of_memory() - (int64_t)ms.resident;
+}
+
+static void sample_memory(struct server *s, int64_t now_ns)
+{
+    struct stats *st = &s->stats;
+    struct mem_stats ms;
+    mem_stats_read(&ms);
+    uint64_t used = ms.allocated + store_outside_heap(s->store);
+    if (used > atomic_load_explicit(&st->peak_memory, memory_order_relaxed))
+        atomic_store_explicit(&st->peak_memory, used, memory_order_relaxed);
+    struct store_process p = {
+        .rss = rss_of_memory(),
+        .beside = st->beside_heap,
+        .heap_allocated = ms.allocated,
+        .heap_active = ms.active,
+        .heap_resident = ms.resident,
+        .now_ms = now_ns / 1000000,
+    };
+    if (p.rss != 0 && p.heap_allocated != 0) /* else there is no /proc, or a sanitizer's heap */
+        store_note_process(s->store, &p);
+}
+
 void stats_sample(struct server *s)
 {
     struct stats *st = &s->stats;
@@ -68,11 +114,8 @@ void stats_sample(struct server *s)
     sample(&st->commands, st->at, sum.commands, ns);
     sample(&st->net_in, st->at, sum.net_in, ns);
     sample(&st->net_out, st->at, sum.net_out, ns);
-    if (st->at++ % STATS_MEMORY_EVERY != 0)
-        return;
-    uint64_t used = stats_used_memory(s);
-    if (used > atomic_load_explicit(&st->peak_memory, memory_order_relaxed))
-        atomic_store_explicit(&st->peak_memory, used, memory_order_relaxed);
+    if (st->at++ % STATS_MEMORY_EVERY == 0)
+        sample_memory(s, now);
 }
 
 void stats_reset(struct server *s)
@@ -129,10 +172,16 @@ void stats_note_error(struct server *s, const struct reply *r, size_t start)
 
 uint64_t stats_rss(void)
 {
-    int64_t resident;
-    if (proc_number("/proc/self/statm", 1, &resident) != 0)
-        return 0;
-    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    return statm(STATM_RESIDENT);
+}
+
+uint64_t stats_machine_memory(void)
+{
+    uint64_t bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    int64_t allowed;
+    if (proc_number("/sys/fs/cgroup/memory.max", 0, &allowed) == 0 && (uint64_t)allowed < bytes)
+        bytes = (uint64_t)allowed;
+    return bytes;
 }
 
 uint64_t stats_used_memory(const struct server *s)

@@ -16,7 +16,7 @@ struct reply;
 
 enum stats_sizes {
     STATS_SAMPLES = 16,
-    STATS_MEMORY_EVERY = 10, /* ticks: asking the heap takes its locks */
+    STATS_MEMORY_EVERY = 2, /* ticks: asking the heap takes its locks */
     STATS_ERRORS_MAX = 128,
     STATS_ERROR_NAME_MAX = 32,
 };
@@ -31,7 +31,8 @@ struct stats {
     int64_t last_ns;
     unsigned at;
     _Atomic uint64_t peak_memory; /* bytes */
-    pthread_mutex_t mutex;        /* leaf: errors */
+    int64_t beside_heap;   /* resident before the first client, less the heap; boot, then main thread */
+    pthread_mutex_t mutex; /* leaf: errors */
     uint32_t nerrors;
     struct {
         char name[STATS_ERROR_NAME_MAX];
@@ -40,7 +41,9 @@ struct stats {
 };
 
 void stats_init(struct stats *s);
-/* The main thread's tick. */
+/* Boot, once all is set up and no client is served yet: what an empty node takes. */
+void stats_note_empty(struct server *s);
+/* The main thread's tick. Also corrects the store's accounts by what is resident (store_note_process). */
 void stats_sample(struct server *s);
 void stats_reset(struct server *s); /* gate: everything that CONFIG RESETSTAT resets */
 
@@ -54,6 +57,7 @@ void stats_note_error(struct server *s, const struct reply *r, size_t start);
 
 /* Bytes: resident set of this process; data, buffers and everything as used_memory shows it. */
 uint64_t stats_rss(void);
+uint64_t stats_machine_memory(void); /* or what its control group is allowed, if that is less */
 uint64_t stats_used_memory(const struct server *s);
 
 #endif

@@ -76,7 +76,7 @@ int worker_init(struct worker *w, struct server *s, uint32_t index)
         return ERR_OOM;
     int rc = metrics_init(&w->metrics);
     if (rc == 0)
-        rc = loop_new(&w->loop);
+        rc = loop_new(&w->loop, s->config.io_uring);
     for (uint32_t i = 0; rc == 0 && i < SERVER_LISTEN_MAX; i++)
         if (s->listeners[i].fd >= 0)
             rc = worker_listen(w, &s->listeners[i]);
@@ -347,6 +347,8 @@ static void serve(struct worker *w, int nevents)
         ev = loop_event(w->loop, i);
         if (ev.tag != NULL && ev.hangup && c->state == CONN_PARKED)
             conn_close(c, "closed by peer");
+        else if (ev.tag != NULL && ev.received)
+            conn_received(c, ev.data, ev.n);
         else if (ev.tag != NULL && (ev.readable || ev.hangup))
             conn_readable(c);
         gate_yield(gate, w->index);
@@ -400,7 +402,7 @@ static void serve_last(struct worker *w, int nevents)
         struct loop_event ev = loop_event(w->loop, i);
         if (ev.tag == NULL || tag_is_listener(ev.tag))
             continue;
-        if (ev.hangup)
+        if (ev.hangup || (ev.received && ev.n <= 0))
             conn_close(ev.tag, "closed by peer");
         else if (ev.writable)
             conn_writable(ev.tag);

@@ -1,25 +1,51 @@
 /* The accounts: how much memory the data takes, how many keys there are.
  *
- * What maxmemory bounds is what is committed: whole segments, open ones included, the
- * pages that buckets lie in, and heap values as jemalloc rounds them. Nothing here is
- * on the path of a command but one load of over_memory, which is brought up to date
- * whenever a thread opens a segment or has allocated HEAP_UNSEEN bytes of blocks: that
- * is by how much maxmemory can be overrun, once for each thread. */
+ *      used = segments  names, headers, values, dead space; open ones whole
+ *           + tables    the pages that buckets lie in
+ *           + blocks    heap values as jemalloc rounds them
+ *           + slack     the values' share of the holes in the heap's pages     (sampled)
+ *           + excess    what is resident though no account knows it            (sampled, smoothed)
+ *
+ * The first three are exact at any moment, and control acts on them: a deletion or an
+ * eviction shows at once. RSS alone would be a bad guide, since it follows a change only
+ * when pages have gone back, so a controller that listens to it evicts twice; it is
+ * asked how far off the accounts are in the long run. `excess` moves with a time
+ * constant of SMOOTH_MS, begins where TOLERANCE ends and is cut at maxmemory/EXCESS_SHARE.
+ * What is on its way back to the system (surplus, doomed) is known and no excess; clients'
+ * buffers and logs are heap that no value owns, and are taken out before.
+ *
+ * Nothing here is on the path of a command but one load of over_memory, which is brought
+ * up to date whenever a thread opens a segment or has allocated HEAP_UNSEEN bytes of
+ * blocks: that is by how much maxmemory can be overrun, once for each thread. */
 #include "base/err.h"
 #include "os/clock.h"
 #include "store/shard.h"
 #include "store/store.h"
 
-enum { HEADERS = STORE_SLOTS * sizeof(struct table) };
+enum {
+    HEADERS = STORE_SLOTS * sizeof(struct table),
+    SMOOTH_MS = 5000,
+    TOLERANCE = 2 << 20,  /* an empty process is not always the same ... */
+    TOLERANCE_SHARE = 32, /* ... and this much of maxmemory is what TARGETS allow beside it, and more */
+    EXCESS_SHARE = 8,
+    TRIM_PAGES = 16, /* of the pool's, between two looks at the clock; segments go one by one */
+};
 
 static uint64_t not_negative(int64_t v)
 {
     return v > 0 ? (uint64_t)v : 0;
 }
 
+static uint64_t sum_of(const _Atomic int64_t *account)
+{
+    return not_negative(atomic_load_explicit(account, memory_order_relaxed));
+}
+
 uint64_t store_used(struct store *s)
 {
-    return store_outside_heap(s) + not_negative(atomic_load_explicit(&s->heap, memory_order_relaxed));
+    return store_outside_heap(s) + sum_of(&s->heap) +
+           atomic_load_explicit(&s->heap_slack, memory_order_relaxed) +
+           atomic_load_explicit(&s->rss_excess, memory_order_relaxed);
 }
 
 uint64_t store_outside_heap(const struct store *cs)
@@ -34,9 +60,15 @@ uint64_t store_buckets(const struct store *cs)
     return pool_bytes(&s->pool) / sizeof(struct bucket);
 }
 
+static uint64_t limit_of(const struct store *s)
+{
+    return atomic_load_explicit(&s->maxmemory, memory_order_relaxed);
+}
+
 void store_update_pressure(struct store *s)
 {
-    bool over = s->maxmemory != 0 && store_used(s) > s->maxmemory;
+    uint64_t limit = limit_of(s);
+    bool over = limit != 0 && store_used(s) > limit;
     if (over != atomic_load_explicit(&s->over_memory, memory_order_relaxed))
         atomic_store_explicit(&s->over_memory, over, memory_order_relaxed);
 }
@@ -46,10 +78,78 @@ bool store_over_memory(const struct store *s)
     return atomic_load_explicit(&s->over_memory, memory_order_relaxed);
 }
 
+static uint64_t excess_of(const struct store *s, int64_t gap)
+{
+    uint64_t limit = limit_of(s), most = limit / EXCESS_SHARE;
+    uint64_t beyond = not_negative(gap - TOLERANCE - (int64_t)(limit / TOLERANCE_SHARE));
+    return beyond < most ? beyond : most;
+}
+
 void store_set_maxmemory(struct store *s, uint64_t bytes)
 {
-    s->maxmemory = bytes;
+    atomic_store_explicit(&s->maxmemory, bytes, memory_order_relaxed);
+    int64_t gap = atomic_load_explicit(&s->rss_gap, memory_order_relaxed);
+    atomic_store_explicit(&s->rss_excess, excess_of(s, gap), memory_order_relaxed);
     store_update_pressure(s);
+}
+
+/* ---- the process around it ---- */
+
+static uint64_t doomed_bytes(const struct store *s)
+{
+    return atomic_load_explicit(&s->segs.doomed, memory_order_relaxed) + sum_of(&s->heap_doomed);
+}
+
+static double share_of(const struct store_process *p, uint64_t values)
+{
+    return values < p->heap_allocated ? (double)values / (double)p->heap_allocated : 1;
+}
+
+/* The values' share of what the heap's pages hold beyond what was asked of them. */
+static uint64_t slack_of(const struct store_process *p, uint64_t values)
+{
+    uint64_t holes = p->heap_active > p->heap_allocated ? p->heap_active - p->heap_allocated : 0;
+    return (uint64_t)((double)holes * share_of(p, values));
+}
+
+/* Resident bytes that neither the data nor what is none explains. Of the heap's holes and unused pages
+ * everybody has a share, by what he allocated. */
+static int64_t unexplained(struct store *s, const struct store_process *p, uint64_t values, uint64_t slack)
+{
+    uint64_t spare = p->heap_resident > p->heap_allocated ? p->heap_resident - p->heap_allocated : 0;
+    uint64_t others = not_negative((int64_t)p->heap_allocated - (int64_t)values);
+    others += (uint64_t)((double)spare * (1 - share_of(p, values)));
+    uint64_t known = store_outside_heap(s) + atomic_load_explicit(&s->segs.doomed, memory_order_relaxed) +
+                     segments_surplus_bytes(&s->segs) + values + slack;
+    return (int64_t)p->rss - p->beside - (int64_t)others - (int64_t)known;
+}
+
+void store_note_process(struct store *s, const struct store_process *p)
+{
+    uint64_t values = sum_of(&s->heap) + sum_of(&s->heap_doomed), slack = slack_of(p, values);
+    int64_t gap = atomic_load_explicit(&s->rss_gap, memory_order_relaxed);
+    int64_t now = unexplained(s, p, values, slack), passed = p->now_ms - s->observed_ms;
+    bool first = s->observed_ms == 0;
+    s->observed_ms = p->now_ms;
+    passed = passed < 0 ? 0 : passed < SMOOTH_MS ? passed : SMOOTH_MS;
+    if (!first)
+        gap += (now - gap) / SMOOTH_MS * passed;
+    atomic_store_explicit(&s->rss_gap, gap, memory_order_relaxed);
+    atomic_store_explicit(&s->heap_slack, slack, memory_order_relaxed);
+    atomic_store_explicit(&s->rss_excess, excess_of(s, gap), memory_order_relaxed);
+}
+
+bool store_give_back(struct store *s, int64_t until_ns)
+{
+    bool more = true;
+    while (more && os_mono_ns() < until_ns)
+        more = segments_trim(&s->segs, 1) + pool_trim(&s->pool, TRIM_PAGES) > 0;
+    return more && segments_surplus_bytes(&s->segs) > 0;
+}
+
+void store_purge(struct store *s)
+{
+    (void)store_give_back(s, INT64_MAX);
 }
 
 void store_set_active_expire(struct store *s, bool on)
@@ -107,6 +207,38 @@ static uint64_t live_bytes(const struct store *s)
     return units * ENTRY_UNIT;
 }
 
+static uint64_t db_names(const struct store *s, uint32_t db)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < STORE_SHARDS; i++) {
+        const struct db_count *c = count_of(s, i * STORE_SLOTS_PER_SHARD, s->id_of[db]);
+        n += atomic_load_explicit(&c->key_bytes, memory_order_relaxed);
+    }
+    return n;
+}
+
+static void add_database(const struct store *s, uint32_t db, struct store_memory *m)
+{
+    uint64_t keys = store_db_keys(s, db), expires = store_db_expires(s, db);
+    m->keys += keys;
+    m->expires += expires;
+    m->names += db_names(s, db);
+    m->headers += keys * sizeof(struct entry) + expires * sizeof(int64_t);
+    if (s->id_of[db] != 0)
+        m->headers += keys * sizeof(uint32_t);
+}
+
+/* Names are counted, headers follow from the number of keys, the rest is values. What a FLUSHDB has left and
+ * the sweep has not found yet is in the rest, too. */
+static void split_live(struct store_memory *m)
+{
+    uint64_t room = m->live;
+    m->names = m->names < room ? m->names : room;
+    room -= m->names;
+    m->headers = m->headers < room ? m->headers : room;
+    m->values = room - m->headers;
+}
+
 void store_memory(const struct store *cs, struct store_memory *out)
 {
     struct store *s = (struct store *)cs; /* its leaf locks are taken, nothing else changes */
@@ -115,11 +247,18 @@ void store_memory(const struct store *cs, struct store_memory *out)
     out->live = live_bytes(s);
     out->dead = out->segments > out->live ? out->segments - out->live : 0;
     out->tables = pool_bytes(&s->pool) + HEADERS;
-    out->blocks = not_negative(atomic_load_explicit(&s->heap, memory_order_relaxed));
+    out->blocks = sum_of(&s->heap);
+    out->heap_slack = atomic_load_explicit(&s->heap_slack, memory_order_relaxed);
+    out->rss_excess = atomic_load_explicit(&s->rss_excess, memory_order_relaxed);
+    out->rss_gap = atomic_load_explicit(&s->rss_gap, memory_order_relaxed);
     out->free_segments = segments_free_bytes(&s->segs);
-    out->keys = 0;
+    out->doomed = doomed_bytes(s);
+    out->segment_size = s->segs.size;
+    out->keys = out->expires = out->names = out->headers = 0;
+    out->expired = out->ghosts = 0;
     for (uint32_t db = 0; db < s->databases; db++)
-        out->keys += store_db_keys(s, db);
+        add_database(s, db, out);
+    split_live(out);
 }
 
 /* ---- keys ---- */

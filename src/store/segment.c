@@ -385,11 +385,17 @@ static unsigned trim_large(struct segments *s, unsigned max)
     return done;
 }
 
+/* Free segments that keep their memory, since they will be wanted in a moment. */
+static uint32_t dirty_kept(const struct segments *s)
+{
+    uint64_t in_use = atomic_load_explicit(&s->bytes, memory_order_relaxed) >> s->shift;
+    return DIRTY_MIN + (uint32_t)(in_use / DIRTY_SHARE);
+}
+
 unsigned segments_trim(struct segments *s, unsigned max)
 {
     unsigned done = trim_large(s, max);
-    uint64_t in_use = atomic_load_explicit(&s->bytes, memory_order_relaxed) >> s->shift;
-    uint32_t keep = DIRTY_MIN + (uint32_t)(in_use / DIRTY_SHARE);
+    uint32_t keep = dirty_kept(s);
     while (done < max) {
         struct segment *seg = NULL;
         lock_hold(&s->lock);
@@ -415,4 +421,13 @@ uint64_t segments_free_bytes(struct segments *s)
     uint64_t bytes = (uint64_t)s->ndirty << s->shift;
     lock_release(&s->lock);
     return bytes;
+}
+
+uint64_t segments_surplus_bytes(struct segments *s)
+{
+    uint32_t keep = dirty_kept(s);
+    lock_hold(&s->lock);
+    uint64_t n = s->ndirty > keep ? s->ndirty - keep : 0;
+    lock_release(&s->lock);
+    return n << s->shift;
 }

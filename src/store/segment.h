@@ -169,7 +169,8 @@ void segment_free_doomed(struct segments *s, struct segment *seg);
 /* Give the memory of some free segments back, for at most `max` of them. Returns how many. */
 unsigned segments_trim(struct segments *s, unsigned max);
 
-/* Bytes of free segments that still have memory behind them. */
+/* Bytes of free segments that still have memory behind them; and what of them segments_trim() gives back. */
 uint64_t segments_free_bytes(struct segments *s);
+uint64_t segments_surplus_bytes(struct segments *s);
 
 #endif

@@ -4,9 +4,8 @@
  *   shard lock     the shard's tables, their entries, its counters
  *   gate           slots, id_of, id_state, segments.epoch, maxmemory, sealing others' segments
  *   own thread     struct appender, but its counters, which anybody may read
- *   leaf locks     segments.lock, pool.lock, region.lock, shard.watch_lock, graves.lock, sweep.lock:
- *                  taken with a shard lock held or none, never two of them but
- *                  segments/pool -> region */
+ *   leaf locks     segments.lock, pool.lock, region.lock, shard.watch_lock, graves.lock, reap.lock,
+ * sweep.lock: taken with a shard lock held or none, never two of them but segments/pool -> region */
 #ifndef LARDER_STORE_SHARD_H
 #define LARDER_STORE_SHARD_H
 
@@ -27,7 +26,8 @@ enum {
 /* Keys of one database in one shard. Shard lock; readers add them up with relaxed loads. */
 struct db_count {
     _Atomic uint32_t keys, expires;
-    _Atomic int64_t ttl_sum; /* of deadlines, each less store.origin_ms and clamped */
+    _Atomic int64_t ttl_sum;    /* of deadlines, each less store.origin_ms and clamped */
+    _Atomic uint64_t key_bytes; /* of the names alone */
 };
 
 struct shard {
@@ -107,8 +107,8 @@ struct store {
     _Atomic uint8_t id_state[IDS_MAX]; /* enum id_state; gate, but a sweep may find that a dead one is free */
     uint32_t ids_used;                 /* ids at and above were never used */
     _Atomic uint32_t ids_dead;
-    uint64_t maxmemory;
-    bool active_expire; /* gate; off in tests only */
+    _Atomic uint64_t maxmemory; /* gate; any thread may read it */
+    bool active_expire;         /* gate; off in tests only */
     struct appender *appenders[STORE_THREADS_MAX];
     struct region region;
     struct pool pool;
@@ -118,8 +118,15 @@ struct store {
     _Atomic int64_t lateness_ms;        /* how long an expired entry may lie around */
     CACHE_ALIGNED _Atomic int64_t heap; /* bytes of heap values */
     _Atomic int64_t heap_doomed;        /* ... that a flush left behind */
+    _Atomic uint64_t heap_slack; /* the heap's rounding and holes, the values' share (store_note_process) */
+    _Atomic uint64_t rss_excess; /* resident beyond all accounts, as far as it counts as used */
+    _Atomic int64_t rss_gap;     /* resident less all accounts, smoothed; may be negative */
+    int64_t observed_ms;         /* the observing thread's */
     CACHE_ALIGNED struct sweep sweep;
     struct lock graves_lock;
+    struct lock reap_lock;                /* leaf, only tried; guards `reaping` */
+    struct object_large *_Atomic dying;   /* collections without references; pushed by anybody */
+    struct object_large *_Atomic reaping; /* taken from there, the first one half freed */
     struct grave *_Atomic graves;
 };
 
@@ -187,6 +194,9 @@ int64_t entry_expire_hint(const struct entry *e);
 struct str entry_fixed_parts(const struct entry *e, uint32_t word, uint32_t *db);
 uint32_t entry_short_units(uint32_t word);
 
+/* What its heap value takes, 0 if it has none. */
+size_t entry_heap_bytes(const struct entry *e);
+
 /* ---- write.c -------------------------------------------------------------------- */
 
 /* Mark dead and give back its room; `drop`: release the heap value too. */
@@ -200,6 +210,8 @@ void store_remove_expired(const struct access *a, const struct key *k, const str
 /* Move an entry to this thread's open segment of its group. False when memory is short. */
 bool store_move(const struct access *a, const struct table_pos *pos, struct entry *e);
 void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire_ms, int sign);
+/* A key comes (bytes of its name) or goes (less than 0). */
+void store_count_name(struct store *s, uint32_t slot, uint32_t db, int64_t bytes);
 /* When a sweep should look at a segment that has this deadline in it. */
 int64_t store_sweep_time(const struct access *a, int64_t expire_ms);
 
@@ -235,8 +247,11 @@ void store_touch_db(const struct access *a, int64_t db, int64_t other);
 
 /* ---- memory.c ------------------------------------------------------------------- */
 
+/* What is compared with maxmemory: what is committed for data, and the correction from RSS. */
 uint64_t store_used(struct store *s);
 void store_update_pressure(struct store *s);
+/* Give memory that nobody needs back to the system until the time is over; true while there is more. */
+bool store_give_back(struct store *s, int64_t until_ns);
 
 /* ---- store.c -------------------------------------------------------------------- */
 
@@ -246,8 +261,10 @@ void store_init_ids(struct store *s);
 
 /* ---- flush.c -------------------------------------------------------------------- */
 
-/* Put the blocks of a segment that nobody else looks at. account: what they are counted in. */
-void segment_release_heap(struct store *s, struct segment *seg, _Atomic int64_t *account);
+/* Release the heap values of a segment that nobody else looks at, from unit *at on, until the time is
+ * over; true when that is done. What is released is marked dead. account: what they are counted in. */
+bool segment_release_heap(struct store *s, struct segment *seg, uint32_t *at, int64_t until_ns,
+                          _Atomic int64_t *account);
 
 /* Free some of what flushes detached; true while there is more. */
 bool store_dig(const struct access *a, int64_t until_ns);
@@ -265,6 +282,14 @@ static inline bool id_is_dead(const struct store *s, uint32_t id)
 }
 /* A dead id whose last key is gone becomes free. Gate, or the sweep's lock. */
 void store_recycle_id(struct store *s, uint32_t id);
+
+/* ---- reap.c --------------------------------------------------------------------- */
+
+/* Drop a reference. Returns the bytes that are freed at once, or 0 when they are not, or not yet: those of a
+ * large one are `later`, which the reaper takes off heap_doomed. */
+int64_t store_drop_object(struct store *s, struct object *o, int64_t *later);
+/* Free some of what has no references any more; true while there is more. */
+bool store_reap(struct store *s, int64_t until_ns);
 
 /* ---- sweep.c -------------------------------------------------------------------- */
 

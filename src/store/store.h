@@ -48,6 +48,23 @@ enum store_limits {
 struct store;
 struct appender; /* one thread's open segments and private reserve; segment.h */
 
+/* maxmemory-policy. The names are Redis's and mean the same; auto is larder's own (evict.h). */
+enum store_policy {
+    STORE_NOEVICTION,
+    STORE_AUTO,
+    STORE_LRU,
+    STORE_LFU,
+    STORE_RANDOM,
+    STORE_TTL, /* always with volatile_only */
+};
+
+struct store_eviction {
+    enum store_policy policy;
+    bool volatile_only;      /* only keys that have a deadline */
+    uint32_t lfu_log_factor; /* as Redis's options of that name */
+    uint32_t lfu_decay_min;
+};
+
 struct store_options {
     uint64_t maxmemory;    /* bytes, 0 = unlimited; decides the segment size */
     uint32_t databases;    /* as SELECT counts them */
@@ -61,6 +78,9 @@ void store_free(struct store *s);                                   /* no other 
 
 /* The appender of thread `index` (0-based). Each is used by one thread only. */
 struct appender *store_appender(struct store *s, uint32_t index);
+
+/* The secret that tables of keys and values are made with. */
+struct hash_seed store_seed(const struct store *s);
 
 /* ---- keys -------------------------------------------------------------------- */
 
@@ -158,6 +178,22 @@ enum put_flags {
 int store_put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
                      int64_t expire_ms, unsigned flags);
 
+/* Set the key to a collection, which is not empty, replacing whatever it holds. Takes o's reference on
+ * success. Of the flags only PUT_KEEP_TTL means something. Returns 0 or ERR_OOM; on error nothing has
+ * changed and o is still the caller's. */
+int store_put_object(const struct access *a, const struct key *k, struct object *o, int64_t expire_ms,
+                     unsigned flags);
+
+/* The collection of e, the live entry of k, has been changed and is now at o, the entry's reference with
+ * it; `before` is what its type's bytes() said before. Brings the accounts up to date, announces the change,
+ * and removes the key when o is empty (then e and o are gone). */
+void store_object_changed(const struct access *a, const struct key *k, struct entry *e, struct object *o,
+                          size_t before);
+
+/* Drop a reference; what it was the last one to is freed, in slices between rounds if it is large. Any
+ * thread; no lock needed. */
+void store_release_object(struct store *s, struct object *o);
+
 /* Set aside what `entries` puts of `bytes` of keys and values together will need (without a deadline),
  * so that none of them fails for want of memory: for commands that write several keys or none. Holds
  * until the next store_reserve() or store_round_begin() of this appender. Returns 0 or ERR_OOM. */
@@ -176,8 +212,8 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
 /* True when a live key was removed. */
 bool store_delete(const struct access *a, const struct key *k);
 
-/* Copy value and deadline of `from` to `to`, replacing it; both shards locked. Blocks are
- * shared, not copied. Returns 0, ERR_NOTFOUND, ERR_OOM. RENAME is copy + delete. */
+/* Copy value and deadline of `from` to `to`, replacing it; both shards locked. Blocks and collections
+ * are shared, not copied. Returns 0, ERR_NOTFOUND, ERR_OOM. RENAME is copy + delete. */
 int store_copy(const struct access *a, const struct key *from, const struct key *to);
 
 /* Bytes that key and value occupy with overhead (MEMORY USAGE). */
@@ -254,25 +290,59 @@ uint32_t store_maintain(const struct access *a, uint32_t budget_us);
 void store_set_active_expire(struct store *s, bool on);    /* gate; for tests: expired keys stay invisible */
 void store_set_maxmemory(struct store *s, uint64_t bytes); /* gate */
 
-/* True when data is beyond maxmemory and nothing may be evicted: refuse CMD_DENYOOM. One relaxed load. */
+/* True when data is beyond maxmemory and nothing (more) may be evicted: refuse CMD_DENYOOM. One relaxed load.
+ */
 bool store_over_memory(const struct store *s);
 
 struct store_memory {
-    uint64_t used;          /* committed for data: segments + tables + heap values; what maxmemory bounds */
+    uint64_t used; /* what maxmemory bounds: segments + tables + blocks + heap_slack + ghosts + rss_excess */
     uint64_t segments;      /* bytes of segments in use */
-    uint64_t live;          /* bytes of live entries in them */
-    uint64_t dead;          /* segments - live */
+    uint64_t live;          /* bytes of live entries in them: names + headers + values */
+    uint64_t names;         /* the keys themselves */
+    uint64_t headers;       /* of entries, and their deadlines */
+    uint64_t values;        /* that lie beside their keys, with padding */
+    uint64_t dead;          /* segments - live: dead entries, room at the end */
     uint64_t tables;        /* buckets, directories, slot headers */
     uint64_t blocks;        /* heap values, as jemalloc rounds them */
-    uint64_t free_segments; /* committed, waiting for reuse */
-    uint64_t keys;          /* all databases */
+    uint64_t heap_slack;    /* holes in the heap's pages, as far as they are the values' */
+    uint64_t rss_excess;    /* the correction from RSS (store_note_process) */
+    int64_t rss_gap;        /* resident less all accounts, smoothed: what the correction is made of */
+    uint64_t free_segments; /* committed, waiting for reuse; not part of used */
+    uint64_t doomed;        /* flushed and not yet freed; not part of used */
+    uint64_t keys, expires; /* all databases */
+    uint64_t segment_size;  /* of one */
+    uint64_t expired;       /* of what is used: expired but not yet removed, an estimate */
+    uint64_t ghosts;        /* what remembers evicted keys; part of used */
 };
 void store_memory(const struct store *s, struct store_memory *out); /* in a round, or under the gate */
 /* segments + tables: what the data takes outside of the heap. Any thread, cheap. */
 uint64_t store_outside_heap(const struct store *s);
 
+/* The process as seen from outside, some times a second, by one thread and always the same. Bytes. */
+struct store_process {
+    uint64_t rss;            /* resident, without mapped files */
+    int64_t beside;          /* of that, what lay outside of the heap before the first key */
+    uint64_t heap_allocated; /* these three as mem_stats has them */
+    uint64_t heap_active;
+    uint64_t heap_resident;
+    int64_t now_ms; /* of a clock that only goes forward */
+};
+/* In a round or not. Corrects the accounts by what is resident: the values' share of the heap's
+ * holes at once; what no account explains slowly, and never by more than 1/8 of maxmemory. Buffers of clients
+ * are in the heap and no values, so they never count. Upkeep acts on it. */
+void store_note_process(struct store *s, const struct store_process *p);
+/* Give back all memory that is not needed, however long it takes: the lane's, or with no lock held. */
+void store_purge(struct store *s);
+
+enum {
+    STORE_CLASSES = 8
+}; /* size classes of eviction: entries of up to 64 << n bytes, the last without bound */
+
 struct store_stats {
     uint64_t expired, evicted, compacted, segments_freed, splits, merges;
+    uint64_t evicted_class[STORE_CLASSES]; /* evicted, by size class */
+    uint64_t ghost_hits;                   /* keys written again soon after they were evicted */
+    uint64_t evicted_age_ms; /* mean time from an evicted key's writing (or last move) to its end */
 };
 void store_stats(const struct store *s, struct store_stats *out);
 void store_stats_reset(struct store *s); /* gate */

@@ -73,6 +73,21 @@ def _scan_all(a, b):
     return _scan(a, b) and a[1][0][1] == b[1][0][1] == b"0" and _unordered(a[1][1], b[1][1])
 
 
+def _sample(a, b):
+    """One, or as many, drawn at random."""
+    return _same_kind(a, b) and (a[0] == b"$" or len(a[1]) == len(b[1]))
+
+
+RDB_SET = 2
+
+
+def _dump(a, b):
+    """A hashed set is written in no order, but with the same bytes for each member."""
+    if a[0] != b"$" or b[0] != b"$" or a[1][:1] != bytes([RDB_SET]) or b[1][:1] != a[1][:1]:
+        return False
+    return sorted(a[1][1:-10]) == sorted(b[1][1:-10])
+
+
 def _help(a, b):
     return a[0] == b[0] == b"*" and all(line[0] == b"+" for line in a[1] + b[1]) and a[1][0] == b[1][0]
 
@@ -101,6 +116,8 @@ RULES = {
     "scan": _scan,
     "scan_all": _scan_all,
     "shape": _same_kind,
+    "sample": _sample,
+    "dump": _dump,
     "help": _help,
     "time": _time,
     "hello": _hello,

@@ -79,6 +79,14 @@ DIFFERENCES = [
         ours=b"-ERR ",
     ),
     Difference(
+        "small sets",
+        "as in 7.2, a small set that is not all integers is a listpack",
+        [b"OBJECT"],
+        args=b"ENCODING",
+        theirs=b"$9\r\nhashtable",
+        ours=b"$8\r\nlistpack",
+    ),
+    Difference(
         "a bit offset that overflows",
         "#N times the width beyond 64 bits is refused; Redis 7.0 works on with what is left of it",
         [b"(CONVERSATION)"],

@@ -10,8 +10,8 @@ where a damaged argument could reach something that the stream depends on.
 
 import rdb
 from words import (
-    EDGES, any_key, bit, bit_offset, bitfield_offset, bitfield_type, count, database, index, integer, junk, key,
-    milliseconds, number, offset, pattern, seconds, short_key, small_value, text, unix_milliseconds, unix_seconds, value,
+    EDGES, LONE_MEMBER, any_key, bit, bit_offset, bitfield_offset, bitfield_type, count, database, draw_count, index, integer, junk, key,
+    lone_key, member, members, milliseconds, number, offset, pattern, pop_count, seconds, set_key, short_key, small_value, text, unix_milliseconds, unix_seconds, value,
 )  # fmt: skip
 
 
@@ -183,10 +183,28 @@ def lcs(r, forced):
 def scan(r, forced):
     """One call from the start; whole iterations are compared by the driver."""
     args, used = [("int", r.choice((b"0", b"0", b"0", b"0", b"x", b"-1", b"", b"1.5", b" 0")))], []
-    for word, maker in (("COUNT", count), ("MATCH", pattern), ("TYPE", one_of("string", "STRING", "hash", "bogus"))):
+    for word, maker in (("COUNT", count), ("MATCH", pattern), ("TYPE", one_of("string", "STRING", "set", "hash", "bogus"))):
         if forced == word or r.random() < 0.25:
             args += [("word", word.encode()), maker(r)]
             used.append(word)
+    return args, used
+
+
+def sscan(r, forced):
+    args, used = [set_key(r), ("int", r.choice((b"0", b"0", b"0", b"0", b"x", b"-1", b"", b"1.5", b" 0")))], []
+    for word, maker in (("COUNT", count), ("MATCH", pattern)):
+        if forced == word or r.random() < 0.25:
+            args += [("word", word.encode()), maker(r)]
+            used.append(word)
+    return args, used
+
+
+def sintercard(r, forced):
+    n = r.randrange(1, 4)
+    args, used = [("int", b"%d" % n if r.random() < 0.95 else r.choice(EDGES))] + [set_key(r) for _ in range(n)], []
+    if forced or r.random() < 0.4:
+        args += [("word", b"LIMIT"), ("int", b"%d" % r.randrange(0, 20))]
+        used.append("LIMIT")
     return args, used
 
 
@@ -301,6 +319,31 @@ BITS = [
     Row("BITFIELD_RO", build=bitfield_ro, tags=("GET",)),
 ]
 
+SETS = [
+    Row("SADD", set_key, members, weight=6),
+    Row("SREM", set_key, members),
+    Row("SMEMBERS", set_key, rule="unordered", weight=2),
+    Row("SISMEMBER", set_key, member),
+    Row("SMISMEMBER", set_key, members),
+    Row("SCARD", set_key),
+    Row("SMOVE", set_key, set_key, member, weight=2),
+    Row("SPOP", set_key, pop_count, rule="unordered", mutate=False),
+    Row("SADD", lone_key, lambda r: ("value", LONE_MEMBER), weight=2, mutate=False),
+    Row("SPOP", lone_key, rule="unordered", mutate=False),
+    Row("SPOP", lone_key, one_of("1", "2", "0"), rule="unordered", mutate=False),
+    Row("SRANDMEMBER", set_key, rule="shape"),
+    Row("SRANDMEMBER", set_key, draw_count, rule="sample"),
+    Row("SRANDMEMBER", lone_key, mutate=False),
+    Row("SSCAN", build=sscan, rule="scan", tags=("COUNT", "MATCH")),
+    Row("SINTER", several(set_key), rule="unordered"),
+    Row("SINTERCARD", build=sintercard, tags=("LIMIT",)),
+    Row("SINTERSTORE", set_key, several(set_key, 1, 3)),
+    Row("SUNION", several(set_key), rule="unordered"),
+    Row("SUNIONSTORE", set_key, several(set_key, 1, 3)),
+    Row("SDIFF", several(set_key), rule="unordered"),
+    Row("SDIFFSTORE", set_key, several(set_key, 1, 3)),
+]
+
 KEYSPACE = [
     Row("DEL", several(key)),
     Row("UNLINK", several(key)),
@@ -327,7 +370,7 @@ KEYSPACE = [
     Row("PTTL", any_key, rule="ttl_ms"),
     Row("EXPIRETIME", any_key, rule="at_s"),
     Row("PEXPIRETIME", any_key, rule="at_ms"),
-    Row("DUMP", any_key),
+    Row("DUMP", any_key, rule="dump"),
     Row("RESTORE", build=restore, tags=("REPLACE", "ABSTTL", "IDLETIME", "FREQ"), weight=2),
     Row("OBJECT ENCODING", any_key),
     Row("OBJECT REFCOUNT", any_key, rule="number"),
@@ -409,8 +452,8 @@ TRANSACTIONS = [
     Row("EXEC", weight=0.3, rule="exec"),
 ]
 
-ROWS = STRINGS + BITS + KEYSPACE + CONNECTION + SERVER + TRANSACTIONS
-WITH_KEYS = STRINGS + BITS + [row for row in KEYSPACE if row.makers and row.makers[0] in (key, any_key)]
+ROWS = STRINGS + BITS + SETS + KEYSPACE + CONNECTION + SERVER + TRANSACTIONS
+WITH_KEYS = STRINGS + BITS + SETS + [row for row in KEYSPACE if row.makers and row.makers[0] in (key, any_key)]
 
 # Rows that by nature answer with an error, or whose name is only an error's occasion.
 NEVER_SUCCEED = {"DEBUG", "unknown command", "CLIENT bogus", "CONFIG bogus", "COMMAND bogus", "OBJECT", "CLIENT KILL", "LATENCY RESET bogus"}

@@ -1,4 +1,4 @@
-"""Payloads for RESTORE: well-formed ones in every string encoding, and damaged ones.
+"""Payloads for RESTORE: well-formed ones in every encoding of strings and sets, and damaged ones.
 
     payload = type byte, object, RDB version (2 bytes LE), CRC-64 (8 bytes LE)
 
@@ -53,8 +53,33 @@ def raw(value, form=None):
     return b"\x00" + length(len(value), form) + value
 
 
+def a_set(r):
+    if r.random() < 0.5:  # an intset
+        width, code = r.choice(((2, "<h"), (4, "<i"), (8, "<q")))
+        top = 1 << (8 * width - 1)
+        numbers = sorted(r.sample(range(-top, top) if width == 2 else range(-100000, 100000), r.randrange(1, 20)))
+        return seal(b"\x0b" + raw(struct.pack("<II", width, len(numbers)) + b"".join(struct.pack(code, n) for n in numbers))[1:])
+    members = [raw(b"m%d" % i)[1:] for i in r.sample(range(100), r.randrange(1, 30))]
+    return seal(b"\x02" + length(len(members)) + b"".join(members))
+
+
+def bad_set(r):
+    pick = r.randrange(5)
+    if pick == 0:
+        return seal(b"\x02\x00")
+    if pick == 1:
+        return seal(b"\x02\x02\x01a\x01a")
+    if pick == 2:
+        return seal(b"\x02" + length(r.choice((2, 1 << 32, (1 << 63) - 1))) + b"\x01a")
+    if pick == 3:
+        return seal(b"\x0b" + raw(b"")[1:])
+    return seal(b"\x0b" + raw(struct.pack("<II", r.choice((0, 1, 3, 16)), 1) + b"xx")[1:])
+
+
 def good(r):
     """The bytes of a payload that every server takes."""
+    if r.random() < 0.2:
+        return a_set(r)
     pick = r.randrange(9)
     text = bytes(r.choice(b"abc \x00\r\n01") for _ in range(r.choice((0, 1, 5, 44, 45, 63, 64, 200))))
     if pick == 0:
@@ -83,8 +108,10 @@ def good(r):
 
 def bad(r):
     """A payload that is refused, or that only a careless server takes."""
-    pick = r.randrange(12)
+    pick = r.randrange(13)
     base = good(r)
+    if pick == 12:
+        return bad_set(r)
     if pick == 0:
         return base[: r.randrange(len(base))]
     if pick == 1:

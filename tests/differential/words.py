@@ -10,6 +10,11 @@ KEYS = (
 )
 # LCS is quadratic in time and memory: its keys only ever hold short strings.
 SHORT_KEYS = [b"lcs%d" % i for i in range(5)]
+# Mostly sets live there; other commands come by now and then, for WRONGTYPE.
+SET_KEYS = [b"set%d" % i for i in range(6)]
+# Sets that never have more than this one member, so that taking one at random is no choice.
+LONE_KEYS = [b"lone%d" % i for i in range(3)]
+LONE_MEMBER = b"hermit"
 DATABASES = (0, 0, 0, 0, 0, 0, 1, 1, 2, 9)
 
 EDGES = [
@@ -37,7 +42,45 @@ NOT_RELATIVE = [e for e in EDGES if not (e.isdigit() and 0 < int(e) < 92 * 10**1
 
 
 def key(r):
-    return "key", r.choice(KEYS)
+    return "key", r.choice(SET_KEYS if r.random() < 0.07 else KEYS)
+
+
+def set_key(r):
+    return "key", r.choice(KEYS if r.random() < 0.08 else SET_KEYS)
+
+
+def lone_key(r):
+    return "lone_key", r.choice(LONE_KEYS)
+
+
+def member(r):
+    pick = r.random()
+    if pick < 0.45:
+        return "value", b"%d" % r.randrange(-5, 30)
+    if pick < 0.55:
+        return "value", b"%d" % r.choice((32767, 32768, -32769, 2147483647, 2147483648, -(1 << 63), (1 << 63) - 1))
+    if pick < 0.85:
+        return "value", b"m%d" % r.randrange(30)
+    if pick < 0.93:
+        return "value", r.choice(EDGES)
+    return "value", bytes([97 + r.randrange(4)]) * r.choice((64, 65, 253, 254, 255, 256, 1000))
+
+
+def members(r):
+    """Some members, now and then so many that the set outgrows every small encoding."""
+    if r.random() < 0.04:
+        n, first = r.choice((120, 140, 500, 520, 700)), r.randrange(100)
+        return [("value", (b"%d" if r.random() < 0.6 else b"many%d") % (first + i)) for i in range(n)]
+    return [member(r) for _ in range(r.randrange(1, 6))]
+
+
+def pop_count(r):
+    """None, or more than any set has: both servers take the same."""
+    return "count", r.choice((b"0", b"100000", b"100000", b"100000", b"2147483648", b"9223372036854775807", b"-1", b"9223372036854775808", b"x", b"1.5", b""))
+
+
+def draw_count(r):
+    return "count", r.choice((b"0", b"1", b"3", b"20", b"600", b"-1", b"-3", b"-40", b"-9223372036854775808", b"9223372036854775807", b"x", b""))
 
 
 def short_key(r):
@@ -45,7 +88,8 @@ def short_key(r):
 
 
 def any_key(r):
-    return "key", r.choice(SHORT_KEYS) if r.random() < 0.1 else r.choice(KEYS)
+    pick = r.random()
+    return "key", r.choice(SHORT_KEYS if pick < 0.1 else SET_KEYS if pick < 0.2 else KEYS)
 
 
 def small_value(r):

@@ -25,6 +25,8 @@ def busy(client, rounds=300):
             client.getex(k, persist=True)
         if i % 5 == 0:
             client.getdel(f"busy:{(i + 1) % 40}")
+        client.sadd("words", f"more {i}")
+        client.spop("words")
         if i % 7 == 0:
             client.set(f"gone:{i}", 1, px=1)
         if i % 11 == 0:

@@ -41,6 +41,9 @@ def data_of(client, db=0):
         pipe.pexpiretime(k)
     got = pipe.execute()
     values = [g[:-10] if g else g for g in got[0::2]]  # without the version and checksum of DUMP
+    for i, k in enumerate(keys):
+        if k in (b"ints", b"words"):  # written in any order
+            values[i] = tuple(sorted(client.smembers(k)))
     return [one for one in zip(keys, values, got[1::2]) if one[1] is not None]  # it expired since KEYS
 
 
@@ -76,6 +79,8 @@ def fill(client, n=2000):
     pipe.set("large", os.urandom(300_000))
     pipe.set("pattern", b"abc" * 50_000)
     pipe.set("empty", "")
+    pipe.sadd("ints", *range(100))
+    pipe.sadd("words", *(f"word {i}" for i in range(1000)))
     pipe.execute()
 
 

@@ -89,6 +89,8 @@ static void the_bound_spends_bytes_over_time(void **state)
     assert_int_equal(least(&t, 10), 4); /* 60: a and c, 40 */
     assert_int_equal(least(&t, 3), 6);  /* 18: nothing */
     assert_int_equal(least(&t, 25), 3); /* 150: all (b lies 3 requests apart: 90) */
+    t = make("aa", NULL, NULL, r);
+    assert_int_equal(least(&t, KEY_BYTES / 2), 1); /* 10 of 10 */
 }
 
 static void the_bound_knows_ttls_and_first_requests(void **state)

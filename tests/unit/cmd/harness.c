@@ -34,7 +34,12 @@ static const int64_t START_MS = 1700000000000;
 void harness_start(struct harness *h)
 {
     size_t bad;
-    *h = (struct harness){.limits = {.bulk_max = STORE_STRING_MAX, .databases = HARNESS_DATABASES}};
+    *h = (struct harness){.limits = {.bulk_max = STORE_STRING_MAX,
+                                     .databases = HARNESS_DATABASES,
+                                     .objects = {.seed = {3, 4},
+                                                 .set_max_intset_entries = 512,
+                                                 .set_max_listpack_entries = 128,
+                                                 .set_max_listpack_value = 64}}};
     assert_int_equal(command_table_init(rows, ARRAY_LEN(rows), NULL, 0, &bad), 0);
     struct store_options options = {.databases = HARNESS_DATABASES, .threads = 1, .seed = {1, 2}};
     assert_int_equal(store_new(&h->store, &options), 0);

@@ -2,7 +2,6 @@
 #include "harness.h"
 
 #include "base/buf.h"
-#include "proto/reader.h"
 
 static void hits_and_misses_are_counted(void **state)
 {
@@ -106,42 +105,14 @@ static void memory_usage_grows_with_the_value(void **state)
     harness_stop(&h);
 }
 
-/* A map from names to numbers: as many pairs as announced, no name twice. */
-static void memory_stats_is_a_map(void **state)
-{
-    struct harness h;
-    struct arena arena;
-    struct reader_value v;
-    size_t used, need;
-    harness_start(&h);
-    arena_init(&arena);
-    h.session.proto = 3;
-    harness_expect(&h, "SET a 12345", "+OK\r\n");
-    struct str reply = harness_line(&h, "MEMORY STATS");
-    assert_int_equal(reader_parse(reply, STORE_STRING_MAX, &arena, &v, &used, &need), 0);
-    assert_int_equal(used, reply.n);
-    assert_int_equal(v.kind, READ_MAP);
-    for (uint64_t i = 0; i < v.n; i += 2) {
-        assert_int_equal(v.children[i].kind, READ_BULK);
-        assert_true(v.children[i + 1].kind == READ_INT || v.children[i + 1].kind == READ_DOUBLE);
-        for (uint64_t j = 0; j < i; j += 2)
-            assert_false(str_eq(v.children[i].text, v.children[j].text));
-        if (str_eq(v.children[i].text, STR("keys.count")))
-            assert_int_equal(v.children[i + 1].integer, 1);
-    }
-    arena_release(&arena);
-    harness_stop(&h);
-}
-
 static void reports_are_verbatim_text(void **state)
 {
     struct harness h;
     harness_start(&h);
     h.session.proto = 3;
-    assert_true(harness_line(&h, "MEMORY DOCTOR").p[0] == '=');
     assert_true(harness_line(&h, "MEMORY MALLOC-STATS").p[0] == '=');
     h.session.proto = 2;
-    assert_true(harness_line(&h, "MEMORY DOCTOR").p[0] == '$');
+    assert_true(harness_line(&h, "MEMORY MALLOC-STATS").p[0] == '$');
     harness_stop(&h);
 }
 
@@ -152,7 +123,6 @@ int main(void)
         cmocka_unit_test(touch_ignores_no_touch_for_itself),
         cmocka_unit_test(policies_decide_what_object_tells),
         cmocka_unit_test(memory_usage_grows_with_the_value),
-        cmocka_unit_test(memory_stats_is_a_map),
         cmocka_unit_test(reports_are_verbatim_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,10 +29,12 @@ static void close_pair(struct pair *p)
     close(p->there);
 }
 
+static bool with_ring; /* all tests run once without and, where the kernel has it, once with */
+
 static struct loop *new_loop(void)
 {
     struct loop *l = NULL;
-    assert_int_equal(loop_new(&l), 0);
+    assert_int_equal(loop_new(&l, with_ring), 0);
     return l;
 }
 
@@ -222,6 +224,150 @@ static void exclusive_listeners_can_be_added(void **state)
     loop_free(NULL);
 }
 
+/* ---- streams ---- */
+
+/* Collects what arrives until `n` bytes are there; returns the last event's n. */
+static int receive(struct loop *l, void *tag, char *into, int n)
+{
+    int got = 0;
+    while (got < n) {
+        int events = loop_wait(l, FOR_EVER);
+        for (int i = 0; i < events; i++) {
+            struct loop_event ev = loop_event(l, i);
+            assert_ptr_equal(ev.tag, tag);
+            assert_true(ev.received);
+            if (ev.n <= 0)
+                return ev.n;
+            assert_true(got + ev.n <= n);
+            memcpy(into + got, ev.data, (size_t)ev.n);
+            got += ev.n;
+        }
+    }
+    return got;
+}
+
+static void streams_deliver_in_order_then_end(void **state)
+{
+    enum { BYTES = 3 << 20 };
+    if (!with_ring)
+        return;
+    struct loop *l = new_loop();
+    struct pair p = new_pair();
+    char *sent = malloc(BYTES), *got = malloc(BYTES);
+    for (int i = 0; i < BYTES; i++)
+        sent[i] = (char)(i * 31 + i / 1000);
+    assert_int_equal(loop_add(l, p.here, LOOP_READ | LOOP_STREAM, &p), 0);
+    assert_int_equal(loop_wait(l, NO_WAIT), 0);
+    for (int at = 0; at < BYTES;) { /* more than the socket holds, less than all buffers */
+        ssize_t n = write(p.there, sent + at, (size_t)(BYTES - at < 100000 ? BYTES - at : 100000));
+        assert_true(n > 0);
+        assert_int_equal(receive(l, &p, got + at, (int)n), n);
+        at += (int)n;
+    }
+    assert_memory_equal(sent, got, BYTES);
+    close(p.there);
+    assert_int_equal(receive(l, &p, got, 1), 0);
+    loop_remove(l, p.here);
+    close(p.here);
+    assert_int_equal(loop_wait(l, NO_WAIT), 0);
+    loop_free(l);
+    free(sent);
+    free(got);
+}
+
+static void a_stream_pauses_and_goes_on(void **state)
+{
+    if (!with_ring)
+        return;
+    struct loop *l = new_loop();
+    struct pair p = new_pair();
+    char got[8];
+    assert_int_equal(loop_add(l, p.here, LOOP_READ | LOOP_STREAM, &p), 0);
+    assert_int_equal(loop_wait(l, NO_WAIT), 0);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(loop_change(l, p.here, 0, &p), 0);
+        for (int j = 0; j < 3; j++)
+            assert_int_equal(loop_wait(l, NO_WAIT), 0);
+        assert_int_equal(write(p.there, "abc", 3), 3);
+        assert_int_equal(loop_wait(l, NO_WAIT), 0);
+        assert_int_equal(loop_change(l, p.here, LOOP_READ, &p), 0);
+        assert_int_equal(receive(l, &p, got, 3), 3);
+    }
+    /* To write as well: epoll says so, and the stream goes on. */
+    assert_int_equal(loop_change(l, p.here, LOOP_READ | LOOP_WRITE, &p), 0);
+    struct loop_event ev = {0};
+    while (!ev.writable)
+        ev = loop_wait(l, FOR_EVER) > 0 ? loop_event(l, 0) : ev;
+    assert_ptr_equal(ev.tag, &p);
+    assert_int_equal(loop_change(l, p.here, LOOP_READ, &p), 0);
+    assert_int_equal(write(p.there, "xyz", 3), 3);
+    assert_int_equal(receive(l, &p, got, 3), 3);
+    /* Paused, it still tells when the peer is gone. */
+    assert_int_equal(loop_change(l, p.here, 0, &p), 0);
+    close(p.there);
+    bool hangup = false;
+    while (!hangup)
+        hangup = loop_wait(l, FOR_EVER) > 0 && loop_event(l, 0).hangup;
+    loop_remove(l, p.here);
+    close(p.here);
+    loop_free(l);
+}
+
+static void a_dropped_stream_is_silent_and_its_number_free(void **state)
+{
+    if (!with_ring)
+        return;
+    struct loop *l = new_loop();
+    char got[8];
+    for (int i = 0; i < 500; i++) { /* the same descriptor again and again */
+        struct pair p = new_pair();
+        assert_int_equal(loop_add(l, p.here, LOOP_READ | LOOP_STREAM, &p), 0);
+        if (i % 2)
+            assert_int_equal(loop_wait(l, NO_WAIT), 0);
+        assert_int_equal(write(p.there, "abc", 3), 3);
+        if (i % 3)
+            assert_int_equal(receive(l, &p, got, 3), 3);
+        loop_remove(l, p.here);
+        close_pair(&p);
+        if (i % 5 == 0)
+            assert_int_equal(loop_wait(l, NO_WAIT), 0);
+    }
+    loop_free(l);
+}
+
+static void many_streams_share_the_buffers(void **state)
+{
+    enum { STREAMS = 700, ROUNDS = 20 };
+    if (!with_ring)
+        return;
+    struct loop *l = new_loop();
+    static struct pair pairs[STREAMS];
+    static int got[STREAMS];
+    memset(got, 0, sizeof got);
+    for (int i = 0; i < STREAMS; i++) {
+        pairs[i] = new_pair();
+        assert_int_equal(loop_add(l, pairs[i].here, LOOP_READ | LOOP_STREAM, &pairs[i]), 0);
+    }
+    for (int round = 1; round <= ROUNDS; round++) {
+        for (int i = 0; i < STREAMS; i++)
+            assert_int_equal(write(pairs[i].there, "12345", 5), 5);
+        for (int all = 0; all < STREAMS * 5;) {
+            int n = loop_wait(l, FOR_EVER);
+            for (int i = 0; i < n; i++) {
+                struct loop_event ev = loop_event(l, i);
+                assert_true(ev.received && ev.n > 0);
+                got[(struct pair *)ev.tag - pairs] += ev.n;
+                all += ev.n;
+            }
+        }
+        for (int i = 0; i < STREAMS; i++)
+            assert_int_equal(got[i], 5 * round);
+    }
+    for (int i = 0; i < STREAMS; i++)
+        close_pair(&pairs[i]);
+    loop_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +379,15 @@ int main(void)
         cmocka_unit_test(a_wake_up_ends_one_wait_and_is_swallowed),
         cmocka_unit_test(no_wake_up_is_lost),
         cmocka_unit_test(exclusive_listeners_can_be_added),
+        cmocka_unit_test(streams_deliver_in_order_then_end),
+        cmocka_unit_test(a_stream_pauses_and_goes_on),
+        cmocka_unit_test(a_dropped_stream_is_silent_and_its_number_free),
+        cmocka_unit_test(many_streams_share_the_buffers),
     };
-    return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("loop", tests, NULL, NULL);
+    with_ring = true;
+    struct loop *l = new_loop();
+    with_ring = loop_has_ring(l); /* elsewhere these are epoll's tests again */
+    loop_free(l);
+    return failed + cmocka_run_group_tests_name("loop with ring", tests, NULL, NULL);
 }

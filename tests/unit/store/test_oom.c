@@ -99,6 +99,57 @@ static void expire_until_it_works(struct model *m, uint32_t db, uint32_t i, uint
     check(m, db, i, turn);
 }
 
+/* COPY: onto nothing, onto something, of a block that is shared from then on. */
+static void copy_until_it_works(struct model *m, uint32_t db, uint32_t i, uint32_t *turn, uint64_t *failed)
+{
+    uint32_t to_db = (uint32_t)rng_below(&m->rng, 2), to = (uint32_t)rng_below(&m->rng, KEYS);
+    struct key from_key = model_key(m, db, i), to_key = model_key(m, to_db, to);
+    struct model_value *v = model_get(m, db, i);
+    for (int64_t nth = 1;; nth++) {
+        alloc_fail_after(nth);
+        int err = store_copy(&m->a, &from_key, &to_key);
+        alloc_fail_after(0);
+        ASSERT(err == 0 || err == ERR_OOM || (err == ERR_NOTFOUND && v == NULL));
+        if (err != ERR_OOM)
+            break;
+        ++*failed;
+        check(m, to_db, to, turn);
+        check(m, db, i, turn);
+    }
+    if (v != NULL && v != &m->db[to_db][to])
+        model_set(&m->db[to_db][to], v->p, v->n, v->expire_ms);
+    check(m, to_db, to, turn);
+}
+
+/* A value that is in a block already, as large arguments are: its bytes are not copied, and when the put
+ * fails its references are those of before. */
+static void put_block_until_it_works(struct model *m, uint32_t db, uint32_t i, uint32_t *turn,
+                                     uint64_t *failed)
+{
+    size_t n = 100 + rng_below(&m->rng, 20000);
+    unsigned keep = rng_below(&m->rng, 2) == 0 ? PUT_KEEP_TTL : 0;
+    struct key k = model_key(m, db, i);
+    struct model_value *v = model_get(m, db, i);
+    int64_t expire = keep != 0 && v != NULL ? v->expire_ms : 0;
+    struct block *b = block_new(n);
+    assert_non_null(b);
+    b->n = n;
+    memset(b->data, 'b', n);
+    for (int64_t nth = 1;; nth++) {
+        alloc_fail_after(nth);
+        int err = store_put_string(&m->a, &k, block_str(b), b, 0, keep);
+        alloc_fail_after(0);
+        if (err == 0)
+            break;
+        ASSERT(err == ERR_OOM);
+        ++*failed;
+        check(m, db, i, turn);
+    }
+    model_set(&m->db[db][i], b->data, n, expire);
+    block_put(b);
+    check(m, db, i, turn);
+}
+
 /* Removing and sweeping may not fail at all. */
 static void remove_and_sweep(struct model *m, uint32_t db, uint32_t i, uint32_t *turn)
 {
@@ -123,18 +174,93 @@ static void test_each_operation(void **state)
     model_init(&m, s, KEYS, 11);
     for (int step = 0; step < 20000; step++) {
         uint32_t db = (uint32_t)rng_below(&m.rng, 2), i = (uint32_t)rng_below(&m.rng, KEYS);
-        switch (rng_below(&m.rng, 6)) {
+        switch (rng_below(&m.rng, 9)) {
         case 0:
         case 1: put_until_it_works(&m, db, i, &turn, &failed); break;
         case 2:
         case 3: edit_until_it_works(&m, db, i, &turn, &failed); break;
         case 4: expire_until_it_works(&m, db, i, &turn, &failed); break;
+        case 5:
+        case 6: copy_until_it_works(&m, db, i, &turn, &failed); break;
+        case 7: put_block_until_it_works(&m, db, i, &turn, &failed); break;
         default: remove_and_sweep(&m, db, i, &turn);
         }
     }
     assert_true(failed > 10000);
     model_compare_all(&m);
     model_release(&m);
+    store_free(s);
+}
+
+/* Compaction moves entries, and a move needs room: allocations of passes over half-dead segments fail, one
+ * after the other. What could not be moved stays where it was, and a later pass gets it. */
+static void test_compaction(void **state)
+{
+    enum { MANY = 6000, SIZE = 300, FAILURES = 20 };
+    struct store *s = model_store(16 << 20, 1, 6);
+    struct model m;
+    struct store_memory after;
+    model_init(&m, s, MANY, 14);
+    for (int64_t nth = 1; nth <= FAILURES; nth++) {
+        for (uint32_t i = 0; i < MANY; i++) {
+            ASSERT(put(&m, 0, i, SIZE, 0) == 0);
+            model_set(&m.db[0][i], bytes, SIZE, 0);
+        }
+        for (uint32_t i = 0; i < MANY; i++) {
+            struct key k = model_key(&m, 0, i);
+            if (rng_below(&m.rng, 2) == 0 && store_delete(&m.a, &k))
+                model_drop(&m.db[0][i]);
+        }
+        for (int pass = 0; pass < 10; pass++, m.a.now_ms += 1000) {
+            alloc_fail_after(nth + pass * FAILURES);
+            store_maintain(&m.a, 10000);
+        }
+        alloc_fail_after(0);
+        model_compare_all(&m);
+    }
+    for (int pass = 0; pass < 30; pass++, m.a.now_ms += 1000)
+        store_maintain(&m.a, 1000000);
+    assert_true(s->appenders[0]->compacted > MANY);
+    store_memory(s, &after);
+    assert_true(after.dead < after.segments / 2);
+    model_release(&m);
+    store_free(s);
+}
+
+/* Keys so large that they get extents of their own, and a slot that grows page by page. */
+static void test_large_keys_and_growth(void **state)
+{
+    enum { LARGE = 5, LARGE_MIN = 40000, ONE_SLOT = 3000 };
+    struct store *s = model_store(8 << 20, 1, 7); /* slots by CRC16: a tag puts keys into one */
+    struct access a = {.store = s, .app = store_appender(s, 0), .now_ms = 1000000};
+    uint64_t failed = 0, n = 0;
+    char *name = malloc(LARGE * LARGE_MIN);
+    memset(name, 'n', LARGE * LARGE_MIN);
+    for (uint32_t i = 0; i < LARGE + ONE_SLOT; i++) {
+        char small[64];
+        struct key k;
+        int len = snprintf(small, sizeof small, "{tag}%u", i);
+        struct str text = {small, (size_t)len};
+        if (i < LARGE)
+            text = (struct str){name, (size_t)(i + 1) * LARGE_MIN};
+        key_make(s, &k, text, 0);
+        for (int64_t nth = 1;; nth++) {
+            alloc_fail_after(nth);
+            int err = store_put_string(&a, &k, STR("value"), NULL, 0, 0);
+            alloc_fail_after(0);
+            if (err == 0)
+                break;
+            failed++;
+            ASSERT(err == ERR_OOM && store_peek(&a, &k) == NULL && store_db_keys(s, 0) == n);
+        }
+        n++;
+        if (i % 300 == 0)
+            store_check(s);
+    }
+    assert_int_equal(store_db_keys(s, 0), LARGE + ONE_SLOT);
+    assert_true(failed > LARGE + ONE_SLOT);
+    store_check(s);
+    free(name);
     store_free(s);
 }
 
@@ -234,6 +360,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_operation),
+        cmocka_unit_test(test_compaction),
+        cmocka_unit_test(test_large_keys_and_growth),
         cmocka_unit_test(test_reserve),
         cmocka_unit_test(test_new),
         cmocka_unit_test(test_flush),

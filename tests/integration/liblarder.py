@@ -1,0 +1,163 @@
+"""What the tests of liblarder stand on: the library behind a prompt, servers in a cluster, and peers
+that do as they are told.
+
+    Shell        tests/liblarder/shell.c as a process: say("get k") returns its line
+    Peer         a TCP server whose answers are a Python function
+    Cluster      six redis-servers, three primaries with a replica each
+"""
+
+import os
+import socket
+import subprocess
+import threading
+
+import harness
+
+SHELL = os.path.join(os.path.dirname(harness.LARDER_SERVER), "tests", "liblarder", "larder-client-shell")
+if not os.path.exists(SHELL):
+    SHELL = os.path.join(harness.ROOT, "build", "tests", "liblarder", "larder-client-shell")
+FAST = "connect_timeout_ms=300 command_timeout_ms=300 deadline_ms=2000 backoff_ms=5"
+
+
+class Shell:
+    """One process with one handle. Its end is checked: no leak, no race, no sanitizer's report."""
+
+    def __init__(self, addresses=None, options=""):
+        environ = dict(os.environ)
+        environ.setdefault("ASAN_OPTIONS", "abort_on_error=1:detect_leaks=1")
+        self.process = subprocess.Popen([SHELL], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, env=environ)
+        if addresses is not None:
+            self.opened = self.say(f"open {addresses} {options}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        out, err = self.process.communicate(timeout=60)
+        if kind is None:
+            assert (self.process.returncode, out, err) == (0, "", ""), err
+
+    def say(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().rstrip("\n")
+        assert not answer.endswith(" LATE"), f"{line}: {answer}"
+        assert answer or self.process.poll() is None, f"the shell died at: {line}\n{self.process.stderr.read()}"
+        return answer
+
+    def stats(self):
+        return {name: int(value) for name, value in (word.split("=") for word in self.say("stats").split()[1:])}
+
+
+CLOSE = object()  # what a peer answers to hang up
+
+
+class Peer:
+    """Answers each request with what `answer(argv)` returns: bytes, None for silence, CLOSE, or a list of
+    these. HELLO is answered unless `hello` is False."""
+
+    def __init__(self, answer, hello=True):
+        self.answer = answer
+        self.hello = hello
+        self.requests = []
+        self.connections = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
+        self.sockets = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for s in self.sockets:
+            s.close()
+
+    def count(self, name):
+        return sum(1 for argv in self.requests if argv[0] == name)
+
+    def _accept(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self.sockets.append(s)
+            threading.Thread(target=self._serve, args=(s,), daemon=True).start()
+
+    def _serve(self, s):
+        try:
+            with s, s.makefile("rb") as f:
+                while True:
+                    head = f.readline()
+                    if not head:
+                        return
+                    argv = [f.read(int(f.readline()[1:]) + 2)[:-2].decode() for _ in range(int(head[1:]))]
+                    self.requests.append(argv)
+                    if argv[0] == "HELLO" and self.hello:
+                        s.sendall(b"%1\r\n+proto\r\n:3\r\n")
+                        continue
+                    answers = self.answer(argv)
+                    for a in answers if isinstance(answers, list) else [answers]:
+                        if a is CLOSE:
+                            s.shutdown(socket.SHUT_RDWR)
+                            return
+                        if a is not None:
+                            s.sendall(a)
+        except (OSError, ValueError):
+            pass
+
+
+class Cluster:
+    """Node i < 3 begins as a primary, node i + 3 as its replica (redis-cli pairs them as it likes)."""
+
+    def __init__(self):
+        options = {"cluster-enabled": "yes", "cluster-node-timeout": "1000", "cluster-config-file": "nodes.conf",
+                   "cluster-replica-validity-factor": "0"}
+        self.servers = [harness.Server(harness.REDIS_SERVER, options).start() for _ in range(6)]
+        addresses = [f"127.0.0.1:{s.port}" for s in self.servers]
+        subprocess.run(["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"],
+                       check=True, capture_output=True, timeout=120)
+        self.addresses = addresses
+        harness.wait_until(self.settled, seconds=60, what="the cluster to settle")
+
+    def settled(self):
+        for s in self.servers:
+            if not s.alive():
+                continue
+            with s.wire() as w:
+                info = w("CLUSTER", "INFO").decode()
+                if "cluster_state:ok" not in info or "cluster_slots_ok:16384" not in info:
+                    return False
+                if all(t.alive() for t in self.servers) and any(len(row) < 4 for row in w("CLUSTER", "SLOTS")):
+                    return False
+                if "slave" in w("INFO", "replication").decode().split("role:")[1][:6]:
+                    if "master_link_status:up" not in w("INFO", "replication").decode():
+                        return False
+        return True
+
+    def role(self, i):
+        with self.servers[i].wire() as w:
+            return w("INFO", "replication").decode().split("role:")[1].split("\r")[0]
+
+    def owner_of(self, key):
+        """(index of the primary that serves the key, index of its replica)"""
+        with self.servers[0].wire() as w:
+            slot = w("CLUSTER", "KEYSLOT", key)
+            for row in w("CLUSTER", "SLOTS"):
+                if row[0] <= slot <= row[1]:
+                    ports = [node[1] for node in row[2:]]
+                    return tuple(next(i for i, s in enumerate(self.servers) if s.port == port) for port in ports)
+        return None
+
+    def close(self):
+        for s in self.servers:
+            if s.alive():
+                s.process.kill()
+                s.process.wait()
+            s.remove()

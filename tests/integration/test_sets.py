@@ -1,0 +1,25 @@
+"""A large set grows, is scanned, combined, copied, expires and is deleted: the members that should be there are."""
+
+MEMBERS, STEP = 300000, 2000
+
+
+def fill(r, key, first, end):
+    pipe = r.pipeline(transaction=False)
+    for i in range(first, end, STEP):
+        pipe.sadd(key, *range(i, i + STEP))
+    assert sum(pipe.execute()) == end - first
+
+
+def test_large_sets(r):
+    fill(r, "{s}a", 0, MEMBERS)
+    fill(r, "{s}b", MEMBERS // 2, MEMBERS * 3 // 2)
+    assert r.scard("{s}a") == MEMBERS and r.object("encoding", "{s}a") == b"hashtable"
+    assert len(set(r.sscan_iter("{s}a", count=1000))) == MEMBERS
+    assert r.sunionstore("{s}u", "{s}a", "{s}b") == MEMBERS * 3 // 2
+    assert r.sinterstore("{s}i", "{s}a", "{s}b") == MEMBERS // 2
+    assert r.sdiffstore("{s}d", "{s}a", "{s}b") == MEMBERS // 2
+    assert r.copy("{s}a", "{s}c") and r.srem("{s}a", 1, 2, 3) == 3
+    assert r.scard("{s}c") == MEMBERS and r.scard("{s}a") == MEMBERS - 3
+    assert r.delete("{s}u", "{s}i") == 2
+    assert r.pexpireat("{s}d", 1) and not r.exists("{s}d")
+    assert len(r.spop("{s}c", 1000)) == 1000 and r.scard("{s}c") == MEMBERS - 1000
