@@ -240,9 +240,6 @@ SET hash-max-ziplist-entries 1 hash-max-listpack-entries 2
 SET maxmemory-policy x
     ERR CONFIG SET failed (possibly related to argument 'maxmemory-policy') - argument(s) must be one of the following: volatile-lru, volatile-lfu, volatile-random, volatile-ttl, allkeys-lru, allkeys-lfu, allkeys-random, noeviction
     ERR CONFIG SET failed (possibly related to argument 'maxmemory-policy') - argument(s) must be one of the following: volatile-lru, volatile-lfu, volatile-random, volatile-ttl, allkeys-lru, allkeys-lfu, allkeys-random, noeviction, allkeys-auto, volatile-auto
-SET min-replicas-to-write 1
-    OK
-    ERR CONFIG SET failed (possibly related to argument 'min-replicas-to-write') - 'min-replicas-to-write' is refused: replication is not in this version yet, and writes would only seem to have reached replicas
 SET activedefrag yes
     ERR CONFIG SET failed (possibly related to argument 'activedefrag') - Active defragmentation cannot be enabled: it requires a Redis server compiled with a modified Jemalloc like the one shipped by default with the Redis source distribution
     OK
@@ -312,7 +309,6 @@ def test_a_wrong_line_stops_the_start(start_larder):
         ("port 70000", "argument must be between 0 and 65535 inclusive"),
         ("appendonly yes", "'appendonly' is refused: there is no append-only file"),
         ("cluster-enabled yes", "'cluster-enabled' is refused: it comes with the cluster"),
-        ("replicaof 127.0.0.1 6379", "'replicaof' is refused: replication is not"),
         ("loadmodule /x.so", "'loadmodule' is refused: larder loads no modules"),
         ("rename-command GETT x", "no such command"),
         ("include /nonexistent", "can't open config file '/nonexistent': No such file or directory"),
