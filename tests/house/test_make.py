@@ -37,4 +37,4 @@ def test_a_missing_tool_is_named(tmp_path, tool, package):
 def test_missing_libraries_are_named(tmp_path):
     result = make(tmp_path, without=["pkg-config"])
     assert result.returncode != 0
-    assert "Missing: pkg-config libjemalloc-dev liblzf-dev libsystemd-dev\n" in result.stderr
+    assert "Missing: pkg-config libjemalloc-dev liblzf-dev libsystemd-dev liburing-dev libmd-dev\n" in result.stderr

@@ -157,7 +157,7 @@ def test_a_missing_file_stops_the_start(start_larder):
 
 
 @pytest.mark.larder
-@pytest.mark.parametrize("option,word", [({"appendonly": "yes"}, "append-only"), ({"replicaof": [("127.0.0.1", "1")]}, "replication")])
+@pytest.mark.parametrize("option,word", [({"appendonly": "yes"}, "append-only")])
 def test_what_cannot_be_promised_is_refused_with_its_reason(start_larder, option, word):
     code, text = run_to_end(start_larder, options=option)
     assert code == 1 and word in text and list(option)[0] in text

@@ -31,6 +31,7 @@ ONLY_LARDER = {
     "set-max-listpack-entries": "128",
     "set-max-listpack-value": "64",
     "availability-zone": "",
+    "io-uring": "yes",
     "workers": None,  # what the test server was started with
 }
 
