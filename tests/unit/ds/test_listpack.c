@@ -130,8 +130,10 @@ static void compare(const char *lp, const struct model *m)
     for (size_t at = listpack_first(lp); at != 0; at = listpack_next(lp, at), i++)
         assert_str(listpack_get(lp, at, text), ((struct str){m->item[i], m->n[i]}));
     assert_int_equal(i, m->count);
-    for (size_t at = listpack_last(lp); at != 0; at = listpack_prev(lp, at))
-        assert_str(listpack_get(lp, at, text), ((struct str){m->item[--i], m->n[i]}));
+    for (size_t at = listpack_last(lp); at != 0; at = listpack_prev(lp, at)) {
+        i--;
+        assert_str(listpack_get(lp, at, text), ((struct str){m->item[i], m->n[i]}));
+    }
     assert_int_equal(i, 0);
 }
 

@@ -72,7 +72,8 @@ static void check(struct checker *c, const struct request *r)
     } else if (str_eq(r->argv[0], STR("EXEC"))) {
         assert_int_equal(c->depth--, 1);
     } else if (str_eq(r->argv[0], STR("SET"))) {
-        assert_true(num_parse_i64(r->argv[1], &k) && num_parse_i64(r->argv[2], &n));
+        assert_true(num_parse_i64(r->argv[1], &k));
+        assert_true(num_parse_i64(r->argv[2], &n));
         assert_int_equal(n, ++c->version[k]);
         assert_int_equal(c->db, k % 3);
         for (size_t i = 0; i < r->argv[3].n; i++)
