@@ -7,7 +7,7 @@
  * Each stream keeps one multishot receive in the kernel, so a round costs one system call
  * to wait and none to read. Measured with a server that stores nothing (bench/floor.c's
  * work), that saves 7 to 14 % of the CPU of a request; letting the ring send as well saved
- * no more, and needs replies that outlive their turn (docs/decisions/009).
+ * no more, and needs replies that outlive their turn (docs/decisions/010).
  *
  * Everything that is not a stream stays with epoll, whose descriptor the ring watches.
  *
