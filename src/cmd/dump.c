@@ -171,7 +171,6 @@ static int restore(struct cmd_ctx *c, const struct rdb_string *s, int64_t deadli
     return err;
 }
 
-/* IDLETIME and FREQ are checked, but a restored key starts like any new one. */
 void cmd_restore(struct cmd_ctx *c)
 {
     struct options o;
@@ -190,6 +189,8 @@ void cmd_restore(struct cmd_ctx *c)
         reply_error(c->reply, "ERR Bad data format");
     else
         cmd_reply_status(c, err);
+    if (err == 0)
+        store_set_access(&c->a, &c->keys[0], o.idle_s, o.freq);
 }
 
 /* A compressed payload may unpack to much more than it is; its first bytes tell, if they are honest. */

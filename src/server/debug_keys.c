@@ -110,6 +110,7 @@ void debug_keys_object(struct cmd_ctx *c)
     struct key k;
     struct block *block;
     key_make(c->a.store, &k, c->argv[2], c->session->db);
+    uint64_t idle_s = store_idle_s(&c->a, &k); /* first: the entry may move */
     const struct entry *e = store_peek(&c->a, &k);
     if (e == NULL) {
         reply_error(c->reply, REPLY_NO_KEY);
@@ -121,7 +122,6 @@ void debug_keys_object(struct cmd_ctx *c)
         cmd_reply_err(c, ERR_OOM);
         return;
     }
-    uint64_t idle_s = store_idle_s(&c->a, e);
     snprintf(text, sizeof text,
              "Value at:%p refcount:1 encoding:%s serializedlength:%zu lru:%lld lru_seconds_idle:%llu",
              (const void *)value.p, type_encoding(e), rdb_string_put(serialized, value, true),

@@ -10,7 +10,10 @@
 #include "store/shard.h"
 #include "store/store.h"
 
-enum { HEADERS = STORE_SLOTS * sizeof(struct table) };
+enum {
+    HEADERS = STORE_SLOTS * sizeof(struct table),
+    RECLAIM_NS = 1000 * 1000, /* before one round */
+};
 
 static uint64_t not_negative(int64_t v)
 {
@@ -25,7 +28,8 @@ uint64_t store_used(struct store *s)
 uint64_t store_outside_heap(const struct store *cs)
 {
     struct store *s = (struct store *)cs; /* the pool's leaf lock is taken, nothing else changes */
-    return atomic_load_explicit(&s->segs.bytes, memory_order_relaxed) + pool_bytes(&s->pool) + HEADERS;
+    return atomic_load_explicit(&s->segs.bytes, memory_order_relaxed) + pool_bytes(&s->pool) + HEADERS +
+           ghosts_bytes(&s->evict.ghosts);
 }
 
 uint64_t store_buckets(const struct store *cs)
@@ -36,7 +40,13 @@ uint64_t store_buckets(const struct store *cs)
 
 void store_update_pressure(struct store *s)
 {
-    bool over = s->maxmemory != 0 && store_used(s) > s->maxmemory;
+    uint64_t used = s->maxmemory != 0 ? store_used(s) : 0;
+    bool evicts = s->evict.how.policy != STORE_NOEVICTION;
+    bool over =
+        used > s->maxmemory && (!evicts || atomic_load_explicit(&s->evict.stuck, memory_order_relaxed));
+    bool wanting = evicts && used > s->evict.goal;
+    if (wanting != atomic_load_explicit(&s->wanting, memory_order_relaxed))
+        atomic_store_explicit(&s->wanting, wanting, memory_order_relaxed);
     if (over != atomic_load_explicit(&s->over_memory, memory_order_relaxed))
         atomic_store_explicit(&s->over_memory, over, memory_order_relaxed);
 }
@@ -44,12 +54,6 @@ void store_update_pressure(struct store *s)
 bool store_over_memory(const struct store *s)
 {
     return atomic_load_explicit(&s->over_memory, memory_order_relaxed);
-}
-
-void store_set_maxmemory(struct store *s, uint64_t bytes)
-{
-    s->maxmemory = bytes;
-    store_update_pressure(s);
 }
 
 void store_set_active_expire(struct store *s, bool on)
@@ -66,8 +70,18 @@ static void end_promise(struct store *s, struct appender *app)
     }
 }
 
+/* What this thread is about to write must find room: a bounded amount, before it. */
+static COLD void reclaim(struct store *s, struct appender *app)
+{
+    struct access a = app->upkeep;
+    if (a.store != NULL && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed))
+        sweep_evict(&a, os_mono_ns() + RECLAIM_NS);
+}
+
 void store_round_begin(struct store *s, struct appender *app)
 {
+    if (unlikely(atomic_load_explicit(&s->wanting, memory_order_relaxed)))
+        reclaim(s, app);
     segment_refill(&s->segs, &app->writer);
     end_promise(s, app);
 }
@@ -118,7 +132,8 @@ void store_memory(const struct store *cs, struct store_memory *out)
     out->blocks = not_negative(atomic_load_explicit(&s->heap, memory_order_relaxed));
     out->free_segments = segments_free_bytes(&s->segs);
     out->keys = 0;
-    out->expired = out->ghosts = 0;
+    out->expired = atomic_load_explicit(&s->expired_bytes, memory_order_relaxed);
+    out->ghosts = ghosts_bytes(&s->evict.ghosts);
     for (uint32_t db = 0; db < s->databases; db++)
         out->keys += store_db_keys(s, db);
 }
@@ -168,10 +183,16 @@ void store_stats(const struct store *s, struct store_stats *out)
         const struct appender *app = s->appenders[i];
         out->expired += atomic_load_explicit(&app->expired, memory_order_relaxed);
         out->evicted += atomic_load_explicit(&app->evicted, memory_order_relaxed);
+        out->ghost_hits += atomic_load_explicit(&app->ghost_hits, memory_order_relaxed);
+        out->evicted_age_ms += atomic_load_explicit(&app->evicted_age_ms, memory_order_relaxed);
+        for (unsigned c = 0; c < STORE_CLASSES; c++)
+            out->evicted_class[c] += atomic_load_explicit(&app->evicted_class[c], memory_order_relaxed);
         out->compacted += atomic_load_explicit(&app->compacted, memory_order_relaxed);
         out->splits += atomic_load_explicit(&app->tm.splits, memory_order_relaxed);
         out->merges += atomic_load_explicit(&app->tm.merges, memory_order_relaxed);
     }
+    if (out->evicted > 0)
+        out->evicted_age_ms /= out->evicted;
 }
 
 void store_stats_reset(struct store *s)
@@ -182,6 +203,10 @@ void store_stats_reset(struct store *s)
         atomic_store_explicit(&app->expired, 0, memory_order_relaxed);
         atomic_store_explicit(&app->evicted, 0, memory_order_relaxed);
         atomic_store_explicit(&app->compacted, 0, memory_order_relaxed);
+        atomic_store_explicit(&app->ghost_hits, 0, memory_order_relaxed);
+        atomic_store_explicit(&app->evicted_age_ms, 0, memory_order_relaxed);
+        for (unsigned c = 0; c < STORE_CLASSES; c++)
+            atomic_store_explicit(&app->evicted_class[c], 0, memory_order_relaxed);
         atomic_store_explicit(&app->tm.splits, 0, memory_order_relaxed);
         atomic_store_explicit(&app->tm.merges, 0, memory_order_relaxed);
     }
