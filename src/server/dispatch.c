@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "cmd/effect.h"
 #include "os/clock.h"
 #include "server/batch.h"
 #include "server/exec.h"
@@ -261,6 +262,7 @@ static enum outcome run_exec(struct cmd_ctx *c, struct conn *conn)
     }
     exec_run(c, &w->metrics);
     store_unlock(c->a.store, &plan.locks);
+    effect_publish(c);
     exec_end(c->session, c->a.store);
     return DONE;
 }
@@ -297,8 +299,11 @@ static enum outcome run_many_keys(struct cmd_ctx *c, struct conn *conn)
             return NOT_YET;
     if (c->cmd->cost != NULL && c->cmd->cost(c) > LANE_COST_NS)
         return send_to_lane(c, conn, LANE_BUSY, &ls);
-    c->cmd->fn(c);
+    effect_open(c);
+    effect_run(c);
+    effect_reserve(c);
     store_unlock(c->a.store, &ls);
+    effect_publish(c);
     return DONE;
 }
 
@@ -314,8 +319,11 @@ static enum outcome run_one_key(struct cmd_ctx *c, struct conn *conn)
         lockset_add(&ls, shard);
         return send_to_lane(c, conn, LANE_BUSY, &ls);
     }
-    c->cmd->fn(c);
+    effect_open(c);
+    effect_run(c);
+    effect_reserve(c);
     store_unlock_one(c->a.store, shard);
+    effect_publish(c);
     return DONE;
 }
 
@@ -455,6 +463,20 @@ enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p
 
 /* ---- the lane's side --------------------------------------------------------------------------- */
 
+/* What the job's mode holds covers its keys, or it is LANE_PLAIN and writes nothing. */
+static void run_job_command(struct lane_job *job, struct cmd_ctx *c)
+{
+    if (!dispatch_hash_keys(c, false)) {
+        cmd_reply_err(c, ERR_OOM);
+    } else if (job->mode == LANE_PLAIN) {
+        c->cmd->fn(c);
+    } else {
+        effect_open(c);
+        effect_run(c);
+        effect_reserve(c);
+    }
+}
+
 void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m)
 {
     struct conn *conn = job->conn;
@@ -471,10 +493,9 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     uint64_t t0 = os_ticks();
     if (job->exec)
         exec_run(c, m);
-    else if (dispatch_hash_keys(c, false))
-        c->cmd->fn(c);
     else
-        cmd_reply_err(c, ERR_OOM);
+        run_job_command(job, c);
+    effect_publish(c);
     c->cmd = job->cmd;
     c->argv = job->argv;
     c->argc = job->argc;
