@@ -10,6 +10,7 @@
 #include "cmd/handlers.h"
 #include "value/rdb_string.h"
 
+#include "base/bytes.h"
 #include "base/hash.h"
 
 #include <string.h>
@@ -21,20 +22,6 @@ enum {
     FOOTER_VERSION = 2,
     FOOTER = FOOTER_VERSION + 8,
 };
-
-static void put_little_endian(char *dst, uint64_t v, unsigned bytes)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        dst[i] = (char)(v >> (8 * i));
-}
-
-static uint64_t get_little_endian(const char *p, unsigned bytes)
-{
-    uint64_t v = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        v |= (uint64_t)(uint8_t)p[i] << (8 * i);
-    return v;
-}
 
 /* ---- DUMP ------------------------------------------------------------------------- */
 
@@ -54,9 +41,9 @@ void cmd_dump(struct cmd_ctx *c)
     }
     out->data[0] = RDB_TYPE_STRING;
     size_t n = 1 + rdb_string_put(out->data + 1, value, true);
-    put_little_endian(out->data + n, RDB_VERSION_WRITTEN, FOOTER_VERSION);
+    bytes_put_le(out->data + n, RDB_VERSION_WRITTEN, FOOTER_VERSION);
     n += FOOTER_VERSION;
-    put_little_endian(out->data + n, hash_crc64(0, out->data, n), 8);
+    bytes_put_le(out->data + n, hash_crc64(0, out->data, n), 8);
     out->n = n + 8;
     cmd_reply_part(c, out, block_str(out));
     block_put(out);
@@ -127,8 +114,8 @@ static bool footer_ok(struct str in)
     if (in.n < FOOTER)
         return false;
     const char *footer = in.p + in.n - FOOTER;
-    return get_little_endian(footer, FOOTER_VERSION) <= RDB_VERSION_MAX &&
-           get_little_endian(footer + FOOTER_VERSION, 8) == hash_crc64(0, in.p, in.n - 8);
+    return bytes_get_le(footer, FOOTER_VERSION) <= RDB_VERSION_MAX &&
+           bytes_get_le(footer + FOOTER_VERSION, 8) == hash_crc64(0, in.p, in.n - 8);
 }
 
 /* The value within a payload, unless it has been tampered with. */

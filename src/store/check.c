@@ -29,6 +29,9 @@ static void check_entry(struct tally *y, uint32_t slot, const struct entry *e)
         ASSERT(atomic_load_explicit(&seg->heap, memory_order_relaxed) &&
                entry_block(e)->n <= entry_block(e)->cap);
     bool walked = (atomic_load_explicit(&seg->live, memory_order_relaxed) & SEGMENT_SWEEP) != 0;
+    if (entry_kind(e) == ENTRY_OBJECT)
+        ASSERT(atomic_load_explicit(&seg->heap, memory_order_relaxed) &&
+               object_type(entry_object(e))->count(entry_object(e)) > 0);
     if (entry_expire(e) != 0)
         ASSERT(walked || atomic_load_explicit(&seg->sweep_at, memory_order_relaxed) != SEGMENT_NEVER);
     ASSERT(slot / STORE_SLOTS_PER_SHARD < STORE_SHARDS);

@@ -6,6 +6,7 @@
  * behind it exists. */
 #include "store/entry.h"
 
+#include "base/alloc.h"
 #include "store/shard.h"
 
 _Static_assert(ENTRY_SLACK == 1u << 13, "the bit between clock and klen");
@@ -157,4 +158,13 @@ uint32_t entry_short_units(uint32_t word)
         4u + (word & ENTRY_TTL ? 8 : 0) + (word & ENTRY_CLOCK ? 4 : 0) + (word & ENTRY_DB ? 4 : 0);
     DEBUG_ASSERT(!(word & (ENTRY_LONG | ENTRY_EXT)));
     return (uint32_t)units(head + ((word >> ENTRY_KLEN_SHIFT) & ENTRY_KLEN_MAX) + (word >> ENTRY_VLEN_SHIFT));
+}
+
+size_t entry_heap_bytes(const struct entry *e)
+{
+    switch (entry_kind(e)) {
+    case ENTRY_BLOCK: return mem_usable(entry_block(e));
+    case ENTRY_OBJECT: return object_type(entry_object(e))->bytes(entry_object(e));
+    default: return 0;
+    }
 }

@@ -31,6 +31,7 @@
 #include "base/annotate.h"
 #include "base/str.h"
 #include "value/block.h"
+#include "value/object.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -158,6 +159,17 @@ static inline struct block *entry_block(const struct entry *e)
     struct block *b;
     memcpy(&b, entry_parts(e).value, sizeof b);
     return b;
+}
+
+/* The collection, NULL for a string. Good until the shard's lock is released, or as long as a reference
+ * is held. */
+static inline struct object *entry_object(const struct entry *e)
+{
+    struct object *o;
+    if (entry_kind(e) != ENTRY_OBJECT)
+        return NULL;
+    memcpy(&o, entry_parts(e).value, sizeof o);
+    return o;
 }
 
 /* The bytes of a string value; *block is the block they live in, or NULL. Good until

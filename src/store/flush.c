@@ -21,26 +21,41 @@
 enum {
     DIG_PAGES = 32, /* freed between two looks at the clock */
     DIG_SLOTS = 16,
+    DIG_ENTRIES = 256,
 };
 
-void segment_release_heap(struct store *s, struct segment *seg, _Atomic int64_t *account)
+/* What of the account goes at once; the reaper sees to the rest. */
+static int64_t drop_heap(struct store *s, const struct entry *e)
+{
+    int64_t later = 0;
+    if (entry_kind(e) == ENTRY_OBJECT)
+        return store_drop_object(s, entry_object(e), &later);
+    struct block *b = entry_block(e);
+    int64_t bytes = (int64_t)mem_usable(b);
+    block_put(b);
+    return bytes;
+}
+
+bool segment_release_heap(struct store *s, struct segment *seg, uint32_t *at, int64_t until_ns,
+                          _Atomic int64_t *account)
 {
     if (atomic_load_explicit(&seg->live, memory_order_acquire) == 0)
-        return;
-    uint32_t used = atomic_load_explicit(&seg->used, memory_order_acquire);
+        return true;
+    uint32_t used = atomic_load_explicit(&seg->used, memory_order_acquire), n = 0;
     if (!atomic_load_explicit(&seg->heap, memory_order_relaxed))
-        return;
+        return true;
     int64_t bytes = 0;
-    for (uint32_t at = 0; at < used;) {
-        struct entry *e = (struct entry *)(segment_start(&s->segs, seg) + (size_t)at * ENTRY_UNIT);
-        at += entry_extent(e);
-        if ((entry_word(e) & ENTRY_DEAD) || entry_kind(e) != ENTRY_BLOCK)
+    while (*at < used && (++n % DIG_ENTRIES != 0 || os_mono_ns() < until_ns)) {
+        struct entry *e = (struct entry *)(segment_start(&s->segs, seg) + (size_t)*at * ENTRY_UNIT);
+        uint32_t word = entry_word(e);
+        *at += entry_extent(e);
+        if ((word & ENTRY_DEAD) || (entry_kind(e) != ENTRY_BLOCK && entry_kind(e) != ENTRY_OBJECT))
             continue;
-        struct block *b = entry_block(e);
-        bytes += (int64_t)mem_usable(b);
-        block_put(b);
+        bytes += drop_heap(s, e);
+        atomic_store_explicit(&e->word, word | ENTRY_DEAD, memory_order_relaxed);
     }
     atomic_fetch_sub_explicit(account, bytes, memory_order_relaxed);
+    return *at >= used;
 }
 
 /* ---- everything ---- */

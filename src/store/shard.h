@@ -4,7 +4,7 @@
  *   shard lock     the shard's tables, their entries, its counters
  *   gate           slots, id_of, id_state, segments.epoch, maxmemory, sealing others' segments
  *   own thread     struct appender, but its counters, which anybody may read
- *   leaf locks     segments.lock, pool.lock, region.lock, shard.watch_lock, graves.lock, sweep.lock:
+ *   leaf locks     segments.lock, pool.lock, region.lock, shard.watch_lock, graves.lock, reap.lock, sweep.lock:
  *                  taken with a shard lock held or none, never two of them but
  *                  segments/pool -> region */
 #ifndef LARDER_STORE_SHARD_H
@@ -120,6 +120,9 @@ struct store {
     _Atomic int64_t heap_doomed;        /* ... that a flush left behind */
     CACHE_ALIGNED struct sweep sweep;
     struct lock graves_lock;
+    struct lock reap_lock;                /* leaf, only tried; guards `reaping` */
+    struct object_large *_Atomic dying;   /* collections without references; pushed by anybody */
+    struct object_large *_Atomic reaping; /* taken from there, the first one half freed */
     struct grave *_Atomic graves;
 };
 
@@ -187,6 +190,9 @@ int64_t entry_expire_hint(const struct entry *e);
 struct str entry_fixed_parts(const struct entry *e, uint32_t word, uint32_t *db);
 uint32_t entry_short_units(uint32_t word);
 
+/* What its heap value takes, 0 if it has none. */
+size_t entry_heap_bytes(const struct entry *e);
+
 /* ---- write.c -------------------------------------------------------------------- */
 
 /* Mark dead and give back its room; `drop`: release the heap value too. */
@@ -246,8 +252,10 @@ void store_init_ids(struct store *s);
 
 /* ---- flush.c -------------------------------------------------------------------- */
 
-/* Put the blocks of a segment that nobody else looks at. account: what they are counted in. */
-void segment_release_heap(struct store *s, struct segment *seg, _Atomic int64_t *account);
+/* Release the heap values of a segment that nobody else looks at, from unit *at on, until the time is
+ * over; true when that is done. What is released is marked dead. account: what they are counted in. */
+bool segment_release_heap(struct store *s, struct segment *seg, uint32_t *at, int64_t until_ns,
+                          _Atomic int64_t *account);
 
 /* Free some of what flushes detached; true while there is more. */
 bool store_dig(const struct access *a, int64_t until_ns);
@@ -265,6 +273,14 @@ static inline bool id_is_dead(const struct store *s, uint32_t id)
 }
 /* A dead id whose last key is gone becomes free. Gate, or the sweep's lock. */
 void store_recycle_id(struct store *s, uint32_t id);
+
+/* ---- reap.c --------------------------------------------------------------------- */
+
+/* Drop a reference. Returns the bytes that are freed at once, or 0 when they are not, or not yet: those of a
+ * large one are `later`, which the reaper takes off heap_doomed. */
+int64_t store_drop_object(struct store *s, struct object *o, int64_t *later);
+/* Free some of what has no references any more; true while there is more. */
+bool store_reap(struct store *s, int64_t until_ns);
 
 /* ---- sweep.c -------------------------------------------------------------------- */
 

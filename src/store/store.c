@@ -93,12 +93,15 @@ int store_new(struct store **out, const struct store_options *opt)
     return 0;
 }
 
-/* Blocks are the only thing that lies outside the mappings. */
+/* Blocks and collections are the only things that lie outside the mappings. */
 static void release_heap_values(struct store *s)
 {
     uint32_t end = atomic_load_explicit(&s->segs.frontier, memory_order_acquire);
-    for (uint32_t i = 0; i < end; i++)
-        segment_release_heap(s, &s->segs.meta[i], &s->heap);
+    for (uint32_t i = 0; i < end; i++) {
+        uint32_t at = 0;
+        (void)segment_release_heap(s, &s->segs.meta[i], &at, INT64_MAX, &s->heap);
+    }
+    (void)store_reap(s, INT64_MAX);
 }
 
 void store_free(struct store *s)
@@ -270,7 +273,7 @@ size_t store_entry_bytes(const struct store *s, const struct entry *e)
 {
     enum { REFERENCE = 8 }; /* its share of the table */
     size_t n = (size_t)entry_extent(e) * ENTRY_UNIT + REFERENCE;
-    return entry_kind(e) == ENTRY_BLOCK ? n + mem_usable(entry_block(e)) : n;
+    return n + entry_heap_bytes(e);
 }
 
 /* Without a policy that keeps access clocks nothing is known but that the key is there. */

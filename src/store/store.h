@@ -158,6 +158,22 @@ enum put_flags {
 int store_put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
                      int64_t expire_ms, unsigned flags);
 
+/* Set the key to a collection, which is not empty, replacing whatever it holds. Takes o's reference on
+ * success. Of the flags only PUT_KEEP_TTL means something. Returns 0 or ERR_OOM; on error nothing has
+ * changed and o is still the caller's. */
+int store_put_object(const struct access *a, const struct key *k, struct object *o, int64_t expire_ms,
+                     unsigned flags);
+
+/* The collection of e, the live entry of k, has been changed and is now at o, the entry's reference with
+ * it; `before` is what its type's bytes() said before. Brings the accounts up to date, announces the change,
+ * and removes the key when o is empty (then e and o are gone). */
+void store_object_changed(const struct access *a, const struct key *k, struct entry *e, struct object *o,
+                          size_t before);
+
+/* Drop a reference; what it was the last one to is freed, in slices between rounds if it is large. Any
+ * thread; no lock needed. */
+void store_release_object(struct store *s, struct object *o);
+
 /* Set aside what `entries` puts of `bytes` of keys and values together will need (without a deadline),
  * so that none of them fails for want of memory: for commands that write several keys or none. Holds
  * until the next store_reserve() or store_round_begin() of this appender. Returns 0 or ERR_OOM. */
@@ -176,8 +192,8 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
 /* True when a live key was removed. */
 bool store_delete(const struct access *a, const struct key *k);
 
-/* Copy value and deadline of `from` to `to`, replacing it; both shards locked. Blocks are
- * shared, not copied. Returns 0, ERR_NOTFOUND, ERR_OOM. RENAME is copy + delete. */
+/* Copy value and deadline of `from` to `to`, replacing it; both shards locked. Blocks and collections
+ * are shared, not copied. Returns 0, ERR_NOTFOUND, ERR_OOM. RENAME is copy + delete. */
 int store_copy(const struct access *a, const struct key *from, const struct key *to);
 
 /* Bytes that key and value occupy with overhead (MEMORY USAGE). */

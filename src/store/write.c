@@ -128,11 +128,14 @@ static void room_commit(const struct access *a, const struct room *r, const stru
 
 static void release_heap(const struct access *a, const struct entry *e)
 {
-    if (entry_kind(e) != ENTRY_BLOCK)
+    enum entry_kind kind = entry_kind(e);
+    if (likely(kind == ENTRY_INLINE))
         return;
-    struct block *b = entry_block(e);
-    store_count_heap(a, -(int64_t)mem_usable(b));
-    block_put(b);
+    store_count_heap(a, -(int64_t)entry_heap_bytes(e));
+    if (kind == ENTRY_OBJECT)
+        store_release_object(a->store, entry_object(e));
+    else
+        block_put(entry_block(e));
 }
 
 void store_kill(const struct access *a, struct entry *e, bool drop)
@@ -325,32 +328,45 @@ static bool overwrite_in_place(const struct access *a, const struct key *k, stru
     return true;
 }
 
-/* Exchange the heap value of an entry; takes b. */
-static void swap_block(const struct access *a, struct entry *e, struct block *b, uint32_t marks)
+/* What lies outside the entry: a block or a collection, and one reference to it. */
+struct heap_value {
+    enum entry_kind kind;
+    const void *p;
+    size_t bytes;
+};
+
+static struct heap_value block_value(struct block *b)
 {
-    uint32_t word = entry_word(e);
-    release_heap(a, e);
-    entry_set_heap(e, b);
-    store_count_heap(a, (int64_t)mem_usable(b));
-    atomic_store_explicit(&e->word, (word & ~(uint32_t)ENTRY_MARKS) | marks, memory_order_release);
+    return (struct heap_value){ENTRY_BLOCK, b, mem_usable(b)};
 }
 
-/* Takes b, unless it fails. */
-static int put_block(const struct access *a, const struct key *k, struct entry *old,
-                     const struct table_pos *pos, struct block *b, int64_t expire_ms, uint32_t marks)
+/* Exchange the heap value of an entry; takes v. */
+static void swap_heap(const struct access *a, struct entry *e, struct heap_value v, uint32_t marks)
+{
+    uint32_t word = entry_word(e) & ~(uint32_t)(ENTRY_MARKS | ENTRY_KIND_MASK);
+    release_heap(a, e);
+    entry_set_heap(e, v.p);
+    store_count_heap(a, (int64_t)v.bytes);
+    atomic_store_explicit(&e->word, word | (uint32_t)v.kind << ENTRY_KIND_SHIFT | marks,
+                          memory_order_release);
+}
+
+/* Takes v, unless it fails. */
+static int put_heap(const struct access *a, const struct key *k, struct entry *old,
+                    const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks)
 {
     uint32_t extent;
-    if (old != NULL && entry_kind(old) == ENTRY_BLOCK && fits_in_place(old, sizeof b, expire_ms, &extent)) {
-        swap_block(a, old, b, marks);
+    if (old != NULL && entry_kind(old) != ENTRY_INLINE &&
+        fits_in_place(old, sizeof v.p, expire_ms, &extent)) {
+        swap_heap(a, old, v, marks);
         if (entry_word(old) & ENTRY_TTL)
             change_expire(a, k, old, expire_ms);
         return 0;
     }
-    const void *p = b;
-    struct shape f = {{k->p, k->n}, ENTRY_BLOCK, heap_pointer(&p), expire_ms, k->db, marks};
+    struct shape f = {{k->p, k->n}, v.kind, heap_pointer(&v.p), expire_ms, k->db, marks};
     if (put_entry(a, k, &f, 0, old, pos, true) == NULL)
         return ERR_OOM;
-    store_count_heap(a, (int64_t)mem_usable(b));
+    store_count_heap(a, (int64_t)v.bytes);
     return 0;
 }
 
@@ -379,7 +395,7 @@ static int put_string(const struct access *a, const struct key *k, struct str by
         memcpy(block->data, bytes.p, bytes.n);
         block->n = bytes.n;
     }
-    int err = put_block(a, k, old, &pos, block, expire_ms, marks);
+    int err = put_heap(a, k, old, &pos, block_value(block), expire_ms, marks);
     if (err != 0)
         block_put(block);
     return err;
@@ -392,6 +408,33 @@ int store_put_string(const struct access *a, const struct key *k, struct str byt
     if (err == 0)
         store_touch(a, k);
     return err;
+}
+
+int store_put_object(const struct access *a, const struct key *k, struct object *o, int64_t expire_ms,
+                     unsigned flags)
+{
+    struct table_pos pos;
+    DEBUG_ASSERT(object_type(o)->count(o) > 0);
+    struct entry *old = lookup_for_write(a, k, &pos);
+    if (flags & PUT_KEEP_TTL)
+        expire_ms = old != NULL ? entry_expire(old) : 0;
+    struct heap_value v = {ENTRY_OBJECT, o, object_type(o)->bytes(o)};
+    int err = put_heap(a, k, old, &pos, v, expire_ms, 0);
+    if (err == 0)
+        store_touch(a, k);
+    return err;
+}
+
+void store_object_changed(const struct access *a, const struct key *k, struct entry *e, struct object *o,
+                          size_t before)
+{
+    DEBUG_ASSERT(entry_kind(e) == ENTRY_OBJECT);
+    entry_set_heap(e, o);
+    store_count_heap(a, (int64_t)object_type(o)->bytes(o) - (int64_t)before);
+    if (object_type(o)->count(o) == 0)
+        (void)store_delete(a, k);
+    else
+        store_touch(a, k);
 }
 
 /* ---- editing ---- */
@@ -427,7 +470,7 @@ static struct block *edit_block(const struct access *a, struct entry *e, size_t 
     if (!block_is_private(b)) {
         b = block_from(block_str(b), n, n > old ? block_room(n) : n);
         if (b != NULL)
-            swap_block(a, e, b, ENTRY_RAW);
+            swap_heap(a, e, block_value(b), ENTRY_RAW);
         return b;
     }
     if (n > b->cap) {
@@ -481,7 +524,7 @@ static int edit_to_block(const struct access *a, const struct key *k, struct ent
     struct block *b = block_from(old, n, cur != NULL ? block_room(n) : n);
     if (b == NULL)
         return ERR_OOM;
-    if (put_block(a, k, cur, pos, b, cur != NULL ? entry_expire(cur) : 0, ENTRY_RAW) != 0) {
+    if (put_heap(a, k, cur, pos, block_value(b), cur != NULL ? entry_expire(cur) : 0, ENTRY_RAW) != 0) {
         block_put(b);
         return ERR_OOM;
     }
@@ -561,6 +604,14 @@ int store_copy(const struct access *a, const struct key *from, const struct key 
     if (from->hash == to->hash && from->db == to->db && from->n == to->n &&
         memcmp(from->p, to->p, to->n) == 0)
         return 0;
+    struct object *o = entry_object(e);
+    if (o != NULL) {
+        object_get(o);
+        int err = store_put_object(a, to, o, entry_expire(e), 0);
+        bool last = err != 0 && object_drop(o);
+        ASSERT(!last); /* `from` has it */
+        return err;
+    }
     struct block *b;
     struct str bytes = entry_string(e, &b);
     uint32_t marks = entry_word(e);

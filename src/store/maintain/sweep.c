@@ -380,13 +380,15 @@ static uint32_t ms_to_next_pass(const struct access *a)
 
 /* ---- the slice ---- */
 
-static void free_doomed(const struct access *a)
+static bool free_doomed(const struct access *a, int64_t until_ns)
 {
     struct store *s = a->store;
-    struct segment *seg = a->app->walk.seg;
-    a->app->walk.seg = NULL;
-    segment_release_heap(s, seg, &s->heap_doomed);
-    segment_free_doomed(&s->segs, seg);
+    struct walk *w = &a->app->walk;
+    if (!segment_release_heap(s, w->seg, &w->at, until_ns, &s->heap_doomed))
+        return false;
+    segment_free_doomed(&s->segs, w->seg);
+    w->seg = NULL;
+    return true;
 }
 
 /* True when the walk at hand, or a new one, was finished in time. */
@@ -395,10 +397,8 @@ static bool sweep_step(const struct access *a, int64_t until_ns)
     struct walk *w = &a->app->walk;
     if (w->seg == NULL && !select_walk(a))
         return false;
-    if (w->reason == SWEEP_DOOMED) {
-        free_doomed(a);
-        return true;
-    }
+    if (w->reason == SWEEP_DOOMED)
+        return free_doomed(a, until_ns);
     if (!walk_on(a, w, until_ns))
         return false;
     walk_end(a, w);
@@ -409,14 +409,14 @@ uint32_t store_maintain(const struct access *a, uint32_t budget_us)
 {
     struct store *s = a->store;
     int64_t until_ns = os_mono_ns() + (int64_t)budget_us * 1000;
-    bool more = store_dig(a, until_ns);
+    bool digging = store_dig(a, until_ns), reaping = store_reap(a->store, until_ns);
     while (os_mono_ns() < until_ns && sweep_step(a, until_ns))
         segment_refill(&s->segs, &a->app->writer);
     while (os_mono_ns() < until_ns && segments_trim(&s->segs, TRIM_STEP) + pool_trim(&s->pool, TRIM_STEP) > 0)
         ;
     region_collapse_one(&s->region);
     store_update_pressure(s);
-    if (more || a->app->walk.seg != NULL)
+    if (digging || reaping || a->app->walk.seg != NULL)
         return 0;
     return ms_to_next_pass(a);
 }
