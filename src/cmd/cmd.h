@@ -104,6 +104,13 @@ struct block *cmd_arg_block(const struct cmd_ctx *c, uint32_t i);
 bool cmd_arg_deadline(struct cmd_ctx *c, uint32_t i, int64_t unit_ms, bool absolute, bool must_be_positive,
                       int64_t *deadline_ms);
 
+/* A deadline (0: none) that leaves nothing of its key. On a replica no deadline does: the primary will send a
+ * DEL, and until then what it has set stays, unseen. */
+static inline bool cmd_is_over(const struct cmd_ctx *c, int64_t deadline_ms)
+{
+    return unlikely(deadline_ms != 0 && deadline_ms <= c->a.now_ms && !c->a.keep_expired);
+}
+
 /* ---- lookups -------------------------------------------------------------------- */
 
 /* Key number k for reading: counts a hit or a miss. NULL when absent. */

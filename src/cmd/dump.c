@@ -159,7 +159,7 @@ static int restore(struct cmd_ctx *c, const struct rdb_string *s, int64_t deadli
         value = block_str(block);
         err = rdb_string_unpack(s, block->data);
     }
-    if (err == 0 && deadline != 0 && deadline <= c->a.now_ms) {
+    if (err == 0 && cmd_is_over(c, deadline)) {
         if (store_delete(&c->a, &c->keys[0]))
             effect_del(c);
     } else if (err == 0) {

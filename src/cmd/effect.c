@@ -51,7 +51,7 @@ void effect_run_logged(struct cmd_ctx *c)
     uint64_t before = store_changes_here(&c->a);
     c->has_effect = false;
     c->cmd->fn(c);
-    if (c->has_effect || !(c->cmd->flags & CMD_WRITE) || store_changes_here(&c->a) == before)
+    if (c->unit == NULL || c->has_effect || !(c->cmd->flags & CMD_WRITE) || store_changes_here(&c->a) == before)
         return;
     const struct command *named = c->cmd->parent != NULL ? c->cmd->parent : c->cmd;
     unit_add_request(c->unit, c->session->db, str_of(named->name), c->argv, c->argc);

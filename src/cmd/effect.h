@@ -49,9 +49,10 @@ static inline void effect_run(struct cmd_ctx *c)
     else
         effect_run_logged(c);
 }
+/* The command itself may have switched the log on. */
 static inline void effect_reserve(struct cmd_ctx *c)
 {
-    if (unlikely(c->unit != NULL))
+    if (unlikely(c->unit != NULL) && c->unit->open)
         unit_reserve(c->unit);
 }
 static inline void effect_publish(struct cmd_ctx *c)

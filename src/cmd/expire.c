@@ -48,6 +48,12 @@ static bool conditions_hold(unsigned bits, int64_t old, int64_t fresh)
     return !((bits & IF_LT) && old != 0 && fresh >= old);
 }
 
+/* EXPIREAT 0 is a deadline, too. */
+static bool is_over(const struct cmd_ctx *c, int64_t deadline)
+{
+    return deadline == 0 || cmd_is_over(c, deadline);
+}
+
 static void expire(struct cmd_ctx *c, int64_t unit_ms, bool absolute)
 {
     unsigned conditions;
@@ -60,7 +66,7 @@ static void expire(struct cmd_ctx *c, int64_t unit_ms, bool absolute)
         return;
     }
     int err = 0;
-    if (deadline > c->a.now_ms) {
+    if (!is_over(c, deadline)) {
         err = store_set_expire(&c->a, &c->keys[0], deadline);
         if (err == 0)
             effect_deadline(c, deadline);

@@ -84,7 +84,7 @@ static bool parse_deadline(struct cmd_ctx *c, const struct options *o, int64_t *
 /* Argument i becomes the value of key 0. A deadline that has passed leaves nothing there. */
 static int put_argument(struct cmd_ctx *c, uint32_t i, int64_t deadline, unsigned flags)
 {
-    if (unlikely(deadline != 0 && deadline <= c->a.now_ms)) {
+    if (cmd_is_over(c, deadline)) {
         if (store_delete(&c->a, &c->keys[0]))
             effect_del(c);
         return 0;
@@ -206,7 +206,7 @@ void cmd_getdel(struct cmd_ctx *c)
 /* 0: none any more; in the past: the key goes. */
 static int set_deadline(struct cmd_ctx *c, int64_t deadline)
 {
-    if (deadline != 0 && deadline <= c->a.now_ms) {
+    if (cmd_is_over(c, deadline)) {
         if (store_delete(&c->a, &c->keys[0]))
             effect_del(c);
         return 0;

@@ -98,6 +98,18 @@ static bool writes(const struct cmd_ctx *c)
     return (c->cmd->flags & CMD_WRITE) || (c->cmd->fn == cmd_exec && exec_any(c->session, CMD_WRITE));
 }
 
+/* What a replica does not do for its clients, and why. */
+static const char *refuse_on_replica(struct cmd_ctx *c, const struct repl *r)
+{
+    if (atomic_load_explicit(&r->loading, memory_order_relaxed) && !(c->cmd->flags & CMD_LOADING))
+        return "LOADING Redis is loading the dataset in memory";
+    if (!(c->cmd->flags & CMD_STALE) && !repl_may_serve(r))
+        return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+    if (writes(c) && ctx_server(c)->config.replica_read_only)
+        return "READONLY You can't write against a read only replica.";
+    return NULL;
+}
+
 /* Everything that is usually not so. True: go on. */
 static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
 {
@@ -112,6 +124,11 @@ static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
     }
     if (ss->txn.open && (c->cmd->flags & CMD_NO_MULTI)) {
         reject(c, "ERR Command not allowed inside a transaction");
+        return false;
+    }
+    const char *no = (care & CARE_REPLICA) ? refuse_on_replica(c, &conn->worker->server->repl) : NULL;
+    if (no != NULL) {
+        reject(c, no);
         return false;
     }
     if ((care & CARE_MEMORY) && needs_memory(c)) {

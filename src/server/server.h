@@ -12,6 +12,7 @@
 #include "server/lane.h"
 #include "server/latency.h"
 #include "server/process.h"
+#include "server/repl.h"
 #include "server/slowlog.h"
 #include "server/stats.h"
 #include "server/worker.h"
@@ -41,6 +42,7 @@ enum care {
     CARE_MONITOR = 1 << 0,     /* somebody watches with MONITOR */
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
+    CARE_REPLICA = 1 << 4, /* this node is a replica: no writes, and perhaps no reads */
     CARE_MEMORY = 1 << 3, /* data is beyond maxmemory: refuse CMD_DENYOOM */
 };
 
@@ -75,7 +77,7 @@ struct server {
     struct latency latency;   /* own lock */
     struct stats stats;
     char run_id[SERVER_RUN_ID + 1];
-    char repl_id[SERVER_RUN_ID + 1]; /* gate */
+    struct repl repl;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */
     int64_t started_ms;
