@@ -128,6 +128,28 @@ bool cmd_write_string(struct cmd_ctx *c, uint32_t k, struct entry **e)
     return check_string(c, *e);
 }
 
+static bool check_kind(struct cmd_ctx *c, const struct entry *e, enum object_kind kind)
+{
+    const struct object *o = e != NULL ? entry_object(e) : NULL;
+    if (likely(e == NULL || (o != NULL && o->kind == kind)))
+        return true;
+    reply_error(c->reply, REPLY_WRONGTYPE);
+    return false;
+}
+
+bool cmd_find_object(struct cmd_ctx *c, uint32_t k, enum object_kind kind, struct entry **e)
+{
+    *e = cmd_find(c, k);
+    return check_kind(c, *e, kind);
+}
+
+bool cmd_write_object(struct cmd_ctx *c, uint32_t k, enum object_kind kind, struct entry **e)
+{
+    DEBUG_ASSERT(k < c->nkeys);
+    *e = store_find(&c->a, &c->keys[k]);
+    return check_kind(c, *e, kind);
+}
+
 /* ---- replies -------------------------------------------------------------------- */
 
 void cmd_reply_part(struct cmd_ctx *c, struct block *block, struct str part)

@@ -44,6 +44,7 @@ struct cmd_counters {
 struct cmd_limits {
     uint64_t bulk_max; /* proto-max-bulk-len */
     uint32_t databases;
+    struct object_options objects; /* how collections are held */
     bool lfu; /* the eviction policy counts accesses: OBJECT FREQ answers, IDLETIME does not */
 };
 
@@ -125,6 +126,11 @@ bool cmd_find_string(struct cmd_ctx *c, uint32_t k, struct entry **e);
 
 /* The same for writing: no hit or miss is counted. */
 bool cmd_write_string(struct cmd_ctx *c, uint32_t k, struct entry **e);
+
+/* A collection of this kind for reading, or for writing (no hit or miss is counted). False after replying
+ * WRONGTYPE; *e NULL when absent. */
+bool cmd_find_object(struct cmd_ctx *c, uint32_t k, enum object_kind kind, struct entry **e);
+bool cmd_write_object(struct cmd_ctx *c, uint32_t k, enum object_kind kind, struct entry **e);
 
 /* ---- replies -------------------------------------------------------------------- */
 

@@ -3,13 +3,14 @@
  *      type | value as in an RDB file | RDB version, u16 | CRC-64 of all before, u64      (little endian)
  *
  * We write version 10 (Redis 7.0), which every peer of interest accepts, and read up to
- * 11 (7.2). The payload comes from a client: rdb_string_get() believes nothing. */
+ * 11 (7.2). The payload comes from a client: rdb_string_get() and object_load() believe nothing. */
 #include "cmd/cmd.h"
 #include "cmd/cost.h"
 #include "cmd/effect.h"
 #include "cmd/handlers.h"
 #include "value/rdb_string.h"
 
+#include "base/buf.h"
 #include "base/bytes.h"
 #include "base/hash.h"
 
@@ -21,18 +22,45 @@ enum {
     RDB_VERSION_MAX = 11,
     FOOTER_VERSION = 2,
     FOOTER = FOOTER_VERSION + 8,
+    DUMP_STEP = 1 << 20,
+    LOAD_NS_PER_BYTE = 15, /* a collection of short members */
 };
 
 /* ---- DUMP ------------------------------------------------------------------------- */
 
-void cmd_dump(struct cmd_ctx *c)
+static void put_footer(char *dst, size_t n)
 {
-    struct entry *e = cmd_find(c, 0);
-    struct block *held;
-    if (e == NULL) {
-        reply_null(c->reply);
-        return;
+    bytes_put_le(dst + n, RDB_VERSION_WRITTEN, FOOTER_VERSION);
+    n += FOOTER_VERSION;
+    bytes_put_le(dst + n, hash_crc64(0, dst, n), 8);
+}
+
+static void dump_object(struct cmd_ctx *c, const struct object *o)
+{
+    const struct object_type *type = object_type(o);
+    struct object_walk w = {0};
+    struct buf out;
+    buf_init(&out);
+    int rc = buf_putc(&out, (char)type->rdb_type(o, RDB_VERSION_WRITTEN));
+    if (rc == 0)
+        do {
+            rc = type->dump(o, RDB_VERSION_WRITTEN, &w, DUMP_STEP, &out);
+        } while (rc > 0);
+    if (rc == 0)
+        rc = buf_reserve(&out, FOOTER);
+    if (rc == 0) {
+        put_footer(out.p, out.n);
+        out.n += FOOTER;
+        reply_bulk(c->reply, buf_str(&out));
+    } else {
+        cmd_reply_err(c, rc);
     }
+    buf_release(&out);
+}
+
+static void dump_string(struct cmd_ctx *c, const struct entry *e)
+{
+    struct block *held;
     struct str value = entry_string(e, &held);
     struct block *out = block_new(1 + rdb_string_room(value.n) + FOOTER);
     if (out == NULL) {
@@ -41,17 +69,29 @@ void cmd_dump(struct cmd_ctx *c)
     }
     out->data[0] = RDB_TYPE_STRING;
     size_t n = 1 + rdb_string_put(out->data + 1, value, true);
-    bytes_put_le(out->data + n, RDB_VERSION_WRITTEN, FOOTER_VERSION);
-    n += FOOTER_VERSION;
-    bytes_put_le(out->data + n, hash_crc64(0, out->data, n), 8);
-    out->n = n + 8;
+    put_footer(out->data, n);
+    out->n = n + FOOTER;
     cmd_reply_part(c, out, block_str(out));
     block_put(out);
 }
 
+void cmd_dump(struct cmd_ctx *c)
+{
+    struct entry *e = cmd_find(c, 0);
+    if (e == NULL)
+        reply_null(c->reply);
+    else if (entry_is_string(e))
+        dump_string(c, e);
+    else
+        dump_object(c, entry_object(e));
+}
+
 uint64_t cost_dump(const struct cmd_ctx *c)
 {
-    return (uint64_t)cost_string_bytes(c, 0) * COST_DUMP_NS_PER_BYTE;
+    const struct entry *e = store_peek(&c->a, &c->keys[0]);
+    const struct object *o = e != NULL ? entry_object(e) : NULL;
+    uint64_t bytes = o != NULL ? object_type(o)->bytes(o) : cost_string_bytes(c, 0);
+    return bytes * COST_DUMP_NS_PER_BYTE;
 }
 
 /* ---- RESTORE ---------------------------------------------------------------------- */
@@ -118,24 +158,6 @@ static bool footer_ok(struct str in)
            bytes_get_le(footer + FOOTER_VERSION, 8) == hash_crc64(0, in.p, in.n - 8);
 }
 
-/* The value within a payload, unless it has been tampered with. */
-static bool parse_payload(struct cmd_ctx *c, struct rdb_string *out)
-{
-    struct str in = c->argv[3];
-    if (!footer_ok(in)) {
-        reply_error(c->reply, "ERR DUMP payload version or checksum are wrong");
-        return false;
-    }
-    in.n -= FOOTER;
-    if (in.n > 0 && in.p[0] == RDB_TYPE_STRING) {
-        in = (struct str){in.p + 1, in.n - 1};
-        if (rdb_string_get(&in, c->limits->bulk_max, out) == 0)
-            return true;
-    }
-    reply_error(c->reply, "ERR Bad data format");
-    return false;
-}
-
 /* The time to live as a deadline; what was there before does not matter any more. */
 static void note_restored(struct cmd_ctx *c, int64_t deadline)
 {
@@ -145,19 +167,41 @@ static void note_restored(struct cmd_ctx *c, int64_t deadline)
     effect_add(c, argv, ARRAY_LEN(argv));
 }
 
-/* ERR_CORRUPT or ERR_OOM, with nothing changed. */
-static int restore(struct cmd_ctx *c, const struct rdb_string *s, int64_t deadline)
+/* These give ERR_OOM, or another error for a value that is not sound, with nothing changed. */
+static int restore_object(struct cmd_ctx *c, uint8_t type, struct str in, int64_t deadline)
 {
-    struct str value = rdb_string_bytes(s);
+    struct object_source src = {.in = in};
+    struct object *o;
+    int err = object_load(type, &src, &c->limits->objects, &o);
+    if (err != 0)
+        return err;
+    bool gone = cmd_is_over(c, deadline);
+    if (gone && store_delete(&c->a, &c->keys[0]))
+        effect_del(c);
+    if (!gone)
+        err = store_put_object(&c->a, &c->keys[0], o, deadline, 0);
+    if (!gone && err == 0)
+        note_restored(c, deadline);
+    if (gone || err != 0)
+        store_release_object(c->a.store, o);
+    return err;
+}
+
+static int restore_string(struct cmd_ctx *c, struct str in, int64_t deadline)
+{
+    struct rdb_string s;
+    int err = rdb_string_get(&in, c->limits->bulk_max, &s);
+    if (err != 0)
+        return err;
+    struct str value = rdb_string_bytes(&s);
     struct block *block = NULL;
-    int err = 0;
     if (value.p == NULL) {
-        block = block_new(s->n);
+        block = block_new(s.n);
         if (block == NULL)
             return ERR_OOM;
-        block->n = s->n;
+        block->n = s.n;
         value = block_str(block);
-        err = rdb_string_unpack(s, block->data);
+        err = rdb_string_unpack(&s, block->data);
     }
     if (err == 0 && cmd_is_over(c, deadline)) {
         if (store_delete(&c->a, &c->keys[0]))
@@ -172,11 +216,24 @@ static int restore(struct cmd_ctx *c, const struct rdb_string *s, int64_t deadli
     return err;
 }
 
+/* The value of a payload whose footer is sound. */
+static int restore(struct cmd_ctx *c, int64_t deadline)
+{
+    struct str in = c->argv[3];
+    in.n -= FOOTER;
+    if (in.n == 0)
+        return ERR_CORRUPT;
+    uint8_t type = (uint8_t)in.p[0];
+    in = (struct str){in.p + 1, in.n - 1};
+    if (type == RDB_TYPE_STRING)
+        return restore_string(c, in, deadline);
+    return object_rdb_known(type) ? restore_object(c, type, in, deadline) : ERR_CORRUPT;
+}
+
 /* IDLETIME and FREQ are checked, but a restored key starts like any new one. */
 void cmd_restore(struct cmd_ctx *c)
 {
     struct options o;
-    struct rdb_string s;
     int64_t deadline;
     if (!parse_options(c, &o))
         return;
@@ -184,10 +241,14 @@ void cmd_restore(struct cmd_ctx *c)
         reply_error(c->reply, "BUSYKEY Target key name already exists.");
         return;
     }
-    if (!parse_ttl(c, o.absolute, &deadline) || !parse_payload(c, &s))
+    if (!parse_ttl(c, o.absolute, &deadline))
         return;
-    int err = restore(c, &s, deadline);
-    if (err == ERR_CORRUPT)
+    if (!footer_ok(c->argv[3])) {
+        reply_error(c->reply, "ERR DUMP payload version or checksum are wrong");
+        return;
+    }
+    int err = restore(c, deadline);
+    if (err != 0 && err != ERR_OOM)
         reply_error(c->reply, "ERR Bad data format");
     else
         cmd_reply_status(c, err);
@@ -200,6 +261,8 @@ uint64_t cost_restore(const struct cmd_ctx *c)
     struct str in = c->argv[3];
     uint64_t n = in.n;
     if (in.n > FOOTER) {
+        if (in.p[0] != RDB_TYPE_STRING)
+            return n * LOAD_NS_PER_BYTE;
         in = (struct str){in.p + 1, in.n - 1};
         if (rdb_string_get(&in, c->limits->bulk_max, &s) == 0)
             n += s.n;

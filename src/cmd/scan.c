@@ -4,6 +4,7 @@
  * KEYS is a full SCAN: every key that exists all the while is listed, one that
  * comes or goes meanwhile may or may not be. Stopping the world for its snapshot was
  * rejected: it would make the most dangerous command the most harmful, too. */
+#include "cmd/scan.h"
 #include "cmd/cmd.h"
 #include "cmd/cost.h"
 #include "cmd/handlers.h"
@@ -13,15 +14,13 @@
 
 #include <string.h>
 
-enum { SCAN_DEFAULT_COUNT = 10, SCAN_CHEAP_COUNT = 1000, KEYS_STEP = 1024, FOUND_FIRST = 64 };
+enum { SCAN_CHEAP_COUNT = 1000, KEYS_STEP = 1024, FOUND_FIRST = 64 };
 
 /* ---- SCAN ------------------------------------------------------------------------- */
 
 struct scan {
     uint64_t cursor;
-    int64_t count;
-    struct str pattern; /* p NULL: every key */
-    struct str type;    /* p NULL: every type */
+    struct scan_options o;
 
     /* What was found, copied: entries may move as soon as their shard is unlocked. */
     struct arena *arena;
@@ -53,32 +52,42 @@ static struct str every_if_star(struct str pattern)
     return str_eq(pattern, STR("*")) ? (struct str){NULL, 0} : pattern;
 }
 
-static bool parse_scan(struct cmd_ctx *c, struct scan *s)
+bool scan_arg_cursor(struct cmd_ctx *c, uint32_t i, uint64_t *out)
 {
-    *s = (struct scan){.count = SCAN_DEFAULT_COUNT, .arena = c->arena};
-    if (!parse_cursor(c->argv[1], &s->cursor)) {
-        reply_error(c->reply, "ERR invalid cursor");
-        return false;
-    }
-    for (uint32_t i = 2; i < c->argc; i += 2) {
+    if (parse_cursor(c->argv[i], out))
+        return true;
+    reply_error(c->reply, "ERR invalid cursor");
+    return false;
+}
+
+bool scan_parse_options(struct cmd_ctx *c, uint32_t first, bool types, struct scan_options *o)
+{
+    *o = (struct scan_options){.count = SCAN_DEFAULT_COUNT};
+    for (uint32_t i = first; i < c->argc; i += 2) {
         if (i + 1 < c->argc && cmd_arg_is(c, i, STR("COUNT"))) {
-            if (!cmd_arg_i64(c, i + 1, &s->count))
+            if (!cmd_arg_i64(c, i + 1, &o->count))
                 return false;
-            if (s->count < 1)
+            if (o->count < 1)
                 break;
         } else if (i + 1 < c->argc && cmd_arg_is(c, i, STR("MATCH"))) {
-            s->pattern = every_if_star(c->argv[i + 1]);
-        } else if (i + 1 < c->argc && cmd_arg_is(c, i, STR("TYPE"))) {
-            s->type = (struct str){c->argv[i + 1].p, strnlen(c->argv[i + 1].p, c->argv[i + 1].n)};
+            o->pattern = every_if_star(c->argv[i + 1]);
+        } else if (i + 1 < c->argc && types && cmd_arg_is(c, i, STR("TYPE"))) {
+            o->type = (struct str){c->argv[i + 1].p, strnlen(c->argv[i + 1].p, c->argv[i + 1].n)};
         } else {
-            s->count = 0;
+            o->count = 0;
             break;
         }
     }
-    if (s->count >= 1)
+    if (o->count >= 1)
         return true;
     reply_error(c->reply, REPLY_SYNTAX);
     return false;
+}
+
+static bool parse_scan(struct cmd_ctx *c, struct scan *s)
+{
+    *s = (struct scan){.arena = c->arena};
+    return scan_arg_cursor(c, 1, &s->cursor) && scan_parse_options(c, 2, true, &s->o);
 }
 
 static bool keep_found(struct scan *s, struct str key)
@@ -101,9 +110,9 @@ static bool scan_visit(void *arg, const struct entry *e)
 {
     struct scan *s = arg;
     struct str key = entry_key(e);
-    if (s->pattern.p != NULL && !str_glob(s->pattern, key, false))
+    if (s->o.pattern.p != NULL && !str_glob(s->o.pattern, key, false))
         return true;
-    if (s->type.p != NULL && !str_eq_nocase(s->type, str_of(type_name(e))))
+    if (s->o.type.p != NULL && !str_eq_nocase(s->o.type, str_of(type_name(e))))
         return true;
     s->oom = !keep_found(s, key);
     return !s->oom;
@@ -116,7 +125,7 @@ void cmd_scan(struct cmd_ctx *c)
     uint32_t busy;
     if (!parse_scan(c, &s))
         return;
-    uint32_t count = s.count > UINT32_MAX ? UINT32_MAX : (uint32_t)s.count;
+    uint32_t count = s.o.count > UINT32_MAX ? UINT32_MAX : (uint32_t)s.o.count;
     int err = store_scan(&c->a, c->session->db, s.cursor, count, scan_visit, &s, &next, &busy);
     if (s.oom)
         err = ERR_OOM;
@@ -137,13 +146,18 @@ void cmd_scan(struct cmd_ctx *c)
         reply_bulk(c->reply, s.found[i]);
 }
 
-uint64_t cost_scan(const struct cmd_ctx *c)
+uint64_t scan_cost_count(const struct cmd_ctx *c, uint32_t first)
 {
     int64_t count = SCAN_DEFAULT_COUNT;
-    for (uint32_t i = 2; i + 1 < c->argc; i += 2)
+    for (uint32_t i = first; i + 1 < c->argc; i += 2)
         if (cmd_arg_is(c, i, STR("COUNT")) && !num_parse_i64(c->argv[i + 1], &count))
             return 0;
-    uint64_t n = count < 0 ? 0 : (uint64_t)count;
+    return count < 0 ? 0 : (uint64_t)count;
+}
+
+uint64_t cost_scan(const struct cmd_ctx *c)
+{
+    uint64_t n = scan_cost_count(c, 2);
     if (n <= SCAN_CHEAP_COUNT)
         return n * COST_SCAN_KEY_NS; /* counting all keys would cost more than that */
     uint64_t keys = store_db_keys(c->a.store, c->session->db), buckets = store_buckets(c->a.store);

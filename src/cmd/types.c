@@ -1,6 +1,5 @@
 #include "cmd/types.h"
 
-#include "base/assert.h"
 #include "base/num.h"
 
 enum {
@@ -9,15 +8,17 @@ enum {
 
 const char *type_name(const struct entry *e)
 {
-    ASSERT(entry_is_string(e));
-    return "string";
+    const struct object *o = entry_object(e);
+    return o != NULL ? object_type(o)->name : "string";
 }
 
 /* Redis chooses the encoding when a string is set, and changes it to raw when it is edited.
  * We hold all strings alike and say what Redis would have chosen. */
 const char *type_encoding(const struct entry *e)
 {
-    ASSERT(entry_is_string(e));
+    const struct object *o = entry_object(e);
+    if (o != NULL)
+        return object_type(o)->encoding(o);
     uint32_t word = entry_word(e);
     struct block *block;
     struct str value = entry_string(e, &block);

@@ -4,10 +4,10 @@
 
 #include "store/entry.h"
 
-/* "string". */
+/* "string", "set". */
 const char *type_name(const struct entry *e);
 
-/* "int", "embstr" or "raw", as Redis would hold the value. */
+/* "int", "embstr" or "raw", as Redis would hold a string; a collection's own. */
 const char *type_encoding(const struct entry *e);
 
 #endif

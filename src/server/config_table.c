@@ -152,7 +152,6 @@ static bool check_node_name(const struct option *o, const char *value, struct co
 #define NOTE_DEFRAG "segments are compacted as part of the sweep, all the time"
 #define NOTE_HASH "hashes are not in this version yet"
 #define NOTE_LIST "lists are not in this version yet"
-#define NOTE_SET "sets are not in this version yet"
 #define NOTE_ZSET "sorted sets are not in this version yet"
 #define NOTE_STREAM "streams are not in this version yet"
 #define NOTE_RDB "snapshots are not in this version yet"

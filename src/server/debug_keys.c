@@ -3,9 +3,9 @@
  *      xor(d, x)  d ^= SHA1(x)                   order does not matter
  *      mix(d, x)  d = SHA1(d ^ SHA1(x))          order matters
  *
- *      value:     mix(type), mix(bytes), xor("!!expire!!") if there is a deadline
- *      key:       mix(name), then its value; from zero
- *      data set:  for each database that is not empty: mix(number), xor(each key)
+ *      value:     mix(type), mix(bytes) or xor(each member of a set), xor("!!expire!!") if there is a
+ * deadline key:       mix(name), then its value; from zero data set:  for each database that is not empty:
+ * mix(number), xor(each key)
  *
  * Numbers are four bytes, big endian. */
 #include "server/debug_keys.h"
@@ -45,12 +45,30 @@ static void mix_number(struct digest *d, uint32_t v)
     mix_in(d, &be, sizeof be);
 }
 
+static bool add_member(void *arg, const struct object_item *item)
+{
+    xor_in(arg, item->name.p, item->name.n);
+    return true;
+}
+
+static void add_object(struct digest *d, const struct object *o)
+{
+    struct object_walk w = {0};
+    mix_number(d, o->kind);
+    while (object_type(o)->each(o, &w, DIGEST_STEP, add_member, d))
+        ;
+}
+
 static void add_value(struct digest *d, const struct entry *e)
 {
-    struct block *block;
-    struct str bytes = entry_string(e, &block);
-    mix_number(d, TYPE_STRING);
-    mix_in(d, bytes.p, bytes.n);
+    if (entry_is_string(e)) {
+        struct block *block;
+        struct str bytes = entry_string(e, &block);
+        mix_number(d, TYPE_STRING);
+        mix_in(d, bytes.p, bytes.n);
+    } else {
+        add_object(d, entry_object(e));
+    }
     if (entry_expire(e) != 0)
         xor_in(d, "!!expire!!", 10);
 }
@@ -104,27 +122,58 @@ void debug_keys_digest_value(struct cmd_ctx *c)
     }
 }
 
+/* Bytes of the value in an RDB file, or an error. */
+static int64_t string_serialized(struct cmd_ctx *c, const struct entry *e)
+{
+    struct block *block;
+    struct str value = entry_string(e, &block);
+    char *serialized = arena_alloc(c->arena, rdb_string_room(value.n));
+    return serialized != NULL ? (int64_t)rdb_string_put(serialized, value, true) : ERR_OOM;
+}
+
+static int64_t object_serialized(const struct object *o)
+{
+    enum { VERSION = 10, STEP = 1 << 20 };
+    struct object_walk w = {0};
+    struct buf out;
+    int64_t n = 0;
+    int rc;
+    buf_init(&out);
+    do {
+        buf_clear(&out);
+        rc = object_type(o)->dump(o, VERSION, &w, STEP, &out);
+        n += (int64_t)out.n;
+    } while (rc > 0);
+    buf_release(&out);
+    return rc == 0 ? n : rc;
+}
+
+static const void *value_address(const struct entry *e)
+{
+    struct block *block;
+    return entry_is_string(e) ? (const void *)entry_string(e, &block).p : entry_object(e);
+}
+
 /* The line that Redis gives and tools take apart. */
 void debug_keys_object(struct cmd_ctx *c)
 {
     struct key k;
-    struct block *block;
     key_make(c->a.store, &k, c->argv[2], c->session->db);
     const struct entry *e = store_peek(&c->a, &k);
     if (e == NULL) {
         reply_error(c->reply, REPLY_NO_KEY);
         return;
     }
-    struct str value = entry_string(e, &block);
-    char *serialized = arena_alloc(c->arena, rdb_string_room(value.n)), text[256];
-    if (serialized == NULL) {
-        cmd_reply_err(c, ERR_OOM);
+    int64_t serialized = entry_is_string(e) ? string_serialized(c, e) : object_serialized(entry_object(e));
+    if (serialized < 0) {
+        cmd_reply_err(c, (int)serialized);
         return;
     }
+    char text[256];
     uint64_t idle_s = store_idle_s(&c->a, e);
     snprintf(text, sizeof text,
-             "Value at:%p refcount:1 encoding:%s serializedlength:%zu lru:%lld lru_seconds_idle:%llu",
-             (const void *)value.p, type_encoding(e), rdb_string_put(serialized, value, true),
+             "Value at:%p refcount:1 encoding:%s serializedlength:%lld lru:%lld lru_seconds_idle:%llu",
+             value_address(e), type_encoding(e), (long long)serialized,
              (long long)(c->a.now_ms / 1000 - (int64_t)idle_s) & 0xffffff, (unsigned long long)idle_s);
     reply_status(c->reply, text);
 }

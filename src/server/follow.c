@@ -59,10 +59,15 @@ static int follow_clients(void *ctx, struct config *cfg, struct config_error *e)
 static int follow_limits(void *ctx, struct config *cfg, struct config_error *e)
 {
     struct server *s = ctx;
-    s->limits = (struct cmd_limits){.bulk_max = (uint64_t)cfg->proto_max_bulk_len,
-                                    .databases = (uint32_t)cfg->databases,
-                                    .lfu = cfg->maxmemory_policy == POLICY_ALLKEYS_LFU ||
-                                           cfg->maxmemory_policy == POLICY_VOLATILE_LFU};
+    s->limits = (struct cmd_limits){
+        .bulk_max = (uint64_t)cfg->proto_max_bulk_len,
+        .databases = (uint32_t)cfg->databases,
+        .objects = {.seed = store_seed(s->store),
+                    .set_max_intset_entries = (uint64_t)cfg->set_max_intset_entries,
+                    .set_max_listpack_entries = (uint64_t)cfg->set_max_listpack_entries,
+                    .set_max_listpack_value = (uint64_t)cfg->set_max_listpack_value,
+                    .string_max = (uint64_t)cfg->proto_max_bulk_len},
+        .lfu = cfg->maxmemory_policy == POLICY_ALLKEYS_LFU || cfg->maxmemory_policy == POLICY_VOLATILE_LFU};
     return 0;
 }
 

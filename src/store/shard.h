@@ -4,9 +4,8 @@
  *   shard lock     the shard's tables, their entries, its counters
  *   gate           slots, id_of, id_state, segments.epoch, maxmemory, sealing others' segments
  *   own thread     struct appender, but its counters, which anybody may read
- *   leaf locks     segments.lock, pool.lock, region.lock, shard.watch_lock, graves.lock, reap.lock, sweep.lock:
- *                  taken with a shard lock held or none, never two of them but
- *                  segments/pool -> region */
+ *   leaf locks     segments.lock, pool.lock, region.lock, shard.watch_lock, graves.lock, reap.lock,
+ * sweep.lock: taken with a shard lock held or none, never two of them but segments/pool -> region */
 #ifndef LARDER_STORE_SHARD_H
 #define LARDER_STORE_SHARD_H
 

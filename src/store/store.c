@@ -137,6 +137,11 @@ struct appender *store_appender(struct store *s, uint32_t index)
     return s->appenders[index];
 }
 
+struct hash_seed store_seed(const struct store *s)
+{
+    return s->seed;
+}
+
 /* ---- keys ---- */
 
 void key_make(const struct store *s, struct key *k, struct str bytes, uint32_t db)

@@ -62,6 +62,9 @@ void store_free(struct store *s);                                   /* no other 
 /* The appender of thread `index` (0-based). Each is used by one thread only. */
 struct appender *store_appender(struct store *s, uint32_t index);
 
+/* The secret that tables of keys and values are made with. */
+struct hash_seed store_seed(const struct store *s);
+
 /* ---- keys -------------------------------------------------------------------- */
 
 /* How far prefetching has come for a key. */
