@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct gate;
+
 /* Where the bytes go. Returns 0 or a negative error, which ends the snapshot; may block (it is called on the
  * thread that steps, with no lock held). Bytes are borrowed for the call. */
 struct snapshot_sink {
@@ -38,6 +40,9 @@ struct snapshot_options {
     uint32_t naux;
     uint32_t version;      /* RDB_VERSION_MIN to RDB_VERSION_MAX: what the reader understands */
     int64_t now_ms;        /* what has expired by now is left out */
+    bool lane;             /* the lane steps: busy shards are its own */
+    struct gate *gate;     /* round number `round` is begun for each look at the store; NULL: whoever steps is in a */
+    uint32_t round;        /* round already, or the lane. Never sleep in a round because the sink is slow */
     bool compress;         /* LZF for strings from 21 bytes on */
     bool checksum;         /* else the sum at the end is 0: "not summed" */
     const char *spill_dir; /* where a temporary file may be made when writers are far ahead of the sink */
@@ -56,7 +61,7 @@ struct snapshot_progress {
 /* Gate raised by this thread. 0, ERR_OOM, ERR_FULL (four cuts are open). */
 int snapshot_open(struct snapshot **out, struct store *s, const struct snapshot_options *o);
 
-/* A slice, some tens of microseconds of work and one or a few writes to the sink. Returns 0 while there is more,
+/* A slice, some tens of microseconds of work and one or a few writes to the sink, outside of any round. Returns 0 while there is more,
  * SNAPSHOT_DONE when the file is complete, or a negative error: the sink's, ERR_OOM, ERR_IO (spill file),
  * ERR_NOTFOUND (flushed), ERR_AGAIN: a long command has the next shard; call again in a millisecond. */
 enum { SNAPSHOT_DONE = 1 };

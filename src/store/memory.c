@@ -70,6 +70,8 @@ void store_round_begin(struct store *s, struct appender *app)
 {
     segment_refill(&s->segs, &app->writer);
     end_promise(s, app);
+    if (unlikely(atomic_load_explicit(&s->cuts_open, memory_order_relaxed) != 0))
+        store_cut_relieve(s);
 }
 
 /* Three things a put can want for: room in segments, buckets, and a block for a large value. A page

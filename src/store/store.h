@@ -173,6 +173,10 @@ int store_put_object(const struct access *a, const struct key *k, struct object 
 void store_object_changed(const struct access *a, const struct key *k, struct entry *e, struct object *o,
                           size_t before);
 
+/* Before the collection of e, a live entry, is changed (and before object_is_private() is asked): a snapshot
+ * that has not seen it yet takes a reference. The functions above and below do so by themselves. */
+void store_save_entry_first(const struct access *a, const struct entry *e);
+
 /* Drop a reference; what it was the last one to is freed, in slices between rounds if it is large. Any
  * thread; no lock needed. */
 void store_release_object(struct store *s, struct object *o);
