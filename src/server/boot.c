@@ -22,7 +22,7 @@ static int make_store(struct server *s)
 {
     struct store_options opt = {.maxmemory = s->config.maxmemory,
                                 .databases = (uint32_t)s->config.databases,
-                                .threads = s->nworkers + 2};
+                                .threads = s->nworkers + 3};
     os_random(&opt.seed, sizeof opt.seed);
     int rc = store_new(&s->store, &opt);
     if (rc != 0)
@@ -42,7 +42,7 @@ int server_init(struct server *s)
     stats_init(&s->stats);
     pthread_mutex_init(&s->relief, NULL);
     server_listen_init(s);
-    gate_init(&s->gate, s->nworkers + 1); /* the last is replication's */
+    gate_init(&s->gate, s->nworkers + 2); /* the last are replication's and the saver's */
     int rc = make_store(s);
     if (rc != 0)
         return rc;
@@ -55,6 +55,7 @@ int server_init(struct server *s)
         return ERR_OOM;
     memset(s->workers, 0, s->nworkers * sizeof *s->workers);
     rc = repl_init(&s->repl, s);
+    saver_init(&s->saver, s);
     if (rc == 0)
         rc = lane_init(&s->lane, s);
     for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
@@ -72,7 +73,7 @@ int server_start(struct server *s)
     for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
         rc = worker_start(&s->workers[i]);
     if (rc == 0)
-        rc = repl_start(&s->repl);
+        rc = saver_start(&s->saver); /* which starts replication when the data are there */
     if (rc == 0) {
         server_log_listeners(s);
         return 0;
@@ -108,6 +109,7 @@ static bool join(pthread_t thread, bool (*hurry)(void *arg), void *arg)
 bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
 {
     set_stop(s, STOP_BEGUN);
+    saver_end(&s->saver);
     repl_end(&s->repl);
     bool ended = true;
     if (s->lane.running) {
@@ -132,6 +134,7 @@ void server_release(struct server *s)
     if (s->workers != NULL)
         lane_release(&s->lane);
     repl_release(&s->repl);
+    saver_release(&s->saver);
     server_unlisten(s);
     mem_free(s->workers);
     slowlog_release(&s->slowlog);

@@ -13,6 +13,7 @@
 #include "server/latency.h"
 #include "server/process.h"
 #include "server/repl.h"
+#include "server/saver.h"
 #include "server/slowlog.h"
 #include "server/stats.h"
 #include "server/worker.h"
@@ -43,6 +44,8 @@ enum care {
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
     CARE_REPLICA = 1 << 4, /* this node is a replica: no writes, and perhaps no reads */
+    CARE_LOADING = 1 << 5, /* the snapshot is being loaded */
+    CARE_DISK = 1 << 6,    /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
     CARE_MEMORY = 1 << 3, /* data is beyond maxmemory: refuse CMD_DENYOOM */
 };
 
@@ -78,6 +81,7 @@ struct server {
     struct stats stats;
     char run_id[SERVER_RUN_ID + 1];
     struct repl repl;
+    struct saver saver;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */
     int64_t started_ms;

@@ -136,6 +136,11 @@ uint64_t store_db_keys(const struct store *s, uint32_t db)
     return n;
 }
 
+uint32_t store_databases(const struct store *s)
+{
+    return s->databases;
+}
+
 uint64_t store_db_expires(const struct store *s, uint32_t db)
 {
     uint64_t n = 0;

@@ -254,6 +254,7 @@ int store_random_key(const struct access *a, uint32_t db, struct rng *rng, struc
                      struct str *out);
 
 /* In a round or under the gate, no lock; exact when nobody writes. */
+uint32_t store_databases(const struct store *s);
 uint64_t store_db_keys(const struct store *s, uint32_t db);
 uint64_t store_db_expires(const struct store *s, uint32_t db);
 int64_t store_db_avg_ttl_ms(const struct store *s, uint32_t db);
