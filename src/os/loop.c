@@ -74,6 +74,8 @@ static uint32_t epoll_bits(unsigned interest)
         bits |= EPOLLIN;
     if (interest & LOOP_WRITE)
         bits |= EPOLLOUT;
+    if (interest & LOOP_HANGUP)
+        bits |= EPOLLRDHUP;
     if (interest & LOOP_EXCLUSIVE)
         bits |= EPOLLEXCLUSIVE;
     return bits;
@@ -120,7 +122,7 @@ struct loop_event loop_event(const struct loop *l, int i)
         .tag = ev->data.ptr,
         .readable = (ev->events & EPOLLIN) != 0,
         .writable = (ev->events & EPOLLOUT) != 0,
-        .hangup = (ev->events & (EPOLLHUP | EPOLLERR)) != 0,
+        .hangup = (ev->events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) != 0,
     };
 }
 

@@ -41,6 +41,7 @@ enum care {
     CARE_MONITOR = 1 << 0,     /* somebody watches with MONITOR */
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
+    CARE_PAUSE = CARE_PAUSE_WRITE | CARE_PAUSE_ALL,
     CARE_MEMORY = 1 << 3, /* data is beyond maxmemory: refuse CMD_DENYOOM */
 };
 
@@ -86,6 +87,12 @@ struct server {
 
 /* Any thread, also a signal's: begin a graceful end. */
 void server_request_stop(struct server *s, int exit_code);
+
+/* Expired keys are not seen, but nothing deletes them while a pause lasts: a deletion is a write. */
+static inline bool server_keeps_expired(struct server *s)
+{
+    return (atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_PAUSE) != 0;
+}
 
 static inline void server_care_set(struct server *s, uint32_t bit, bool on)
 {

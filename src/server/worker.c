@@ -257,10 +257,10 @@ static void check_care(struct worker *w)
     bool over = store_over_memory(s->store);
     if (unlikely(over != ((care & CARE_MEMORY) != 0)))
         server_care_set(s, CARE_MEMORY, over);
-    if ((care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE)) && w->now_ms >= s->pause_until_ms)
-        server_care_set(s, CARE_PAUSE_ALL | CARE_PAUSE_WRITE, false);
+    if ((care & CARE_PAUSE) && w->now_ms >= s->pause_until_ms)
+        server_care_set(s, CARE_PAUSE, false);
     care = atomic_load_explicit(&s->care, memory_order_relaxed);
-    if (w->paused != NULL && !(care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE)))
+    if (w->paused != NULL && !(care & CARE_PAUSE))
         unpark_paused(w);
 }
 
@@ -307,6 +307,7 @@ static void maintain(struct worker *w)
 {
     uint32_t budget_us = MAINTAIN_US * (uint32_t)w->server->config.active_expire_effort;
     w->ctx.a.now_ms = w->now_ms;
+    w->ctx.a.keep_expired = server_keeps_expired(w->server);
     uint64_t before = os_ticks();
     w->maintain_ms = w->now_ms + store_maintain(&w->ctx.a, budget_us);
     uint64_t ns = os_ticks_to_ns(os_ticks() - before);

@@ -15,7 +15,8 @@
  * `struct key` must not outlive the round it was made in.
  *
  * Expired keys are never visible: every lookup treats them as absent, and removes
- * them unless `keep_expired` is set (on a replica only the primary's DEL does). */
+ * them unless `keep_expired` is set (on a replica only the primary's DEL does; during CLIENT PAUSE
+ * nothing does). */
 #ifndef LARDER_STORE_STORE_H
 #define LARDER_STORE_STORE_H
 

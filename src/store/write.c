@@ -182,8 +182,8 @@ static struct entry *lookup(const struct access *a, const struct key *k, struct 
     return table_find(&a->app->tm, table_of(a->store, k), k->hash, (struct str){k->p, k->n}, k->db, pos);
 }
 
-/* What is to be replaced: an expired key counts as absent, and is gone after this. On a replica it
- * is not ours to delete, but whatever replaces it may. */
+/* What is to be replaced: an expired key counts as absent, and is gone after this. Where it is not
+ * ours to delete (keep_expired), whatever replaces it may, but inherits nothing. */
 static struct entry *lookup_for_write(const struct access *a, const struct key *k, struct table_pos *pos)
 {
     struct entry *e = lookup(a, k, pos);
@@ -192,6 +192,13 @@ static struct entry *lookup_for_write(const struct access *a, const struct key *
         return NULL;
     }
     return e;
+}
+
+/* The deadline that what replaces e (NULL: nothing) inherits. */
+static int64_t inherited_expire(const struct access *a, const struct entry *e)
+{
+    int64_t expire_ms = e != NULL ? entry_expire(e) : 0;
+    return deadline_passed(expire_ms, a->now_ms) ? 0 : expire_ms;
 }
 
 /* Write a new entry and let it take the place of old (at pos), or a place of its own. `drop`: old's
@@ -360,7 +367,7 @@ static int put_string(const struct access *a, const struct key *k, struct str by
     uint32_t marks = ((flags & PUT_RAW) ? ENTRY_RAW : 0) | ((flags & PUT_TEXT) ? ENTRY_TEXT : 0);
     struct entry *old = lookup_for_write(a, k, &pos);
     if (flags & PUT_KEEP_TTL)
-        expire_ms = old != NULL ? entry_expire(old) : 0;
+        expire_ms = inherited_expire(a, old);
     if (bytes.n <= a->store->inline_max) {
         if (overwrite_in_place(a, k, old, bytes, expire_ms, marks))
             return 0;
@@ -463,8 +470,7 @@ static int edit_inline(const struct access *a, const struct key *k, struct entry
     char keep[INLINE_MAX];
     size_t nkeep = old.n < n ? old.n : n;
     uint64_t slack = cur != NULL && n > old.n ? n / SLACK_SHARE : 0;
-    struct shape f = {{k->p, k->n}, ENTRY_INLINE, {NULL, n}, cur != NULL ? entry_expire(cur) : 0,
-                      k->db,        ENTRY_RAW};
+    struct shape f = {{k->p, k->n}, ENTRY_INLINE, {NULL, n}, inherited_expire(a, cur), k->db, ENTRY_RAW};
     memcpy(keep, old.p, nkeep);
     struct entry *e = put_entry(a, k, &f, slack, cur, pos, true);
     if (e == NULL)
@@ -480,7 +486,7 @@ static int edit_to_block(const struct access *a, const struct key *k, struct ent
     struct block *b = block_from(old, n, cur != NULL ? block_room(n) : n);
     if (b == NULL)
         return ERR_OOM;
-    if (put_block(a, k, cur, pos, b, cur != NULL ? entry_expire(cur) : 0, ENTRY_RAW) != 0) {
+    if (put_block(a, k, cur, pos, b, inherited_expire(a, cur), ENTRY_RAW) != 0) {
         block_put(b);
         return ERR_OOM;
     }
