@@ -37,6 +37,8 @@ class Server:
     stores = True
     package = ""
     wrapper = ()  # a program to run it under: valgrind
+    more = ()  # arguments behind the usual ones, which they override
+    environment = None  # variables beside our own
 
     def __init__(self, build, wrapper=()):
         self.build = build
@@ -61,11 +63,12 @@ class Server:
 
     def start(self, cpu=None):
         self.folder = tempfile.TemporaryDirectory(prefix="larder-bench-")
-        command = [*self.wrapper, self.program(), *map(str, self.arguments())]
+        command = [*self.wrapper, self.program(), *map(str, [*self.arguments(), *self.more])]
         log = open(os.path.join(self.folder.name, "log"), "wb")  # noqa: SIM115
         pin = (lambda: os.sched_setaffinity(0, {cpu})) if cpu is not None else None
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                        cwd=self.folder.name, preexec_fn=pin)  # fmt: skip
+                                        cwd=self.folder.name, preexec_fn=pin,
+                                        env={**os.environ, **(self.environment or {})})  # fmt: skip
         log.close()
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
@@ -108,8 +111,15 @@ class Server:
 
     def rss(self):
         """Resident bytes."""
+        return self.status_bytes("VmRSS")
+
+    def peak_rss(self):
+        """The most that has ever been resident."""
+        return self.status_bytes("VmHWM")
+
+    def status_bytes(self, field):
         for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(field + ":"):
                 return int(line.split()[1]) * 1024
         raise RuntimeError(f"{self.name} has ended")
 

@@ -33,6 +33,7 @@
 #include <stdint.h>
 
 struct command;
+struct unit; /* repl/unit.h */
 
 /* Counters of one thread, never shared while hot; INFO adds them up. */
 struct cmd_counters {
@@ -62,7 +63,9 @@ struct cmd_ctx {
     /* Arguments that were too large to copy under a lock: already in blocks (borrowed). */
     struct block **blocks;
     uint32_t nblocks;
-    bool in_exec; /* inside MULTI/EXEC: do not block, do not park */
+    bool in_exec;      /* inside MULTI/EXEC: do not block, do not park */
+    struct unit *unit; /* where effects are noted; NULL: nobody keeps a log (cmd/effect.h) */
+    bool has_effect;   /* the handler has noted its effects itself */
     /* CMD_SELF_LOCK only. Reply nothing; it is run again later, or on the lane. */
     bool again;          /* it met a busy shard */
     uint32_t busy_shard; /* with `again`: which one */

@@ -6,6 +6,7 @@
  * 11 (7.2). The payload comes from a client: rdb_string_get() believes nothing. */
 #include "cmd/cmd.h"
 #include "cmd/cost.h"
+#include "cmd/effect.h"
 #include "cmd/handlers.h"
 #include "value/rdb_string.h"
 
@@ -148,6 +149,15 @@ static bool parse_payload(struct cmd_ctx *c, struct rdb_string *out)
     return false;
 }
 
+/* The time to live as a deadline; what was there before does not matter any more. */
+static void note_restored(struct cmd_ctx *c, int64_t deadline)
+{
+    char text[NUM_I64_TEXT_MAX];
+    const struct str argv[] = {STR("RESTORE"), c->argv[1],     {text, num_put_i64(text, deadline)},
+                               c->argv[3],     STR("REPLACE"), STR("ABSTTL")};
+    effect_add(c, argv, ARRAY_LEN(argv));
+}
+
 /* ERR_CORRUPT or ERR_OOM, with nothing changed. */
 static int restore(struct cmd_ctx *c, const struct rdb_string *s, int64_t deadline)
 {
@@ -162,10 +172,14 @@ static int restore(struct cmd_ctx *c, const struct rdb_string *s, int64_t deadli
         value = block_str(block);
         err = rdb_string_unpack(s, block->data);
     }
-    if (err == 0 && deadline != 0 && deadline <= c->a.now_ms)
-        store_delete(&c->a, &c->keys[0]);
-    else if (err == 0)
+    if (err == 0 && deadline != 0 && deadline <= c->a.now_ms) {
+        if (store_delete(&c->a, &c->keys[0]))
+            effect_del(c);
+    } else if (err == 0) {
         err = store_put_string(&c->a, &c->keys[0], value, block, deadline, 0);
+        if (err == 0)
+            note_restored(c, deadline);
+    }
     if (block != NULL)
         block_put(block);
     return err;

@@ -1,5 +1,6 @@
 /* Deadlines: EXPIRE and its relatives, TTL and its relatives, PERSIST. */
 #include "cmd/cmd.h"
+#include "cmd/effect.h"
 #include "cmd/handlers.h"
 
 #include <limits.h>
@@ -59,10 +60,13 @@ static void expire(struct cmd_ctx *c, int64_t unit_ms, bool absolute)
         return;
     }
     int err = 0;
-    if (deadline <= c->a.now_ms)
-        store_delete(&c->a, &c->keys[0]);
-    else
+    if (deadline > c->a.now_ms) {
         err = store_set_expire(&c->a, &c->keys[0], deadline);
+        if (err == 0)
+            effect_deadline(c, deadline);
+    } else if (store_delete(&c->a, &c->keys[0])) {
+        effect_del(c);
+    }
     if (err == 0)
         reply_int(c->reply, 1);
     else

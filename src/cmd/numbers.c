@@ -1,5 +1,6 @@
 /* Strings as numbers: INCR and its relatives. */
 #include "cmd/cmd.h"
+#include "cmd/effect.h"
 #include "cmd/handlers.h"
 
 #include <math.h>
@@ -82,8 +83,10 @@ void cmd_incrbyfloat(struct cmd_ctx *c)
     char text[NUM_DOUBLE_TEXT_MAX];
     struct str result = {text, num_put_ldouble(text, value)};
     int err = put_number(c, result, PUT_TEXT);
-    if (err == 0)
-        reply_bulk(c->reply, result);
-    else
+    if (err != 0) {
         cmd_reply_err(c, err);
+        return;
+    }
+    effect_set(c, result, 0, true); /* another machine might round otherwise */
+    reply_bulk(c->reply, result);
 }

@@ -1,5 +1,6 @@
 /* Whole strings: GET, SET and what grew around them, one key or several. */
 #include "cmd/cmd.h"
+#include "cmd/effect.h"
 #include "cmd/handlers.h"
 
 #include "base/assert.h"
@@ -84,11 +85,15 @@ static bool parse_deadline(struct cmd_ctx *c, const struct options *o, int64_t *
 static int put_argument(struct cmd_ctx *c, uint32_t i, int64_t deadline, unsigned flags)
 {
     if (unlikely(deadline != 0 && deadline <= c->a.now_ms)) {
-        store_delete(&c->a, &c->keys[0]);
+        if (store_delete(&c->a, &c->keys[0]))
+            effect_del(c);
         return 0;
     }
     struct block *block = c->nblocks > 0 ? cmd_arg_block(c, i) : NULL;
-    return store_put_string(&c->a, &c->keys[0], c->argv[i], block, deadline, flags);
+    int err = store_put_string(&c->a, &c->keys[0], c->argv[i], block, deadline, flags);
+    if (unlikely(c->unit != NULL) && err == 0)
+        effect_set(c, c->argv[i], deadline, flags & PUT_KEEP_TTL);
+    return err;
 }
 
 /* The string at key 0 or a null. False after replying WRONGTYPE. */
@@ -145,10 +150,12 @@ void cmd_get(struct cmd_ctx *c)
 
 void cmd_set(struct cmd_ctx *c)
 {
-    if (likely(c->argc == 3))
-        cmd_reply_status(c, put_argument(c, 2, 0, 0));
-    else
+    if (likely(c->argc == 3)) {
+        struct block *block = c->nblocks > 0 ? cmd_arg_block(c, 2) : NULL;
+        cmd_reply_status(c, store_put_string(&c->a, &c->keys[0], c->argv[2], block, 0, 0));
+    } else {
         set_with_options(c);
+    }
 }
 
 void cmd_setnx(struct cmd_ctx *c)
@@ -192,8 +199,22 @@ void cmd_getset(struct cmd_ctx *c)
 void cmd_getdel(struct cmd_ctx *c)
 {
     struct entry *e;
-    if (reply_old(c, &e) && e != NULL)
-        store_delete(&c->a, &c->keys[0]);
+    if (reply_old(c, &e) && e != NULL && store_delete(&c->a, &c->keys[0]))
+        effect_del(c);
+}
+
+/* 0: none any more; in the past: the key goes. */
+static int set_deadline(struct cmd_ctx *c, int64_t deadline)
+{
+    if (deadline != 0 && deadline <= c->a.now_ms) {
+        if (store_delete(&c->a, &c->keys[0]))
+            effect_del(c);
+        return 0;
+    }
+    int err = store_set_expire(&c->a, &c->keys[0], deadline);
+    if (err == 0)
+        effect_deadline(c, deadline);
+    return err;
 }
 
 void cmd_getex(struct cmd_ctx *c)
@@ -213,12 +234,7 @@ void cmd_getex(struct cmd_ctx *c)
     struct reply_mark mark = reply_mark(c->reply);
     cmd_reply_value(c, e);
     bool persist = (o.bits & OPT_PERSIST) && entry_expire(e) != 0;
-    int err = 0;
-    if (deadline != 0 && deadline <= c->a.now_ms)
-        store_delete(&c->a, &c->keys[0]);
-    else if (deadline != 0 || persist)
-        err = store_set_expire(&c->a, &c->keys[0], deadline);
-    finish_after_reply(c, mark, err);
+    finish_after_reply(c, mark, deadline != 0 || persist ? set_deadline(c, deadline) : 0);
 }
 
 void cmd_strlen(struct cmd_ctx *c)

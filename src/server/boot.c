@@ -22,7 +22,7 @@ static int make_store(struct server *s)
 {
     struct store_options opt = {.maxmemory = s->config.maxmemory,
                                 .databases = (uint32_t)s->config.databases,
-                                .threads = s->nworkers + 1};
+                                .threads = s->nworkers + 2};
     os_random(&opt.seed, sizeof opt.seed);
     int rc = store_new(&s->store, &opt);
     if (rc != 0)
@@ -35,7 +35,6 @@ static int make_store(struct server *s)
 int server_init(struct server *s)
 {
     os_random_hex(s->run_id, SERVER_RUN_ID);
-    os_random_hex(s->repl_id, SERVER_RUN_ID);
     s->started_ms = s->stats_since_ms = os_wall_ms();
     s->nworkers = (uint32_t)s->config.workers;
     slowlog_init(&s->slowlog);
@@ -43,7 +42,7 @@ int server_init(struct server *s)
     stats_init(&s->stats);
     pthread_mutex_init(&s->relief, NULL);
     server_listen_init(s);
-    gate_init(&s->gate, s->nworkers);
+    gate_init(&s->gate, s->nworkers + 1); /* the last is replication's */
     int rc = make_store(s);
     if (rc != 0)
         return rc;
@@ -55,7 +54,9 @@ int server_init(struct server *s)
     if (s->workers == NULL)
         return ERR_OOM;
     memset(s->workers, 0, s->nworkers * sizeof *s->workers);
-    rc = lane_init(&s->lane, s);
+    rc = repl_init(&s->repl, s);
+    if (rc == 0)
+        rc = lane_init(&s->lane, s);
     for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
         rc = worker_init(&s->workers[i], s, i);
     if (rc != 0)
@@ -70,6 +71,8 @@ int server_start(struct server *s)
     int rc = lane_start(&s->lane);
     for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
         rc = worker_start(&s->workers[i]);
+    if (rc == 0)
+        rc = repl_start(&s->repl);
     if (rc == 0) {
         server_log_listeners(s);
         return 0;
@@ -105,6 +108,7 @@ static bool join(pthread_t thread, bool (*hurry)(void *arg), void *arg)
 bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
 {
     set_stop(s, STOP_BEGUN);
+    repl_end(&s->repl);
     bool ended = true;
     if (s->lane.running) {
         lane_end(&s->lane);
@@ -127,6 +131,7 @@ void server_release(struct server *s)
         worker_release(&s->workers[i]);
     if (s->workers != NULL)
         lane_release(&s->lane);
+    repl_release(&s->repl);
     server_unlisten(s);
     mem_free(s->workers);
     slowlog_release(&s->slowlog);

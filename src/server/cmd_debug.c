@@ -100,7 +100,9 @@ static void debug_check(struct cmd_ctx *c)
 
 static void debug_change_repl_id(struct cmd_ctx *c)
 {
-    os_random_hex(ctx_server(c)->repl_id, SERVER_RUN_ID);
+    char id[HISTORY_ID + 1];
+    os_random_hex(id, HISTORY_ID);
+    history_init(&ctx_server(c)->repl.history, id);
     reply_ok(c->reply);
 }
 

@@ -1,4 +1,4 @@
-/* MONITOR ROLE SHUTDOWN TIME LOLWUT: small commands about the node. */
+/* MONITOR SHUTDOWN TIME LOLWUT: small commands about the node. */
 #include "server/handlers.h"
 
 #include "os/clock.h"
@@ -8,14 +8,6 @@ void cmd_monitor(struct cmd_ctx *c)
 {
     monitor_add(ctx_conn(c));
     reply_ok(c->reply);
-}
-
-void cmd_role(struct cmd_ctx *c)
-{
-    reply_array(c->reply, 3);
-    reply_cstr(c->reply, "master");
-    reply_int(c->reply, 0);
-    reply_array(c->reply, 0);
 }
 
 void cmd_time(struct cmd_ctx *c)

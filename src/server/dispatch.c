@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "cmd/effect.h"
 #include "os/clock.h"
 #include "server/batch.h"
 #include "server/exec.h"
@@ -97,6 +98,18 @@ static bool writes(const struct cmd_ctx *c)
     return (c->cmd->flags & CMD_WRITE) || (c->cmd->fn == cmd_exec && exec_any(c->session, CMD_WRITE));
 }
 
+/* What a replica does not do for its clients, and why. */
+static const char *refuse_on_replica(struct cmd_ctx *c, const struct repl *r)
+{
+    if (atomic_load_explicit(&r->loading, memory_order_relaxed) && !(c->cmd->flags & CMD_LOADING))
+        return "LOADING Redis is loading the dataset in memory";
+    if (!(c->cmd->flags & CMD_STALE) && !repl_may_serve(r))
+        return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+    if (writes(c) && ctx_server(c)->config.replica_read_only)
+        return "READONLY You can't write against a read only replica.";
+    return NULL;
+}
+
 /* Everything that is usually not so. True: go on. */
 static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
 {
@@ -111,6 +124,11 @@ static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
     }
     if (ss->txn.open && (c->cmd->flags & CMD_NO_MULTI)) {
         reject(c, "ERR Command not allowed inside a transaction");
+        return false;
+    }
+    const char *no = (care & CARE_REPLICA) ? refuse_on_replica(c, &conn->worker->server->repl) : NULL;
+    if (no != NULL) {
+        reject(c, no);
         return false;
     }
     if ((care & CARE_MEMORY) && needs_memory(c)) {
@@ -261,6 +279,7 @@ static enum outcome run_exec(struct cmd_ctx *c, struct conn *conn)
     }
     exec_run(c, &w->metrics);
     store_unlock(c->a.store, &plan.locks);
+    effect_publish(c);
     exec_end(c->session, c->a.store);
     return DONE;
 }
@@ -297,8 +316,11 @@ static enum outcome run_many_keys(struct cmd_ctx *c, struct conn *conn)
             return NOT_YET;
     if (c->cmd->cost != NULL && c->cmd->cost(c) > LANE_COST_NS)
         return send_to_lane(c, conn, LANE_BUSY, &ls);
-    c->cmd->fn(c);
+    effect_open(c);
+    effect_run(c);
+    effect_reserve(c);
     store_unlock(c->a.store, &ls);
+    effect_publish(c);
     return DONE;
 }
 
@@ -314,8 +336,11 @@ static enum outcome run_one_key(struct cmd_ctx *c, struct conn *conn)
         lockset_add(&ls, shard);
         return send_to_lane(c, conn, LANE_BUSY, &ls);
     }
-    c->cmd->fn(c);
+    effect_open(c);
+    effect_run(c);
+    effect_reserve(c);
     store_unlock_one(c->a.store, shard);
+    effect_publish(c);
     return DONE;
 }
 
@@ -455,6 +480,20 @@ enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p
 
 /* ---- the lane's side --------------------------------------------------------------------------- */
 
+/* What the job's mode holds covers its keys, or it is LANE_PLAIN and writes nothing. */
+static void run_job_command(struct lane_job *job, struct cmd_ctx *c)
+{
+    if (!dispatch_hash_keys(c, false)) {
+        cmd_reply_err(c, ERR_OOM);
+    } else if (job->mode == LANE_PLAIN) {
+        c->cmd->fn(c);
+    } else {
+        effect_open(c);
+        effect_run(c);
+        effect_reserve(c);
+    }
+}
+
 void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m)
 {
     struct conn *conn = job->conn;
@@ -472,10 +511,9 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     uint64_t t0 = os_ticks();
     if (job->exec)
         exec_run(c, m);
-    else if (dispatch_hash_keys(c, false))
-        c->cmd->fn(c);
     else
-        cmd_reply_err(c, ERR_OOM);
+        run_job_command(job, c);
+    effect_publish(c);
     c->cmd = job->cmd;
     c->argv = job->argv;
     c->argc = job->argc;

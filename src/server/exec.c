@@ -1,5 +1,6 @@
 #include "server/exec.h"
 
+#include "cmd/effect.h"
 #include "os/clock.h"
 #include "server/dispatch.h"
 #include "server/monitor.h"
@@ -149,6 +150,7 @@ void exec_run(struct cmd_ctx *c, struct metrics *m)
     }
     reply_array(c->reply, t->ncommands);
     c->in_exec = true;
+    effect_open(c);
     for (uint32_t i = 0; i < t->ncommands; i++) {
         if (!aim(c, i)) {
             cmd_reply_err(c, ERR_OOM);
@@ -158,11 +160,12 @@ void exec_run(struct cmd_ctx *c, struct metrics *m)
         c->reply->errored = false;
         size_t start = c->reply->bytes.n;
         uint64_t t0 = os_ticks();
-        c->cmd->fn(c);
+        effect_run(c);
         dispatch_account(c, conn, m, os_ticks() - t0, start);
         monitor_show(conn->worker->server, c);
     }
     aim_back(c, &exec);
+    effect_reserve(c);
     c->in_exec = false;
     c->reply->errored = false;
 }

@@ -23,7 +23,8 @@ bool exec_begin(struct cmd_ctx *c);
 void exec_plan(const struct session *s, const struct store *store, struct exec_plan *plan);
 /* Estimated ns, asked with the plan's locks held. */
 uint64_t exec_cost(struct cmd_ctx *c);
-/* Check the watches, run the queue, write the reply. Locks held, or the gate up. */
+/* Check the watches, run the queue, write the reply. Locks held, or the gate up; when they are gone,
+ * effect_publish(). */
 void exec_run(struct cmd_ctx *c, struct metrics *m);
 /* Forget queue and watches. On the connection's worker. */
 void exec_end(struct session *s, struct store *store);

@@ -226,17 +226,6 @@ static void put_stats(struct server *s, struct buf *b)
                "acl_access_denied_channel:0\r\n"));
 }
 
-static void put_replication(struct server *s, struct buf *b)
-{
-    buf_printf(
-        b,
-        "role:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\nmaster_replid:%s\r\n"
-        "master_replid2:0000000000000000000000000000000000000000\r\nmaster_repl_offset:0\r\n"
-        "second_repl_offset:-1\r\nrepl_backlog_active:0\r\nrepl_backlog_size:%lld\r\n"
-        "repl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
-        s->repl_id, (long long)s->config.repl_backlog_size);
-}
-
 static void put_usage(struct buf *b, const char *suffix, int who)
 {
     struct rusage u;
@@ -325,7 +314,7 @@ static const struct section sections[] = {
     {"memory", "Memory", put_memory, true},
     {"persistence", "Persistence", put_persistence, true},
     {"stats", "Stats", put_stats, true},
-    {"replication", "Replication", put_replication, true},
+    {"replication", "Replication", repl_put_info, true},
     {"cpu", "CPU", put_cpu, true},
     {"modules", "Modules", put_nothing, true},
     {"commandstats", "Commandstats", put_commandstats, false},

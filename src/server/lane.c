@@ -19,6 +19,8 @@ int lane_init(struct lane *l, struct server *s)
     l->tail = &l->head;
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->more, NULL);
+    pthread_cond_init(&l->called, NULL);
+    unit_init(&l->unit, &s->repl.log, s->nworkers);
     uint64_t seed;
     os_random(&seed, sizeof seed);
     rng_init(&l->rng, seed);
@@ -35,6 +37,8 @@ void lane_release(struct lane *l)
 {
     metrics_release(&l->metrics);
     pthread_cond_destroy(&l->more);
+    pthread_cond_destroy(&l->called);
+    unit_release(&l->unit);
     pthread_mutex_destroy(&l->mutex);
 }
 
@@ -85,13 +89,44 @@ struct lane_job *lane_job_new(struct conn *c, const struct command *cmd, const s
     return job;
 }
 
+/* With the mutex. */
+static void queue_job(struct lane *l, struct lane_job *job)
+{
+    *l->tail = job;
+    l->tail = &job->next;
+    pthread_cond_signal(&l->more);
+}
+
 void lane_submit(struct lane *l, struct lane_job *job)
 {
     conn_park(job->conn, PARK_LANE);
     pthread_mutex_lock(&l->mutex);
-    *l->tail = job;
-    l->tail = &job->next;
-    pthread_cond_signal(&l->more);
+    queue_job(l, job);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg)
+{
+    struct lane_job job = {.call = fn, .arg = arg};
+    pthread_mutex_lock(&l->mutex);
+    if (!l->stop)
+        queue_job(l, &job);
+    while (!l->stop && !job.done)
+        pthread_cond_wait(&l->called, &l->mutex);
+    ASSERT(job.done || l->stop);
+    pthread_mutex_unlock(&l->mutex);
+    return job.done;
+}
+
+static void run_call(struct lane *l, struct lane_job *job)
+{
+    struct gate *gate = &l->server->gate;
+    gate_raise(gate);
+    job->call(job->arg);
+    gate_lower(gate);
+    pthread_mutex_lock(&l->mutex);
+    job->done = true;
+    pthread_cond_broadcast(&l->called);
     pthread_mutex_unlock(&l->mutex);
 }
 
@@ -166,11 +201,17 @@ static void run_busy(struct lane *l, struct lane_job *job)
 static void run_job(struct lane *l, struct lane_job *job)
 {
     store_round_begin(l->server->store, l->app);
+    if (job->call != NULL) {
+        run_call(l, job);
+        return;
+    }
     switch (job->mode) {
     case LANE_PLAIN: dispatch_run_job(job, &l->ctx, &l->metrics); break;
     case LANE_BUSY: run_busy(l, job); break;
     case LANE_EXCLUSIVE: run_exclusive(l, job); break;
     }
+    if (unit_take_fresh(&l->unit))
+        repl_wake(&l->server->repl);
     worker_mail(job->home, &job->mail);
 }
 

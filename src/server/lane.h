@@ -16,6 +16,7 @@
 
 #include "base/arena.h"
 #include "cmd/cmd.h"
+#include "repl/unit.h"
 #include "server/metrics.h"
 #include "server/worker.h"
 
@@ -34,6 +35,9 @@ struct lane_job {
     struct worker *home;
     enum lane_mode mode;
     bool exec; /* run the session's transaction instead of cmd */
+    void (*call)(void *arg); /* instead of everything else: a thread waits for it (lane_call) */
+    void *arg;
+    bool done; /* the lane's mutex */
     const struct command *cmd;
     struct str *argv; /* in the arena */
     uint32_t argc;
@@ -46,7 +50,7 @@ struct lane {
     struct server *server;
     pthread_t thread;
     pthread_mutex_t mutex; /* leaf: jobs and waiters */
-    pthread_cond_t more;
+    pthread_cond_t more, called; /* a job has come; a call has been done */
     struct lane_job *head, **tail;
     struct conn *waiters; /* PARK_BUSY connections, through park_next */
     bool stop;
@@ -56,6 +60,7 @@ struct lane {
     struct appender *app;
     struct rng rng;
     struct cmd_ctx ctx;
+    struct unit unit; /* its effects, when they are logged */
     CACHE_ALIGNED struct metrics metrics;
     struct cmd_counters counters;
 };
@@ -73,6 +78,10 @@ struct lane_job *lane_job_new(struct conn *c, const struct command *cmd, const s
                               uint32_t argc, enum lane_mode mode);
 /* Parks the job's connection and queues the job. */
 void lane_submit(struct lane *l, struct lane_job *job);
+
+/* fn(arg) with the gate raised, on the lane's thread; returns when it has run. For threads that are neither a worker nor
+ * in a round. False: the node ends, and it was not run. */
+bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg);
 
 /* Park c until a lane job has freed shards. False: none of those needed is busy any more. */
 bool lane_wait_busy(struct lane *l, struct conn *c, const struct lockset *needed);

@@ -12,6 +12,7 @@
 #include "server/lane.h"
 #include "server/latency.h"
 #include "server/process.h"
+#include "server/repl.h"
 #include "server/slowlog.h"
 #include "server/stats.h"
 #include "server/worker.h"
@@ -42,7 +43,8 @@ enum care {
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
     CARE_PAUSE = CARE_PAUSE_WRITE | CARE_PAUSE_ALL,
-    CARE_MEMORY = 1 << 3, /* data is beyond maxmemory: refuse CMD_DENYOOM */
+    CARE_MEMORY = 1 << 3,  /* data is beyond maxmemory: refuse CMD_DENYOOM */
+    CARE_REPLICA = 1 << 4, /* this node is a replica: no writes, and perhaps no reads */
 };
 
 /* Written at boot and under the gate. */
@@ -76,7 +78,7 @@ struct server {
     struct latency latency;   /* own lock */
     struct stats stats;
     char run_id[SERVER_RUN_ID + 1];
-    char repl_id[SERVER_RUN_ID + 1]; /* gate */
+    struct repl repl;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */
     int64_t started_ms;
@@ -88,10 +90,11 @@ struct server {
 /* Any thread, also a signal's: begin a graceful end. */
 void server_request_stop(struct server *s, int exit_code);
 
-/* Expired keys are not seen, but nothing deletes them while a pause lasts: a deletion is a write. */
+/* Expired keys are not seen, but nothing deletes them while a pause lasts, since a deletion is a write,
+ * nor on a replica, where only the primary's DEL does. */
 static inline bool server_keeps_expired(struct server *s)
 {
-    return (atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_PAUSE) != 0;
+    return (atomic_load_explicit(&s->care, memory_order_relaxed) & (CARE_PAUSE | CARE_REPLICA)) != 0;
 }
 
 static inline void server_care_set(struct server *s, uint32_t bit, bool on)

@@ -64,6 +64,7 @@ int worker_init(struct worker *w, struct server *s, uint32_t index)
     os_random(&seed, sizeof seed);
     rng_init(&w->rng, seed);
     w->app = store_appender(s->store, index);
+    unit_init(&w->unit, &s->repl.log, index);
     w->ctx = (struct cmd_ctx){.a = {.store = s->store, .app = w->app},
                               .arena = &w->arena,
                               .rng = &w->rng,
@@ -126,6 +127,7 @@ void worker_release(struct worker *w)
     metrics_release(&w->metrics);
     reply_release(&w->reply);
     arena_release(&w->arena);
+    unit_release(&w->unit);
     mem_free(w->read_buf);
 }
 
@@ -452,6 +454,8 @@ static void *worker_main(void *arg)
             maintain(w);
         set_deadline(w);
         gate_leave(&s->gate, w->index);
+        if (unlikely(unit_take_fresh(&w->unit)))
+            repl_wake(&s->repl);
     }
     farewell(w);
     crash_thread_end();

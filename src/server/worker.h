@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "cmd/cmd.h"
 #include "os/loop.h"
+#include "repl/unit.h"
 #include "server/clients.h"
 #include "server/conn.h"
 #include "server/mail.h"
@@ -48,6 +49,7 @@ struct worker {
     struct name_memo memo[1 << WORKER_MEMO_BITS];
     struct rng rng;
     struct appender *app;
+    struct unit unit; /* its effects, when they are logged */
     struct conn *conns;           /* all of them */
     struct conn *sweep;           /* where the timeout scan goes on */
     struct conn *paused;          /* parked by CLIENT PAUSE */

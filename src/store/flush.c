@@ -89,6 +89,7 @@ static void reset_databases(struct store *s)
 void store_flush_all(const struct access *a)
 {
     struct store *s = a->store;
+    bump(&a->app->changes);
     store_touch_db(a, -1, -1);
     stop_threads_work(s);
     lock_hold(&s->graves_lock);
@@ -190,6 +191,7 @@ void store_flush_db(const struct access *a, uint32_t db)
         store_flush_all(a);
         return;
     }
+    bump(&a->app->changes);
     store_touch_db(a, db, -1);
     uint32_t old = s->id_of[db], id = fresh_id(a);
     atomic_store_explicit(&s->id_state[id], ID_LIVE, memory_order_relaxed);
@@ -205,6 +207,7 @@ void store_swap_db(const struct access *a, uint32_t x, uint32_t y)
     struct store *s = a->store;
     if (x == y)
         return;
+    bump(&a->app->changes);
     store_touch_db(a, x, y);
     store_touch_db(a, y, x);
     uint16_t id = s->id_of[x];

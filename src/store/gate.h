@@ -23,7 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { GATE_WORKERS_MAX = 128 };
+enum { GATE_WORKERS_MAX = 130 };
 
 struct gate_worker {
     CACHE_ALIGNED _Atomic uint32_t in_round;

@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "proto/slot.h"
+#include "store/change.h"
 #include "store/segment.h"
 #include "store/store.h"
 #include "store/table.h"
@@ -67,6 +68,9 @@ struct appender {
     void *ballast;       /* heap set aside by store_reserve(), freed when a block cannot be had */
     /* Written by the owner only (relaxed), read by anybody. */
     _Atomic uint64_t expired, evicted, compacted;
+    _Atomic uint64_t changes;   /* change.h; never reset */
+    change_removed_fn *removed; /* gate; NULL: nobody listens */
+    void *listener;
 };
 
 /* Tables that a flush detached, waiting to be freed. Lies behind them in the same mapping. */
@@ -199,14 +203,31 @@ void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire
 /* When a sweep should look at a segment that has this deadline in it. */
 int64_t store_sweep_time(const struct access *a, int64_t expire_ms);
 
+/* ---- change.c ------------------------------------------------------------------- */
+
+/* The store itself has removed a key; `id` is its database's id. Shard locked. */
+void store_announce_removed(const struct access *a, uint32_t id, struct str key, enum change_reason why);
+static inline void store_note_removed(const struct access *a, uint32_t id, struct str key,
+                                      enum change_reason why)
+{
+    if (unlikely(a->app->removed != NULL))
+        store_announce_removed(a, id, key, why);
+}
+
 /* ---- watch.c -------------------------------------------------------------------- */
 
 void store_touch_watches(const struct access *a, const struct key *k);
-static inline void store_touch(const struct access *a, const struct key *k)
+static inline void store_tell_watches(const struct access *a, const struct key *k)
 {
     if (unlikely(atomic_load_explicit(&shard_of_slot(a->store, k->slot)->watches, memory_order_relaxed) !=
                  NULL))
         store_touch_watches(a, k);
+}
+/* A command has changed a key. */
+static inline void store_touch(const struct access *a, const struct key *k)
+{
+    bump(&a->app->changes);
+    store_tell_watches(a, k);
 }
 /* Gate: set the flag of every watch of database number db (or all, when negative) whose key exists, or whose
  * key exists in number `other`. */

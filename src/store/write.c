@@ -159,8 +159,9 @@ void store_remove(const struct access *a, uint32_t slot, const struct table_pos 
 void store_remove_expired(const struct access *a, const struct key *k, const struct table_pos *pos,
                           struct entry *e)
 {
-    store_touch(a, k);
+    store_tell_watches(a, k);
     bump(&a->app->expired);
+    store_note_removed(a, k->db, (struct str){k->p, k->n}, CHANGE_EXPIRED); /* k may lie in e */
     store_remove(a, k->slot, pos, e);
 }
 

@@ -33,23 +33,36 @@ def find(stage, name):
 
 def pkg_config(stage, *arguments):
     folder = find(stage, "larder.pc").parent
+    system = run("pkg-config", "--variable", "pc_path", "pkg-config").strip()
     return run("pkg-config", *arguments, "larder",
-               env=os.environ | {"PKG_CONFIG_LIBDIR": str(folder), "PKG_CONFIG_SYSROOT_DIR": str(stage)}).split()
+               env=os.environ | {"PKG_CONFIG_LIBDIR": f"{folder}:{system}", "PKG_CONFIG_SYSROOT_DIR": str(stage)}).split()
 
 
 @pytest.mark.parametrize("linkage", ["shared", "static"])
 def test_a_program_links_and_runs(stage, tmp_path, linkage):
     source = tmp_path / "hello.c"
     source.write_text("#include <larder/larder.h>\n#include <stdio.h>\n"
-                      'int main(void)\n{\n    puts(larder_version());\n    return 0;\n}\n')
+                      "int main(void)\n{\n    larder_ring *ring = larder_ring_new(LARDER_PLACEMENT_MD5, 0);\n"
+                      '    larder_ring_add(ring, "node:1", 1);\n    puts(larder_version());\n'
+                      '    puts(larder_ring_get(ring, larder_text("key")));\n    larder_ring_free(ring);\n    return 0;\n}\n')
     program = tmp_path / "hello"
     libraries = pkg_config(stage, "--libs")
     if linkage == "static":
-        libraries = [str(find(stage, "liblarder.a"))]
+        rest = [flag for flag in pkg_config(stage, "--libs", "--static") if flag != "-llarder"]
+        libraries = [str(find(stage, "liblarder.a")), *rest]
     run("cc", "-std=c99", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", *pkg_config(stage, "--cflags"),
         str(source), *libraries, "-o", str(program))
     said = run(str(program), env=os.environ | {"LD_LIBRARY_PATH": str(find(stage, "liblarder.so").parent)})
-    assert said == VERSION + "\n"
+    assert said == VERSION + "\nnode:1\n"
+
+
+def test_cplusplus_can_include_the_headers(stage, tmp_path):
+    source = tmp_path / "hello.cc"
+    headers = sorted(path.name for path in find(stage, "larder.h").parent.iterdir())
+    source.write_text("".join(f"#include <larder/{name}>\n" for name in headers)
+                      + 'int main() { return larder_text("x").n == 1 && larder_version() ? 0 : 1; }\n')
+    run("c++", "-std=c++11", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", *pkg_config(stage, "--cflags"),
+        str(source), *pkg_config(stage, "--libs"), "-o", str(tmp_path / "hello"))
 
 
 def test_only_larder_names_leave_the_library(stage):

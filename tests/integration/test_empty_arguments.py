@@ -12,7 +12,7 @@ from wire import Error, encode
 
 ARGS_MAX = 6
 # They end the connection or the server, or turn replies into something else, whatever their arguments.
-LEFT_OUT = {"monitor", "quit", "shutdown"}
+LEFT_OUT = {"monitor", "quit", "shutdown", "replicaof", "slaveof", "sync", "psync", "replconf", "failover", "wait", "waitaof"}
 EDGES = ["", "", "", "k", "other", "0", "1", "-1", "9", "\0", "*", "abcdefgh", "x" * 70, "y" * 2000, "z" * 40000]
 
 

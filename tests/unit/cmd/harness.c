@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "cmd/effect.h"
 #include "cmd/handlers.h"
 #include "proto/reader.h"
 #include "proto/request.h"
@@ -117,7 +118,16 @@ static void call(struct harness *h)
 #ifdef LARDER_DEBUG
     alloc_fail_after(h->fail_after);
 #endif
-    h->ctx.cmd->fn(&h->ctx);
+    if (h->logged)
+        effect_open(&h->ctx);
+    if (h->logged || h->run_in_unit)
+        effect_run(&h->ctx);
+    else
+        h->ctx.cmd->fn(&h->ctx);
+    if (h->logged) {
+        effect_reserve(&h->ctx);
+        effect_publish(&h->ctx);
+    }
 #ifdef LARDER_DEBUG
     h->failed = h->fail_after > 0 && countdown_is_over(h->fail_after);
     h->fail_after = 0;

@@ -29,6 +29,8 @@ struct harness {
     uint64_t cost;      /* what the last command said it would cost */
     int64_t fail_after; /* > 0: let that allocation of the next handler fail; debug builds */
     bool failed;        /* it did */
+    bool logged;        /* effects are noted in ctx.unit, a unit for each command ... */
+    bool run_in_unit;   /* ... or into the unit that the test has opened */
     bool may_repeat;    /* the next commands may meet a busy shard (ctx.again) */
 };
 

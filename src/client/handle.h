@@ -1,0 +1,28 @@
+/* The handle: settings, topo, and the pool of engines that synchronous calls borrow from. */
+#ifndef LARDER_CLIENT_HANDLE_H
+#define LARDER_CLIENT_HANDLE_H
+
+#include "client/engine.h"
+
+struct larder {
+    struct settings set;
+    struct topo topo;
+    /* The pool. Its mutex is a leaf and guards what follows; the condition is rung when an engine
+     * comes back. */
+    pthread_mutex_t pool_lock;
+    pthread_cond_t pool_free;
+    struct engine *idle; /* the last one used first: its connections are warm */
+    unsigned engines;    /* that exist */
+};
+
+/* Run commands to their ends on a borrowed engine; every done() has been called on return. They get
+ * one deadline, where they have none of their own. Returns 0, or an error with nothing sent and no
+ * done() called. */
+int handle_run(larder *l, struct cmd *cmds, size_t n, struct larder_error *err);
+
+static inline struct str str_from(struct larder_bytes b)
+{
+    return (struct str){b.p, b.n};
+}
+
+#endif

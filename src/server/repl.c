@@ -1,0 +1,268 @@
+#include "server/repl.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "os/clock.h"
+#include "os/random.h"
+#include "server/crash.h"
+#include "server/mail.h"
+#include "server/server.h"
+#include "store/change.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- roles ------------------------------------------------------------------------------ */
+
+/* A key that expired or was evicted on the thread whose unit this is. */
+static void note_removed(void *listener, const struct access *a, uint32_t db, struct str key,
+                         enum change_reason why)
+{
+    const struct str argv[] = {STR("DEL"), key};
+    unit_add(listener, db, argv, ARRAY_LEN(argv));
+}
+
+static void log_thread(struct cmd_ctx *c, struct unit *u, bool on)
+{
+    c->unit = on ? u : NULL;
+    store_observe(c->a.app, on ? note_removed : NULL, u);
+}
+
+/* Do the threads that execute for clients log what they do? */
+static void log_threads(struct repl *r, bool on)
+{
+    struct server *s = r->server;
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        log_thread(&s->workers[i].ctx, &s->workers[i].unit, on);
+    log_thread(&s->lane.ctx, &s->lane.unit, on);
+}
+
+static void keep_expired(struct repl *r, bool on)
+{
+    struct server *s = r->server;
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        s->workers[i].ctx.a.keep_expired = on;
+    s->lane.ctx.a.keep_expired = on;
+}
+
+static void new_id(char id[HISTORY_ID + 1])
+{
+    os_random_hex(id, HISTORY_ID);
+}
+
+void repl_log_on(struct repl *r)
+{
+    if (changelog_is_on(&r->log) && !changelog_is_broken(&r->log))
+        return;
+    if (changelog_is_broken(&r->log)) { /* what is missing in it no replica may go past */
+        char id[HISTORY_ID + 1];
+        new_id(id);
+        history_init(&r->history, id);
+    }
+    changelog_start(&r->log, repl_offset(r));
+    r->has_history = true;
+    if (!r->is_replica)
+        log_threads(r, true);
+}
+
+/* Writes that are not logged make another history. */
+void repl_log_off(struct repl *r)
+{
+    if (!changelog_is_on(&r->log))
+        return;
+    char id[HISTORY_ID + 1];
+    new_id(id);
+    history_init(&r->history, id);
+    log_threads(r, false);
+    changelog_stop(&r->log);
+    r->has_history = false;
+    log_notice("The change log is off: no replica has asked for it within repl-backlog-ttl.");
+}
+
+void repl_follow_primary(struct repl *r, struct str host, int port)
+{
+    ASSERT(host.n < REPL_HOST_MAX);
+    repl_link_drop(r, NULL);
+    if (!r->is_replica) {
+        log_threads(r, false);
+        keep_expired(r, true);
+    }
+    memcpy(r->host, host.p, host.n);
+    r->host[host.n] = '\0';
+    r->port = port;
+    r->is_replica = r->named_anew = true;
+    r->turn++;
+    r->replica.failed[0] = '\0';
+    r->replica.retry_ms = 0;
+    atomic_store(&r->shown.down_since_ms, os_wall_ms());
+    server_care_set(r->server, CARE_REPLICA, true);
+    log_notice("This node is a replica of %s:%d from now on.", r->host, port);
+    repl_wake(r);
+}
+
+void repl_become_primary(struct repl *r)
+{
+    if (!r->is_replica)
+        return;
+    repl_link_drop(r, NULL);
+    r->is_replica = r->named_anew = false;
+    r->turn++;
+    char id[HISTORY_ID + 1];
+    new_id(id);
+    if (r->has_history && changelog_is_on(&r->log))
+        history_branch(&r->history, id, repl_offset(r));
+    else
+        history_init(&r->history, id);
+    changelog_forget_db(&r->log);
+    keep_expired(r, false);
+    if (changelog_is_on(&r->log))
+        log_threads(r, true);
+    server_care_set(r->server, CARE_REPLICA, false);
+    log_notice("This node is a primary from now on. Its history goes on from offset %llu under the id %s.",
+               (unsigned long long)repl_offset(r), r->history.id);
+    repl_wake(r);
+}
+
+bool repl_may_serve(const struct repl *r)
+{
+    return atomic_load_explicit(&r->link_up, memory_order_relaxed) ||
+           r->server->config.replica_serve_stale_data;
+}
+
+/* ---- the thread -------------------------------------------------------------------------- */
+
+void repl_wake(struct repl *r)
+{
+    loop_wake(r->loop);
+}
+
+struct alone {
+    struct repl *r;
+    void (*fn)(struct repl *r);
+};
+
+static void run_alone(void *arg)
+{
+    struct alone *a = arg;
+    a->fn(a->r);
+}
+
+bool repl_alone(struct repl *r, void (*fn)(struct repl *r))
+{
+    struct alone a = {r, fn};
+    return lane_call(&r->server->lane, run_alone, &a);
+}
+
+void repl_round_begin(struct repl *r)
+{
+    struct server *s = r->server;
+    gate_enter(&s->gate, r->index);
+    r->now_ms = os_wall_ms();
+    store_round_begin(s->store, r->ctx.a.app);
+}
+
+void repl_round_end(struct repl *r)
+{
+    gate_leave(&r->server->gate, r->index);
+}
+
+static int timeout_ms(const struct repl *r)
+{
+    if (r->replica.more)
+        return r->replica.blocked ? 1 : 0;
+    int64_t left = r->cron_ms - os_wall_ms();
+    return left < 0 ? 0 : left > REPL_CRON_MS ? REPL_CRON_MS : (int)left;
+}
+
+static void round_of(struct repl *r, int nevents)
+{
+    repl_round_begin(r);
+    for (int i = 0; i < nevents; i++) {
+        struct loop_event ev = loop_event(r->loop, i);
+        if (ev.tag == &r->replica)
+            repl_link_event(r, &ev);
+    }
+    if (r->replica.more)
+        repl_link_event(r, NULL);
+    if (r->now_ms >= r->cron_ms) {
+        r->cron_ms = r->now_ms + REPL_CRON_MS;
+        repl_link_cron(r);
+        changelog_trim(&r->log);
+    }
+    repl_round_end(r);
+    repl_link_outside(r);
+}
+
+static void *repl_main(void *arg)
+{
+    struct repl *r = arg;
+    pthread_setname_np(pthread_self(), "replication");
+    crash_thread_begin();
+    while (!atomic_load_explicit(&r->stop, memory_order_acquire)) {
+        int n = loop_wait(r->loop, timeout_ms(r));
+        round_of(r, n);
+    }
+    crash_thread_end();
+    return NULL;
+}
+
+int repl_init(struct repl *r, struct server *s)
+{
+    char id[HISTORY_ID + 1];
+    r->server = s;
+    r->index = s->nworkers + 1;
+    mpsc_init(&r->mailbox);
+    pthread_mutex_init(&r->mutex, NULL);
+    new_id(id);
+    history_init(&r->history, id);
+    changelog_init(&r->log, r->index + 1, (uint64_t)s->config.repl_backlog_size, NULL);
+    repl_apply_init(r);
+    repl_link_init(r);
+    return loop_new(&r->loop);
+}
+
+/* `replicaof host port`, before the threads run. */
+static void follow_option(struct repl *r)
+{
+    struct str words = str_of(r->server->config.replicaof);
+    const char *space = memchr(words.p, ' ', words.n);
+    int64_t port;
+    if (space == NULL || !num_parse_i64((struct str){space + 1, words.n - (size_t)(space + 1 - words.p)}, &port))
+        return;
+    repl_follow_primary(r, (struct str){words.p, (size_t)(space - words.p)}, (int)port);
+}
+
+int repl_start(struct repl *r)
+{
+    follow_option(r);
+    int rc = pthread_create(&r->thread, NULL, repl_main, r);
+    if (rc != 0) {
+        errno = rc;
+        return ERR_IO;
+    }
+    r->running = true;
+    return 0;
+}
+
+void repl_end(struct repl *r)
+{
+    if (!r->running)
+        return;
+    atomic_store_explicit(&r->stop, true, memory_order_release);
+    repl_wake(r);
+    pthread_join(r->thread, NULL);
+    r->running = false;
+}
+
+void repl_release(struct repl *r)
+{
+    if (r->loop == NULL)
+        return;
+    repl_link_release(r);
+    repl_apply_release(r);
+    changelog_release(&r->log);
+    loop_free(r->loop);
+    pthread_mutex_destroy(&r->mutex);
+}

@@ -1,0 +1,173 @@
+/* Replication: the thread that moves bytes between nodes, and what this node is in it.
+ *
+ *      as replica     primary ──socket──> copy into a file ──> load │ stream ──> apply ──> change log
+ *      as primary     workers ──> change log ──> this thread ──> replicas, each at its own place
+ *
+ * One thread, in rounds like a worker's, with its own place at the gate, its own appender and its own loop. It is the
+ * only one that reads the change log. What needs the world stopped (taking another role, FLUSHALL from the
+ * stream, switching the log on) it has the lane do, standing outside of a round meanwhile.
+ *
+ * Who may touch what:
+ *   role fields     written under the gate; read in rounds
+ *   replica.*       the thread in its rounds, or under the gate
+ *   shown.*         atomics, for INFO and ROLE
+ *   feeds           the thread; `mutex` guards what INFO, ROLE and WAIT read of them */
+#ifndef LARDER_SERVER_REPL_H
+#define LARDER_SERVER_REPL_H
+
+#include "base/arena.h"
+#include "base/mpsc.h"
+#include "cmd/cmd.h"
+#include "os/loop.h"
+#include "repl/changelog.h"
+#include "repl/history.h"
+#include "repl/link.h"
+#include "repl/stream.h"
+#include "repl/unit.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct server;
+
+enum repl_limits {
+    REPL_READ_SIZE = 64 * 1024,
+    REPL_READ_MAX = 1 << 20,     /* read from the primary in a round */
+    REPL_SLICE_US = 2000,        /* of applying, then others who want the gate have their turn */
+    REPL_CRON_MS = 100,
+    REPL_RETRY_MS = 1000,        /* between attempts to reach the primary */
+    REPL_CONNECT_MS = 2000,
+    REPL_ACK_MS = 1000,
+    REPL_HOST_MAX = 256,
+    REPL_LOAD_SLICE = 256,       /* keys loaded between two looks at the gate */
+    REPL_SEND_MAX = 1 << 20,     /* to one replica in a round */
+    REPL_ERRORS_LOGGED = 10,     /* of commands from the stream that fail */
+    REPL_UNIT_LONG = 1 << 20,    /* bytes of a cut unit that is not parsed again at every piece */
+    REPL_REFUSED_MS = 10 * 1000, /* before a copy that was refused is asked for again */
+};
+
+/* The connection to the primary. */
+struct replica {
+    struct link link;
+    int fd; /* -1: none */
+    bool connected;
+    bool wants_write;
+    struct buf in;
+    size_t at;            /* of `in`: what is before it has been applied */
+    size_t wait_for;      /* of `in`: a long unit is cut; look again when there is so much, or at the next cron */
+    size_t sent;          /* of link.out */
+    int64_t retry_ms;     /* the next attempt */
+    int64_t heard_ms, ack_ms;
+    int spool;            /* the file that a full copy is written to; -1: none */
+    uint64_t spooled;
+    bool spool_whole;     /* it can be loaded */
+    bool wants_alone;     /* the unit at the front needs the world stopped */
+    bool more;            /* there is something to apply without anything having come */
+    bool blocked;         /* ... but a shard it needs is busy */
+    char failed[LINK_TEXT_MAX]; /* why the last attempt ended, so that the log says it once */
+    uint64_t errors;      /* commands that failed here and not there */
+};
+
+struct repl {
+    struct server *server;
+    pthread_t thread;
+    bool running; /* the thread was started: boot's and the end's */
+    _Atomic bool stop;
+    struct loop *loop;
+    struct mpsc mailbox;
+    struct changelog log;
+    uint32_t index; /* at the gate, among appenders and writers of the log */
+
+    /* Role: gate. */
+    struct history history;
+    bool has_history;  /* our data are `history` up to the log's head: a primary may go on from there */
+    bool is_replica;
+    uint64_t turn;     /* counts changes of role and primary */
+    bool named_anew;   /* an operator has named this primary, and nothing has come from it yet */
+    char host[REPL_HOST_MAX];
+    int port;
+    _Atomic bool loading;
+    _Atomic bool link_up; /* the stream flows */
+
+    struct replica replica;
+
+    /* What applies the stream. */
+    struct cmd_ctx ctx;
+    struct session session;
+    struct arena arena;
+    struct reply reply;
+    struct rng rng;
+    struct cmd_counters counters;
+    int64_t now_ms, cron_ms;
+
+    struct {
+        _Atomic int state; /* enum link_state */
+        _Atomic int64_t heard_ms, down_since_ms;
+        _Atomic uint64_t spooled, total;
+        _Atomic uint64_t net_in, net_out, full, partial_ok, partial_err;
+    } shown;
+
+    struct feed *feeds;
+    pthread_mutex_t mutex; /* leaf */
+    int64_t alone_since_ms; /* no replica since; 0: there are some, or the log is off */
+    bool wants_log;         /* somebody wants to replicate: switch it on */
+};
+
+int repl_init(struct repl *r, struct server *s);
+int repl_start(struct repl *r);
+void repl_end(struct repl *r); /* the thread ends; joins it. Before the lane ends */
+void repl_release(struct repl *r);
+
+/* Any thread, at the end of a round in which its unit was published. */
+void repl_wake(struct repl *r);
+
+/* ---- roles (gate) ---- */
+
+void repl_follow_primary(struct repl *r, struct str host, int port);
+void repl_become_primary(struct repl *r);
+/* Writes are logged from now on, or not any more; the history is told. */
+void repl_log_on(struct repl *r);
+void repl_log_off(struct repl *r);
+
+/* In a round: bytes of history so far, INFO's master_repl_offset. */
+static inline uint64_t repl_offset(const struct repl *r)
+{
+    return changelog_head(&r->log);
+}
+void repl_put_info(struct server *s, struct buf *b); /* in a round; cmd_repl.c */
+bool repl_may_serve(const struct repl *r); /* not a replica that has lost its primary and may not say so */
+
+/* ---- inside: repl_*.c ---- */
+
+/* Under the gate, on the lane's thread; returns when it is done. Outside of rounds. False: the node ends. */
+bool repl_alone(struct repl *r, void (*fn)(struct repl *r));
+void repl_round_begin(struct repl *r);
+void repl_round_end(struct repl *r);
+/* repl_link.c */
+void repl_link_init(struct repl *r);
+void repl_link_release(struct repl *r);
+void repl_link_event(struct repl *r, const struct loop_event *ev);
+void repl_link_cron(struct repl *r);
+void repl_link_outside(struct repl *r); /* what cannot be done in a round */
+void repl_link_drop(struct repl *r, const char *why);
+/* repl_apply.c */
+enum apply_result { APPLY_DONE, APPLY_MORE, APPLY_ALONE, APPLY_BUSY, APPLY_BROKEN };
+void repl_apply_init(struct repl *r);
+void repl_apply_release(struct repl *r);
+/* What `in` holds, for at most a slice. *why after APPLY_BROKEN. */
+enum apply_result repl_apply(struct repl *r, const char **why);
+enum apply_result repl_apply_one(struct repl *r, bool alone, const char **why);
+/* repl_load.c: is this a whole RDB file that we understand? ERR_CORRUPT or ERR_TYPE, with why in text. */
+struct repl_copy {
+    const char *p; /* mapped */
+    size_t n;
+    uint64_t keys;
+    int64_t stream_db; /* what the stream has selected; -1: it will say so */
+    char text[LINK_TEXT_MAX];
+};
+int repl_copy_check(struct repl_copy *copy, struct repl *r);
+/* In rounds of its own; the data set was emptied before. 0, ERR_OOM, or ERR_AGAIN when the role has changed
+ * from what it was at `turn`. */
+int repl_copy_load(struct repl_copy *copy, struct repl *r, uint64_t turn);
+
+#endif

@@ -1,0 +1,200 @@
+/* The stream, applied: unit by unit, in order, each under all its locks.
+ *
+ * A primary may be hostile or broken. What it may do is write keys; any other command is skipped, and one that
+ * fails here although it did not fail there is logged and skipped, since Redis does the same. Every unit's bytes go
+ * into our own change log as they came, so replicas of this node see the same stream at the same offsets. */
+#include "server/repl.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "cmd/command.h"
+#include "os/clock.h"
+#include "os/random.h"
+#include "server/dispatch.h"
+#include "server/server.h"
+
+static void block_ref(struct block *b)
+{
+    block_get(b);
+}
+
+static void block_unref(struct block *b)
+{
+    block_put(b);
+}
+
+void repl_apply_init(struct repl *r)
+{
+    struct server *s = r->server;
+    uint64_t seed;
+    os_random(&seed, sizeof seed);
+    rng_init(&r->rng, seed);
+    arena_init(&r->arena);
+    reply_init(&r->reply, block_ref, block_unref);
+    r->reply.mute = true;
+    r->session.proto = 2;
+    r->session.authenticated = true;
+    r->ctx = (struct cmd_ctx){
+        .a = {.store = s->store, .app = store_appender(s->store, r->index), .keep_expired = true, .no_touch = true},
+        .session = &r->session,
+        .reply = &r->reply,
+        .arena = &r->arena,
+        .rng = &r->rng,
+        .counters = &r->counters,
+        .limits = &s->limits,
+        .in_exec = true,
+    };
+}
+
+void repl_apply_release(struct repl *r)
+{
+    reply_release(&r->reply);
+    arena_release(&r->arena);
+}
+
+static bool is_ours(const struct command *cmd, const struct stream_command *sc)
+{
+    return cmd != NULL && (cmd->flags & CMD_WRITE) && command_arity_ok(cmd, sc->argc) &&
+           !(cmd->flags & CMD_SELF_LOCK);
+}
+
+/* The shards of all commands. False: too many, or a command that names none. */
+static bool plan(const struct repl *r, const struct stream_unit *u, struct lockset *ls)
+{
+    lockset_init(ls);
+    for (uint32_t i = 0; i < u->n; i++) {
+        const struct stream_command *sc = &u->commands[i];
+        const struct command *cmd = command_resolve(sc->argv, sc->argc);
+        struct keyref refs[64];
+        uint32_t n = 0;
+        if (!is_ours(cmd, sc))
+            continue;
+        if ((cmd->flags & CMD_EXCLUSIVE) ||
+            command_keys(cmd, sc->argv, sc->argc, refs, ARRAY_LEN(refs), &n) == ERR_FULL)
+            return false;
+        for (uint32_t k = 0; k < n; k++)
+            lockset_add(ls, store_key_shard(r->ctx.a.store, sc->argv[refs[k].index]));
+    }
+    return !ls->overflow;
+}
+
+static void note_failure(struct repl *r, const struct stream_command *sc, const char *what)
+{
+    if (r->replica.errors++ < REPL_ERRORS_LOGGED)
+        log_warning("A command from the primary %s here and was skipped: '%.*s'. This node may differ from its primary "
+                    "now; REPLICAOF to it again makes a full copy.",
+                    what, sc->argv[0].n < 64 ? (int)sc->argv[0].n : 64, sc->argv[0].p);
+}
+
+static bool select_db(struct repl *r, const struct stream_command *sc)
+{
+    int64_t db;
+    if (sc->argc != 2 || !num_parse_i64(sc->argv[1], &db) || db < 0 || db >= r->server->limits.databases)
+        return false;
+    r->session.db = (uint32_t)db;
+    return true;
+}
+
+static void run_write(struct repl *r, const struct command *cmd, const struct stream_command *sc)
+{
+    struct cmd_ctx *c = &r->ctx;
+    c->cmd = cmd;
+    c->argv = sc->argv;
+    c->argc = sc->argc;
+    r->reply.errored = false;
+    if (dispatch_hash_keys(c, false))
+        cmd->fn(c);
+    else
+        r->reply.errored = true;
+    if (r->reply.errored)
+        note_failure(r, sc, "failed");
+    reply_clear(&r->reply);
+}
+
+/* False: the stream cannot be followed any further. */
+static bool run_one(struct repl *r, const struct stream_command *sc)
+{
+    if (str_is(sc->argv[0], "SELECT"))
+        return select_db(r, sc);
+    if (str_is(sc->argv[0], "PING") || str_is(sc->argv[0], "PUBLISH") || str_is(sc->argv[0], "SPUBLISH"))
+        return true;
+    if (str_is(sc->argv[0], "REPLCONF")) {
+        if (sc->argc >= 2 && str_is(sc->argv[1], "GETACK"))
+            link_ack(&r->replica.link, repl_offset(r));
+        return true;
+    }
+    const struct command *cmd = command_resolve(sc->argv, sc->argc);
+    if (is_ours(cmd, sc))
+        run_write(r, cmd, sc);
+    else
+        note_failure(r, sc, "is not known");
+    return true;
+}
+
+static bool run_unit(struct repl *r, const struct stream_unit *u)
+{
+    r->ctx.a.now_ms = os_wall_ms();
+    for (uint32_t i = 0; i < u->n; i++)
+        if (!run_one(r, &u->commands[i]))
+            return false;
+    return true;
+}
+
+static enum apply_result apply_unit(struct repl *r, const struct stream_unit *u, bool alone, const char **why)
+{
+    struct store *store = r->ctx.a.store;
+    struct lockset ls;
+    bool fits = plan(r, u, &ls), ok;
+    if (alone) {
+        ok = run_unit(r, u);
+    } else if (!fits) {
+        return APPLY_ALONE;
+    } else if (!store_lock(store, &ls)) {
+        return APPLY_BUSY;
+    } else {
+        ok = run_unit(r, u);
+        store_unlock(store, &ls);
+    }
+    *why = "the stream selects a database that this node does not have; raise 'databases'";
+    return ok ? APPLY_DONE : APPLY_BROKEN;
+}
+
+enum apply_result repl_apply_one(struct repl *r, bool alone, const char **why)
+{
+    struct replica *rep = &r->replica;
+    struct stream stream;
+    struct stream_unit u;
+    arena_reset(&r->arena);
+    struct str in = {rep->in.p + rep->at, rep->in.n - rep->at};
+    if (in.n == 0 || rep->in.n < rep->wait_for)
+        return APPLY_DONE;
+    int rc = stream_next(&stream, in, &r->arena, &u);
+    if (rc == ERR_AGAIN) {
+        rep->wait_for = in.n < REPL_UNIT_LONG ? 0 : rep->in.n + in.n;
+        return APPLY_DONE;
+    }
+    *why = rc == ERR_PROTO ? stream.error_text : "out of memory";
+    if (rc != 0)
+        return APPLY_BROKEN;
+    rep->wait_for = 0;
+    enum apply_result result = apply_unit(r, &u, alone, why);
+    if (result != APPLY_DONE)
+        return result;
+    changelog_append(&r->log, r->index, in.p, u.bytes);
+    rep->at += u.bytes;
+    return APPLY_MORE;
+}
+
+enum apply_result repl_apply(struct repl *r, const char **why)
+{
+    struct replica *rep = &r->replica;
+    int64_t until = os_mono_ns() + REPL_SLICE_US * 1000LL;
+    enum apply_result result = APPLY_MORE;
+    for (unsigned n = 1; result == APPLY_MORE && (n % 64 != 0 || os_mono_ns() < until); n++)
+        result = repl_apply_one(r, false, why);
+    buf_consume(&rep->in, rep->at);
+    rep->at = 0;
+    if (rep->in.n == 0 && rep->in.cap > REPL_UNIT_LONG)
+        buf_release(&rep->in);
+    return result;
+}
