@@ -28,8 +28,8 @@ static const char *const before[] = {
     "SADD ints 1 2 3",
     "SADD words a b c 1 2 3",
     "SADD hashed a b c %s",
-    "SADD hashed 1 2 3 m4 m5 m6 m7 m8 m9 m10 m11 m12 m13 m14 m15 m16 m17 m18 m19 m20 m21 m22 m23 m24 m25 m26 "
-    "m27",
+    "SADD hashed 1 2 3 m4 m5 m6 m7 m8 m9 m10 m11 m12 m13 m14 m15",
+    "SADD hashed m16 m17 m18 m19 m20 m21 m22 m23 m24 m25 m26 m27",
     "COPY hashed twin",
     "COPY words twords",
     "SADD lonely z",
