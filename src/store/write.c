@@ -153,7 +153,12 @@ void store_kill(const struct access *a, struct entry *e, bool drop)
     if (drop)
         release_heap(a, e);
     struct entry_parts p = entry_parts(e);
-    MEM_POISON(p.value, p.vlen); /* the key may still be read by a sweep that is on its way here */
+    /* The key may still be read by a sweep that is on its way here. ASan keeps one mark for 8 bytes: only
+     * whole ones, since another thread may be marking what lies beside. */
+    uintptr_t from = ((uintptr_t)p.value + 7) & ~(uintptr_t)7,
+              end = ((uintptr_t)p.value + p.vlen) & ~(uintptr_t)7;
+    if (from < end)
+        MEM_POISON((void *)from, end - from);
     atomic_store_explicit(&e->word, word | ENTRY_DEAD, memory_order_release);
     segment_dead(segs, segment_of(segs, e), n);
 }
