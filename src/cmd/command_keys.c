@@ -147,6 +147,9 @@ uint32_t migrate_keys(const struct str *argv, uint32_t argc, uint32_t *first)
 int find_keys_migrate(const struct str *argv, uint32_t argc, struct keyref *out, uint32_t max, uint32_t *n)
 {
     uint32_t first;
+    *n = 0;
+    if (argc < 4)
+        return ERR_SYNTAX;
     *n = migrate_keys(argv, argc, &first);
     for (uint32_t i = 0; i < *n && i < max; i++)
         out[i] = (struct keyref){first + i, KEY_RW | KEY_ACCESS | KEY_DELETE};
