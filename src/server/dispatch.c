@@ -199,11 +199,12 @@ void dispatch_note_error(struct cmd_ctx *c, struct server *s, struct metrics *m,
     stats_note_error(s, c->reply, start);
 }
 
-void dispatch_account(struct cmd_ctx *c, struct conn *conn, struct metrics *m, uint64_t ticks, size_t start)
+void dispatch_account(struct cmd_ctx *c, struct conn *conn, struct metrics *m, uint32_t calls, uint64_t ticks,
+                      size_t start)
 {
     struct server *s = conn->worker->server;
     bool failed = c->reply->errored;
-    metrics_record(m, c->cmd, ticks, failed);
+    metrics_record(m, c->cmd, calls, ticks, failed);
     if (unlikely(failed))
         dispatch_note_error(c, s, m, start);
     if (likely(ticks < s->slow_ticks))
@@ -482,7 +483,23 @@ static bool is_malformed(struct cmd_ctx *c, const struct pending *p)
     return true;
 }
 
-static enum outcome execute(struct worker *w, struct conn *conn, struct pending *p, uint64_t *ticks)
+/* May this call be timed together with the next, which is of the same command? Not if sizes decide how long
+ * it takes. */
+static bool runs_on(const struct server *s, const struct pending *p, uint32_t care)
+{
+    return s->time_in_runs && care == 0 && p->cmd->cost == NULL && p->nkeys == 1 &&
+           p->req.bytes < DISPATCH_BIG_ARG;
+}
+
+void dispatch_end_run(struct worker *w, const struct command *cmd, struct stopwatch *sw)
+{
+    uint64_t now = os_ticks();
+    if (sw->calls > 0)
+        metrics_record(&w->metrics, cmd, sw->calls, now - sw->from, false);
+    *sw = (struct stopwatch){.from = now};
+}
+
+static enum outcome execute(struct worker *w, struct conn *conn, struct pending *p, struct stopwatch *sw)
 {
     struct cmd_ctx *c = &w->ctx;
     c->cmd = p->cmd;
@@ -492,22 +509,31 @@ static enum outcome execute(struct worker *w, struct conn *conn, struct pending 
     c->nkeys = p->nkeys;
     c->reply->errored = false;
     size_t start = c->reply->bytes.n;
-    if (unlikely(is_malformed(c, p)))
+    if (unlikely(is_malformed(c, p))) {
+        dispatch_end_run(w, p->cmd, sw);
         return DONE;
+    }
     if (unlikely(p->req.bytes >= DISPATCH_BIG_ARG) && (c->cmd->flags & CMD_WRITE) && !take_big_args(c)) {
         drop_big_args(c);
         cmd_reply_err(c, ERR_OOM);
+        dispatch_end_run(w, p->cmd, sw);
         return DONE;
     }
     uint32_t care = atomic_load_explicit(&w->server->care, memory_order_relaxed);
     enum outcome out =
         unlikely(care != 0 || wants_care(c->session)) ? run_carefully(c, conn, care) : run(c, conn);
-    uint64_t now = os_ticks();
-    if (likely(out == DONE))
-        dispatch_account(c, conn, &w->metrics, now - *ticks, start);
-    else if (out == REPLIED && c->reply->errored)
-        dispatch_note_error(c, w->server, &w->metrics, start);
-    *ticks = now;
+    if (likely(out == DONE)) {
+        sw->calls++;
+        if (!p->more || c->reply->errored || !runs_on(w->server, p, care)) {
+            uint64_t now = os_ticks();
+            dispatch_account(c, conn, &w->metrics, sw->calls, now - sw->from, start);
+            *sw = (struct stopwatch){.from = now};
+        }
+    } else {
+        dispatch_end_run(w, p->cmd, sw);
+        if (out == REPLIED && c->reply->errored)
+            dispatch_note_error(c, w->server, &w->metrics, start);
+    }
     if (unlikely(c->unit != NULL) && out == DONE) /* AWAY: the lane says it */
         conn->written = c->unit->last_end;
     conn->last_cmd = p->cmd;
@@ -531,9 +557,9 @@ void dispatch_empty(struct session *s)
     step_reply_mode(s);
 }
 
-enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p, uint64_t *ticks)
+enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p, struct stopwatch *sw)
 {
-    enum outcome out = execute(w, conn, p, ticks);
+    enum outcome out = execute(w, conn, p, sw);
     if (unlikely(conn->session.reply_mode != SESSION_REPLY_ON) && out != NOT_YET)
         step_reply_mode(&conn->session);
     return out;
@@ -587,7 +613,7 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     c->cmd = job->cmd;
     c->argv = job->argv;
     c->argc = job->argc;
-    dispatch_account(c, conn, m, os_ticks() - t0, 0);
+    dispatch_account(c, conn, m, 1, os_ticks() - t0, 0);
     monitor_show(conn->worker->server, c);
 }
 

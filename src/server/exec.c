@@ -189,7 +189,7 @@ void exec_run(struct cmd_ctx *c, struct metrics *m)
         size_t start = c->reply->bytes.n;
         uint64_t t0 = os_ticks();
         effect_run(c);
-        dispatch_account(c, conn, m, os_ticks() - t0, start);
+        dispatch_account(c, conn, m, 1, os_ticks() - t0, start);
         monitor_show(conn->worker->server, c);
     }
     aim_back(c, &exec);

@@ -29,6 +29,7 @@
 enum server_limits {
     SERVER_LISTEN_MAX = 2 * CONFIG_BIND_MAX + 1, /* old and new addresses during a change, a Unix socket */
     SERVER_RUN_ID = 40,
+    SERVER_RUN_NS = 1000000, /* a run of short commands (batch.h) never takes as long of itself */
 };
 
 /* How far the end has come. Workers look at it between rounds. */
@@ -74,6 +75,7 @@ struct server {
     _Atomic uint32_t nclients;
     _Atomic uint64_t next_client_id;
     int64_t pause_until_ms;   /* gate */
+    bool time_in_runs;        /* nobody asks for times below SERVER_RUN_NS; gate */
     uint64_t slow_ticks;      /* commands at least so long are looked at more closely; gate */
     uint64_t clients_max_mem; /* what maxmemory-clients comes to in bytes, 0 = no limit; gate */
     pthread_mutex_t relief;   /* leaf: one worker at a time evicts clients */

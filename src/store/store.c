@@ -9,7 +9,6 @@
 
 enum {
     LATENESS_BOOT_MS = 1000, /* until the first sweep knows better */
-    CACHED_BYTES = 4 << 20,  /* of segments: about what a core's own caches hold, with the tables */
 };
 
 #define SHARDS_BYTES (sizeof(struct shard) * STORE_SHARDS)
@@ -158,11 +157,6 @@ void key_make(const struct store *s, struct key *k, struct str bytes, uint32_t d
 uint32_t store_key_shard(const struct store *s, struct str key)
 {
     return slot_for(s, key, hash_sip13(key.p, key.n, &s->seed)) / STORE_SLOTS_PER_SHARD;
-}
-
-bool store_outgrows_cache(const struct store *s)
-{
-    return atomic_load_explicit(&s->segs.bytes, memory_order_relaxed) > CACHED_BYTES;
 }
 
 void store_approach_begin(const struct store *s, struct key *k)

@@ -115,8 +115,6 @@ static inline uint32_t key_shard(const struct key *k)
  * each with all keys before the next, so that what a step reads has arrived. Reads memory that may
  * change under it, which is always mapped, and changes nothing (region.h). */
 enum { STORE_APPROACH_STEPS = 3 };
-/* False: so little is stored that prefetching costs more than it brings. */
-bool store_outgrows_cache(const struct store *s);
 void store_approach_begin(const struct store *s, struct key *k);
 void store_approach(const struct store *s, struct key *k);
 
