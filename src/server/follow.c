@@ -62,6 +62,7 @@ static int follow_limits(void *ctx, struct config *cfg, struct config_error *e)
     s->limits = (struct cmd_limits){
         .bulk_max = (uint64_t)cfg->proto_max_bulk_len,
         .databases = (uint32_t)cfg->databases,
+        .cluster = cfg->cluster_enabled,
         .objects = {.seed = store_seed(s->store),
                     .set_max_intset_entries = (uint64_t)cfg->set_max_intset_entries,
                     .set_max_listpack_entries = (uint64_t)cfg->set_max_listpack_entries,

@@ -11,6 +11,7 @@
 #include "server/config.h"
 #include "server/lane.h"
 #include "server/latency.h"
+#include "server/migrate.h"
 #include "server/process.h"
 #include "server/repl.h"
 #include "server/slowlog.h"
@@ -44,6 +45,7 @@ enum care {
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
     CARE_FEW_REPLICAS = 1 << 5, /* fewer than min-replicas-to-write: refuse writes */
+    CARE_CLUSTER = 1 << 6,      /* keys may live elsewhere */
     CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
     CARE_MEMORY = 1 << 3,       /* data is beyond maxmemory: refuse CMD_DENYOOM */
 };
@@ -69,6 +71,7 @@ struct server {
     struct listener listeners[SERVER_LISTEN_MAX];
     int64_t listen_port; /* of the sockets that are open */
     _Atomic uint32_t care;
+    struct cluster_view *view; /* gate; NULL: not in a cluster */
     _Atomic uint32_t nclients;
     _Atomic uint64_t next_client_id;
     int64_t pause_until_ms;   /* gate */
@@ -81,6 +84,7 @@ struct server {
     struct stats stats;
     char run_id[SERVER_RUN_ID + 1];
     struct repl repl;
+    struct migrator migrator;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */
     int64_t started_ms;

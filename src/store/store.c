@@ -235,6 +235,12 @@ void store_busy_enter(struct store *s, const struct lockset *ls)
         lock_busy_enter(&s->shards[ls->shard[i]].lock);
 }
 
+void store_busy_rest(struct store *s, const struct lockset *ls)
+{
+    for (uint32_t i = ls->n; i-- > 0;)
+        lock_busy_rest(&s->shards[ls->shard[i]].lock);
+}
+
 void store_busy_leave(struct store *s, const struct lockset *ls)
 {
     for (uint32_t i = ls->n; i-- > 0;)

@@ -145,6 +145,8 @@ bool store_shard_busy(const struct store *s, uint32_t shard); /* any thread */
 void store_make_busy(struct store *s, const struct lockset *ls);
 void store_busy_enter(struct store *s, const struct lockset *ls);
 void store_busy_leave(struct store *s, const struct lockset *ls);
+/* The lane does something else meanwhile; they stay busy until it has entered and left them. */
+void store_busy_rest(struct store *s, const struct lockset *ls);
 
 /* ---- one key (shard locked) -------------------------------------------------- */
 
@@ -263,6 +265,15 @@ uint64_t store_buckets(const struct store *s);
  * lane: live keys of this database are so rare that finding one may take long. */
 int store_random_key(const struct access *a, uint32_t db, struct rng *rng, struct arena *arena,
                      struct str *out);
+
+/* One slot, for a cluster: all databases, expired keys that nobody has met yet included. These lock the
+ * slot's shard on their own, and return ERR_AGAIN when it is busy; not with a lock held.
+ *
+ * How many keys; visit those that live; remove at most `max`, each announced (change.h, CHANGE_MOVED), *left:
+ * how many are still there. */
+int store_slot_keys(const struct access *a, uint32_t slot, uint32_t *n);
+int store_slot_visit(const struct access *a, uint32_t slot, store_visit_fn *visit, void *arg);
+int store_slot_clear(const struct access *a, uint32_t slot, uint32_t max, uint32_t *left);
 
 /* In a round or under the gate, no lock; exact when nobody writes. */
 uint64_t store_db_keys(const struct store *s, uint32_t db);
