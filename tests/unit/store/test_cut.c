@@ -4,7 +4,7 @@
 
 #include "store/cut.h"
 
-enum { KEYS = 1500, STEPS = 40000, CUTS_MOST = STORE_CUTS_MAX };
+enum { KEYS = 1600, STEPS = 60000, CUTS_MOST = STORE_CUTS_MAX };
 
 /* What one cut must say. */
 struct expected {
@@ -13,7 +13,8 @@ struct expected {
     bool *seen[MODEL_DBS];
     uint32_t left;
     int64_t now_ms;
-    bool lossy; /* a flush has passed: what is not there by now may be missing */
+    uint32_t pace; /* how seldom it is read */
+    bool lossy;    /* a flush has passed: what is not there by now may be missing */
 };
 
 static void expect_open(struct model *m, struct expected *x, uint64_t queue_max, bool whole)
@@ -22,6 +23,7 @@ static void expect_open(struct model *m, struct expected *x, uint64_t queue_max,
     ASSERT(cut_open(&x->cut, m->s, &o) == 0);
     x->left = 0;
     x->lossy = false;
+    x->pace = 1u << rng_below(&m->rng, 9);
     x->now_ms = m->a.now_ms;
     for (uint32_t d = 0; d < MODEL_DBS; d++) {
         x->db[d] = calloc(m->keys, sizeof *x->db[d]);
@@ -196,13 +198,15 @@ static void write_flush(struct model *m, uint32_t d)
 static void write_something(struct model *m, uint32_t step)
 {
     uint32_t d = (uint32_t)rng_below(&m->rng, MODEL_DBS), i = (uint32_t)rng_below(&m->rng, m->keys);
-    bool shrinking = step / 6000 % 2 == 1;
+    bool shrinking = step / 3000 % 2 == 1;
+    if (rng_below(&m->rng, 5) != 0)
+        i -= i % 3; /* these share two slots */
     uint64_t dice = rng_below(&m->rng, 100);
-    if (dice < (shrinking ? 8u : 50u))
+    if (dice < (shrinking ? 4u : 60u))
         write_put(m, d, i);
-    else if (dice < (shrinking ? 10u : 60u))
+    else if (dice < (shrinking ? 5u : 65u))
         write_edit(m, d, i);
-    else if (dice < 85)
+    else if (dice < (shrinking ? 85u : 70u))
         write_delete(m, d, i);
     else if (dice < 92)
         write_expire(m, d, i);
@@ -232,13 +236,13 @@ static void run(uint64_t seed, uint64_t queue_max, bool flushes)
         write_something(&m, step);
         if (step % 7 == 0)
             (void)store_maintain(&m.a, 50);
-        if (one->cut != NULL && step % 5 == 0) {
-            for (uint64_t n = 1 + rng_below(&m.rng, 40); n > 0 && expect_some(&m, one); n--)
+        if (one->cut != NULL && rng_below(&m.rng, one->pace) == 0) {
+            for (uint64_t n = 1 + rng_below(&m.rng, 20); n > 0 && expect_some(&m, one); n--)
                 ;
         } else if (one->cut == NULL && rng_below(&m.rng, 300) == 0) {
             expect_open(&m, one, queue_max, false);
             opened++;
-        } else if (one->cut != NULL && rng_below(&m.rng, 3000) == 0) {
+        } else if (one->cut != NULL && rng_below(&m.rng, 6000) == 0) {
             expect_drop(&m, one); /* given up half way */
         }
         if (step % 4000 == 0)
@@ -248,6 +252,9 @@ static void run(uint64_t seed, uint64_t queue_max, bool flushes)
         while (x[i].cut != NULL && expect_some(&m, &x[i]))
             ;
     ASSERT(opened > 20);
+    struct store_stats stats;
+    store_stats(s, &stats);
+    ASSERT(seed % 2 == 0 || flushes || (stats.splits > 30 && stats.merges > 30));
     model_compare_all(&m);
     model_release(&m);
     store_free(s);
