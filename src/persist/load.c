@@ -25,7 +25,7 @@ static void drop_object(const struct access *a, const struct rdb_item *item)
         store_release_object(a->store, item->object);
 }
 
-static int put(const struct access *a, const struct rdb_item *item)
+static int put(const struct load *l, const struct access *a, const struct rdb_item *item)
 {
     struct key k;
     key_make(a->store, &k, item->key, item->db);
@@ -35,6 +35,8 @@ static int put(const struct access *a, const struct rdb_item *item)
         return ERR_AGAIN;
     int err = item->object != NULL ? store_put_object(a, &k, item->object, item->expire_ms, 0)
                                    : store_put_string(a, &k, item->value, NULL, item->expire_ms, 0);
+    if (err == 0 && item->extra.p != NULL && l->put_extra != NULL)
+        err = l->put_extra(a, &k, item->extra);
     if (locked)
         store_unlock_one(a->store, shard);
     return err;
@@ -53,7 +55,7 @@ static int load_key(struct load *l, const struct access *a, uint32_t databases)
         l->expired++;
         return 0;
     }
-    int err = put(a, item);
+    int err = put(l, a, item);
     if (err == 0)
         l->loaded++;
     else if (err != ERR_AGAIN)

@@ -5,10 +5,14 @@
 #include "persist/rdb_read.h"
 #include "store/store.h"
 
+/* An entry has been loaded whose extension is to be put back; its shard is locked. 0 or ERR_OOM. */
+typedef int load_extra_fn(const struct access *a, const struct key *k, struct str extra);
+
 struct load {
     struct rdb_reader reader;
     uint64_t loaded, expired; /* keys */
     bool keep_expired;        /* they are the primary's to delete */
+    load_extra_fn *put_extra; /* NULL: extensions are dropped */
     struct rdb_item item;     /* read and, if `pending`, not put yet */
     bool pending;
     char text[RDB_TEXT_MAX]; /* why it failed */

@@ -152,10 +152,15 @@ static int take_aux(struct rdb_reader *r)
     int err = take_string(r, &r->key, &name);
     if (err != 0)
         return err;
-    bool stream_db = str_eq(name, STR("repl-stream-db"));
+    bool stream_db = str_eq(name, STR("repl-stream-db")), extra = str_eq(name, RDB_EXTRA_NAME);
     err = take_string(r, &r->value, &value);
     if (err == 0 && stream_db && (!num_parse_i64(value, &r->stream_db) || r->stream_db < -1))
         err = ERR_CORRUPT;
+    if (err == 0 && extra) {
+        buf_clear(&r->extra);
+        err = buf_puts(&r->extra, value);
+        r->has_extra = true;
+    }
     return err;
 }
 
@@ -238,7 +243,10 @@ static int refuse_type(struct rdb_reader *r, uint8_t type)
 static int take_value(struct rdb_reader *r, uint8_t type, struct rdb_item *out)
 {
     *out = (struct rdb_item){.db = r->db, .expire_ms = r->expire_ms, .key = buf_str(&r->key)};
+    if (r->has_extra)
+        out->extra = r->extra.n > 0 ? buf_str(&r->extra) : STR("");
     r->expire_ms = 0;
+    r->has_extra = false;
     if (out->key.p == NULL)
         out->key.p = "";
     if (type == RDB_STRING)
@@ -305,6 +313,7 @@ void rdb_reader_init(struct rdb_reader *r, rdb_read_fn *read, void *arg, const s
     buf_init(&r->in);
     buf_init(&r->key);
     buf_init(&r->value);
+    buf_init(&r->extra);
 }
 
 void rdb_reader_release(struct rdb_reader *r)
@@ -312,4 +321,5 @@ void rdb_reader_release(struct rdb_reader *r)
     buf_release(&r->in);
     buf_release(&r->key);
     buf_release(&r->value);
+    buf_release(&r->extra);
 }

@@ -27,6 +27,7 @@ struct rdb_item {
     struct str key;    /* good until the next call */
     struct str value;  /* a string; good until the next call. Else: */
     struct object *object; /* returned owned */
+    struct str extra;      /* the entry's extension, see rdb.h; p NULL: none. Good until the next call */
 };
 
 struct rdb_reader {
@@ -38,7 +39,8 @@ struct rdb_reader {
     struct buf in;    /* src.in lies in it */
     uint64_t dropped; /* bytes before in.p */
     uint64_t sum;     /* of those */
-    struct buf key, value;
+    struct buf key, value, extra;
+    bool has_extra;
     bool begun, done;
     uint32_t version;
     uint32_t db;

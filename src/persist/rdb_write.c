@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-static int put_length(struct buf *b, uint64_t n)
+int rdb_put_length(struct buf *b, uint64_t n)
 {
     if (buf_reserve(b, RDB_LEN_BYTES_MAX) != 0)
         return ERR_OOM;
@@ -48,18 +48,23 @@ int rdb_put_aux(struct buf *b, struct str name, struct str value)
     return err == 0 ? rdb_put_string(b, value, false) : err;
 }
 
+int rdb_put_extra(struct buf *b, struct str extra)
+{
+    return rdb_put_aux(b, RDB_EXTRA_NAME, extra);
+}
+
 int rdb_put_select(struct buf *b, uint32_t db)
 {
     int err = put_op(b, RDB_SELECT);
-    return err == 0 ? put_length(b, db) : err;
+    return err == 0 ? rdb_put_length(b, db) : err;
 }
 
 int rdb_put_resize(struct buf *b, uint64_t keys, uint64_t expires)
 {
     int err = put_op(b, RDB_RESIZE);
     if (err == 0)
-        err = put_length(b, keys);
-    return err == 0 ? put_length(b, expires) : err;
+        err = rdb_put_length(b, keys);
+    return err == 0 ? rdb_put_length(b, expires) : err;
 }
 
 int rdb_put_key(struct buf *b, int64_t expire_ms, uint8_t type, struct str key, bool compress)

@@ -10,11 +10,12 @@
 #include "value/object.h"
 
 enum {
-    PIECE = 64 << 10,  /* bytes given to the sink at a time, about */
+    PIECE = 64 << 10,    /* bytes given to the sink at a time, about */
+    STRING_WHOLE = 1 << 20, /* longer strings are written in pieces, and not compressed */
     BUF_KEEP = 1 << 20 /* a buffer that has become larger is freed */
 };
 
-enum stage { STAGE_HEAD, STAGE_KEYS, STAGE_OBJECT, STAGE_END, STAGE_DONE, STAGE_FAILED };
+enum stage { STAGE_HEAD, STAGE_KEYS, STAGE_OBJECT, STAGE_STRING, STAGE_END, STAGE_DONE, STAGE_FAILED };
 
 struct snapshot {
     struct cut *cut;
@@ -31,6 +32,7 @@ struct snapshot {
     size_t at;               /* in it */
     struct cut_record record;
     struct object_walk walk; /* STAGE_OBJECT: within the record's collection */
+    size_t string_at;        /* STAGE_STRING: within its string */
 };
 
 static int put_head(struct snapshot *sn, struct store *s, const struct snapshot_options *o, uint32_t databases)
@@ -66,6 +68,7 @@ int snapshot_open(struct snapshot **out, struct store *s, const struct snapshot_
                              .slots = o->slots,
                              .spill_dir = o->spill_dir,
                              .lane = o->lane,
+                             .whole = o->whole,
                              .gate = o->gate,
                              .round = o->round};
     int err = put_head(sn, s, o, store_databases(s));
@@ -102,6 +105,26 @@ static int put_object(struct snapshot *sn)
     return rc < 0 ? rc : 0;
 }
 
+/* Some of the long string at hand. */
+static int put_piece(struct snapshot *sn)
+{
+    struct str v = sn->record.value;
+    size_t n = v.n - sn->string_at < PIECE ? v.n - sn->string_at : PIECE;
+    int err = buf_append(&sn->out, v.p + sn->string_at, n);
+    sn->string_at += n;
+    sn->stage = sn->string_at < v.n ? STAGE_STRING : STAGE_KEYS;
+    return err;
+}
+
+static int put_string(struct snapshot *sn)
+{
+    if (sn->record.value.n <= STRING_WHOLE)
+        return rdb_put_string(&sn->out, sn->record.value, sn->compress);
+    sn->string_at = 0;
+    int err = rdb_put_length(&sn->out, sn->record.value.n);
+    return err == 0 ? put_piece(sn) : err;
+}
+
 static int put_record(struct snapshot *sn)
 {
     const struct cut_record *r = &sn->record;
@@ -111,11 +134,13 @@ static int put_record(struct snapshot *sn)
         sn->db = r->db;
     }
     uint8_t type = r->object == NULL ? RDB_STRING : object_type(r->object)->rdb_type(r->object, sn->version);
+    if (err == 0 && r->extra.p != NULL)
+        err = rdb_put_extra(&sn->out, r->extra);
     if (err == 0)
         err = rdb_put_key(&sn->out, r->expire_ms, type, r->key, sn->compress);
     sn->progress.keys++;
     if (err != 0 || r->object == NULL)
-        return err == 0 ? rdb_put_string(&sn->out, r->value, sn->compress) : err;
+        return err == 0 ? put_string(sn) : err;
     sn->walk = (struct object_walk){.at = 0};
     return put_object(sn);
 }
@@ -147,7 +172,9 @@ static int step_keys(struct snapshot *sn)
         if (err != 0)
             return err == ERR_EXISTS ? ERR_NOTFOUND : err;
     }
-    int err = sn->stage == STAGE_OBJECT ? put_object(sn) : put_records(sn);
+    int err = sn->stage == STAGE_OBJECT   ? put_object(sn)
+              : sn->stage == STAGE_STRING ? put_piece(sn)
+                                          : put_records(sn);
     return err == 0 && sn->out.n >= PIECE ? flush(sn) : err;
 }
 
@@ -173,6 +200,7 @@ int snapshot_step(struct snapshot *sn)
         rc = flush(sn);
         break;
     case STAGE_KEYS:
+    case STAGE_STRING:
     case STAGE_OBJECT: rc = step_keys(sn); break;
     case STAGE_END: rc = step_end(sn); break;
     case STAGE_DONE: return SNAPSHOT_DONE;

@@ -8,8 +8,9 @@
  * exactly these data), the copy of some slots. Nothing is forked and nobody waits: a write to what is not
  * yet copied copies it first.
  *
- * FLUSHALL and FLUSHDB end a cut: snapshot_step() answers ERR_NOTFOUND, and whoever wants a copy of the
- * emptied data set opens another. SWAPDB and everything else does not disturb it. */
+ * FLUSHALL and FLUSHDB take away what was not written yet. Who has the log that follows sees the flush there, and
+ * misses nothing; for a file that stands alone (`whole`) snapshot_step() answers ERR_NOTFOUND then, and whoever
+ * wants a copy of the emptied data set opens another. SWAPDB and everything else does not disturb it. */
 #ifndef LARDER_PERSIST_SNAPSHOT_H
 #define LARDER_PERSIST_SNAPSHOT_H
 
@@ -40,6 +41,7 @@ struct snapshot_options {
     uint32_t naux;
     uint32_t version;      /* RDB_VERSION_MIN to RDB_VERSION_MAX: what the reader understands */
     int64_t now_ms;        /* what has expired by now is left out */
+    bool whole;            /* a flush ends it */
     bool lane;             /* the lane steps: busy shards are its own */
     struct gate *gate;     /* round number `round` is begun for each look at the store; NULL: whoever steps is in a */
     uint32_t round;        /* round already, or the lane. Never sleep in a round because the sink is slow */
