@@ -116,8 +116,6 @@ static inline uint32_t key_shard(const struct key *k)
  * each with all keys before the next, so that what a step reads has arrived. Reads memory that may
  * change under it, which is always mapped, and changes nothing (region.h). */
 enum { STORE_APPROACH_STEPS = 3 };
-/* False: so little is stored that prefetching costs more than it brings. */
-bool store_outgrows_cache(const struct store *s);
 void store_approach_begin(const struct store *s, struct key *k);
 void store_approach(const struct store *s, struct key *k);
 
@@ -148,6 +146,8 @@ bool store_shard_busy(const struct store *s, uint32_t shard); /* any thread */
 void store_make_busy(struct store *s, const struct lockset *ls);
 void store_busy_enter(struct store *s, const struct lockset *ls);
 void store_busy_leave(struct store *s, const struct lockset *ls);
+/* The lane does something else meanwhile; they stay busy until it has entered and left them. */
+void store_busy_rest(struct store *s, const struct lockset *ls);
 
 /* ---- one key (shard locked) -------------------------------------------------- */
 
@@ -274,6 +274,15 @@ uint64_t store_buckets(const struct store *s);
  * lane: live keys of this database are so rare that finding one may take long. */
 int store_random_key(const struct access *a, uint32_t db, struct rng *rng, struct arena *arena,
                      struct str *out);
+
+/* One slot, for a cluster: all databases, expired keys that nobody has met yet included. These lock the
+ * slot's shard on their own, and return ERR_AGAIN when it is busy; not with a lock held.
+ *
+ * How many keys; visit those that live; remove at most `max`, each announced (change.h, CHANGE_MOVED), *left:
+ * how many are still there. */
+int store_slot_keys(const struct access *a, uint32_t slot, uint32_t *n);
+int store_slot_visit(const struct access *a, uint32_t slot, store_visit_fn *visit, void *arg);
+int store_slot_clear(const struct access *a, uint32_t slot, uint32_t max, uint32_t *left);
 
 uint32_t store_databases(const struct store *s); /* as SELECT counts them */
 
