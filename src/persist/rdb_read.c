@@ -234,8 +234,11 @@ static int refuse_type(struct rdb_reader *r, uint8_t type)
     key.n = key.n < KEY_SHOWN ? key.n : KEY_SHOWN;
     if (buf_put_quoted(&shown, key) != 0 || shown.oom)
         buf_clear(&shown);
-    snprintf(r->text, sizeof r->text, "the key %.*s holds a value of type %u (%s), which this version does not know",
-             (int)shown.n, shown.p != NULL ? shown.p : "", type, rdb_type_name(type));
+    if (shown.n >= 2)
+        shown.p[0] = shown.p[shown.n - 1] = '\'';
+    snprintf(r->text, sizeof r->text,
+             "it holds a value of type %u (%s), which this version does not know, at the key %.*s", type,
+             rdb_type_name(type), (int)shown.n, shown.p != NULL ? shown.p : "");
     buf_release(&shown);
     return ERR_TYPE;
 }
