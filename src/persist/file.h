@@ -1,4 +1,5 @@
-/* A snapshot as a file: written beside its place, synced, renamed. Whatever happens on the way, the old file stays.
+/* A snapshot as a file: written beside its place, synced, renamed. Whatever happens on the way, the old file
+ * stays.
  *
  * Paths are relative to the current directory, where the old file and the temporary one lie side by side. */
 #ifndef LARDER_PERSIST_FILE_H
@@ -17,7 +18,7 @@ enum file_limits {
 struct snapshot_file {
     struct snapshot_sink sink; /* must be first */
     char temporary[FILE_NAME_MAX + 16];
-    int fd; /* -1: none */
+    int fd;          /* -1: none */
     bool sync_often; /* in small pieces, so that no sync has much to do */
     uint64_t unsynced;
     int error;        /* errno of what failed ... */

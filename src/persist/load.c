@@ -46,8 +46,8 @@ static int load_key(struct load *l, const struct access *a, uint32_t databases)
 {
     const struct rdb_item *item = &l->item;
     if (item->db >= databases) {
-        snprintf(l->text, sizeof l->text, "it has keys in database %u, but there are only %u: raise 'databases'",
-                 item->db, databases);
+        snprintf(l->text, sizeof l->text,
+                 "it has keys in database %u, but there are only %u: raise 'databases'", item->db, databases);
         return ERR_RANGE;
     }
     if (item->expire_ms != 0 && item->expire_ms <= a->now_ms && !l->keep_expired) {

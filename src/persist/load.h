@@ -21,10 +21,10 @@ struct load {
 void load_init(struct load *l, rdb_read_fn *read, void *arg, const struct object_options *objects);
 void load_release(struct load *l);
 
-/* Up to `keys` keys, each under its shard's lock, replacing what is there. In a round, or under the gate. Returns 0 while
- * there is more, 1 when all is loaded, or a negative error: then the store holds a part, which the caller has to
- * flush. ERR_AGAIN: a long operation has the next
- * key's shard; end the round and call again. */
+/* Up to `keys` keys, each under its shard's lock, replacing what is there. In a round, or under the gate.
+ * Returns 0 while there is more, 1 when all is loaded, or a negative error: then the store holds a part,
+ * which the caller has to flush. ERR_AGAIN: a long operation has the next key's shard; end the round and call
+ * again. */
 int load_step(struct load *l, const struct access *a, uint32_t databases, uint32_t keys);
 
 #endif

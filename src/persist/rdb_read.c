@@ -19,7 +19,8 @@ enum {
 
 /* ---- bytes ---- */
 
-/* Drop what is consumed, then get more behind what is left: as much again, so that long values take few calls. */
+/* Drop what is consumed, then get more behind what is left: as much again, so that long values take few
+ * calls. */
 static int more(struct object_source *src)
 {
     struct rdb_reader *r = (struct rdb_reader *)src;
@@ -52,7 +53,8 @@ static int bad(struct rdb_reader *r, int err, const char *what)
         snprintf(r->text, sizeof r->text, "not enough memory for %s at byte %llu", what,
                  (unsigned long long)rdb_offset(r));
     else if (err == ERR_CORRUPT)
-        snprintf(r->text, sizeof r->text, "%s is damaged at byte %llu", what, (unsigned long long)rdb_offset(r));
+        snprintf(r->text, sizeof r->text, "%s is damaged at byte %llu", what,
+                 (unsigned long long)rdb_offset(r));
     else
         snprintf(r->text, sizeof r->text, "reading %s at byte %llu failed", what,
                  (unsigned long long)rdb_offset(r));
@@ -118,14 +120,15 @@ static int take_header(struct rdb_reader *r)
     struct str digits = valkey ? (struct str){p + 6, 3} : (struct str){p + 5, 4};
     uint32_t version = 0;
     for (size_t i = 0; i < digits.n; i++)
-        version = digits.p[i] >= '0' && digits.p[i] <= '9' ? version * 10 + (uint32_t)(digits.p[i] - '0') : UINT16_MAX;
+        version = digits.p[i] >= '0' && digits.p[i] <= '9' ? version * 10 + (uint32_t)(digits.p[i] - '0')
+                                                           : UINT16_MAX;
     if (!valkey && memcmp(p, "REDIS", 5) != 0) {
         snprintf(r->text, sizeof r->text, "it is no RDB file: it does not begin with 'REDIS'");
         return ERR_CORRUPT;
     }
     if (version < RDB_VERSION_MIN || version > (valkey ? VALKEY_VERSION : RDB_VERSION_MAX)) {
-        snprintf(r->text, sizeof r->text, "its format has version %.*s; this version reads up to %d", (int)digits.n,
-                 digits.p, RDB_VERSION_MAX);
+        snprintf(r->text, sizeof r->text, "its format has version %.*s; this version reads up to %d",
+                 (int)digits.n, digits.p, RDB_VERSION_MAX);
         return ERR_TYPE;
     }
     r->version = version;
@@ -269,7 +272,8 @@ static int check_end(struct rdb_reader *r)
         return bad(r, err, "the checksum");
     uint64_t stored = bytes_get_le(p, RDB_TRAILER);
     if (stored != 0 && stored != sum) {
-        snprintf(r->text, sizeof r->text, "its checksum does not match: it says %016llx, its bytes give %016llx",
+        snprintf(r->text, sizeof r->text,
+                 "its checksum does not match: it says %016llx, its bytes give %016llx",
                  (unsigned long long)stored, (unsigned long long)sum);
         return ERR_CORRUPT;
     }

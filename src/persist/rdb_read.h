@@ -1,11 +1,12 @@
 /* Reading Redis's snapshot format, key by key, from whatever gives bytes: a file, later a socket.
  *
  *      rdb_reader_init(&r, read, arg, ...)
- *      while ((rc = rdb_read(&r, &item)) == 0) ...         1: complete, checksum and all; negative: r.text says why
- *      rdb_reader_release(&r)
+ *      while ((rc = rdb_read(&r, &item)) == 0) ...         1: complete, checksum and all; negative: r.text
+ * says why rdb_reader_release(&r)
  *
- * Everything may come from an enemy. No length is believed: memory grows with the bytes that have really come, twice
- * their number at the most. Nothing is skipped that would be data: what is not known is refused. */
+ * Everything may come from an enemy. No length is believed: memory grows with the bytes that have really
+ * come, twice their number at the most. Nothing is skipped that would be data: what is not known is refused.
+ */
 #ifndef LARDER_PERSIST_RDB_READ_H
 #define LARDER_PERSIST_RDB_READ_H
 
@@ -23,9 +24,9 @@ typedef int64_t rdb_read_fn(void *arg, char *p, size_t n);
 
 struct rdb_item {
     uint32_t db;
-    int64_t expire_ms; /* 0: none */
-    struct str key;    /* good until the next call */
-    struct str value;  /* a string; good until the next call. Else: */
+    int64_t expire_ms;     /* 0: none */
+    struct str key;        /* good until the next call */
+    struct str value;      /* a string; good until the next call. Else: */
     struct object *object; /* returned owned */
     struct str extra;      /* the entry's extension, see rdb.h; p NULL: none. Good until the next call */
 };
@@ -49,7 +50,8 @@ struct rdb_reader {
     char text[RDB_TEXT_MAX];
 };
 
-void rdb_reader_init(struct rdb_reader *r, rdb_read_fn *read, void *arg, const struct object_options *objects);
+void rdb_reader_init(struct rdb_reader *r, rdb_read_fn *read, void *arg,
+                     const struct object_options *objects);
 void rdb_reader_release(struct rdb_reader *r);
 
 /* 0: *out is the next key. 1: that was all. ERR_CORRUPT: damaged or cut; ERR_TYPE: sound so far, but it holds

@@ -92,10 +92,27 @@ int rdb_put_sum(struct buf *b, uint64_t sum)
 
 const char *rdb_type_name(uint8_t type)
 {
-    static const char *const names[] = {
-        "string",          "list",        "set",          "sorted set",    "hash",          "sorted set",
-        "module's value",  "module's value", "unknown",   "hash (zipmap)", "list (ziplist)", "set (intset)",
-        "sorted set (ziplist)", "hash (ziplist)", "list (quicklist)", "stream", "hash (listpack)",
-        "sorted set (listpack)", "list (quicklist)", "stream", "set (listpack)", "stream"};
+    static const char *const names[] = {"string",
+                                        "list",
+                                        "set",
+                                        "sorted set",
+                                        "hash",
+                                        "sorted set",
+                                        "module's value",
+                                        "module's value",
+                                        "unknown",
+                                        "hash (zipmap)",
+                                        "list (ziplist)",
+                                        "set (intset)",
+                                        "sorted set (ziplist)",
+                                        "hash (ziplist)",
+                                        "list (quicklist)",
+                                        "stream",
+                                        "hash (listpack)",
+                                        "sorted set (listpack)",
+                                        "list (quicklist)",
+                                        "stream",
+                                        "set (listpack)",
+                                        "stream"};
     return type < ARRAY_LEN(names) ? names[type] : "unknown";
 }

@@ -10,9 +10,9 @@
 #include "value/object.h"
 
 enum {
-    PIECE = 64 << 10,    /* bytes given to the sink at a time, about */
+    PIECE = 64 << 10,       /* bytes given to the sink at a time, about */
     STRING_WHOLE = 1 << 20, /* longer strings are written in pieces, and not compressed */
-    BUF_KEEP = 1 << 20 /* a buffer that has become larger is freed */
+    BUF_KEEP = 1 << 20      /* a buffer that has become larger is freed */
 };
 
 enum stage { STAGE_HEAD, STAGE_KEYS, STAGE_OBJECT, STAGE_STRING, STAGE_END, STAGE_DONE, STAGE_FAILED };
@@ -35,7 +35,8 @@ struct snapshot {
     size_t string_at;        /* STAGE_STRING: within its string */
 };
 
-static int put_head(struct snapshot *sn, struct store *s, const struct snapshot_options *o, uint32_t databases)
+static int put_head(struct snapshot *sn, struct store *s, const struct snapshot_options *o,
+                    uint32_t databases)
 {
     int err = rdb_put_header(&sn->out, o->version);
     for (uint32_t i = 0; i < o->naux && err == 0; i++)

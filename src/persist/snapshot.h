@@ -8,9 +8,10 @@
  * exactly these data), the copy of some slots. Nothing is forked and nobody waits: a write to what is not
  * yet copied copies it first.
  *
- * FLUSHALL and FLUSHDB take away what was not written yet. Who has the log that follows sees the flush there, and
- * misses nothing; for a file that stands alone (`whole`) snapshot_step() answers ERR_NOTFOUND then, and whoever
- * wants a copy of the emptied data set opens another. SWAPDB and everything else does not disturb it. */
+ * FLUSHALL and FLUSHDB take away what was not written yet. Who has the log that follows sees the flush there,
+ * and misses nothing; for a file that stands alone (`whole`) snapshot_step() answers ERR_NOTFOUND then, and
+ * whoever wants a copy of the emptied data set opens another. SWAPDB and everything else does not disturb it.
+ */
 #ifndef LARDER_PERSIST_SNAPSHOT_H
 #define LARDER_PERSIST_SNAPSHOT_H
 
@@ -35,15 +36,17 @@ struct snapshot_aux {
 };
 
 struct snapshot_options {
-    struct snapshot_sink *sink;     /* borrowed until close */
-    const uint64_t *slots;          /* STORE_SLOTS bits, copied; NULL: all */
-    const struct snapshot_aux *aux; /* copied into the head; for a replica: repl-id, repl-offset, repl-stream-db */
+    struct snapshot_sink *sink; /* borrowed until close */
+    const uint64_t *slots;      /* STORE_SLOTS bits, copied; NULL: all */
+    const struct snapshot_aux
+        *aux; /* copied into the head; for a replica: repl-id, repl-offset, repl-stream-db */
     uint32_t naux;
-    uint32_t version;      /* RDB_VERSION_MIN to RDB_VERSION_MAX: what the reader understands */
-    int64_t now_ms;        /* what has expired by now is left out */
-    bool whole;            /* a flush ends it */
-    bool lane;             /* the lane steps: busy shards are its own */
-    struct gate *gate;     /* round number `round` is begun for each look at the store; NULL: whoever steps is in a */
+    uint32_t version; /* RDB_VERSION_MIN to RDB_VERSION_MAX: what the reader understands */
+    int64_t now_ms;   /* what has expired by now is left out */
+    bool whole;       /* a flush ends it */
+    bool lane;        /* the lane steps: busy shards are its own */
+    struct gate
+        *gate; /* round number `round` is begun for each look at the store; NULL: whoever steps is in a */
     uint32_t round;        /* round already, or the lane. Never sleep in a round because the sink is slow */
     bool compress;         /* LZF for strings from 21 bytes on */
     bool checksum;         /* else the sum at the end is 0: "not summed" */
@@ -63,9 +66,10 @@ struct snapshot_progress {
 /* Gate raised by this thread. 0, ERR_OOM, ERR_FULL (four cuts are open). */
 int snapshot_open(struct snapshot **out, struct store *s, const struct snapshot_options *o);
 
-/* A slice, some tens of microseconds of work and one or a few writes to the sink, outside of any round. Returns 0 while there is more,
- * SNAPSHOT_DONE when the file is complete, or a negative error: the sink's, ERR_OOM, ERR_IO (spill file),
- * ERR_NOTFOUND (flushed), ERR_AGAIN: a long command has the next shard; call again in a millisecond. */
+/* A slice, some tens of microseconds of work and one or a few writes to the sink, outside of any round.
+ * Returns 0 while there is more, SNAPSHOT_DONE when the file is complete, or a negative error: the sink's,
+ * ERR_OOM, ERR_IO (spill file), ERR_NOTFOUND (flushed), ERR_AGAIN: a long command has the next shard; call
+ * again in a millisecond. */
 enum { SNAPSHOT_DONE = 1 };
 int snapshot_step(struct snapshot *sn);
 

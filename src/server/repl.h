@@ -76,7 +76,7 @@ struct replica {
  * somebody may hold the gate. The thread's own. */
 struct repl_todo {
     bool alone, reach, load;  /* the link: a unit that needs the world; connect; a copy is whole */
-    bool mend, log_off; /* the log */
+    bool mend, log_off;       /* the log */
     bool copy, step, give_up; /* a full copy: begin one, go on with it, nobody wants it any more */
     int timeout_ms;           /* of the sleep that follows */
     char host[REPL_HOST_MAX];
@@ -93,10 +93,10 @@ enum copy_state { COPY_NONE, COPY_GROWING, COPY_WHOLE, COPY_FAILED };
 struct full_copy {
     struct snapshot_sink sink; /* must be first */
     enum copy_state state;
-    struct snapshot *sn; /* while it grows */
-    int fd, error;       /* the file; errno of what failed */
-    uint64_t bytes;      /* there so far */
-    uint64_t offset;     /* of the log: the data are as of there, and the stream goes on there */
+    struct snapshot *sn;            /* while it grows */
+    int fd, error;                  /* the file; errno of what failed */
+    uint64_t bytes;                 /* there so far */
+    uint64_t offset;                /* of the log: the data are as of there, and the stream goes on there */
     struct changelog_reader anchor; /* keeps the log from there on */
     bool spoilt;                    /* gate: another history has begun; nobody may join */
     bool busy;                      /* a long command has the next shard */

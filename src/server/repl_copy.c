@@ -1,12 +1,11 @@
 /* A full copy of the data for replicas, made while everybody works.
  *
- *      (gate) cut, offset ──> slices between rounds ──> a file without a name ──┬──> replica 1, at its own pace
- *                                                                               ├──> replica 2
- *             log from the offset on, kept for whoever joins ───────────────────┘
+ *      (gate) cut, offset ──> slices between rounds ──> a file without a name ──┬──> replica 1, at its own
+ * pace ├──> replica 2 log from the offset on, kept for whoever joins ───────────────────┘
  *
  * One is made at a time, for all who wait; whoever comes while it is made joins it, since the log from its
- * offset on is kept as long. Replicas that take a stream of unknown length get it as it grows, others when it is
- * whole. The file stands between the snapshot and the sockets so that a slow replica slows nobody. */
+ * offset on is kept as long. Replicas that take a stream of unknown length get it as it grows, others when it
+ * is whole. The file stands between the snapshot and the sockets so that a slow replica slows nobody. */
 #include "base/log.h"
 #include "os/clock.h"
 #include "os/random.h"

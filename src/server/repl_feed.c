@@ -3,9 +3,10 @@
  *      PSYNC (worker) ──mail──> arrives ──┬── +CONTINUE ────────────────────────────────┬── stream
  *                                         └── waits ── copy made ── +FULLRESYNC, file ──┘
  *
- * A copy is made once for all who wait (repl_copy.c), as of one place in the log; a reader is opened there in the
- * same breath, so the log keeps what follows until each of them has had it: in memory, then in a file. So a slow
- * replica is never cut off for being slow, and one that is in the middle of its copy does not need another.
+ * A copy is made once for all who wait (repl_copy.c), as of one place in the log; a reader is opened there in
+ * the same breath, so the log keeps what follows until each of them has had it: in memory, then in a file. So
+ * a slow replica is never cut off for being slow, and one that is in the middle of its copy does not need
+ * another.
  */
 #include "server/repl_feed.h"
 
@@ -130,8 +131,7 @@ static bool join_copy(struct repl *r, struct feed *f)
 {
     const struct full_copy *c = &r->copy;
     char text[160];
-    if (c->state != COPY_GROWING || c->spoilt ||
-        changelog_reader_open(&r->log, &f->reader, c->offset) != 0)
+    if (c->state != COPY_GROWING || c->spoilt || changelog_reader_open(&r->log, &f->reader, c->offset) != 0)
         return false;
     f->reading = true;
     f->copy_grows = true;
@@ -319,8 +319,7 @@ static bool next_of_copy(struct repl *r, struct feed *f)
     if (f->copy_sent || (f->copy_grows && !f->knows_eof))
         return false; /* it has to load it; or wants to know the length first */
     uint64_t left = (f->copy_grows ? r->copy.bytes : f->copy_n) - f->copy_at;
-    ssize_t n =
-        pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
+    ssize_t n = pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
     if (n < 0 || (n == 0 && left > 0)) {
         lose(f, "the file with its copy cannot be read");
         return false;

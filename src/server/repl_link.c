@@ -358,8 +358,7 @@ static void load(struct repl *r, struct repl_copy *copy, uint64_t turn)
 
 static void load_spool(struct repl *r)
 {
-    struct repl_copy copy = {
-        .fd = r->todo.spool, .n = r->todo.spooled, .databases = r->todo.databases};
+    struct repl_copy copy = {.fd = r->todo.spool, .n = r->todo.spooled, .databases = r->todo.databases};
     load(r, &copy, r->todo.turn);
     close(copy.fd);
 }

@@ -6,8 +6,8 @@
 #include "store/gate.h"
 #include "store/shard.h"
 
-/* A saved key in a chunk: key bytes, the value as the entry has it (bytes, or the pointer of a heap value whose
- * reference the record holds), the extension. */
+/* A saved key in a chunk: key bytes, the value as the entry has it (bytes, or the pointer of a heap value
+ * whose reference the record holds), the extension. */
 struct record {
     uint32_t klen, vlen, xlen;
     int64_t expire_ms;
@@ -25,7 +25,7 @@ static inline size_t record_size(uint32_t klen, uint32_t vlen, uint32_t xlen)
 
 struct cut_chunk {
     struct cut_chunk *next;
-    size_t n; /* bytes of data */
+    size_t n;   /* bytes of data */
     int64_t at; /* in the spill file, if it is there and no data here */
     _Alignas(8) char data[];
 };
@@ -40,12 +40,12 @@ struct cut {
     struct gate *gate;
     uint32_t round;
     uint64_t queue_max;
-    _Atomic int broken; /* the first error */
-    uint32_t slot, page; /* the reader's: where its walk is */
+    _Atomic int broken;      /* the first error */
+    uint32_t slot, page;     /* the reader's: where its walk is */
     int16_t number[IDS_MAX]; /* SELECT's, of database ids, at the cut; -1: garbage */
 
-    int spill_fd;      /* cuts_lock to open it, with the spill */
-    struct lock lock;  /* leaf; guards what follows */
+    int spill_fd;     /* cuts_lock to open it, with the spill */
+    struct lock lock; /* leaf; guards what follows */
     struct cut_chunk *head, **tail;
     struct cut_chunk *on_disk;
     uint32_t spilling; /* chunks that are on their way there */

@@ -18,7 +18,8 @@
 void cut_break(struct cut *c, int err)
 {
     int none = 0;
-    atomic_compare_exchange_strong_explicit(&c->broken, &none, err, memory_order_relaxed, memory_order_relaxed);
+    atomic_compare_exchange_strong_explicit(&c->broken, &none, err, memory_order_relaxed,
+                                            memory_order_relaxed);
 }
 
 void cut_push(struct cut *c, struct cut_chunk *ch)

@@ -110,7 +110,8 @@ struct store {
     _Atomic uint64_t maxmemory; /* gate; any thread may read it */
     bool active_expire;         /* gate; off in tests only */
     /* Cuts (cut.h): cuts_open is read by every write; bits are set under the gate, cleared by the reader.
-     * cut_sense: gate. cuts: gate and cuts_lock to write, either to read, or a shard lock while it is open. */
+     * cut_sense: gate. cuts: gate and cuts_lock to write, either to read, or a shard lock while it is open.
+     */
     _Atomic uint32_t cuts_open;
     uint8_t cut_sense;
     struct cut *cuts[STORE_CUTS_MAX];

@@ -63,7 +63,8 @@ static uint32_t number_of(const struct model *m, struct str name)
 static uint32_t quick_number(const struct model *m, struct str name)
 {
     uint64_t n = 0, unit = 1;
-    for (size_t at = name.n; at > 0 && name.p[at - 1] >= '0' && name.p[at - 1] <= '9' && unit < 1000000; at--) {
+    for (size_t at = name.n; at > 0 && name.p[at - 1] >= '0' && name.p[at - 1] <= '9' && unit < 1000000;
+         at--) {
         n += (uint64_t)(name.p[at - 1] - '0') * unit;
         unit *= 10;
     }
@@ -136,7 +137,8 @@ static void write_edit(struct model *m, uint32_t d, uint32_t i)
     struct key k = model_key(m, d, i);
     struct model_value *v = model_get(m, d, i);
     char *data, *copy, fill = (char)rng_below(&m->rng, 256);
-    size_t n = v != NULL && rng_below(&m->rng, 2) == 0 ? v->n + 1 : 1 + some_size(m), old = v != NULL ? v->n : 0;
+    size_t n = v != NULL && rng_below(&m->rng, 2) == 0 ? v->n + 1 : 1 + some_size(m),
+           old = v != NULL ? v->n : 0;
     ASSERT(store_edit_string(&m->a, &k, store_find(&m->a, &k), n, &data) == 0);
     data[n - 1] = fill;
     copy = calloc(1, n);
