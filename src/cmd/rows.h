@@ -18,8 +18,11 @@
 #endif
 
 /* COMMAND(name, arity, flags, categories, since, complexity, summary, more...) */
-#define COMMAND(ident, arity_, flags_, cats, since_, complexity_, summary_, ...)                             \
-    {.name = #ident,                                                                                         \
+#define COMMAND(ident, ...) COMMAND_AS(ident, #ident, __VA_ARGS__)
+
+/* COMMAND_AS(ident, "name", ... as COMMAND), for a name that no function can have */
+#define COMMAND_AS(ident, name_, arity_, flags_, cats, since_, complexity_, summary_, ...)                   \
+    {.name = name_,                                                                                          \
      .fn = ROW_HANDLER(cmd_##ident),                                                                         \
      .arity = (arity_),                                                                                      \
      .flags = (flags_),                                                                                      \

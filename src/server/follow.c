@@ -62,6 +62,7 @@ static int follow_limits(void *ctx, struct config *cfg, struct config_error *e)
     s->limits = (struct cmd_limits){
         .bulk_max = (uint64_t)cfg->proto_max_bulk_len,
         .databases = (uint32_t)cfg->databases,
+        .cluster = cfg->cluster_enabled,
         .objects = {.seed = store_seed(s->store),
                     .set_max_intset_entries = (uint64_t)cfg->set_max_intset_entries,
                     .set_max_listpack_entries = (uint64_t)cfg->set_max_listpack_entries,
@@ -88,6 +89,7 @@ static int follow_thresholds(void *ctx, struct config *cfg, struct config_error 
         ns = (uint64_t)cfg->slowlog_log_slower_than * 1000;
     if (cfg->latency_monitor_threshold > 0 && (uint64_t)cfg->latency_monitor_threshold * 1000000 < ns)
         ns = (uint64_t)cfg->latency_monitor_threshold * 1000000;
+    s->time_in_runs = ns >= SERVER_RUN_NS;
     s->slow_ticks = ns == UINT64_MAX ? UINT64_MAX : os_ns_to_ticks(ns);
     return 0;
 }

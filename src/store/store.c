@@ -9,7 +9,6 @@
 
 enum {
     LATENESS_BOOT_MS = 1000, /* until the first sweep knows better */
-    CACHED_BYTES = 4 << 20,  /* of segments: about what a core's own caches hold, with the tables */
 };
 
 #define SHARDS_BYTES (sizeof(struct shard) * STORE_SHARDS)
@@ -160,11 +159,6 @@ uint32_t store_key_shard(const struct store *s, struct str key)
     return slot_for(s, key, hash_sip13(key.p, key.n, &s->seed)) / STORE_SLOTS_PER_SHARD;
 }
 
-bool store_outgrows_cache(const struct store *s)
-{
-    return atomic_load_explicit(&s->segs.bytes, memory_order_relaxed) > CACHED_BYTES;
-}
-
 void store_approach_begin(const struct store *s, struct key *k)
 {
     __builtin_prefetch(shard_of_slot(s, k->slot), 1);
@@ -239,6 +233,12 @@ void store_busy_enter(struct store *s, const struct lockset *ls)
 {
     for (uint32_t i = 0; i < ls->n; i++)
         lock_busy_enter(&s->shards[ls->shard[i]].lock);
+}
+
+void store_busy_rest(struct store *s, const struct lockset *ls)
+{
+    for (uint32_t i = ls->n; i-- > 0;)
+        lock_busy_rest(&s->shards[ls->shard[i]].lock);
 }
 
 void store_busy_leave(struct store *s, const struct lockset *ls)

@@ -35,7 +35,8 @@ enum store_limits {
     STORE_SHARDS = 1024,
     STORE_SLOTS_PER_SHARD = STORE_SLOTS / STORE_SHARDS,
     STORE_DATABASES_MAX = 1024,
-    STORE_THREADS_MAX = 130,      /* workers, the lane and one for tests */
+    STORE_THREADS_MAX = 132,      /* workers, the lane, replication, the saver, and one for tests */
+    STORE_CUTS_MAX = 4,           /* snapshots that can be read at the same time (cut.h) */
     STORE_KEY_MAX = 512 << 20,    /* bytes */
     STORE_STRING_MAX = 512 << 20, /* default of proto-max-bulk-len */
 #ifdef LARDER_TSAN
@@ -115,8 +116,6 @@ static inline uint32_t key_shard(const struct key *k)
  * each with all keys before the next, so that what a step reads has arrived. Reads memory that may
  * change under it, which is always mapped, and changes nothing (region.h). */
 enum { STORE_APPROACH_STEPS = 3 };
-/* False: so little is stored that prefetching costs more than it brings. */
-bool store_outgrows_cache(const struct store *s);
 void store_approach_begin(const struct store *s, struct key *k);
 void store_approach(const struct store *s, struct key *k);
 
@@ -147,6 +146,8 @@ bool store_shard_busy(const struct store *s, uint32_t shard); /* any thread */
 void store_make_busy(struct store *s, const struct lockset *ls);
 void store_busy_enter(struct store *s, const struct lockset *ls);
 void store_busy_leave(struct store *s, const struct lockset *ls);
+/* The lane does something else meanwhile; they stay busy until it has entered and left them. */
+void store_busy_rest(struct store *s, const struct lockset *ls);
 
 /* ---- one key (shard locked) -------------------------------------------------- */
 
@@ -189,6 +190,14 @@ int store_put_object(const struct access *a, const struct key *k, struct object 
  * and removes the key when o is empty (then e and o are gone). */
 void store_object_changed(const struct access *a, const struct key *k, struct entry *e, struct object *o,
                           size_t before);
+
+/* Before the collection of e, a live entry, is changed (and before object_is_private() is asked): a snapshot
+ * that has not seen it yet takes a reference. The functions above and below do so by themselves. */
+void store_save_entry_first(const struct access *a, const struct entry *e);
+
+/* Before a command that reads some of these keys and writes others is run, and logged as it is: whoever
+ * replays it needs what it has read, though it be evicted before a snapshot comes to it. Shards locked. */
+void store_save_keys_first(const struct access *a, const struct key *keys, uint32_t n);
 
 /* Drop a reference; what it was the last one to is freed, in slices between rounds if it is large. Any
  * thread; no lock needed. */
@@ -265,6 +274,17 @@ uint64_t store_buckets(const struct store *s);
  * lane: live keys of this database are so rare that finding one may take long. */
 int store_random_key(const struct access *a, uint32_t db, struct rng *rng, struct arena *arena,
                      struct str *out);
+
+/* One slot, for a cluster: all databases, expired keys that nobody has met yet included. These lock the
+ * slot's shard on their own, and return ERR_AGAIN when it is busy; not with a lock held.
+ *
+ * How many keys; visit those that live; remove at most `max`, each announced (change.h, CHANGE_MOVED), *left:
+ * how many are still there. */
+int store_slot_keys(const struct access *a, uint32_t slot, uint32_t *n);
+int store_slot_visit(const struct access *a, uint32_t slot, store_visit_fn *visit, void *arg);
+int store_slot_clear(const struct access *a, uint32_t slot, uint32_t max, uint32_t *left);
+
+uint32_t store_databases(const struct store *s); /* as SELECT counts them */
 
 /* In a round or under the gate, no lock; exact when nobody writes. */
 uint64_t store_db_keys(const struct store *s, uint32_t db);
