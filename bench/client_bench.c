@@ -5,11 +5,12 @@
  *      get       GETs one after another
  *      pipeline  GETs, 16 at a time
  *      threads   GETs on THREADS threads: one handle for all, or one connection each
- *      mget      100 keys over all nodes at once. hiredis by hand, as well as it can be done: GETs are appended
- *                to each node's connection, all are flushed, then all replies read
+ *      mget      100 keys over all nodes at once. hiredis by hand, as well as it can be done: GETs are
+ * appended to each node's connection, all are flushed, then all replies read
  *
  * Keys are where ring placement puts them, for both; hiredis asks larder_ring_get(), since any program must
- * find out, and this is what liblarder does inside. Prints "requests seconds cpu_seconds" (of this process), or an error. */
+ * find out, and this is what liblarder does inside. Prints "requests seconds cpu_seconds" (of this process),
+ * or an error. */
 #include <hiredis/hiredis.h>
 #include <larder/larder.h>
 
@@ -21,7 +22,15 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { KEYS = 1000, PIPELINE = 16, MANY = 100, NODES_MAX = 16, THREADS_MAX = 64, VALUE_BYTES = 100, KEY_BYTES = 24 };
+enum {
+    KEYS = 1000,
+    PIPELINE = 16,
+    MANY = 100,
+    NODES_MAX = 16,
+    THREADS_MAX = 64,
+    VALUE_BYTES = 100,
+    KEY_BYTES = 24
+};
 
 struct bench {
     char keys[KEYS][KEY_BYTES];
@@ -244,7 +253,8 @@ int main(int argc, char **argv)
         ours ? larder_mgets(&b) : hiredis_mgets(&b);
     else
         requests = run_threads(&b, ours ? larder_thread : hiredis_thread, threads);
-    printf("%ld %.6f %.6f\n", requests, seconds(CLOCK_MONOTONIC) - begun, seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+    printf("%ld %.6f %.6f\n", requests, seconds(CLOCK_MONOTONIC) - begun,
+           seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
     larder_ring_free(b.ring);
     larder_close(b.l);
     return 0;

@@ -72,7 +72,7 @@ struct larder_fetch_options {
     const struct larder_bytes *tags; /* for larder_invalidate_tag(); only where a node has CACHE.SET */
     size_t ntags;
 };
-LARDER_API void larder_fetch_options_init(struct larder_fetch_options *options);
+LARDER_API void larder_fetch_options_init(struct larder_fetch_options *options); /* the defaults */
 
 enum larder_freshness {
     LARDER_FRESH = 0,  /* from the cache */
@@ -114,7 +114,7 @@ struct larder_write_options {
     const struct larder_bytes *tags; /* as above */
     size_t ntags;
 };
-LARDER_API void larder_write_options_init(struct larder_write_options *options);
+LARDER_API void larder_write_options_init(struct larder_write_options *options); /* the defaults */
 
 /* Invalidate and take the lease, commit, store (docs/decisions/015 says why in this order). LARDER_OK:
  * committed and cached. LARDER_UNCACHED: committed, and the key is a miss, or holds a newer version. Below 0:

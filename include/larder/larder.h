@@ -83,7 +83,7 @@ struct larder_options {
     const struct larder_transport *transport; /* NULL: plain TCP. Outlives the handle */
 };
 
-LARDER_API void larder_options_init(struct larder_options *options);
+LARDER_API void larder_options_init(struct larder_options *options); /* the defaults */
 
 /* ---- the handle ---- */
 
