@@ -126,6 +126,19 @@ class Cluster:
     def settle(self, seconds=90):
         harness.wait_until(self.settled, seconds=seconds, every=0.1, what="the cluster to settle")
 
+    def settle_without(self, *gone):
+        """They have left the cluster: end them, and wait for the others."""
+        for server in gone:
+            self.servers.remove(server)
+            if harness.is_redis(server.binary):
+                server.process.kill()
+                server.process.wait()
+                server.remove()
+            else:
+                trouble = server.close()
+                assert not trouble, trouble
+        self.settle()
+
     def primaries(self):
         return [s for s in self.alive() if "role:master" in ask(s, "INFO", "replication")]
 
