@@ -42,7 +42,8 @@ static const struct {
     {"rebalance", cluster_rebalance, 1, 1},
 };
 
-PRINTF_LIKE(1, 2) static int misused(const char *fmt, ...)
+static int misused(const char *fmt, ...) PRINTF_LIKE(1, 2);
+static int misused(const char *fmt, ...)
 {
     va_list ap;
     fprintf(stderr, "larder cluster: ");

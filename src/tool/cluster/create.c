@@ -2,6 +2,8 @@
  * the first one, and when all know all, the replicas are told whose they are. */
 #include "tool/cluster/work.h"
 
+#include "base/alloc.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -13,8 +15,6 @@ struct member {
     bool open;
 };
 
-static struct member members[WORK_WORDS_MAX];
-
 static bool say(struct member *m, struct reader_value *reply, const char *line)
 {
     if (link_say(&m->link, reply, "%s", line) == 0)
@@ -23,17 +23,17 @@ static bool say(struct member *m, struct reader_value *reply, const char *line)
     return false;
 }
 
-static bool is_empty(struct member *m)
+static bool is_empty(struct work *w, struct member *m)
 {
-    static struct map map;
+    struct map *map = &w->map;
     struct reader_value reply;
-    if (map_read(&map, &m->link) != 0) {
+    if (map_read(map, &m->link) != 0) {
         work_fail("%s%s", m->link.error,
                   strstr(m->link.error, "support disabled") != NULL ? "; start it with 'cluster-enabled yes'"
                                                                     : "");
         return false;
     }
-    if (map.n > 1 || map.uncovered != MAP_SLOTS) {
+    if (map->n > 1 || map->uncovered != MAP_SLOTS) {
         work_fail(
             "%s:%d knows other nodes or has slots already. To make it forget them: CLUSTER RESET there.",
             m->host, m->port);
@@ -46,11 +46,11 @@ static bool is_empty(struct member *m)
                   m->host, m->port, (long long)reply.integer);
         return false;
     }
-    memcpy(m->id, map.nodes[map.me].id, sizeof m->id);
+    memcpy(m->id, map->nodes[map->me].id, sizeof m->id);
     return true;
 }
 
-static bool look_at(struct work *w, uint32_t i)
+static bool look_at(struct work *w, struct member *members, uint32_t i)
 {
     struct member *m = &members[i];
     if (!link_parse_address(w->words[i], m->host, &m->port)) {
@@ -62,7 +62,7 @@ static bool look_at(struct work *w, uint32_t i)
         work_fail("%s", m->link.error);
         return false;
     }
-    if (!is_empty(m))
+    if (!is_empty(w, m))
         return false;
     for (uint32_t k = 0; k < i; k++)
         if (strcmp(members[k].id, m->id) == 0) {
@@ -74,7 +74,7 @@ static bool look_at(struct work *w, uint32_t i)
 
 /* The replica that stands `k`-th behind the primaries: the next primary, but one on another host if there is
  * one. */
-static uint32_t primary_of(uint32_t k, uint32_t primaries, uint32_t round)
+static uint32_t primary_of(const struct member *members, uint32_t k, uint32_t primaries, uint32_t round)
 {
     uint32_t i = (k + 1 + round) % primaries;
     for (uint32_t tries = 0; tries < primaries; tries++, i = (i + 1) % primaries)
@@ -83,17 +83,18 @@ static uint32_t primary_of(uint32_t k, uint32_t primaries, uint32_t round)
     return k;
 }
 
-static void show(const struct work *w, uint32_t primaries)
+static void show(const struct work *w, const struct member *members, uint32_t primaries)
 {
     for (uint32_t i = 0; i < primaries; i++)
         printf("primary %s  slots %u-%u\n", w->words[i], plan_cut(i, primaries),
                plan_cut(i + 1, primaries) - 1);
     for (uint32_t i = primaries; i < w->nwords; i++)
         printf("replica %s  of %s\n", w->words[i],
-               w->words[primary_of((i - primaries) % primaries, primaries, (i - primaries) / primaries)]);
+               w->words[primary_of(members, (i - primaries) % primaries, primaries,
+                                   (i - primaries) / primaries)]);
 }
 
-static bool make_primary(uint32_t i, uint32_t primaries)
+static bool make_primary(struct member *members, uint32_t i, uint32_t primaries)
 {
     char line[128];
     struct reader_value reply;
@@ -105,7 +106,7 @@ static bool make_primary(uint32_t i, uint32_t primaries)
     return say(&members[i], &reply, line);
 }
 
-static bool meet_first(uint32_t i)
+static bool meet_first(struct member *members, uint32_t i)
 {
     struct reader_value reply;
     int rc = link_say(&members[i].link, &reply, "CLUSTER MEET %s %d", members[0].host, members[0].port);
@@ -114,7 +115,7 @@ static bool meet_first(uint32_t i)
     return rc == 0;
 }
 
-static bool follow(uint32_t i, uint32_t primary)
+static bool follow(struct member *members, uint32_t i, uint32_t primary)
 {
     struct reader_value reply;
     char line[128];
@@ -122,17 +123,18 @@ static bool follow(uint32_t i, uint32_t primary)
     return say(&members[i], &reply, line);
 }
 
-static bool make_it(struct work *w, uint32_t primaries)
+static bool make_it(struct work *w, struct member *members, uint32_t primaries)
 {
     bool ok = true;
     for (uint32_t i = 0; ok && i < primaries; i++)
-        ok = make_primary(i, primaries);
+        ok = make_primary(members, i, primaries);
     for (uint32_t i = 1; ok && i < w->nwords; i++)
-        ok = meet_first(i);
+        ok = meet_first(members, i);
     printf("Waiting until all nodes know each other ...\n");
     ok = ok && work_look(w, 0) && work_agree(w, w->nwords);
     for (uint32_t i = primaries; ok && i < w->nwords; i++)
-        ok = follow(i, primary_of((i - primaries) % primaries, primaries, (i - primaries) / primaries));
+        ok = follow(members, i,
+                    primary_of(members, (i - primaries) % primaries, primaries, (i - primaries) / primaries));
     return ok && work_agree(w, w->nwords);
 }
 
@@ -148,19 +150,21 @@ int cluster_create(struct work *w)
         fprintf(stderr,
                 "Note: with fewer than 3 primaries nobody can replace a primary that dies: a majority of "
                 "them must agree.\n");
+    struct member *members = mem_must(mem_zalloc(w->nwords * sizeof *members));
     bool ok = true;
     for (uint32_t i = 0; ok && i < w->nwords; i++)
-        ok = look_at(w, i);
+        ok = look_at(w, members, i);
     if (ok)
-        show(w, primaries);
+        show(w, members, primaries);
     if (ok && !work_confirmed(w))
         rc = w->dry_run ? 0 : 1;
-    else if (ok && make_it(w, primaries)) {
+    else if (ok && make_it(w, members, primaries)) {
         printf("The cluster serves: %u primaries, %u replicas.\n", primaries, w->nwords - primaries);
         rc = 0;
     }
     for (uint32_t i = 0; i < w->nwords; i++)
         if (members[i].open)
             link_release(&members[i].link);
+    mem_free(members);
     return rc;
 }

@@ -14,13 +14,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t interrupted;
-
-static void note_interrupt(int sig)
+/* SIGINT is blocked while slots move, and asked for between two of them. */
+static bool is_interrupted(const sigset_t *set)
 {
-    interrupted = 1;
+    static const struct timespec now = {0, 0};
+    return sigtimedwait(set, NULL, &now) == SIGINT;
 }
 
 static int set_slot(struct work *w, uint32_t at, uint32_t slot, const char *what, uint32_t node)
@@ -126,17 +127,21 @@ static void show_progress(uint32_t done, uint32_t all, int64_t began_ms)
 
 int work_move(struct work *w)
 {
-    struct sigaction act = {.sa_handler = note_interrupt}, before;
+    sigset_t set, before;
     int64_t began = os_mono_ns() / 1000000;
     uint32_t done = 0;
+    bool interrupted = false;
     int rc = 0;
-    interrupted = 0;
-    sigaction(SIGINT, &act, &before);
-    for (; done < w->plan.n && rc == 0 && !interrupted; done += rc == 0) {
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, &before);
+    while (done < w->plan.n && rc == 0 && !interrupted) {
         show_progress(done, w->plan.n, began);
         rc = move_slot(w, &w->plan.moves[done]);
+        done += rc == 0;
+        interrupted = is_interrupted(&set);
     }
-    sigaction(SIGINT, &before, NULL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     show_progress(done, w->plan.n, began);
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "\n");
@@ -144,7 +149,7 @@ int work_move(struct work *w)
     if (rc != 0)
         return work_fail("stopped at slot %u; run the same command again to go on.",
                          w->plan.moves[done].slot);
-    if (interrupted) {
+    if (interrupted && done < w->plan.n) {
         work_fail(
             "interrupted between two slots, nothing is half done; run the same command again to go on.");
         return 130;

@@ -47,7 +47,7 @@ static uint32_t neediest(const int32_t *surplus, uint32_t n)
 
 void plan_even(struct plan *p, const struct map *m, uint32_t without, uint32_t slack)
 {
-    static int32_t surplus[MAP_NODES_MAX];
+    int32_t *surplus = p->surplus;
     bool worth = without != MAP_NOBODY;
     p->n = 0;
     balance(m, without, surplus);

@@ -17,6 +17,7 @@ struct plan_move {
 
 struct plan {
     uint32_t n;
+    int32_t surplus[MAP_NODES_MAX]; /* while it is made: slots above the node's share */
     struct plan_move moves[MAP_SLOTS];
 };
 

@@ -117,7 +117,7 @@ static bool serves(struct link *l, const struct map *m)
 /* w->map is the view of the first one, once all of them have been asked. */
 static bool all_agree(struct work *w, uint32_t nodes)
 {
-    static struct map other;
+    struct map *other = &w->other;
     struct link *first = w->links[w->map.me];
     if (first == NULL || map_read(&w->map, first) != 0 || !is_calm(&w->map, nodes) || !serves(first, &w->map))
         return false;
@@ -126,8 +126,8 @@ static bool all_agree(struct work *w, uint32_t nodes)
             continue;
         struct link l;
         bool ok = link_open(&l, w->map.nodes[i].host, w->map.nodes[i].port, &w->secret) == 0 &&
-                  map_read(&other, &l) == 0 && is_calm(&other, nodes) && same_view(&w->map, &other) &&
-                  serves(&l, &other);
+                  map_read(other, &l) == 0 && is_calm(other, nodes) && same_view(&w->map, other) &&
+                  serves(&l, other);
         link_release(&l);
         if (!ok)
             return false;

@@ -21,7 +21,8 @@ struct work {
     bool dry_run, yes;
     struct link_secret secret;
 
-    struct map map; /* in the eyes of the node that was named */
+    struct map map;   /* in the eyes of the node that was named */
+    struct map other; /* in those of another, while they are compared */
     struct plan plan;
     struct link *links[MAP_NODES_MAX]; /* by number in map; NULL: not open */
 };
