@@ -119,7 +119,7 @@ int link_call(struct link *l, struct reader_value *reply, const struct str *argv
         rc = read_reply(l, reply);
     if (rc != 0 || (reply->kind != READ_ERROR && reply->kind != READ_BLOB_ERROR))
         return rc;
-    char what[64], why[LINK_ERR_MAX / 2];
+    char what[64], why[256];
     snprintf(what, sizeof what, "%.*s", argv[0].n < 40 ? (int)argv[0].n : 40, argv[0].p);
     snprintf(why, sizeof why, "%.*s", reply->text.n < 200 ? (int)reply->text.n : 200, reply->text.p);
     return failed(l, what, why);

@@ -12,7 +12,7 @@ enum link_limits {
     LINK_TIMEOUT_MS = 10 * 1000,
     LINK_MIGRATE_MS = 60 * 1000, /* what MIGRATE is given */
     LINK_HOST_MAX = 256,
-    LINK_ERR_MAX = 512,
+    LINK_ERR_MAX = 1024,
     LINK_WORDS_MAX = 64,
 };
 
