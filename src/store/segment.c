@@ -482,6 +482,8 @@ unsigned segments_trim(struct segments *s, unsigned max)
         lock_release(&s->lock);
         if (seg == NULL)
             break;
+        if (s->size < REGION_EXTENT)
+            region_has_hole(s->region, number_of(s, seg) >> (REGION_EXTENT_BITS - s->shift));
         madvise(segment_start(s, seg), s->size, MADV_DONTNEED);
         lock_hold(&s->lock);
         push(s, &s->clean, seg);
