@@ -184,6 +184,8 @@ void store_round_begin(struct store *s, struct appender *app)
         reclaim(s, app);
     segment_refill(&s->segs, &app->writer);
     end_promise(s, app);
+    if (unlikely(atomic_load_explicit(&s->cuts_open, memory_order_relaxed) != 0))
+        store_cut_relieve(s);
 }
 
 /* Three things a put can want for: room in segments, buckets, and a block for a large value. A page
@@ -286,6 +288,11 @@ uint64_t store_db_keys(const struct store *s, uint32_t db)
         n += atomic_load_explicit(&c->keys, memory_order_relaxed);
     }
     return n;
+}
+
+uint32_t store_databases(const struct store *s)
+{
+    return s->databases;
 }
 
 uint64_t store_db_expires(const struct store *s, uint32_t db)

@@ -128,6 +128,13 @@ struct store {
     _Atomic uint32_t ids_dead;
     _Atomic uint64_t maxmemory; /* gate; any thread may read it */
     bool active_expire;         /* gate; off in tests only */
+    /* Cuts (cut.h): cuts_open is read by every write; bits are set under the gate, cleared by the reader.
+     * cut_sense: gate. cuts: gate and cuts_lock to write, either to read, or a shard lock while it is open.
+     */
+    _Atomic uint32_t cuts_open;
+    uint8_t cut_sense;
+    struct cut *cuts[STORE_CUTS_MAX];
+    struct lock cuts_lock;
     struct appender *appenders[STORE_THREADS_MAX];
     struct region region;
     struct pool pool;
@@ -298,6 +305,24 @@ bool store_give_back(struct store *s, int64_t until_ns);
 #define STORE_SLOTS_BYTES (sizeof(struct table) * STORE_SLOTS + sizeof(struct grave))
 /* Database n has id n, and no other id is in use. */
 void store_init_ids(struct store *s);
+
+/* ---- cut.c ---------------------------------------------------------------------- */
+
+void store_cut_save(const struct access *a, uint32_t slot, uint64_t hash);
+/* Shard locked, before the first change to the key: open cuts get what they have not saved yet. */
+static inline void store_save_first(const struct access *a, const struct key *k)
+{
+    if (unlikely(atomic_load_explicit(&a->store->cuts_open, memory_order_relaxed) != 0))
+        store_cut_save(a, k->slot, k->hash);
+}
+/* Gate: cuts lose what they have not saved, and those that must be whole are broken; tables that are new to
+ * them have nothing to save. */
+void store_cut_flushed(struct store *s);
+void store_cut_fresh_tables(struct store *s);
+/* No lock held: write to a file some of what waits for readers in memory beyond its bound. */
+void store_cut_relieve(struct store *s);
+/* Debug builds, gate: nothing is unsaved for a cut that is not open. */
+void store_cut_check(const struct store *s);
 
 /* ---- flush.c -------------------------------------------------------------------- */
 

@@ -35,7 +35,8 @@ enum store_limits {
     STORE_SHARDS = 1024,
     STORE_SLOTS_PER_SHARD = STORE_SLOTS / STORE_SHARDS,
     STORE_DATABASES_MAX = 1024,
-    STORE_THREADS_MAX = 130,      /* workers, the lane and one for tests */
+    STORE_THREADS_MAX = 132,      /* workers, the lane, replication, the saver, and one for tests */
+    STORE_CUTS_MAX = 4,           /* snapshots that can be read at the same time (cut.h) */
     STORE_KEY_MAX = 512 << 20,    /* bytes */
     STORE_STRING_MAX = 512 << 20, /* default of proto-max-bulk-len */
 #ifdef LARDER_TSAN
@@ -190,6 +191,14 @@ int store_put_object(const struct access *a, const struct key *k, struct object 
 void store_object_changed(const struct access *a, const struct key *k, struct entry *e, struct object *o,
                           size_t before);
 
+/* Before the collection of e, a live entry, is changed (and before object_is_private() is asked): a snapshot
+ * that has not seen it yet takes a reference. The functions above and below do so by themselves. */
+void store_save_entry_first(const struct access *a, const struct entry *e);
+
+/* Before a command that reads some of these keys and writes others is run, and logged as it is: whoever
+ * replays it needs what it has read, though it be evicted before a snapshot comes to it. Shards locked. */
+void store_save_keys_first(const struct access *a, const struct key *keys, uint32_t n);
+
 /* Drop a reference; what it was the last one to is freed, in slices between rounds if it is large. Any
  * thread; no lock needed. */
 void store_release_object(struct store *s, struct object *o);
@@ -279,6 +288,8 @@ int store_random_key(const struct access *a, uint32_t db, struct rng *rng, struc
 int store_slot_keys(const struct access *a, uint32_t slot, uint32_t *n);
 int store_slot_visit(const struct access *a, uint32_t slot, store_visit_fn *visit, void *arg);
 int store_slot_clear(const struct access *a, uint32_t slot, uint32_t max, uint32_t *left);
+
+uint32_t store_databases(const struct store *s); /* as SELECT counts them */
 
 /* In a round or under the gate, no lock; exact when nobody writes. */
 uint64_t store_db_keys(const struct store *s, uint32_t db);

@@ -482,6 +482,7 @@ static int put_string(const struct access *a, const struct key *k, struct str by
                       int64_t expire_ms, unsigned flags)
 {
     struct table_pos pos;
+    store_save_first(a, k);
     uint32_t marks = ((flags & PUT_RAW) ? ENTRY_RAW : 0) | ((flags & PUT_TEXT) ? ENTRY_TEXT : 0);
     struct entry *old = lookup_for_write(a, k, &pos);
     note_write(a, old);
@@ -524,6 +525,7 @@ int store_put_object(const struct access *a, const struct key *k, struct object 
 {
     struct table_pos pos;
     DEBUG_ASSERT(object_type(o)->count(o) > 0);
+    store_save_first(a, k);
     struct entry *old = lookup_for_write(a, k, &pos);
     if (flags & PUT_KEEP_TTL)
         expire_ms = old != NULL ? entry_expire(old) : 0;
@@ -678,6 +680,7 @@ static int edit_string(const struct access *a, const struct key *k, struct entry
 int store_edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data)
 {
     DEBUG_ASSERT(cur == NULL || entry_is_string(cur));
+    store_save_first(a, k);
     int err = edit_string(a, k, cur, n, data);
     if (err == 0)
         store_touch(a, k);
@@ -689,6 +692,7 @@ int store_edit_string(const struct access *a, const struct key *k, struct entry 
 int store_set_expire(const struct access *a, const struct key *k, int64_t expire_ms)
 {
     struct table_pos pos;
+    store_save_first(a, k);
     struct entry *e = lookup_for_write(a, k, &pos);
     if (e == NULL || (a->keep_expired && deadline_passed(entry_expire(e), a->now_ms)))
         return ERR_NOTFOUND;
@@ -707,6 +711,7 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
 bool store_delete(const struct access *a, const struct key *k)
 {
     struct table_pos pos;
+    store_save_first(a, k);
     struct entry *e = lookup_for_write(a, k, &pos);
     if (e == NULL)
         return false;
@@ -724,6 +729,7 @@ int store_copy(const struct access *a, const struct key *from, const struct key 
     if (from->hash == to->hash && from->db == to->db && from->n == to->n &&
         memcmp(from->p, to->p, to->n) == 0)
         return 0;
+    store_save_first(a, from); /* it may be evicted before the cut comes to it, and the COPY be replayed */
     struct object *o = entry_object(e);
     if (o != NULL) {
         object_get(o);
