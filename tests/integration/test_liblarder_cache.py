@@ -341,3 +341,56 @@ def test_a_cluster_of_six(cluster):
         assert all(c.hear().startswith("ok=500 miss=0 failed=0 values=1 ") for c in (a, b))
         assert sum(int(c.say("loads")[6:]) for c in (a, b)) == before + 1
         assert b.say("pattern *") == "ok 6"
+
+
+def test_fetches_while_a_slot_moves(cluster):
+    """MIGRATING and IMPORTING give ASK, the end of the move gives MOVED; scripts follow both."""
+    source, _ = cluster.owner_of("{move}1")
+    target = next(i for i in range(6) if cluster.role(i) == "master" and i != source)
+    with cluster.servers[source].wire() as s, cluster.servers[target].wire() as t, Patterns(cluster.addresses[source]) as c:
+        slot = s("CLUSTER", "KEYSLOT", "{move}1")
+        source_id, target_id = s("CLUSTER", "MYID"), t("CLUSTER", "MYID")
+        assert c.say("fetch {move}1") == 'ok loaded 0 "v1" loads=1'
+        assert t("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id) == "OK"
+        assert s("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id) == "OK"
+        assert c.say("fetch {move}1") == 'ok fresh 0 "v1" loads=1'
+        assert c.say("fetch {move}2") == 'ok loaded 0 "v2" loads=2'
+        assert c.say("fetch {move}2") == 'ok fresh 0 "v2" loads=2'
+        assert c.say("write {move}3") == "ok"
+        assert c.say("inv {move}2") == "ok"
+        assert s("MIGRATE", "127.0.0.1", cluster.servers[target].port, "", 0, 5000, "KEYS", "{move}1") == "OK"
+        assert c.say("fetch {move}1") == 'ok fresh 0 "v1" loads=3'
+        assert t("CLUSTER", "SETSLOT", slot, "NODE", target_id) == "OK"
+        assert s("CLUSTER", "SETSLOT", slot, "NODE", target_id) == "OK"
+        assert c.say("fetch {move}1") == 'ok fresh 0 "v1" loads=3'
+        assert c.say("fetch {move}3") == 'ok fresh 0 "v3" loads=3'
+
+
+def test_fetches_while_a_primary_hands_over_and_dies(cluster):
+    primary, replica = cluster.owner_of("f:0")
+    with Patterns(cluster.addresses[0], "deadline_ms=5000 timeout_ms=500") as c:
+        def fetch_all():
+            """Every value is the key's own latest or one loaded just now; none is older than an invalidation."""
+            for i in range(60):
+                status, freshness, _, value, loads = fetched(c.say(f"fetch f:{i}"))
+                assert status == "ok" and int(value[1:]) <= loads
+                assert freshness == "loaded" or int(value[1:]) >= floor.get(i, 0), (i, value, floor)
+
+        floor = {}
+        fetch_all()
+        with cluster.servers[replica].wire() as w:
+            assert w("CLUSTER", "FAILOVER") == "OK"
+        for i in range(60):
+            if c.say(f"inv f:{i}") in ("ok", "miss"):  # acknowledged
+                floor[i] = int(c.say("loads")[6:]) + 1
+        fetch_all()
+        harness.wait_until(lambda: cluster.role(replica) == "master", what="the replica to take over")
+        harness.wait_until(cluster.settled, what="the cluster to settle")
+        primary, replica = cluster.owner_of("f:0")
+        cluster.servers[primary].process.kill()
+        cluster.servers[primary].process.wait()
+        fetch_all()
+        harness.wait_until(lambda: cluster.role(replica) == "master", seconds=60, what="the replica to be promoted")
+        harness.wait_until(lambda: c.say("fetch f:0") and " fresh " in c.say("fetch f:0"), seconds=60, what="the cache to be used again")
+        cluster.servers[primary].start()
+    harness.wait_until(cluster.settled, seconds=60, what="the cluster to settle")

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { MASK = 0x5a, PIECE = 7, HELD = 4096, HELLO = 'H', WELCOME = 'W' };
@@ -41,7 +42,7 @@ static int xor_handshake(void *session)
 {
     struct session *s = session;
     char c = HELLO;
-    if (!s->greeted && write(s->fd, &c, 1) != 1)
+    if (!s->greeted && send(s->fd, &c, 1, MSG_NOSIGNAL) != 1)
         return again(LARDER_IO_WRITE);
     s->greeted = true;
     ssize_t n = read(s->fd, &c, 1);
@@ -77,7 +78,7 @@ static long xor_write(void *session, const void *p, size_t n)
     n = n < PIECE ? n : PIECE;
     for (size_t i = 0; i < n; i++)
         piece[i] = ((const unsigned char *)p)[i] ^ MASK;
-    ssize_t sent = write(s->fd, piece, n);
+    ssize_t sent = send(s->fd, piece, n, MSG_NOSIGNAL); /* the peer may be gone: no signal */
     return sent < 0 ? again(LARDER_IO_WRITE) : sent;
 }
 
