@@ -42,7 +42,8 @@ typedef struct larder_loaded larder_loaded;
 
 /* Reads the source. LARDER_OK after larder_loaded_value(); LARDER_MISS: there is nothing, which is
  * remembered for negative_ttl_ms; below 0: it failed. Runs in the calling thread, or in one of the
- * library's if a timeout or `behind` asks for that; then `arg` must live until larder_close(). */
+ * library's if a timeout or `behind` asks for that; then `arg` must live until larder_close(), which waits
+ * for loaders. */
 typedef int (*larder_loader)(void *arg, struct larder_bytes key, larder_loaded *out);
 
 /* Copies. LARDER_OK or LARDER_ERR_MEMORY. */
