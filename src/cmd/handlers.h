@@ -9,12 +9,14 @@
     cmd_fn cmd_##ident;                                                                                      \
     cmd_cost_fn cost_##ident;                                                                                \
     cmd_key_flags_fn key_flags_##ident;
+#define NAMED(ident, ...) COMMAND(ident)
 #define CONTAINER(ident, ...)
 #define SUBCOMMAND(container, ident, ...)                                                                    \
     cmd_fn cmd_##container##_##ident;                                                                        \
     cmd_cost_fn cost_##container##_##ident;
 #include "cmd/commands.def"
 #undef COMMAND
+#undef NAMED
 #undef CONTAINER
 #undef SUBCOMMAND
 

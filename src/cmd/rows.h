@@ -17,9 +17,9 @@
 #define ROW_COST(f) (f)
 #endif
 
-/* COMMAND(name, arity, flags, categories, since, complexity, summary, more...) */
-#define COMMAND(ident, arity_, flags_, cats, since_, complexity_, summary_, ...)                             \
-    {.name = #ident,                                                                                         \
+/* NAMED(ident, "name", arity, flags, categories, since, complexity, summary, more...): a name that is no word of C */
+#define NAMED(ident, name_, arity_, flags_, cats, since_, complexity_, summary_, ...)                        \
+    {.name = name_,                                                                                          \
      .fn = ROW_HANDLER(cmd_##ident),                                                                         \
      .arity = (arity_),                                                                                      \
      .flags = (flags_),                                                                                      \
@@ -29,6 +29,9 @@
      .summary = summary_,                                                                                    \
      .group = GROUP,                                                                                         \
      __VA_ARGS__},
+
+/* COMMAND(name, arity, flags, categories, since, complexity, summary, more...) */
+#define COMMAND(ident, ...) NAMED(ident, #ident, __VA_ARGS__)
 
 /* CONTAINER(name, flags, categories, since, summary): its SUBCOMMANDs follow it. */
 #define CONTAINER(ident, flags_, cats, since_, summary_)                                                     \

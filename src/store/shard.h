@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "proto/slot.h"
 #include "store/change.h"
+#include "store/ext.h"
 #include "store/segment.h"
 #include "store/store.h"
 #include "store/table.h"
@@ -33,9 +34,12 @@ struct db_count {
 struct shard {
     CACHE_ALIGNED struct lock lock;
     struct lock watch_lock;          /* leaf; guards the list */
-    _Atomic(struct watch *) watches; /* a writer looks at the head without it */
+    _Atomic(struct watch *) watches; /* the head may be looked at without it */
+    _Atomic uint32_t notice;         /* enum notice: who wants to hear of changes; all that a writer looks at */
     struct db_count zero;            /* id 0: by far the usual one */
 };
+
+enum notice { NOTICE_WATCHED = 1, NOTICE_SEAM = 2 };
 
 /* Other ids: [id][shard], zero pages until used; a line each, so that shards do not share one. */
 struct db_line {
@@ -71,6 +75,7 @@ struct appender {
     _Atomic uint64_t changes;   /* change.h; never reset */
     change_removed_fn *removed; /* gate; NULL: nobody listens */
     void *listener;
+    void *debts; /* store_thread_debts() */
 };
 
 /* Tables that a flush detached, waiting to be freed. Lies behind them in the same mapping. */
@@ -109,6 +114,7 @@ struct store {
     _Atomic uint32_t ids_dead;
     _Atomic uint64_t maxmemory; /* gate; any thread may read it */
     bool active_expire;         /* gate; off in tests only */
+    struct store_seam seam; /* set at boot */
     struct appender *appenders[STORE_THREADS_MAX];
     struct region region;
     struct pool pool;
@@ -175,6 +181,7 @@ struct shape {
     int64_t expire_ms;
     uint32_t db;
     uint32_t marks; /* ENTRY_MARKS that are set */
+    struct str ext; /* its cache extension, n 0 if it has none */
 };
 
 uint64_t shape_units(const struct shape *f);
@@ -231,8 +238,7 @@ static inline void store_note_removed(const struct access *a, uint32_t id, struc
 void store_touch_watches(const struct access *a, const struct key *k);
 static inline void store_tell_watches(const struct access *a, const struct key *k)
 {
-    if (unlikely(atomic_load_explicit(&shard_of_slot(a->store, k->slot)->watches, memory_order_relaxed) !=
-                 NULL))
+    if (unlikely(atomic_load_explicit(&shard_of_slot(a->store, k->slot)->notice, memory_order_relaxed) != 0))
         store_touch_watches(a, k);
 }
 /* A command has changed a key. */
@@ -244,6 +250,18 @@ static inline void store_touch(const struct access *a, const struct key *k)
 /* Gate: set the flag of every watch of database number db (or all, when negative) whose key exists, or whose
  * key exists in number `other`. */
 void store_touch_db(const struct access *a, int64_t db, int64_t other);
+
+/* ---- ext.c ---------------------------------------------------------------------- */
+
+/* The entry is extended, and its deadline has not passed: is it nothing to plain commands? */
+bool ext_is_hidden(const struct access *a, const struct entry *e);
+void ext_tell_touched(const struct access *a, const struct key *k);
+void ext_tell_dying(const struct access *a, const struct entry *e);
+void ext_tell_flushed(const struct access *a, bool all);
+static inline bool entry_is_hidden(const struct access *a, const struct entry *e)
+{
+    return unlikely(entry_word(e) & ENTRY_EXT) && ext_is_hidden(a, e);
+}
 
 /* ---- memory.c ------------------------------------------------------------------- */
 

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "cache/cache.h"
 #include "cmd/effect.h"
 #include "cmd/handlers.h"
 #include "proto/reader.h"
@@ -16,10 +17,12 @@
         fail_msg("%s belongs to the server", #f);                                                            \
     }
 #define COMMAND(ident, ...) MISSING(cmd_##ident)
+#define NAMED(ident, ...) MISSING(cmd_##ident)
 #define CONTAINER(ident, ...)
 #define SUBCOMMAND(container, ident, ...) MISSING(cmd_##container##_##ident)
 #include "cmd/commands.def"
 #undef COMMAND
+#undef NAMED
 #undef CONTAINER
 #undef SUBCOMMAND
 
@@ -58,6 +61,7 @@ void harness_start(struct harness *h)
         .counters = &h->counters,
         .limits = &h->limits,
     };
+    assert_int_equal(cache_new(&h->ctx.cache, h->store, "0123456789abcdef0123456789abcdef01234567"), 0);
 }
 
 void harness_stop(struct harness *h)
@@ -65,6 +69,7 @@ void harness_stop(struct harness *h)
     reply_release(&h->reply);
     buf_release(&h->answer);
     arena_release(&h->arena);
+    cache_free(h->ctx.cache);
     store_free(h->store);
 }
 
