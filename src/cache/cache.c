@@ -76,8 +76,8 @@ static void void_all(struct cache *c, const struct access *a)
     }
 }
 
-/* Ids of databases change, and records are by id: none may stay. Everything at once is a new beginning, also for
- * versions. */
+/* Ids of databases change, and records are by id: none may stay. Everything at once is a new beginning, also
+ * for versions. */
 static void flushed(void *arg, const struct access *a, bool all)
 {
     struct cache *c = arg;

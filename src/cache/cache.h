@@ -5,9 +5,9 @@
  *      store ── seam (store/ext.h) ──> touched: a lease is void    dying: a version is held
  *                                      valid: have its tags been purged?
  *
- * All state of a key lies beside its shard and is guarded by the shard's lock; tags are the node's and are read
- * without one. The functions below that take a `struct key` need its shard locked. Times are the wall clock's,
- * as deadlines of keys are.
+ * All state of a key lies beside its shard and is guarded by the shard's lock; tags are the node's and are
+ * read without one. The functions below that take a `struct key` need its shard locked. Times are the wall
+ * clock's, as deadlines of keys are.
  *
  * A write voids a lease, whoever writes: the store tells (touched) and so nothing can be forgotten here. */
 #ifndef LARDER_CACHE_CACHE_H
@@ -23,14 +23,15 @@ enum cache_limits {
     CACHE_MS_MAX = 86400000, /* a lease, a wait, a hold, a back-off: a day */
     CACHE_TOKEN_TEXT = 16 + 1 + CACHE_RUN_ID,
     CACHE_REPLICA_OF = 300, /* "host:port" */
-    CACHE_RETRY_MAX_MS = 100, /* what a caller that was not served is told at most, if nothing else is known */
+    CACHE_RETRY_MAX_MS =
+        100, /* what a caller that was not served is told at most, if nothing else is known */
 };
 
 struct cache_settings {
-    uint64_t leases_max;       /* records on this node, spread over the shards */
-    int64_t hold_ms;           /* how long the version of a removed entry is held */
-    int64_t negative_ttl_ms;   /* of a negative entry that names no time */
-    uint64_t negative_max;     /* bytes of negative entries */
+    uint64_t leases_max;     /* records on this node, spread over the shards */
+    int64_t hold_ms;         /* how long the version of a removed entry is held */
+    int64_t negative_ttl_ms; /* of a negative entry that names no time */
+    uint64_t negative_max;   /* bytes of negative entries */
 };
 
 /* run_id: CACHE_RUN_ID characters. Sits down on the store's seam. Returns 0 or ERR_OOM. */
@@ -63,14 +64,14 @@ struct cache_ask {
 
 struct cache_answer {
     enum cache_state state;
-    const struct entry *value;     /* NULL: none is given */
-    int64_t ttl_ms, age_ms;        /* -1: none */
+    const struct entry *value; /* NULL: none is given */
+    int64_t ttl_ms, age_ms;    /* -1: none */
     bool has_version;
     uint64_t version;
-    uint64_t token;   /* 0: none */
-    int64_t retry_ms; /* -1: none */
-    bool wrong_type;  /* it is no string; nothing else is set */
-    bool refused;     /* a lease would have been granted, but this is a replica */
+    uint64_t token;        /* 0: none */
+    int64_t retry_ms;      /* -1: none */
+    bool wrong_type;       /* it is no string; nothing else is set */
+    bool refused;          /* a lease would have been granted, but this is a replica */
     struct lease *wait_at; /* the caller may wait there (cache_wait()); the rest is for one that does not */
 };
 
@@ -80,7 +81,8 @@ void cache_read(struct cache *c, const struct access *a, const struct key *k, co
 
 /* ---- waiting -------------------------------------------------------------------------- */
 
-/* After cache_read() with wait_at: w waits there until somebody wakes it. Its owner sets wake, wants, until_ms. */
+/* After cache_read() with wait_at: w waits there until somebody wakes it. Its owner sets wake, wants,
+ * until_ms. */
 void cache_wait(struct cache *c, const struct key *k, struct lease *at, struct waiter *w);
 
 enum cache_look {
@@ -123,20 +125,22 @@ struct cache_value {
 
 enum cache_fill { FILL_OK, FILL_LEASE_LOST, FILL_OLD_VERSION, FILL_DROPPED };
 
-/* OK with *m what was stored; *expire_ms is the entry's end. DROPPED: too many negative entries, and it is as if it had been stored
- * and evicted. Returns 0 or ERR_OOM with nothing changed. */
+/* OK with *m what was stored; *expire_ms is the entry's end. DROPPED: too many negative entries, and it is as
+ * if it had been stored and evicted. Returns 0 or ERR_OOM with nothing changed. */
 int cache_fill(struct cache *c, const struct access *a, const struct key *k, const struct cache_value *v,
                enum cache_fill *out, struct meta *m, int64_t *expire_ms);
 
 /* The loader has failed. False: the token is not the key's live one. */
-bool cache_fail(struct cache *c, const struct access *a, const struct key *k, uint64_t token, int64_t retry_ms);
+bool cache_fail(struct cache *c, const struct access *a, const struct key *k, uint64_t token,
+                int64_t retry_ms);
 
 struct cache_invalidation {
     bool soft, has_version;
     uint64_t version;
     int64_t hold_ms; /* -1: as configured */
 };
-/* True when there was something: an entry, or a lease. *softened: the entry is still there, as a stale one. */
+/* True when there was something: an entry, or a lease. *softened: the entry is still there, as a stale one.
+ */
 bool cache_invalidate(struct cache *c, const struct access *a, const struct key *k,
                       const struct cache_invalidation *i, bool *softened);
 
@@ -151,7 +155,7 @@ struct cache_view {
     int64_t lease_ms;       /* left of a live lease; -1: none */
     int64_t retry_ms;       /* left of a back-off; -1: none */
     uint32_t waiters;
-    uint64_t held_version;  /* by a tombstone or floor; 0: none */
+    uint64_t held_version; /* by a tombstone or floor; 0: none */
 };
 void cache_view(struct cache *c, const struct access *a, const struct key *k, struct cache_view *out);
 

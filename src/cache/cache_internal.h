@@ -39,7 +39,8 @@ int64_t cache_negative_size(const struct key *k);
 
 /* ---- grant.c: leases change hands; the shard's lock ---- */
 
-void cache_grant(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l, int64_t lease_ms);
+void cache_grant(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l,
+                 int64_t lease_ms);
 void cache_void(struct cache *c, struct cache_shard *cs, struct lease *l); /* nobody has it any more */
 /* To the oldest caller that waits for it, if there is one and nothing holds it off. */
 bool cache_pass_on(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l);
@@ -53,7 +54,7 @@ enum cache_purge { PURGE_NONE, PURGE_SOFT, PURGE_HARD };
 /* What purges have done to an entry with this extension. */
 enum cache_purge cache_purged(const struct cache *c, const struct entry *e, const struct meta *m);
 /* e is live or NULL; *m is filled in when *has_meta. */
-enum cache_state cache_judge(const struct cache *c, const struct access *a, const struct entry *e, struct meta *m,
-                             bool *has_meta);
+enum cache_state cache_judge(const struct cache *c, const struct access *a, const struct entry *e,
+                             struct meta *m, bool *has_meta);
 
 #endif

@@ -1,7 +1,7 @@
 /* CACHE.SET, FAIL and INVALIDATE: what changes an entry, and what that does to its lease and version.
  *
- * The store tells of every change (touched), and so the lease of a key that is filled is void and its waiters are
- * woken by the fill itself. */
+ * The store tells of every change (touched), and so the lease of a key that is filled is void and its waiters
+ * are woken by the fill itself. */
 #include "base/err.h"
 #include "cache/cache_internal.h"
 
@@ -73,15 +73,16 @@ int cache_fill(struct cache *c, const struct access *a, const struct key *k, con
     *m = describe(c, a, v, l);
     *expire_ms = m->fresh_ms != 0 ? m->fresh_ms + v->grace_ms : 0;
     cs->keeps_version = v->has_version;
-    int err = store_put_extended(a, k, v->negative ? STR("") : v->bytes, v->negative ? NULL : v->block, *expire_ms,
-                                 (struct str){ext, meta_write(m, ext)});
+    int err = store_put_extended(a, k, v->negative ? STR("") : v->bytes, v->negative ? NULL : v->block,
+                                 *expire_ms, (struct str){ext, meta_write(m, ext)});
     cs->keeps_version = false;
     if (err == 0 && v->negative)
         atomic_fetch_add_explicit(&c->negative_bytes, cache_negative_size(k), memory_order_relaxed);
     return err;
 }
 
-bool cache_fail(struct cache *c, const struct access *a, const struct key *k, uint64_t token, int64_t retry_ms)
+bool cache_fail(struct cache *c, const struct access *a, const struct key *k, uint64_t token,
+                int64_t retry_ms)
 {
     struct cache_shard *cs = cache_shard_of(c, k);
     struct lease *l = lease_find(&cs->leases, k);

@@ -1,4 +1,5 @@
-/* Leases change hands: granted, void, passed on to who has waited longest, swept when nobody asks any more. */
+/* Leases change hands: granted, void, passed on to who has waited longest, swept when nobody asks any more.
+ */
 #include "base/err.h"
 #include "cache/cache_internal.h"
 
@@ -7,7 +8,8 @@ enum {
     LOOK_MS = 50,       /* a caller that waits for no live lease looks again so often */
 };
 
-void cache_grant(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l, int64_t lease_ms)
+void cache_grant(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l,
+                 int64_t lease_ms)
 {
     DEBUG_ASSERT(l->token == 0 && lease_ms > 0);
     l->token = lease_next_token(&cs->leases, (uint32_t)(cs - c->shards), a->now_ms);

@@ -103,7 +103,8 @@ void leases_release(struct leases *ls)
 
 uint64_t lease_next_token(struct leases *ls, uint32_t shard, int64_t now_ms)
 {
-    uint64_t now = (uint64_t)now_ms << TOKEN_MS_SHIFT | shard, next = ls->last_token + (1u << TOKEN_COUNT_SHIFT);
+    uint64_t now = (uint64_t)now_ms << TOKEN_MS_SHIFT | shard,
+             next = ls->last_token + (1u << TOKEN_COUNT_SHIFT);
     ls->last_token = ls->last_token < now ? now : next;
     return ls->last_token;
 }

@@ -2,14 +2,14 @@
  *
  *      record   key | token, born, until | retry_until | waiters, the oldest first
  *
- * A record belongs to its shard and is guarded by the shard's lock; there is none for a key that nobody misses.
- * Tokens rise within a shard, and so for every key, also over a restart, as they begin with the time:
+ * A record belongs to its shard and is guarded by the shard's lock; there is none for a key that nobody
+ * misses. Tokens rise within a shard, and so for every key, also over a restart, as they begin with the time:
  *
  *      ms since 1970 : 44 | count : 10 | shard : 10
  *
- * A waiter stands for a client that is parked. It is in a record's list, until somebody takes it out under the
- * shard's lock: then it is `due`, and goes into the list of debts of the thread that did so, which wakes it when it
- * holds no lock (cache_pay_debts()). */
+ * A waiter stands for a client that is parked. It is in a record's list, until somebody takes it out under
+ * the shard's lock: then it is `due`, and goes into the list of debts of the thread that did so, which wakes
+ * it when it holds no lock (cache_pay_debts()). */
 #ifndef LARDER_CACHE_LEASE_H
 #define LARDER_CACHE_LEASE_H
 
@@ -23,9 +23,9 @@ struct cache;
 struct lease;
 
 struct waiter {
-    struct waiter *next, *prev;  /* in its record */
-    struct waiter *next_debt;    /* in a thread's debts */
-    struct lease *at;            /* NULL: in no record */
+    struct waiter *next, *prev; /* in its record */
+    struct waiter *next_debt;   /* in a thread's debts */
+    struct lease *at;           /* NULL: in no record */
     uint32_t shard;
     bool wants;       /* the lease, too */
     int64_t lease_ms; /* for how long, if it wants it */

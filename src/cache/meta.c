@@ -72,7 +72,8 @@ void meta_set_stale(const struct entry *e, int64_t fresh_ms)
 
 uint64_t meta_tag_hash(struct str name)
 {
-    /* Not a secret: nodes must agree. Who aims names at one hash only loses cached values of his own making. */
+    /* Not a secret: nodes must agree. Who aims names at one hash only loses cached values of his own making.
+     */
     static const struct hash_seed seed = {0x6c61726465722074, 0x6167732076657231};
     uint64_t hash = hash_sip13(name.p, name.n, &seed);
     return hash != 0 ? hash : 1; /* 0 is no tag (tag.h) */

@@ -8,8 +8,9 @@
  *     [32  u64 version]
  *      ...  u64 a tag
  *
- * The entry's own deadline is the end of its grace. 40 bytes with the length in front, 8 more for a version and
- * for each tag. Tags are hashes: names that collide are purged together, which only loses a little too much.
+ * The entry's own deadline is the end of its grace. 40 bytes with the length in front, 8 more for a version
+ * and for each tag. Tags are hashes: names that collide are purged together, which only loses a little too
+ * much.
  *
  * Guarded by the lock of the key's shard, like the entry. Pure; nothing is allocated. */
 #ifndef LARDER_CACHE_META_H

@@ -19,8 +19,8 @@ enum cache_purge cache_purged(const struct cache *c, const struct entry *e, cons
     return worst;
 }
 
-enum cache_state cache_judge(const struct cache *c, const struct access *a, const struct entry *e, struct meta *m,
-                             bool *has_meta)
+enum cache_state cache_judge(const struct cache *c, const struct access *a, const struct entry *e,
+                             struct meta *m, bool *has_meta)
 {
     *has_meta = e != NULL && meta_read(e, m);
     if (e == NULL)
@@ -59,13 +59,14 @@ static void describe(const struct access *a, const struct entry *e, bool has_met
     out->version = m->version;
 }
 
-/* ---- who loads ------------------------------------------------------------------------------------------ */
+/* ---- who loads ------------------------------------------------------------------------------------------
+ */
 
 enum got { GOT, HELD, HELD_OFF, NO_ROOM };
 
 /* A lease that has run out goes to the oldest caller that waits for it, which may be this one. */
-static enum got try_lease(struct cache *c, const struct access *a, const struct key *k, const struct cache_ask *ask,
-                          const struct waiter *waiter, struct lease **l)
+static enum got try_lease(struct cache *c, const struct access *a, const struct key *k,
+                          const struct cache_ask *ask, const struct waiter *waiter, struct lease **l)
 {
     struct cache_shard *cs = cache_shard_of(c, k);
     if (lease_get(&cs->leases, k, c->leases_max, l) != 0) {
@@ -94,7 +95,8 @@ static int64_t retry_after(const struct access *a, enum got got, const struct le
 }
 
 /* The optimal probabilistic early expiration of Vattani, Chierichetti and Lowenstein (2015). */
-static bool is_early(const struct access *a, const struct meta *m, const struct cache_ask *ask, struct rng *rng)
+static bool is_early(const struct access *a, const struct meta *m, const struct cache_ask *ask,
+                     struct rng *rng)
 {
     if (!(ask->early > 0) || ask->lease_ms == 0 || m->fresh_ms == 0)
         return false;
@@ -102,8 +104,9 @@ static bool is_early(const struct access *a, const struct meta *m, const struct 
     return -(double)m->delta_ms * ask->early * log(roll) >= (double)(m->fresh_ms - a->now_ms);
 }
 
-static void ask_for_lease(struct cache *c, const struct access *a, const struct key *k, const struct cache_ask *ask,
-                          const struct waiter *waiter, bool may_wait, struct cache_answer *out)
+static void ask_for_lease(struct cache *c, const struct access *a, const struct key *k,
+                          const struct cache_ask *ask, const struct waiter *waiter, bool may_wait,
+                          struct cache_answer *out)
 {
     struct lease *l;
     if (c->primary[0] != '\0') {
@@ -135,8 +138,8 @@ static void wait_for_value(struct cache *c, const struct key *k, struct cache_an
 }
 
 /* The lease that was given to a caller while it waited, if it still is its own. */
-static bool has_been_given(struct cache *c, const struct access *a, const struct key *k, struct waiter *waiter,
-                           struct cache_answer *out)
+static bool has_been_given(struct cache *c, const struct access *a, const struct key *k,
+                           struct waiter *waiter, struct cache_answer *out)
 {
     if (waiter == NULL || waiter->token == 0)
         return false;
@@ -173,14 +176,16 @@ void cache_read(struct cache *c, const struct access *a, const struct key *k, co
         }
         return;
     }
-    bool may_wait = out->state == CACHE_MISS && ask->wait_ms > 0 && (waiter == NULL || a->now_ms < waiter->until_ms);
+    bool may_wait =
+        out->state == CACHE_MISS && ask->wait_ms > 0 && (waiter == NULL || a->now_ms < waiter->until_ms);
     if (ask->lease_ms > 0)
         ask_for_lease(c, a, k, ask, waiter, may_wait, out);
     else if (may_wait)
         wait_for_value(c, k, out);
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------------ */
+/* ---- looking
+ * ------------------------------------------------------------------------------------------------ */
 
 void cache_view(struct cache *c, const struct access *a, const struct key *k, struct cache_view *out)
 {

@@ -59,7 +59,8 @@ static uint64_t latest(const struct way *w)
     return hard > soft ? hard : soft;
 }
 
-/* The tag's place, or the one it may have: free, or the oldest, whose purge the floors remember from now on. */
+/* The tag's place, or the one it may have: free, or the oldest, whose purge the floors remember from now on.
+ */
 static struct way *place_of(struct tags *t, struct tag_bucket *b, uint64_t tag)
 {
     struct way *oldest = &b->ways[0];

@@ -1,13 +1,14 @@
 /* Which tags have been purged, and when: a sequence number a tag, no clock and no list of keys.
  *
- * The node counts purges (`seq`). An entry's `born` is what the count was when its load began; a purge of a tag
- * notes the count after it. The entry is valid if it was born no earlier than the last purge of each of its tags.
+ * The node counts purges (`seq`). An entry's `born` is what the count was when its load began; a purge of a
+ * tag notes the count after it. The entry is valid if it was born no earlier than the last purge of each of
+ * its tags.
  *
  *      bucket   floor_hard floor_soft | hash hard soft | x 4        128 bytes, by the tag's hash
  *
- * A bucket that is full forgets its oldest purge, and its floors rise to it: what is not found was purged at the
- * floor. So forgetting invalidates too much, never too little. 8,192 buckets remember 32,768 tags in 1 MB, of
- * which only what is used is resident.
+ * A bucket that is full forgets its oldest purge, and its floors rise to it: what is not found was purged at
+ * the floor. So forgetting invalidates too much, never too little. 8,192 buckets remember 32,768 tags in 1
+ * MB, of which only what is used is resident.
  *
  * Readers hold some shard's lock and take none for this: a word at a time, in an order in which a floor rises
  * before its purge is forgotten. Writers take `lock`, a leaf. */

@@ -3,11 +3,12 @@
  *      tombstone   hash of the key | version | until
  *      floor       version | until                     one of a few, by the hash
  *
- * A tombstone is kept until its time. When a shard has too many, the one that ends first gives way, and the floor of
- * its hash rises to its version and time: it then refuses other keys' old versions too, never too few.
+ * A tombstone is kept until its time. When a shard has too many, the one that ends first gives way, and the
+ * floor of its hash rises to its version and time: it then refuses other keys' old versions too, never too
+ * few.
  *
- * Guarded by the shard's lock. Keys are told apart by their seeded 64-bit hash alone: two that collide hold each
- * other's versions, which is the same kind of too much. */
+ * Guarded by the shard's lock. Keys are told apart by their seeded 64-bit hash alone: two that collide hold
+ * each other's versions, which is the same kind of too much. */
 #ifndef LARDER_CACHE_TOMB_H
 #define LARDER_CACHE_TOMB_H
 

@@ -69,7 +69,8 @@ static bool parse_ask(struct cmd_ctx *c, uint32_t from, uint32_t taken, struct c
     if (!cache_parse_options(c, from, taken, &o))
         return false;
     if ((o.given & OPT_EARLY) && !(o.given & OPT_LEASE))
-        return cache_refuse(c, "ERR EARLY hands out a lease before the value expires; say for how long: LEASE milliseconds");
+        return cache_refuse(
+            c, "ERR EARLY hands out a lease before the value expires; say for how long: LEASE milliseconds");
     *ask = (struct cache_ask){.lease_ms = o.lease_ms,
                               .wait_ms = o.wait_ms,
                               .stale = (o.given & OPT_STALE) != 0,
@@ -116,7 +117,8 @@ void cmd_cache_mget(struct cmd_ctx *c)
     uint32_t from = 2 + (uint32_t)n;
     for (uint32_t i = from; i < c->argc; i++)
         if (cmd_arg_is(c, i, STR("WAIT"))) {
-            cache_refuse(c, "ERR cache.mget does not take WAIT: it would hold all keys up for one; use CACHE.GET for those");
+            cache_refuse(c, "ERR cache.mget does not take WAIT: it would hold all keys up for one; use "
+                            "CACHE.GET for those");
             return;
         }
     if (!parse_ask(c, from, GET_OPTIONS & ~(uint32_t)OPT_WAIT, &ask))

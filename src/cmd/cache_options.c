@@ -20,11 +20,18 @@ struct row {
 };
 
 #define MS(name, option, min, field)                                                                         \
-    {STR(name), option, NUMBER, " milliseconds", min, CACHE_MS_MAX, 1, offsetof(struct cache_options, field)}
+    {                                                                                                        \
+        STR(name), option, NUMBER, " milliseconds", min, CACHE_MS_MAX, 1,                                    \
+            offsetof(struct cache_options, field)                                                            \
+    }
 #define OTHER(name, option, kind, usage)                                                                     \
-    {STR(name), option, kind, usage, 0, 0, 0, 0}
+    {                                                                                                        \
+        STR(name), option, kind, usage, 0, 0, 0, 0                                                           \
+    }
 #define VERSION_OF(name, option, field)                                                                      \
-    {STR(name), option, NUMBER, " version", 0, INT64_MAX, 1, offsetof(struct cache_options, field)}
+    {                                                                                                        \
+        STR(name), option, NUMBER, " version", 0, INT64_MAX, 1, offsetof(struct cache_options, field)        \
+    }
 
 static const struct row rows[] = {
     MS("LEASE", OPT_LEASE, 1, lease_ms),
@@ -33,9 +40,11 @@ static const struct row rows[] = {
     OTHER("EARLY", OPT_EARLY, REAL, " beta"),
     VERSION_OF("MINVER", OPT_MINVER, minver),
     OTHER("LEASE", OPT_TOKEN, TEXT, " token"),
-    {STR("EX"), OPT_EX, NUMBER, " seconds", 1, INT64_MAX / 4000, 1000, offsetof(struct cache_options, ttl_ms)},
+    {STR("EX"), OPT_EX, NUMBER, " seconds", 1, INT64_MAX / 4000, 1000,
+     offsetof(struct cache_options, ttl_ms)},
     {STR("PX"), OPT_PX, NUMBER, " milliseconds", 1, INT64_MAX / 4, 1, offsetof(struct cache_options, ttl_ms)},
-    {STR("GRACE"), OPT_GRACE, NUMBER, " milliseconds", 0, INT64_MAX / 4, 1, offsetof(struct cache_options, grace_ms)},
+    {STR("GRACE"), OPT_GRACE, NUMBER, " milliseconds", 0, INT64_MAX / 4, 1,
+     offsetof(struct cache_options, grace_ms)},
     VERSION_OF("VERSION", OPT_VERSION, version),
     MS("COST", OPT_COST, 0, cost_ms),
     OTHER("NEGATIVE", OPT_NEGATIVE, FLAG, ""),
@@ -65,7 +74,8 @@ static bool refuse_unknown(struct cmd_ctx *c, struct str arg, uint32_t taken)
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (rows[i].option & taken)
-            n += (size_t)snprintf(list + n, sizeof list - n, "%s%s%s", n == 0 ? "" : ", ", rows[i].name.p, rows[i].usage);
+            n += (size_t)snprintf(list + n, sizeof list - n, "%s%s%s", n == 0 ? "" : ", ", rows[i].name.p,
+                                  rows[i].usage);
     reply_errorf(c->reply, "ERR '%.*s' is no option of %s; it takes %s", shown(arg), arg.p, c->cmd->name,
                  n != 0 ? list : "none");
     return false;
@@ -83,8 +93,8 @@ static bool read_number(struct cmd_ctx *c, const struct row *r, struct str arg, 
 {
     int64_t v;
     if (!num_parse_i64(arg, &v) || v < r->min || v > r->max) {
-        reply_errorf(c->reply, "ERR %s takes%s from %" PRId64 " to %" PRId64 ", not '%.*s'", r->name.p, r->usage,
-                     r->min, r->max, shown(arg), arg.p);
+        reply_errorf(c->reply, "ERR %s takes%s from %" PRId64 " to %" PRId64 ", not '%.*s'", r->name.p,
+                     r->usage, r->min, r->max, shown(arg), arg.p);
         return false;
     }
     *(int64_t *)((char *)out + r->at) = v * r->scale;
@@ -104,7 +114,8 @@ static bool read_tags(struct cmd_ctx *c, uint32_t *i, struct cache_options *out)
 {
     int64_t n;
     if (!num_parse_i64(c->argv[*i], &n) || n < 1 || n > META_TAGS_MAX) {
-        reply_errorf(c->reply, "ERR TAGS takes the number of tags first, from 1 to %d, not '%.*s': TAGS 2 red blue",
+        reply_errorf(c->reply,
+                     "ERR TAGS takes the number of tags first, from 1 to %d, not '%.*s': TAGS 2 red blue",
                      META_TAGS_MAX, shown(c->argv[*i]), c->argv[*i].p);
         return false;
     }
@@ -143,8 +154,8 @@ bool cache_parse_options(struct cmd_ctx *c, uint32_t from, uint32_t taken, struc
         struct str arg = c->argv[++i];
         if (r->kind == TEXT)
             out->token = arg;
-        if ((r->kind == NUMBER && !read_number(c, r, arg, out)) || (r->kind == REAL && !read_beta(c, arg, out)) ||
-            (r->kind == LIST && !read_tags(c, &i, out)))
+        if ((r->kind == NUMBER && !read_number(c, r, arg, out)) ||
+            (r->kind == REAL && !read_beta(c, arg, out)) || (r->kind == LIST && !read_tags(c, &i, out)))
             return false;
     }
     return true;

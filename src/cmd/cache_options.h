@@ -6,23 +6,23 @@
 
 /* Bits of what a command takes, and of what was given. */
 enum cache_option {
-    OPT_LEASE = 1 << 0,    /* ms */
-    OPT_WAIT = 1 << 1,     /* ms */
-    OPT_STALE = 1 << 2,    /* */
-    OPT_EARLY = 1 << 3,    /* beta */
-    OPT_MINVER = 1 << 4,   /* version */
-    OPT_TOKEN = 1 << 5,    /* LEASE token */
-    OPT_EX = 1 << 6,       /* s */
-    OPT_PX = 1 << 7,       /* ms */
-    OPT_GRACE = 1 << 8,    /* ms */
-    OPT_VERSION = 1 << 9,  /* version */
-    OPT_COST = 1 << 10,    /* ms */
+    OPT_LEASE = 1 << 0,     /* ms */
+    OPT_WAIT = 1 << 1,      /* ms */
+    OPT_STALE = 1 << 2,     /* */
+    OPT_EARLY = 1 << 3,     /* beta */
+    OPT_MINVER = 1 << 4,    /* version */
+    OPT_TOKEN = 1 << 5,     /* LEASE token */
+    OPT_EX = 1 << 6,        /* s */
+    OPT_PX = 1 << 7,        /* ms */
+    OPT_GRACE = 1 << 8,     /* ms */
+    OPT_VERSION = 1 << 9,   /* version */
+    OPT_COST = 1 << 10,     /* ms */
     OPT_NEGATIVE = 1 << 11, /* */
-    OPT_TAGS = 1 << 12,    /* n tag ... */
-    OPT_SOFT = 1 << 13,    /* */
-    OPT_HOLD = 1 << 14,    /* ms */
-    OPT_RETRY = 1 << 15,   /* ms */
-    OPT_COUNT = 1 << 16,   /* n */
+    OPT_TAGS = 1 << 12,     /* n tag ... */
+    OPT_SOFT = 1 << 13,     /* */
+    OPT_HOLD = 1 << 14,     /* ms */
+    OPT_RETRY = 1 << 15,    /* ms */
+    OPT_COUNT = 1 << 16,    /* n */
 };
 
 struct cache_options {

@@ -15,13 +15,15 @@ static bool agree(struct cmd_ctx *c, const struct cache_options *o)
     if ((o->given & OPT_EX) && (o->given & OPT_PX))
         return cache_refuse(c, "ERR EX and PX both say how long; give one of them");
     if ((o->given & OPT_GRACE) && !(o->given & (OPT_EX | OPT_PX)))
-        return cache_refuse(c, "ERR GRACE begins when freshness ends; say when: EX seconds or PX milliseconds");
+        return cache_refuse(c,
+                            "ERR GRACE begins when freshness ends; say when: EX seconds or PX milliseconds");
     if ((o->given & OPT_GRACE) && (o->given & OPT_NEGATIVE))
         return cache_refuse(c, "ERR NEGATIVE entries are never served stale; leave GRACE out");
     return true;
 }
 
-static void propagate(struct cmd_ctx *c, const struct cache_value *v, enum cache_fill fill, const struct meta *m)
+static void propagate(struct cmd_ctx *c, const struct cache_value *v, enum cache_fill fill,
+                      const struct meta *m)
 {
     if (fill == FILL_OK && !v->negative)
         effect_set(c, v->bytes, m->fresh_ms, false);

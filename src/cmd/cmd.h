@@ -32,7 +32,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct cache;  /* cache/cache.h */
+struct cache; /* cache/cache.h */
 struct command;
 struct unit;   /* repl/unit.h */
 struct waiter; /* cache/lease.h */
@@ -74,11 +74,12 @@ struct cmd_ctx {
     uint32_t busy_shard; /* with `again`: which one */
     bool too_long;       /* it has turned out to be more than a worker should do */
     struct cache *cache;
-    /* CACHE.GET only. Parks the client, for so long at most, and gives what stands for it; the command will be
-     * run again when it is woken, with `waiter`. NULL: not now. The function is NULL where nobody can wait. */
+    /* CACHE.GET only. Parks the client, for so long at most, and gives what stands for it; the command will
+     * be run again when it is woken, with `waiter`. NULL: not now. The function is NULL where nobody can
+     * wait. */
     struct waiter *(*cache_park)(struct cmd_ctx *c, int64_t wait_ms);
     struct waiter *waiter; /* it has waited; NULL: it is run for the first time */
-    void *host;          /* server/: struct worker or lane; handlers in cmd/ leave it alone */
+    void *host;            /* server/: struct worker or lane; handlers in cmd/ leave it alone */
 };
 
 /* What logs and monitors see instead of a secret argument: the handler puts it there before it returns. */

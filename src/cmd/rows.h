@@ -17,7 +17,8 @@
 #define ROW_COST(f) (f)
 #endif
 
-/* NAMED(ident, "name", arity, flags, categories, since, complexity, summary, more...): a name that is no word of C */
+/* NAMED(ident, "name", arity, flags, categories, since, complexity, summary, more...): a name that is no word
+ * of C */
 #define NAMED(ident, name_, arity_, flags_, cats, since_, complexity_, summary_, ...)                        \
     {.name = name_,                                                                                          \
      .fn = ROW_HANDLER(cmd_##ident),                                                                         \

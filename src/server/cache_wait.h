@@ -1,8 +1,8 @@
 /* Clients that wait for a value that somebody else is loading (CACHE.GET ... WAIT).
  *
  *      handler ── cache_park() ──> PARK_LEASE, a copy of the request ──> record of the key (cache/lease.h)
- *      a fill, a write, a lease that runs out ──> wake(): mail to the client's worker ──> the request runs again
- *      the worker's timer ──> cache_look(): its time is over, or nobody loads any more
+ *      a fill, a write, a lease that runs out ──> wake(): mail to the client's worker ──> the request runs
+ * again the worker's timer ──> cache_look(): its time is over, or nobody loads any more
  *
  * The request runs again with the shard's lock, as it did the first time; it replies, or waits again.
  *

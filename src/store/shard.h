@@ -35,8 +35,8 @@ struct shard {
     CACHE_ALIGNED struct lock lock;
     struct lock watch_lock;          /* leaf; guards the list */
     _Atomic(struct watch *) watches; /* the head may be looked at without it */
-    _Atomic uint32_t notice;         /* enum notice: who wants to hear of changes; all that a writer looks at */
-    struct db_count zero;            /* id 0: by far the usual one */
+    _Atomic uint32_t notice; /* enum notice: who wants to hear of changes; all that a writer looks at */
+    struct db_count zero;    /* id 0: by far the usual one */
 };
 
 enum notice { NOTICE_WATCHED = 1, NOTICE_SEAM = 2 };
@@ -114,7 +114,7 @@ struct store {
     _Atomic uint32_t ids_dead;
     _Atomic uint64_t maxmemory; /* gate; any thread may read it */
     bool active_expire;         /* gate; off in tests only */
-    struct store_seam seam; /* set at boot */
+    struct store_seam seam;     /* set at boot */
     struct appender *appenders[STORE_THREADS_MAX];
     struct region region;
     struct pool pool;

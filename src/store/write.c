@@ -544,7 +544,7 @@ static int edit_inline(const struct access *a, const struct key *k, struct entry
     size_t nkeep = old.n < n ? old.n : n;
     uint64_t slack = cur != NULL && n > old.n ? n / SLACK_SHARE : 0;
     struct shape f = {{k->p, k->n}, ENTRY_INLINE, {NULL, n}, cur != NULL ? entry_expire(cur) : 0,
-                      k->db,        ENTRY_RAW, {NULL, 0}};
+                      k->db,        ENTRY_RAW,    {NULL, 0}};
     memcpy(keep, old.p, nkeep);
     struct entry *e = put_entry(a, k, &f, slack, cur, pos, true);
     if (e == NULL)
@@ -569,14 +569,16 @@ static int edit_to_block(const struct access *a, const struct key *k, struct ent
     return 0;
 }
 
-/* A plain command changes an extended entry that it sees: from now on it is a plain one, with this deadline. */
+/* A plain command changes an extended entry that it sees: from now on it is a plain one, with this deadline.
+ */
 static struct entry *make_plain(const struct access *a, const struct key *k, struct entry *e,
                                 const struct table_pos *pos, int64_t expire_ms)
 {
     struct shape f = shape_of(e);
     f.ext = (struct str){NULL, 0};
     f.expire_ms = expire_ms;
-    ext_tell_dying(a, e); /* before its room may be somebody else's; if there is no memory it was told too much */
+    ext_tell_dying(
+        a, e); /* before its room may be somebody else's; if there is no memory it was told too much */
     return put_entry(a, k, &f, 0, e, pos, false);
 }
 
@@ -627,7 +629,8 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
 {
     struct table_pos pos;
     struct entry *e = lookup_for_write(a, k, &pos);
-    if (e == NULL || (a->keep_expired && deadline_passed(entry_expire(e), a->now_ms)) || entry_is_hidden(a, e))
+    if (e == NULL || (a->keep_expired && deadline_passed(entry_expire(e), a->now_ms)) ||
+        entry_is_hidden(a, e))
         return ERR_NOTFOUND;
     if (unlikely(entry_word(e) & ENTRY_EXT)) {
         if (make_plain(a, k, e, &pos, expire_ms) == NULL)
