@@ -86,6 +86,13 @@ void lock_busy_enter(struct lock *l)
     TSAN_TRY_POST(l);
 }
 
+void lock_busy_rest(struct lock *l)
+{
+    TSAN_UNLOCK_PRE(l);
+    ASSERT(atomic_load_explicit(&l->word, memory_order_relaxed) == LOCK_BUSY);
+    TSAN_UNLOCK_POST(l);
+}
+
 void lock_busy_leave(struct lock *l)
 {
     TSAN_UNLOCK_PRE(l);

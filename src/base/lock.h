@@ -81,6 +81,8 @@ void lock_make_busy(struct lock *l);
 /* The long operation takes over (on its own thread), and lets go at its end. */
 void lock_busy_enter(struct lock *l);
 void lock_busy_leave(struct lock *l);
+/* It steps aside for a while, on its own thread: the lock stays busy, and is entered again later. */
+void lock_busy_rest(struct lock *l);
 
 static inline bool lock_is_held(const struct lock *l)
 {

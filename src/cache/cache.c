@@ -49,7 +49,7 @@ static void dying(void *arg, const struct access *a, const struct key *k, const 
         tombs_hold(&cs->tombs, k->hash, m.version, a->now_ms + c->settings.hold_ms, a->now_ms);
 }
 
-static bool valid(void *arg, const struct access *a, const struct entry *e)
+static bool valid(void *arg, const struct entry *e)
 {
     struct meta m;
     return !meta_read(e, &m) || cache_purged(arg, e, &m) == PURGE_NONE;

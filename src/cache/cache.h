@@ -144,6 +144,10 @@ struct cache_invalidation {
 bool cache_invalidate(struct cache *c, const struct access *a, const struct key *k,
                       const struct cache_invalidation *i, bool *softened);
 
+/* What a snapshot kept of an entry that has just been loaded (persist/load.h). What cannot be read is
+ * deleted: nobody knows what the value is worth then. Returns 0 or ERR_OOM. */
+int cache_put_extra(const struct access *a, const struct key *k, struct str extra);
+
 /* ---- looking -------------------------------------------------------------------------- */
 
 struct cache_view {

@@ -106,6 +106,7 @@ static bool soften(struct cache *c, const struct access *a, const struct key *k,
     if ((m->flags & META_NEGATIVE) || m->fresh_ms == 0 || entry_expire(e) <= m->fresh_ms ||
         cache_purged(c, e, m) == PURGE_HARD)
         return false;
+    store_before_change(a, k);
     if (m->fresh_ms > a->now_ms) { /* fresh no longer, and usable for its grace from now on */
         store_set_end(a, k, e, a->now_ms + entry_expire(e) - m->fresh_ms);
         meta_set_stale(e, a->now_ms);
@@ -138,4 +139,31 @@ bool cache_invalidate(struct cache *c, const struct access *a, const struct key 
     }
     (void)store_delete(a, k);
     return e != NULL;
+}
+
+/* Purges that are counted after this shall be later than this one's birth. */
+static void catch_up(struct cache *c, uint64_t born)
+{
+    uint64_t seq = atomic_load_explicit(&c->seq, memory_order_relaxed);
+    while (seq < born && !atomic_compare_exchange_weak(&c->seq, &seq, born))
+        ;
+}
+
+int cache_put_extra(const struct access *a, const struct key *k, struct str extra)
+{
+    struct cache *c = store_seam_arg(a->store);
+    struct meta m;
+    char ext[META_SIZE_MAX];
+    struct block *block;
+    const struct entry *e = store_find_any(a, k);
+    if (e == NULL)
+        return 0;
+    if (c == NULL || !entry_is_string(e) || !meta_parse(extra, &m)) {
+        (void)store_delete(a, k);
+        return 0;
+    }
+    catch_up(c, m.born);
+    m.fresh_ms = entry_expire(e); /* a snapshot ends it there, since others read it, too */
+    struct str bytes = entry_string(e, &block);
+    return store_put_extended(a, k, bytes, block, entry_expire(e), (struct str){ext, meta_write(&m, ext)});
 }

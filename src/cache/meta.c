@@ -11,21 +11,40 @@ static uint64_t get_u64(const char *p)
     return v;
 }
 
+static void read_fixed(const char *p, struct meta *m)
+{
+    uint32_t word = entry_load_u32(p);
+    m->flags = word & NTAGS_MASK;
+    m->ntags = word >> META_TAGS_SHIFT;
+    m->delta_ms = entry_load_u32(p + AT_DELTA);
+    m->fresh_ms = (int64_t)get_u64(p + EXT_FRESH_AT);
+    m->set_ms = (int64_t)get_u64(p + AT_SET);
+    m->born = get_u64(p + AT_BORN);
+    m->version = m->flags & META_VERSION ? get_u64(p + AT_MORE) : 0;
+}
+
 bool meta_read(const struct entry *e, struct meta *m)
 {
     struct ext x = entry_ext(e);
     if (x.p == NULL)
         return false;
-    uint32_t word = entry_load_u32(x.p);
-    m->flags = word & NTAGS_MASK;
-    m->ntags = word >> META_TAGS_SHIFT;
-    m->delta_ms = entry_load_u32(x.p + AT_DELTA);
-    m->fresh_ms = (int64_t)get_u64(x.p + EXT_FRESH_AT);
-    m->set_ms = (int64_t)get_u64(x.p + AT_SET);
-    m->born = get_u64(x.p + AT_BORN);
-    m->version = m->flags & META_VERSION ? get_u64(x.p + AT_MORE) : 0;
+    read_fixed(x.p, m);
     DEBUG_ASSERT(m->ntags <= META_TAGS_MAX);
     return true;
+}
+
+bool meta_parse(struct str bytes, struct meta *m)
+{
+    const uint32_t known = EXT_HIDDEN | META_NEGATIVE | META_STALE | META_VERSION;
+    if (bytes.n < AT_MORE)
+        return false;
+    uint32_t word = entry_load_u32(bytes.p);
+    size_t version = word & META_VERSION ? 8 : 0, ntags = word >> META_TAGS_SHIFT;
+    if ((word & NTAGS_MASK & ~known) || ntags > META_TAGS_MAX || bytes.n != AT_MORE + version + 8 * ntags)
+        return false;
+    read_fixed(bytes.p, m);
+    memcpy(m->tags, bytes.p + AT_MORE + version, 8 * ntags);
+    return m->fresh_ms >= 0;
 }
 
 uint64_t meta_tag_at(const struct entry *e, const struct meta *m, uint32_t i)

@@ -48,6 +48,9 @@ uint64_t meta_tag_at(const struct entry *e, const struct meta *m, uint32_t i);
 /* The bytes of m in `out`, which has META_SIZE_MAX; their number. */
 uint32_t meta_write(const struct meta *m, char *out);
 
+/* From bytes of anywhere, tags included. False: they are no extension of ours. */
+bool meta_parse(struct str bytes, struct meta *m);
+
 /* In place: soft invalidation. Grace begins at fresh_ms. */
 void meta_set_stale(const struct entry *e, int64_t fresh_ms);
 

@@ -46,6 +46,7 @@ struct cmd_counters {
 struct cmd_limits {
     uint64_t bulk_max; /* proto-max-bulk-len */
     uint32_t databases;
+    bool cluster;                  /* only database 0 is in use */
     struct object_options objects; /* how collections are held */
     bool lfu; /* the eviction policy counts accesses: OBJECT FREQ answers, IDLETIME does not */
 };

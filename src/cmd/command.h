@@ -35,6 +35,11 @@ typedef uint64_t cmd_cost_fn(const struct cmd_ctx *c);
 /* For rows with KEY_VARIABLE_FLAGS: what this call really does to its keys. */
 typedef uint32_t cmd_key_flags_fn(const struct str *argv, uint32_t argc);
 
+struct keyref;
+/* For rows whose key specs cannot say it all (KEY_INCOMPLETE): command_keys() for them. */
+typedef int cmd_find_keys_fn(const struct str *argv, uint32_t argc, struct keyref *out, uint32_t max,
+                             uint32_t *n);
+
 enum command_limits {
     COMMAND_ROWS_MAX = 1024, /* rows of the table, subcommands included */
     COMMAND_NAME_MAX = 64,   /* bytes of a name or of a rename */
@@ -64,6 +69,8 @@ enum command_limits {
 #define CMD_EXCLUSIVE (1ULL << 33)    /* needs the world stopped: runs on the lane, under the gate */
 #define CMD_SELF_LOCK (1ULL << 34)    /* locks shards by itself, one at a time */
 #define CMD_LANE (1ULL << 35)         /* always runs on the lane */
+#define CMD_NOT_QUEUED                                                                                       \
+    (1ULL << 37) /* like NO_MULTI, but Redis queues it: its reply comes when others have done something */
 #define CMD_RELAY (1ULL << 36) /* visits every worker; inside EXEC it needs the world stopped instead */
 
 /* ACL categories. READ, WRITE, ADMIN + DANGEROUS, PUBSUB, BLOCKING, FAST and SLOW
@@ -163,8 +170,9 @@ struct command {
     const struct command *parent; /* the container, NULL for a command; set at boot */
 
     /* What only COMMAND INFO and COMMAND DOCS tell. */
-    uint8_t group; /* enum command_group */
-    bool syscmd;   /* not for users */
+    cmd_find_keys_fn *find_keys; /* NULL: the key specs do */
+    uint8_t group;               /* enum command_group */
+    bool syscmd;                 /* not for users */
     uint16_t nhistory;
     const char *summary, *since, *complexity;
     const char *deprecated_since, *replaced_by;
@@ -222,6 +230,8 @@ struct keyref {
  * themselves (a key count beyond argc): *n is 0, and the handler will refuse too. */
 int command_keys(const struct command *cmd, const struct str *argv, uint32_t argc, struct keyref *out,
                  uint32_t max, uint32_t *n);
+/* MIGRATE's: how many, and where the first one is. */
+uint32_t migrate_keys(const struct str *argv, uint32_t argc, uint32_t *first);
 /* Whether the command can have keys at all. */
 bool command_has_keys(const struct command *cmd);
 

@@ -77,6 +77,8 @@ int command_keys(const struct command *cmd, const struct str *argv, uint32_t arg
 {
     uint32_t count = 0;
     *n = 0;
+    if (cmd->find_keys != NULL)
+        return cmd->find_keys(argv, argc, out, max, n);
     for (unsigned s = 0; s < cmd->nkey_specs; s++) {
         const struct key_spec *k = &cmd->key_specs[s];
         struct key_range r;
@@ -123,4 +125,33 @@ uint32_t key_flags_bitfield(const struct str *argv, uint32_t argc)
             return KEY_RW | KEY_ACCESS | KEY_UPDATE;
     }
     return KEY_RO | KEY_ACCESS;
+}
+
+/* MIGRATE's one key, or when that is empty those behind KEYS. A password may read "keys". */
+uint32_t migrate_keys(const struct str *argv, uint32_t argc, uint32_t *first)
+{
+    *first = 3;
+    for (uint32_t i = 6; i < argc && argv[3].n == 0; i++) {
+        if (str_is(argv[i], "auth")) {
+            i += 1;
+        } else if (str_is(argv[i], "auth2")) {
+            i += 2;
+        } else if (str_is(argv[i], "keys")) {
+            *first = i + 1;
+            return argc - *first;
+        }
+    }
+    return 1;
+}
+
+int find_keys_migrate(const struct str *argv, uint32_t argc, struct keyref *out, uint32_t max, uint32_t *n)
+{
+    uint32_t first;
+    *n = 0;
+    if (argc < 4)
+        return ERR_SYNTAX;
+    *n = migrate_keys(argv, argc, &first);
+    for (uint32_t i = 0; i < *n && i < max; i++)
+        out[i] = (struct keyref){first + i, KEY_RW | KEY_ACCESS | KEY_DELETE};
+    return *n > max ? ERR_FULL : 0;
 }

@@ -4,7 +4,8 @@
  *
  * We write version 10 (Redis 7.0), which every peer of interest accepts, and read up to
  * 11 (7.2). The payload comes from a client: rdb_string_get() and object_load() believe nothing. */
-#include "cmd/cmd.h"
+#include "cmd/dump.h"
+
 #include "cmd/cost.h"
 #include "cmd/effect.h"
 #include "cmd/handlers.h"
@@ -35,30 +36,61 @@ static void put_footer(char *dst, size_t n)
     bytes_put_le(dst + n, hash_crc64(0, dst, n), 8);
 }
 
-static void dump_object(struct cmd_ctx *c, const struct object *o)
+static int dump_object(const struct object *o, struct buf *out)
 {
     const struct object_type *type = object_type(o);
     struct object_walk w = {0};
+    int rc = buf_putc(out, (char)type->rdb_type(o, RDB_VERSION_WRITTEN));
+    while (rc == 0 && (rc = type->dump(o, RDB_VERSION_WRITTEN, &w, DUMP_STEP, out)) > 0)
+        rc = 0;
+    return rc;
+}
+
+static size_t dump_string(struct str value, char *dst)
+{
+    dst[0] = RDB_TYPE_STRING;
+    size_t n = 1 + rdb_string_put(dst + 1, value, true);
+    put_footer(dst, n);
+    return n + FOOTER;
+}
+
+int dump_value(const struct entry *e, struct buf *out)
+{
+    size_t start = out->n;
+    if (entry_is_string(e)) {
+        struct block *held;
+        struct str value = entry_string(e, &held);
+        int rc = buf_reserve(out, 1 + rdb_string_room(value.n) + FOOTER);
+        if (rc == 0)
+            out->n += dump_string(value, out->p + out->n);
+        return rc;
+    }
+    int rc = dump_object(entry_object(e), out);
+    if (rc == 0)
+        rc = buf_reserve(out, FOOTER);
+    if (rc != 0) {
+        out->n = start;
+        return rc;
+    }
+    put_footer(out->p + start, out->n - start);
+    out->n += FOOTER;
+    return 0;
+}
+
+static void reply_object(struct cmd_ctx *c, const struct entry *e)
+{
     struct buf out;
     buf_init(&out);
-    int rc = buf_putc(&out, (char)type->rdb_type(o, RDB_VERSION_WRITTEN));
+    int rc = dump_value(e, &out);
     if (rc == 0)
-        do {
-            rc = type->dump(o, RDB_VERSION_WRITTEN, &w, DUMP_STEP, &out);
-        } while (rc > 0);
-    if (rc == 0)
-        rc = buf_reserve(&out, FOOTER);
-    if (rc == 0) {
-        put_footer(out.p, out.n);
-        out.n += FOOTER;
         reply_bulk(c->reply, buf_str(&out));
-    } else {
+    else
         cmd_reply_err(c, rc);
-    }
     buf_release(&out);
 }
 
-static void dump_string(struct cmd_ctx *c, const struct entry *e)
+/* A large value goes out by reference, without another copy. */
+static void reply_string(struct cmd_ctx *c, const struct entry *e)
 {
     struct block *held;
     struct str value = entry_string(e, &held);
@@ -67,10 +99,7 @@ static void dump_string(struct cmd_ctx *c, const struct entry *e)
         cmd_reply_err(c, ERR_OOM);
         return;
     }
-    out->data[0] = RDB_TYPE_STRING;
-    size_t n = 1 + rdb_string_put(out->data + 1, value, true);
-    put_footer(out->data, n);
-    out->n = n + FOOTER;
+    out->n = dump_string(value, out->data);
     cmd_reply_part(c, out, block_str(out));
     block_put(out);
 }
@@ -81,9 +110,9 @@ void cmd_dump(struct cmd_ctx *c)
     if (e == NULL)
         reply_null(c->reply);
     else if (entry_is_string(e))
-        dump_string(c, e);
+        reply_string(c, e);
     else
-        dump_object(c, entry_object(e));
+        reply_object(c, e);
 }
 
 uint64_t cost_dump(const struct cmd_ctx *c)
@@ -236,7 +265,6 @@ static int restore(struct cmd_ctx *c, int64_t deadline)
     return object_rdb_known(type) ? restore_object(c, type, in, deadline) : ERR_CORRUPT;
 }
 
-/* IDLETIME and FREQ are checked, but a restored key starts like any new one. */
 void cmd_restore(struct cmd_ctx *c)
 {
     struct options o;
@@ -258,6 +286,14 @@ void cmd_restore(struct cmd_ctx *c)
         reply_error(c->reply, "ERR Bad data format");
     else
         cmd_reply_status(c, err);
+    if (err == 0)
+        store_set_access(&c->a, &c->keys[0], o.idle_s, o.freq);
+}
+
+/* The same for a slot that is on its way here: the row's flag lets it pass. */
+void cmd_restore_asking(struct cmd_ctx *c)
+{
+    cmd_restore(c);
 }
 
 /* A compressed payload may unpack to much more than it is; its first bytes tell, if they are honest. */
@@ -274,4 +310,9 @@ uint64_t cost_restore(const struct cmd_ctx *c)
             n += s.n;
     }
     return n;
+}
+
+uint64_t cost_restore_asking(const struct cmd_ctx *c)
+{
+    return cost_restore(c);
 }

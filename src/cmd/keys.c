@@ -101,11 +101,21 @@ static void key_elsewhere(const struct cmd_ctx *c, struct key *out, const struct
     ASSERT(out->slot == k->slot);
 }
 
+/* A cluster has one database. True: it is one, the reply is written. */
+static bool refused_in_cluster(struct cmd_ctx *c, bool other_db, const char *text)
+{
+    if (!c->limits->cluster || !other_db)
+        return false;
+    reply_error(c->reply, text);
+    return true;
+}
+
 void cmd_move(struct cmd_ctx *c)
 {
     uint32_t db;
     struct key to;
-    if (!cmd_arg_database(c, 2, &db))
+    if (refused_in_cluster(c, true, "ERR MOVE is not allowed in cluster mode") ||
+        !cmd_arg_database(c, 2, &db))
         return;
     if (db == c->session->db) {
         reply_error(c->reply, same_object);
@@ -148,7 +158,8 @@ void cmd_copy(struct cmd_ctx *c)
     uint32_t db;
     bool replace;
     struct key to;
-    if (!parse_copy(c, &db, &replace))
+    if (!parse_copy(c, &db, &replace) ||
+        refused_in_cluster(c, db != 0, "ERR Copying to another database is not allowed in cluster mode"))
         return;
     if (db == c->session->db && same_bytes(&c->keys[0], &c->keys[1])) {
         reply_error(c->reply, same_object);
@@ -202,6 +213,8 @@ void cmd_flushdb(struct cmd_ctx *c)
 void cmd_swapdb(struct cmd_ctx *c)
 {
     int64_t x, y, n = c->limits->databases;
+    if (refused_in_cluster(c, true, "ERR SWAPDB is not allowed in cluster mode"))
+        return;
     if (!cmd_arg_range(c, 1, INT32_MIN, INT32_MAX, &x, "ERR invalid first DB index") ||
         !cmd_arg_range(c, 2, INT32_MIN, INT32_MAX, &y, "ERR invalid second DB index"))
         return;

@@ -17,9 +17,11 @@
 #define ROW_COST(f) (f)
 #endif
 
-/* NAMED(ident, "name", arity, flags, categories, since, complexity, summary, more...): a name that is no word
- * of C */
-#define NAMED(ident, name_, arity_, flags_, cats, since_, complexity_, summary_, ...)                        \
+/* COMMAND(name, arity, flags, categories, since, complexity, summary, more...) */
+#define COMMAND(ident, ...) COMMAND_AS(ident, #ident, __VA_ARGS__)
+
+/* COMMAND_AS(ident, "name", ... as COMMAND), for a name that no function can have */
+#define COMMAND_AS(ident, name_, arity_, flags_, cats, since_, complexity_, summary_, ...)                   \
     {.name = name_,                                                                                          \
      .fn = ROW_HANDLER(cmd_##ident),                                                                         \
      .arity = (arity_),                                                                                      \
@@ -30,9 +32,6 @@
      .summary = summary_,                                                                                    \
      .group = GROUP,                                                                                         \
      __VA_ARGS__},
-
-/* COMMAND(name, arity, flags, categories, since, complexity, summary, more...) */
-#define COMMAND(ident, ...) NAMED(ident, #ident, __VA_ARGS__)
 
 /* CONTAINER(name, flags, categories, since, summary): its SUBCOMMANDs follow it. */
 #define CONTAINER(ident, flags_, cats, since_, summary_)                                                     \

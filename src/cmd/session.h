@@ -23,6 +23,8 @@ struct session {
     bool no_evict, no_touch;
     bool monitor; /* gets every command; sends only QUIT, RESET, PING-like */
     bool close_after_reply;
+    bool asking;                     /* ASKING: the next command may use a slot that is being imported */
+    bool readonly;                   /* READONLY: a replica may serve its reads */
     char *name, *lib_name, *lib_ver; /* owned, NULL = none */
     size_t names_bytes;              /* of these three */
     struct txn txn;

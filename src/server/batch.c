@@ -1,6 +1,6 @@
 /* Reading requests off a buffer in batches, so that the memory they need is fetched for all of them at
- * once (dispatch.h draws it). A name of a command is remembered by its bytes; data that fits the
- * processor's caches anyway is not prefetched. */
+ * once (dispatch.h draws it): also when it is in the processor's caches, since the first-level cache holds
+ * little beside what the kernel's networking leaves there. A name of a command is remembered by its bytes. */
 #include "server/batch.h"
 
 #include "base/log.h"
@@ -36,7 +36,7 @@ static const struct command *resolve(struct worker *w, const struct str *argv, u
     return cmd;
 }
 
-static void prepare(struct worker *w, struct pending *p, bool prefetch)
+static void prepare(struct worker *w, struct pending *p)
 {
     struct cmd_ctx *c = &w->ctx;
     const struct command *cmd = p->cmd = resolve(w, p->req.argv, p->req.argc);
@@ -48,14 +48,13 @@ static void prepare(struct worker *w, struct pending *p, bool prefetch)
         key_make(c->a.store, &p->one, p->req.argv[cmd->key_first], c->session->db);
         p->keys = &p->one;
         p->nkeys = 1;
-        if (prefetch)
-            store_approach_begin(c->a.store, &p->one);
+        store_approach_begin(c->a.store, &p->one);
         return;
     }
     c->cmd = cmd;
     c->argv = p->req.argv;
     c->argc = p->req.argc;
-    p->hashed = dispatch_hash_keys(c, prefetch);
+    p->hashed = dispatch_hash_keys(c, true);
     p->keys = c->keys;
     p->nkeys = c->nkeys;
 }
@@ -65,7 +64,7 @@ static int parse_batch(struct conn *conn, struct request_parser *rp, struct str 
                        uint32_t *n, size_t *used)
 {
     struct worker *w = conn->worker;
-    bool alone = wants_care(&conn->session), prefetch = store_outgrows_cache(w->server->store);
+    bool alone = wants_care(&conn->session);
     while (*n < DISPATCH_BATCH) {
         struct pending *p = &batch[*n];
         int rc = request_parse(rp, (struct str){in.p + *used, in.n - *used}, &w->arena, &p->req);
@@ -77,7 +76,7 @@ static int parse_batch(struct conn *conn, struct request_parser *rp, struct str 
                 dispatch_empty(&conn->session);
             continue;
         }
-        prepare(w, p, prefetch);
+        prepare(w, p);
         ++*n;
         if (alone || !is_plain(p))
             return 0;
@@ -101,19 +100,21 @@ static void protocol_error(struct conn *conn, const struct request_parser *rp, i
 /* Run a batch. Returns how many of its requests are used up. */
 static uint32_t run_batch(struct worker *w, struct conn *conn, struct pending *batch, uint32_t n)
 {
-    bool prefetch = n > 1 && store_outgrows_cache(w->server->store);
-    for (unsigned step = 0; prefetch && step < STORE_APPROACH_STEPS; step++)
+    for (unsigned step = 0; n > 1 && step < STORE_APPROACH_STEPS; step++)
         for (uint32_t i = 0; i < n; i++)
             for (uint32_t k = 0; k < batch[i].nkeys; k++)
                 store_approach(w->server->store, &batch[i].keys[k]);
-    uint64_t ticks = os_ticks();
+    struct stopwatch sw = {.from = os_ticks()};
     for (uint32_t i = 0; i < n; i++) {
-        enum outcome out = dispatch_one(w, conn, &batch[i], &ticks);
+        batch[i].more = i + 1 < n && batch[i + 1].cmd == batch[i].cmd;
+        enum outcome out = dispatch_one(w, conn, &batch[i], &sw);
         if (unlikely(out == NOT_YET))
             return i;
         if (unlikely(out == AWAY || conn->state != CONN_OPEN || conn->close_asap ||
-                     conn->session.close_after_reply))
+                     conn->session.close_after_reply)) {
+            dispatch_end_run(w, batch[i].cmd, &sw);
             return i + 1;
+        }
     }
     return n;
 }

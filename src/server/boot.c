@@ -57,6 +57,7 @@ int server_init(struct server *s)
         return ERR_OOM;
     memset(s->workers, 0, s->nworkers * sizeof *s->workers);
     rc = repl_init(&s->repl, s);
+    migrator_init(&s->migrator, s);
     if (rc == 0)
         rc = lane_init(&s->lane, s);
     for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
@@ -81,6 +82,8 @@ int server_start(struct server *s)
         rc = worker_start(&s->workers[i]);
     if (rc == 0)
         rc = repl_start(&s->repl);
+    if (rc == 0)
+        rc = migrator_start(&s->migrator);
     if (rc == 0) {
         server_log_listeners(s);
         return 0;
@@ -117,6 +120,7 @@ bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
 {
     set_stop(s, STOP_BEGUN);
     repl_end(&s->repl);
+    migrator_end(&s->migrator);
     bool ended = true;
     if (s->lane.running) {
         lane_end(&s->lane);
@@ -140,6 +144,7 @@ void server_release(struct server *s)
     if (s->workers != NULL)
         lane_release(&s->lane);
     repl_release(&s->repl);
+    migrator_release(&s->migrator);
     server_unlisten(s);
     mem_free(s->workers);
     slowlog_release(&s->slowlog);

@@ -140,7 +140,7 @@ void cmd_reset(struct cmd_ctx *c)
     s->db = 0;
     s->proto = 2;
     s->reply_mode = SESSION_REPLY_ON;
-    s->no_evict = s->no_touch = false;
+    s->no_evict = s->no_touch = s->asking = s->readonly = false;
     s->authenticated = ctx_server(c)->config.requirepass[0] == '\0';
     c->reply->proto = 2;
     c->reply->mute = false;
@@ -149,8 +149,15 @@ void cmd_reset(struct cmd_ctx *c)
 
 void cmd_select(struct cmd_ctx *c)
 {
-    if (cmd_arg_database(c, 1, &c->session->db))
-        reply_ok(c->reply);
+    uint32_t db;
+    if (!cmd_arg_database(c, 1, &db))
+        return;
+    if (c->limits->cluster && db != 0) {
+        reply_error(c->reply, "ERR SELECT is not allowed in cluster mode");
+        return;
+    }
+    c->session->db = db;
+    reply_ok(c->reply);
 }
 
 void cmd_ping(struct cmd_ctx *c)

@@ -18,6 +18,10 @@ void cmd_replicaof(struct cmd_ctx *c)
 {
     struct repl *r = repl_of(c);
     int64_t port;
+    if (c->limits->cluster) {
+        reply_error(c->reply, "ERR REPLICAOF not allowed in cluster mode.");
+        return;
+    }
     if (cmd_arg_is(c, 1, STR("NO")) && cmd_arg_is(c, 2, STR("ONE"))) {
         repl_become_primary(r);
         reply_ok(c->reply);

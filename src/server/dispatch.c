@@ -25,7 +25,7 @@ static uint32_t count_simple_keys(const struct command *cmd, uint32_t argc)
     return (uint32_t)((last - cmd->key_first) / cmd->key_step) + 1;
 }
 
-static bool hash_movable_keys(struct cmd_ctx *c)
+static bool hash_movable_keys(struct cmd_ctx *c, bool prefetch)
 {
     struct keyref few[16], *refs = few;
     uint32_t n = 0;
@@ -39,8 +39,11 @@ static bool hash_movable_keys(struct cmd_ctx *c)
     if (c->keys == NULL)
         return false;
     c->nkeys = n;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         key_make(c->a.store, &c->keys[i], c->argv[refs[i].index], c->session->db);
+        if (prefetch)
+            store_approach_begin(c->a.store, &c->keys[i]);
+    }
     return true;
 }
 
@@ -50,7 +53,7 @@ bool dispatch_hash_keys(struct cmd_ctx *c, bool prefetch)
     c->nkeys = 0;
     c->keys = NULL;
     if (unlikely(cmd->flags & CMD_MOVABLE_KEYS))
-        return hash_movable_keys(c);
+        return hash_movable_keys(c, prefetch);
     uint32_t n = count_simple_keys(cmd, c->argc);
     if (n == 0)
         return true;
@@ -75,17 +78,43 @@ static void plan_locks(const struct cmd_ctx *c, struct lockset *ls)
 
 /* ---- refusals -------------------------------------------------------------------------- */
 
-static void reject(struct cmd_ctx *c, const char *text)
+/* It is not run, and neither is the transaction that it would have been part of. */
+static void note_rejected(struct cmd_ctx *c)
 {
     struct worker *w = c->host;
     counter_add(&w->metrics.by_command[c->cmd->id].rejected, 1);
-    if (c->cmd->fn == cmd_exec) {
+    if (c->cmd->fn == cmd_exec)
         exec_end(c->session, c->a.store);
+    else
+        c->session->txn.aborted |= c->session->txn.open;
+}
+
+static void reject(struct cmd_ctx *c, const char *text)
+{
+    note_rejected(c);
+    if (c->cmd->fn == cmd_exec)
         reply_errorf(c->reply, "EXECABORT Transaction discarded because of: %s", text);
-        return;
-    }
-    c->session->txn.aborted |= c->session->txn.open;
-    reply_error(c->reply, text);
+    else
+        reply_error(c->reply, text);
+}
+
+/* In a cluster: may this node execute it? False: refused, the reply says who may. */
+static bool is_ours(struct cmd_ctx *c, const struct server *s, bool locked)
+{
+    return c->cmd->fn == cmd_exec ? exec_route(c, s->view, locked) : route_allows(c, s->view, locked);
+}
+
+/* The last word, with the shards locked; `ls` or the one shard is let go of when it is no. */
+static bool is_turned_away(struct cmd_ctx *c, struct conn *conn, const struct lockset *ls)
+{
+    if (likely(is_ours(c, conn->worker->server, true)))
+        return false;
+    if (ls != NULL)
+        store_unlock(c->a.store, ls);
+    else
+        store_unlock_one(c->a.store, key_shard(c->keys));
+    note_rejected(c);
+    return true;
 }
 
 static bool needs_memory(const struct cmd_ctx *c)
@@ -122,8 +151,12 @@ static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
         reject(c, "NOAUTH Authentication required.");
         return false;
     }
-    if (ss->txn.open && (c->cmd->flags & CMD_NO_MULTI)) {
+    if (ss->txn.open && (c->cmd->flags & (CMD_NO_MULTI | CMD_NOT_QUEUED))) {
         reject(c, "ERR Command not allowed inside a transaction");
+        return false;
+    }
+    if ((care & CARE_CLUSTER) && !is_ours(c, conn->worker->server, false)) {
+        note_rejected(c);
         return false;
     }
     const char *no = (care & CARE_REPLICA) ? refuse_on_replica(c, &conn->worker->server->repl) : NULL;
@@ -169,11 +202,12 @@ void dispatch_note_error(struct cmd_ctx *c, struct server *s, struct metrics *m,
     stats_note_error(s, c->reply, start);
 }
 
-void dispatch_account(struct cmd_ctx *c, struct conn *conn, struct metrics *m, uint64_t ticks, size_t start)
+void dispatch_account(struct cmd_ctx *c, struct conn *conn, struct metrics *m, uint32_t calls, uint64_t ticks,
+                      size_t start)
 {
     struct server *s = conn->worker->server;
     bool failed = c->reply->errored;
-    metrics_record(m, c->cmd, ticks, failed);
+    metrics_record(m, c->cmd, calls, ticks, failed);
     if (unlikely(failed))
         dispatch_note_error(c, s, m, start);
     if (likely(ticks < s->slow_ticks))
@@ -260,7 +294,8 @@ static bool parked_on_busy_one(struct conn *conn, uint32_t shard)
 
 /* ---- running ------------------------------------------------------------------------------ */
 
-static enum outcome run_exec(struct cmd_ctx *c, struct conn *conn)
+/* `routed`: in a cluster. It is a constant wherever these are called, so that a node alone pays nothing. */
+static ALWAYS_INLINE enum outcome run_exec(struct cmd_ctx *c, struct conn *conn, bool routed)
 {
     struct worker *w = c->host;
     if (!exec_begin(c))
@@ -272,6 +307,8 @@ static enum outcome run_exec(struct cmd_ctx *c, struct conn *conn)
     while (!store_lock(c->a.store, &plan.locks))
         if (parked_on_busy(conn, &plan.locks))
             return NOT_YET;
+    if (routed && is_turned_away(c, conn, &plan.locks))
+        return REPLIED;
     uint64_t cost = exec_cost(c);
     if (cost > LANE_COST_NS) {
         if (plan.all_keyed)
@@ -307,7 +344,7 @@ static enum outcome run_keyless(struct cmd_ctx *c, struct conn *conn)
     return conn->state == CONN_OPEN ? DONE : AWAY;
 }
 
-static enum outcome run_many_keys(struct cmd_ctx *c, struct conn *conn)
+static ALWAYS_INLINE enum outcome run_many_keys(struct cmd_ctx *c, struct conn *conn, bool routed)
 {
     struct lockset ls;
     plan_locks(c, &ls);
@@ -316,6 +353,8 @@ static enum outcome run_many_keys(struct cmd_ctx *c, struct conn *conn)
     while (!store_lock(c->a.store, &ls))
         if (parked_on_busy(conn, &ls))
             return NOT_YET;
+    if (routed && is_turned_away(c, conn, &ls))
+        return REPLIED;
     if (c->cmd->cost != NULL && c->cmd->cost(c) > LANE_COST_NS)
         return send_to_lane(c, conn, LANE_BUSY, &ls);
     effect_open(c);
@@ -326,12 +365,14 @@ static enum outcome run_many_keys(struct cmd_ctx *c, struct conn *conn)
     return DONE;
 }
 
-static enum outcome run_one_key(struct cmd_ctx *c, struct conn *conn)
+static ALWAYS_INLINE enum outcome run_one_key(struct cmd_ctx *c, struct conn *conn, bool routed)
 {
     uint32_t shard = key_shard(c->keys);
     while (unlikely(!store_lock_one(c->a.store, shard)))
         if (parked_on_busy_one(conn, shard))
             return NOT_YET;
+    if (routed && is_turned_away(c, conn, NULL))
+        return REPLIED;
     if (unlikely(c->cmd->cost != NULL) && c->cmd->cost(c) > LANE_COST_NS) {
         struct lockset ls;
         lockset_init(&ls);
@@ -346,13 +387,30 @@ static enum outcome run_one_key(struct cmd_ctx *c, struct conn *conn)
     return DONE;
 }
 
-static enum outcome run(struct cmd_ctx *c, struct conn *conn)
+static ALWAYS_INLINE enum outcome run_by_keys(struct cmd_ctx *c, struct conn *conn, bool routed)
 {
     if (likely(c->nkeys == 1))
-        return run_one_key(c, conn);
+        return run_one_key(c, conn, routed);
     if (c->nkeys > 1)
-        return run_many_keys(c, conn);
-    return c->cmd->fn == cmd_exec ? run_exec(c, conn) : run_keyless(c, conn);
+        return run_many_keys(c, conn, routed);
+    return c->cmd->fn == cmd_exec ? run_exec(c, conn, routed) : run_keyless(c, conn);
+}
+
+static enum outcome run(struct cmd_ctx *c, struct conn *conn)
+{
+    return run_by_keys(c, conn, false);
+}
+
+static enum outcome run_in_cluster(struct cmd_ctx *c, struct conn *conn)
+{
+    return run_by_keys(c, conn, true);
+}
+
+/* ASKING is for one command, or for one transaction. */
+static void end_asking(struct session *s)
+{
+    if (unlikely(s->asking) && !s->txn.open)
+        s->asking = false;
 }
 
 static enum outcome run_carefully(struct cmd_ctx *c, struct conn *conn, uint32_t care)
@@ -366,10 +424,12 @@ static enum outcome run_carefully(struct cmd_ctx *c, struct conn *conn, uint32_t
     } else if (s->txn.open && queued(c)) {
         out = REPLIED;
     } else {
-        out = run(c, conn);
+        out = care & CARE_CLUSTER ? run_in_cluster(c, conn) : run(c, conn);
         if (out == DONE)
             monitor_show(conn->worker->server, c);
     }
+    if ((out == DONE || out == REPLIED) && c->cmd->fn != cmd_asking)
+        end_asking(s);
     conn_reply(conn)->mute = false;
     return out;
 }
@@ -421,11 +481,28 @@ static bool is_malformed(struct cmd_ctx *c, const struct pending *p)
     if (p->cmd != NULL)
         counter_add(&w->metrics.by_command[p->cmd->id].rejected, 1);
     c->session->txn.aborted |= c->session->txn.open;
+    end_asking(c->session);
     c->reply->mute = false;
     return true;
 }
 
-static enum outcome execute(struct worker *w, struct conn *conn, struct pending *p, uint64_t *ticks)
+/* May this call be timed together with the next, which is of the same command? Not if sizes decide how long
+ * it takes. */
+static bool runs_on(const struct server *s, const struct pending *p, uint32_t care)
+{
+    return s->time_in_runs && care == 0 && p->cmd->cost == NULL && p->nkeys == 1 &&
+           p->req.bytes < DISPATCH_BIG_ARG;
+}
+
+void dispatch_end_run(struct worker *w, const struct command *cmd, struct stopwatch *sw)
+{
+    uint64_t now = os_ticks();
+    if (sw->calls > 0)
+        metrics_record(&w->metrics, cmd, sw->calls, now - sw->from, false);
+    *sw = (struct stopwatch){.from = now};
+}
+
+static enum outcome execute(struct worker *w, struct conn *conn, struct pending *p, struct stopwatch *sw)
 {
     struct cmd_ctx *c = &w->ctx;
     c->cmd = p->cmd;
@@ -435,22 +512,31 @@ static enum outcome execute(struct worker *w, struct conn *conn, struct pending 
     c->nkeys = p->nkeys;
     c->reply->errored = false;
     size_t start = c->reply->bytes.n;
-    if (unlikely(is_malformed(c, p)))
+    if (unlikely(is_malformed(c, p))) {
+        dispatch_end_run(w, p->cmd, sw);
         return DONE;
+    }
     if (unlikely(p->req.bytes >= DISPATCH_BIG_ARG) && (c->cmd->flags & CMD_WRITE) && !take_big_args(c)) {
         drop_big_args(c);
         cmd_reply_err(c, ERR_OOM);
+        dispatch_end_run(w, p->cmd, sw);
         return DONE;
     }
     uint32_t care = atomic_load_explicit(&w->server->care, memory_order_relaxed);
     enum outcome out =
         unlikely(care != 0 || wants_care(c->session)) ? run_carefully(c, conn, care) : run(c, conn);
-    uint64_t now = os_ticks();
-    if (likely(out == DONE))
-        dispatch_account(c, conn, &w->metrics, now - *ticks, start);
-    else if (out == REPLIED && c->reply->errored)
-        dispatch_note_error(c, w->server, &w->metrics, start);
-    *ticks = now;
+    if (likely(out == DONE)) {
+        sw->calls++;
+        if (!p->more || c->reply->errored || !runs_on(w->server, p, care)) {
+            uint64_t now = os_ticks();
+            dispatch_account(c, conn, &w->metrics, sw->calls, now - sw->from, start);
+            *sw = (struct stopwatch){.from = now};
+        }
+    } else {
+        dispatch_end_run(w, p->cmd, sw);
+        if (out == REPLIED && c->reply->errored)
+            dispatch_note_error(c, w->server, &w->metrics, start);
+    }
     if (unlikely(c->unit != NULL) && out == DONE) /* AWAY: the lane says it */
         conn->written = c->unit->last_end;
     conn->last_cmd = p->cmd;
@@ -474,9 +560,9 @@ void dispatch_empty(struct session *s)
     step_reply_mode(s);
 }
 
-enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p, uint64_t *ticks)
+enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p, struct stopwatch *sw)
 {
-    enum outcome out = execute(w, conn, p, ticks);
+    enum outcome out = execute(w, conn, p, sw);
     if (unlikely(conn->session.reply_mode != SESSION_REPLY_ON) && out != NOT_YET)
         step_reply_mode(&conn->session);
     return out;
@@ -484,11 +570,20 @@ enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p
 
 /* ---- the lane's side --------------------------------------------------------------------------- */
 
+/* In a cluster its keys may have moved while it waited for its turn. */
+static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
+{
+    const struct server *s = job->conn->worker->server;
+    return s->view != NULL && !is_ours(c, s, true);
+}
+
 /* What the job's mode holds covers its keys, or it is LANE_PLAIN and writes nothing. */
 static void run_job_command(struct lane_job *job, struct cmd_ctx *c)
 {
     if (!dispatch_hash_keys(c, false)) {
         cmd_reply_err(c, ERR_OOM);
+    } else if (has_moved(job, c)) {
+        return;
     } else if (job->mode == LANE_PLAIN) {
         c->cmd->fn(c);
     } else {
@@ -512,16 +607,16 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     c->a.no_touch = conn->session.no_touch;
     c->again = false;
     uint64_t t0 = os_ticks();
-    if (job->exec)
-        exec_run(c, m);
-    else
+    if (!job->exec)
         run_job_command(job, c);
+    else if (!has_moved(job, c))
+        exec_run(c, m);
     effect_publish(c);
     job->written = c->unit != NULL ? c->unit->last_end : 0;
     c->cmd = job->cmd;
     c->argv = job->argv;
     c->argc = job->argc;
-    dispatch_account(c, conn, m, os_ticks() - t0, 0);
+    dispatch_account(c, conn, m, 1, os_ticks() - t0, 0);
     monitor_show(conn->worker->server, c);
 }
 
@@ -532,6 +627,7 @@ void dispatch_job_done(struct conn *conn, struct lane_job *job)
     if (conn->state != CONN_ZOMBIE) {
         if (job->exec)
             exec_end(&conn->session, conn->worker->server->store);
+        end_asking(&conn->session);
         reply_append(conn_reply(conn), &job->reply);
     }
     conn_unpark(conn);

@@ -25,9 +25,10 @@ size_t dispatch_input(struct conn *c, struct str in);
  * start fetching their buckets. False when memory is short. */
 bool dispatch_hash_keys(struct cmd_ctx *c, bool prefetch);
 
-/* Count a command that has run, and note it where slow ones are noted. Its reply begins at
- * offset `start` of c->reply. */
-void dispatch_account(struct cmd_ctx *c, struct conn *conn, struct metrics *m, uint64_t ticks, size_t start);
+/* Count `calls` of the command that has just run, which took `ticks` together, and note the last where
+ * slow ones are noted. Its reply begins at offset `start` of c->reply. */
+void dispatch_account(struct cmd_ctx *c, struct conn *conn, struct metrics *m, uint32_t calls, uint64_t ticks,
+                      size_t start);
 
 /* Count the error reply that begins there. */
 void dispatch_note_error(struct cmd_ctx *c, struct server *s, struct metrics *m, size_t start);

@@ -126,6 +126,35 @@ static void aim_back(struct cmd_ctx *c, const struct cmd_ctx *exec)
     c->argc = exec->argc;
 }
 
+static enum route_verdict route_queue(struct cmd_ctx *c, struct route *r, struct route_asker *who)
+{
+    enum route_verdict verdict = ROUTE_HERE;
+    for (uint32_t i = 0; i < c->session->txn.ncommands && verdict == ROUTE_HERE; i++) {
+        if (!aim(c, i))
+            continue; /* no memory: it will say so when it is its turn */
+        who->writes |= (c->cmd->flags & CMD_WRITE) != 0;
+        for (uint32_t k = 0; k < c->nkeys && verdict == ROUTE_HERE; k++)
+            verdict = route_key(r, &c->keys[k]);
+    }
+    return verdict == ROUTE_HERE ? route_end(r, who) : verdict;
+}
+
+bool exec_route(struct cmd_ctx *c, const struct cluster_view *v, bool locked)
+{
+    const struct cmd_ctx exec = *c;
+    struct route r;
+    struct route_asker who = {.asking = c->session->asking, .readonly = c->session->readonly};
+    if (!c->session->txn.open || c->session->txn.aborted)
+        return true; /* EXEC says why not */
+    route_begin(&r, v, locked ? &c->a : NULL);
+    enum route_verdict verdict = route_queue(c, &r, &who);
+    aim_back(c, &exec);
+    if (verdict == ROUTE_HERE)
+        return true;
+    route_refuse(c->reply, &r, verdict);
+    return false;
+}
+
 uint64_t exec_cost(struct cmd_ctx *c)
 {
     const struct cmd_ctx exec = *c;
@@ -160,7 +189,7 @@ void exec_run(struct cmd_ctx *c, struct metrics *m)
         size_t start = c->reply->bytes.n;
         uint64_t t0 = os_ticks();
         effect_run(c);
-        dispatch_account(c, conn, m, os_ticks() - t0, start);
+        dispatch_account(c, conn, m, 1, os_ticks() - t0, start);
         monitor_show(conn->worker->server, c);
     }
     aim_back(c, &exec);

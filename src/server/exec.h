@@ -10,6 +10,7 @@
 
 #include "cmd/handlers.h"
 #include "server/lane.h"
+#include "server/route.h"
 
 /* What a transaction needs. */
 struct exec_plan {
@@ -21,6 +22,8 @@ struct exec_plan {
 /* False after replying why there is nothing to execute. */
 bool exec_begin(struct cmd_ctx *c);
 void exec_plan(const struct session *s, const struct store *store, struct exec_plan *plan);
+/* In a cluster: may this node run the queue? False: refused, the reply is written. `locked`: by the plan. */
+bool exec_route(struct cmd_ctx *c, const struct cluster_view *v, bool locked);
 /* Estimated ns, asked with the plan's locks held. */
 uint64_t exec_cost(struct cmd_ctx *c);
 /* Check the watches, run the queue, write the reply. Locks held, or the gate up; when they are gone,

@@ -107,9 +107,9 @@ void lane_submit(struct lane *l, struct lane_job *job)
     pthread_mutex_unlock(&l->mutex);
 }
 
-bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg)
+static bool call(struct lane *l, void (*fn)(void *arg), void *arg, bool shared)
 {
-    struct lane_job job = {.call = fn, .arg = arg};
+    struct lane_job job = {.call = fn, .arg = arg, .shared = shared};
     pthread_mutex_lock(&l->mutex);
     if (!l->stop)
         queue_job(l, &job);
@@ -120,12 +120,24 @@ bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg)
     return job.done;
 }
 
+bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg)
+{
+    return call(l, fn, arg, false);
+}
+
+bool lane_call_shared(struct lane *l, void (*fn)(void *arg), void *arg)
+{
+    return call(l, fn, arg, true);
+}
+
 static void run_call(struct lane *l, struct lane_job *job)
 {
     struct gate *gate = &l->server->gate;
-    gate_raise(gate);
+    if (!job->shared)
+        gate_raise(gate);
     job->call(job->arg);
-    gate_lower(gate);
+    if (!job->shared)
+        gate_lower(gate);
     pthread_mutex_lock(&l->mutex);
     job->done = true;
     pthread_cond_broadcast(&l->called);
@@ -157,7 +169,7 @@ bool lane_wait_busy(struct lane *l, struct conn *c, const struct lockset *needed
 
 /* The shards are free again: everybody who waited for any of them tries once more,
  * the longest waiting first. */
-static void wake_waiters(struct lane *l)
+void lane_wake_waiters(struct lane *l)
 {
     pthread_mutex_lock(&l->mutex);
     struct conn *c = l->waiters, *oldest = NULL;
@@ -197,7 +209,7 @@ static void run_busy(struct lane *l, struct lane_job *job)
     store_busy_enter(l->server->store, &job->locks);
     dispatch_run_job(job, &l->ctx, &l->metrics);
     store_busy_leave(l->server->store, &job->locks);
-    wake_waiters(l);
+    lane_wake_waiters(l);
 }
 
 static void run_job(struct lane *l, struct lane_job *job)
@@ -205,8 +217,11 @@ static void run_job(struct lane *l, struct lane_job *job)
     store_round_begin(l->server->store, l->app);
     if (job->call != NULL) {
         run_call(l, job);
+        if (unit_take_fresh(&l->unit))
+            repl_wake(&l->server->repl);
         return;
     }
+    l->job = job;
     switch (job->mode) {
     case LANE_PLAIN: dispatch_run_job(job, &l->ctx, &l->metrics); break;
     case LANE_BUSY: run_busy(l, job); break;
@@ -214,6 +229,15 @@ static void run_job(struct lane *l, struct lane_job *job)
     }
     if (unit_take_fresh(&l->unit))
         repl_wake(&l->server->repl);
+    l->job = NULL;
+    if (job->take != NULL)
+        job->take(job);
+    else
+        lane_send_home(job);
+}
+
+void lane_send_home(struct lane_job *job)
+{
     worker_mail(job->home, &job->mail);
 }
 
@@ -268,10 +292,10 @@ void lane_drop_jobs(struct lane *l)
             store_busy_enter(l->server->store, &job->locks);
             store_busy_leave(l->server->store, &job->locks);
         }
-        worker_mail(job->home, &job->mail);
+        lane_send_home(job);
     }
     l->tail = &l->head;
-    wake_waiters(l);
+    lane_wake_waiters(l);
 }
 
 void lane_end(struct lane *l)

@@ -37,6 +37,10 @@ struct lane_job {
     bool exec;               /* run the session's transaction instead of cmd */
     void (*call)(void *arg); /* instead of everything else: a thread waits for it (lane_call) */
     void *arg;
+    bool shared; /* with `call`: the gate stays down */
+    /* Set by the handler that runs it: when it has ended, its reply is not there yet, and this is called in
+     * place of sending it home. Whoever has it then owes it lane_send_home(). */
+    void (*take)(struct lane_job *job);
     bool done;        /* the lane's mutex */
     uint64_t written; /* of the change log, for the client's WAIT */
     const struct command *cmd;
@@ -53,6 +57,7 @@ struct lane {
     pthread_mutex_t mutex;       /* leaf: jobs and waiters */
     pthread_cond_t more, called; /* a job has come; a call has been done */
     struct lane_job *head, **tail;
+    struct lane_job *job; /* the lane's own: what it runs now */
     struct conn *waiters; /* PARK_BUSY connections, through park_next */
     bool stop;
     bool running; /* the thread was started: boot's and the end's */
@@ -83,6 +88,14 @@ void lane_submit(struct lane *l, struct lane_job *job);
 /* fn(arg) with the gate raised, on the lane's thread; returns when it has run. For threads that are neither a
  * worker nor in a round. False: the node ends, and it was not run. */
 bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg);
+
+/* The same with the gate down: fn locks for itself, and may make shards busy. */
+bool lane_call_shared(struct lane *l, void (*fn)(void *arg), void *arg);
+
+/* Any thread: a job that was taken goes home with its reply. */
+void lane_send_home(struct lane_job *job);
+/* The lane's thread, after it has let go of shards that were busy. */
+void lane_wake_waiters(struct lane *l);
 
 /* Park c until a lane job has freed shards. False: none of those needed is busy any more. */
 bool lane_wait_busy(struct lane *l, struct conn *c, const struct lockset *needed);

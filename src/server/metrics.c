@@ -116,11 +116,11 @@ static struct counter *first_hist(struct command_metrics *cm)
     return hist;
 }
 
-void metrics_record(struct metrics *m, const struct command *cmd, uint64_t ticks, bool failed)
+void metrics_record(struct metrics *m, const struct command *cmd, uint32_t calls, uint64_t ticks, bool failed)
 {
     struct command_metrics *cm = &m->by_command[cmd->id];
-    counter_add(&m->commands, 1);
-    counter_add(&cm->calls, 1);
+    counter_add(&m->commands, calls);
+    counter_add(&cm->calls, calls);
     counter_add(&cm->ticks, ticks);
     if (unlikely(failed))
         counter_add(&cm->failed, 1);
@@ -128,5 +128,5 @@ void metrics_record(struct metrics *m, const struct command *cmd, uint64_t ticks
     if (unlikely(hist == NULL))
         hist = first_hist(cm);
     if (likely(hist != NULL))
-        counter_add(&hist[metrics_bucket(ticks)], 1);
+        counter_add(&hist[metrics_bucket(calls == 1 ? ticks : ticks / calls)], calls);
 }

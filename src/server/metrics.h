@@ -54,7 +54,8 @@ uint64_t metrics_quantile(const struct command_sum *sum, double q);
 unsigned metrics_bucket(uint64_t ticks);
 uint64_t metrics_bucket_top(unsigned bucket); /* largest ticks that fall into it */
 
-/* One call of `cmd` that took `ticks`. Owner only. */
-void metrics_record(struct metrics *m, const struct command *cmd, uint64_t ticks, bool failed);
+/* `calls` of `cmd` that took `ticks` together, each the mean; the last may have failed. Owner only. */
+void metrics_record(struct metrics *m, const struct command *cmd, uint32_t calls, uint64_t ticks,
+                    bool failed);
 
 #endif

@@ -26,7 +26,7 @@ static void come_home(struct relay *r)
     }
     r->finish(r, reply != NULL ? c : NULL, reply);
     bool failed = reply != NULL && reply->errored;
-    metrics_record(&home->metrics, cmd, ticks, failed);
+    metrics_record(&home->metrics, cmd, 1, ticks, failed);
     if (failed) {
         counter_add(&home->metrics.error_replies, 1);
         stats_note_error(home->server, reply, start);

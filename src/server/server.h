@@ -11,6 +11,7 @@
 #include "server/config.h"
 #include "server/lane.h"
 #include "server/latency.h"
+#include "server/migrate.h"
 #include "server/process.h"
 #include "server/repl.h"
 #include "server/slowlog.h"
@@ -28,6 +29,7 @@
 enum server_limits {
     SERVER_LISTEN_MAX = 2 * CONFIG_BIND_MAX + 1, /* old and new addresses during a change, a Unix socket */
     SERVER_RUN_ID = 40,
+    SERVER_RUN_NS = 1000000, /* a run of short commands (batch.h) never takes as long of itself */
 };
 
 /* How far the end has come. Workers look at it between rounds. */
@@ -43,6 +45,7 @@ enum care {
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
     CARE_FEW_REPLICAS = 1 << 5, /* fewer than min-replicas-to-write: refuse writes */
+    CARE_CLUSTER = 1 << 6,      /* keys may live elsewhere */
     CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
     CARE_MEMORY = 1 << 3,       /* data is beyond maxmemory: refuse CMD_DENYOOM */
 };
@@ -69,9 +72,11 @@ struct server {
     struct listener listeners[SERVER_LISTEN_MAX];
     int64_t listen_port; /* of the sockets that are open */
     _Atomic uint32_t care;
+    struct cluster_view *view; /* gate; NULL: not in a cluster */
     _Atomic uint32_t nclients;
     _Atomic uint64_t next_client_id;
     int64_t pause_until_ms;   /* gate */
+    bool time_in_runs;        /* nobody asks for times below SERVER_RUN_NS; gate */
     uint64_t slow_ticks;      /* commands at least so long are looked at more closely; gate */
     uint64_t clients_max_mem; /* what maxmemory-clients comes to in bytes, 0 = no limit; gate */
     pthread_mutex_t relief;   /* leaf: one worker at a time evicts clients */
@@ -80,6 +85,7 @@ struct server {
     struct stats stats;
     char run_id[SERVER_RUN_ID + 1];
     struct repl repl;
+    struct migrator migrator;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */
     int64_t started_ms;

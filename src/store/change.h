@@ -2,8 +2,8 @@
  *
  * What a command changes, the command's own handler knows best; so for that the store only counts
  * (store_changes_here() before and after: did anything change?). What the store changes by itself, with
- * no command asking for it, it tells the observer: a key removed because its time had passed, or because
- * its memory was needed. Replication turns each into a DEL.
+ * no command asking for it, it tells the observer: a key removed because its time had passed, because
+ * its memory was needed, or because its slot belongs to another node now. Replication turns each into a DEL.
  *
  *      handler ── store_put_string() ──> count + 1            (of the thread that did it)
  *      sweep, lookup ── removal ──> removed(...)              (the key's shard is still locked) */
@@ -18,7 +18,7 @@
 struct access;
 struct store;
 
-enum change_reason { CHANGE_EXPIRED, CHANGE_EVICTED };
+enum change_reason { CHANGE_EXPIRED, CHANGE_EVICTED, CHANGE_MOVED };
 
 struct access;
 struct appender;

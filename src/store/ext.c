@@ -7,6 +7,11 @@ void store_set_seam(struct store *s, const struct store_seam *seam)
     s->seam = *seam;
 }
 
+void *store_seam_arg(const struct store *s)
+{
+    return s->seam.arg;
+}
+
 void store_notice(struct store *s, uint32_t shard, bool on)
 {
     struct shard *sh = &s->shards[shard];
@@ -34,13 +39,13 @@ struct ext entry_ext(const struct entry *e)
     return (struct ext){at + 4, entry_load_u32(at)};
 }
 
-bool ext_is_hidden(const struct access *a, const struct entry *e)
+bool ext_hides(const struct store *s, const struct entry *e, int64_t now_ms)
 {
-    const struct store_seam *seam = &a->store->seam;
+    const struct store_seam *seam = &s->seam;
     struct ext x = entry_ext(e);
-    if ((entry_load_u32(x.p + EXT_FLAGS_AT) & EXT_HIDDEN) || deadline_passed(entry_deadline(e), a->now_ms))
+    if ((entry_load_u32(x.p + EXT_FLAGS_AT) & EXT_HIDDEN) || deadline_passed(entry_deadline(e), now_ms))
         return true;
-    return seam->valid != NULL && !seam->valid(seam->arg, a, e);
+    return seam->valid != NULL && !seam->valid(seam->arg, e);
 }
 
 void ext_tell_touched(const struct access *a, const struct key *k)
@@ -48,6 +53,11 @@ void ext_tell_touched(const struct access *a, const struct key *k)
     const struct store_seam *seam = &a->store->seam;
     if (store_is_noticed(a->store, key_shard(k)) && seam->touched != NULL)
         seam->touched(seam->arg, a, k);
+}
+
+void store_before_change(const struct access *a, const struct key *k)
+{
+    store_save_first(a, k);
 }
 
 void store_note_change(const struct access *a, const struct key *k)

@@ -21,7 +21,7 @@ enum ext_layout { EXT_HIDDEN = 1, EXT_FLAGS_AT = 0, EXT_FRESH_AT = 8, EXT_MIN = 
 struct store_seam {
     void *arg; /* the first argument of each; NULL functions are not called */
     /* An extended entry that is neither hidden nor past its freshness: may plain commands see it? */
-    bool (*valid)(void *arg, const struct access *a, const struct entry *e);
+    bool (*valid)(void *arg, const struct entry *e);
     /* A key of a shard with store_notice() has changed, was removed, or was deleted in vain. */
     void (*touched)(void *arg, const struct access *a, const struct key *k);
     /* An extended entry is being replaced or removed; k is its key. */
@@ -30,6 +30,8 @@ struct store_seam {
     void (*flushed)(void *arg, const struct access *a, bool all);
 };
 void store_set_seam(struct store *s, const struct store_seam *seam); /* before threads start */
+
+void *store_seam_arg(const struct store *s); /* NULL: nobody sits there */
 
 /* Shard locked: whether touched() wants to hear of this shard's keys. */
 void store_notice(struct store *s, uint32_t shard, bool on);
@@ -47,6 +49,8 @@ struct entry *store_find_any(const struct access *a, const struct key *k);
 int store_put_extended(const struct access *a, const struct key *k, struct str bytes, struct block *block,
                        int64_t expire_ms, struct str ext);
 
+/* Shard locked: before an extension is changed in place; a snapshot may want it as it was. */
+void store_before_change(const struct access *a, const struct key *k);
 /* Shard locked: k's extension was changed in place; counts and tells as a write does. */
 void store_note_change(const struct access *a, const struct key *k);
 

@@ -9,7 +9,6 @@
 
 enum {
     LATENESS_BOOT_MS = 1000, /* until the first sweep knows better */
-    CACHED_BYTES = 4 << 20,  /* of segments: about what a core's own caches hold, with the tables */
 };
 
 #define SHARDS_BYTES (sizeof(struct shard) * STORE_SHARDS)
@@ -32,6 +31,7 @@ static int make_appenders(struct store *s)
             .cache = &app->cache,
             .seed = &s->seed,
         };
+        rng_init(&app->rng, s->seed.k0 + i);
         s->appenders[i] = app;
     }
     return 0;
@@ -122,6 +122,7 @@ void store_free(struct store *s)
             mem_free(s->appenders[i]->ballast);
         mem_free(s->appenders[i]);
     }
+    ghosts_resize(&s->evict.ghosts, 0);
     if (s->segs.meta != NULL)
         segments_release(&s->segs);
     if (s->pool.pages != NULL)
@@ -158,11 +159,6 @@ void key_make(const struct store *s, struct key *k, struct str bytes, uint32_t d
 uint32_t store_key_shard(const struct store *s, struct str key)
 {
     return slot_for(s, key, hash_sip13(key.p, key.n, &s->seed)) / STORE_SLOTS_PER_SHARD;
-}
-
-bool store_outgrows_cache(const struct store *s)
-{
-    return atomic_load_explicit(&s->segs.bytes, memory_order_relaxed) > CACHED_BYTES;
 }
 
 void store_approach_begin(const struct store *s, struct key *k)
@@ -241,6 +237,12 @@ void store_busy_enter(struct store *s, const struct lockset *ls)
         lock_busy_enter(&s->shards[ls->shard[i]].lock);
 }
 
+void store_busy_rest(struct store *s, const struct lockset *ls)
+{
+    for (uint32_t i = ls->n; i-- > 0;)
+        lock_busy_rest(&s->shards[ls->shard[i]].lock);
+}
+
 void store_busy_leave(struct store *s, const struct lockset *ls)
 {
     for (uint32_t i = ls->n; i-- > 0;)
@@ -278,12 +280,18 @@ struct entry *store_peek(const struct access *a, const struct key *k)
 
 struct entry *store_find_any(const struct access *a, const struct key *k)
 {
-    return find(a, k, true);
+    struct entry *e = find(a, k, true);
+    if (e != NULL)
+        access_note(a, e);
+    return e;
 }
 
 struct entry *store_find(const struct access *a, const struct key *k)
 {
-    return store_peek(a, k); /* noeviction keeps no record of accesses */
+    struct entry *e = store_peek(a, k);
+    if (e != NULL && (entry_word(e) & (ENTRY_CLOCK | ENTRY_FREQ_MASK)) != ENTRY_FREQ_MASK)
+        access_note(a, e); /* the hottest keys, under most policies, cost nothing more than the look */
+    return e;
 }
 
 size_t store_entry_bytes(const struct store *s, const struct entry *e)
@@ -291,15 +299,4 @@ size_t store_entry_bytes(const struct store *s, const struct entry *e)
     enum { REFERENCE = 8 }; /* its share of the table */
     size_t n = (size_t)entry_extent(e) * ENTRY_UNIT + REFERENCE;
     return n + entry_heap_bytes(e);
-}
-
-/* Without a policy that keeps access clocks nothing is known but that the key is there. */
-uint64_t store_idle_s(const struct access *a, const struct entry *e)
-{
-    return 0;
-}
-
-uint32_t store_freq(const struct access *a, const struct entry *e)
-{
-    return entry_word(e) & ENTRY_FREQ_MASK;
 }

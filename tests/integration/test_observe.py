@@ -87,6 +87,29 @@ def test_commandstats_errorstats_latencystats(r, w):
     assert set(latency["latency_percentiles_usec_set"]) == {"p50", "p99", "p99.9"}
 
 
+def test_commandstats_of_runs(r, w):
+    """Calls of the same command that come together are timed together, and still counted one by one."""
+    w("DEL", "run", "runset")
+    w("SADD", "runset", "m")
+    r.config_resetstat()
+    requests = [("GET", "run")] * 7 + [("GET", "runset")] + [("GET", "run")] * 4 + [("GET",)] + [("GET", "run")] * 3
+    requests += [("SET", "run", "v")] * 5 + [("SET", "run", "v" * 40000)] + [("SET", "run", "v")] * 2 + [("STRLEN", "run")]
+    requests += [("NOSUCH", "x")] * 2 + [("GET", "run")] * 40 + [("SELECT", "0")] + [("GET", "run")] * 2
+    replies = w.pipeline(*requests)
+    assert [i for i, reply in enumerate(replies) if isinstance(reply, str) and reply[:3] in ("ERR", "WRO")] == [7, 12, 25, 26]
+    stats = r.info("commandstats")
+    assert {k: stats["cmdstat_get"][k] for k in ("calls", "failed_calls", "rejected_calls")} == {"calls": 57, "failed_calls": 1, "rejected_calls": 1}
+    assert stats["cmdstat_set"]["calls"] == 8 and stats["cmdstat_strlen"]["calls"] == 1
+    assert w("LATENCY", "HISTOGRAM", "get")[1][1] == 57
+    w("SLOWLOG", "RESET")
+    try:
+        r.config_set("slowlog-log-slower-than", 0)
+        w.pipeline(*[("GET", "run")] * 20)
+        assert sum(e[3][0] == b"GET" for e in w("SLOWLOG", "GET", "-1")) == 20
+    finally:
+        r.config_set("slowlog-log-slower-than", 10000)
+
+
 def test_command(w):
     total = w("COMMAND", "COUNT")
     assert total > 80 and len(w("COMMAND")) == total

@@ -198,7 +198,7 @@ static void put_chain(struct text *t, const struct syntax *s, int first, const c
 
 static void put_token(struct text *t, const struct syntax_arg *a)
 {
-    bool quoted = false;
+    bool quoted = a->token.n == 0;
     for (size_t i = 0; i < a->token.n; i++)
         quoted |= a->token.p[i] >= 'a' && a->token.p[i] <= 'z';
     put(t, quoted ? "'%.*s'" : "%.*s", (int)a->token.n, a->token.p);
@@ -210,8 +210,11 @@ static void put_core(struct text *t, const struct syntax *s, const struct syntax
     static const char *const types[] = {"", ":int", ":double", ":key", ":pattern", ":time"};
     bool group = a->type == SYNTAX_ONEOF || a->type == SYNTAX_BLOCK;
     bool bare = group && a->optional && !a->token.p; /* its brackets are those of the option */
-    if (a->type == SYNTAX_TOKEN)
+    if (a->type == SYNTAX_TOKEN) {
+        if (!str_eq_nocase(a->name, a->token))
+            put(t, "(%.*s)", (int)a->name.n, a->name.p);
         return;
+    }
     if (group) {
         put(t, bare ? "%.*s: " : "<%.*s: ", (int)a->name.n, a->name.p);
         put_chain(t, s, a->child, a->type == SYNTAX_ONEOF ? " | " : " ");

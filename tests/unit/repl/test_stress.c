@@ -16,7 +16,8 @@ enum { WRITERS = 6, READERS = 3, KEYS = 40, UNITS = 4000, BACKLOG = 64 * 1024 };
 
 static struct stress {
     struct changelog log;
-    struct changelog_reader reader[READERS]; /* opened before anything is written, or trim may be ahead of them */
+    struct changelog_reader
+        reader[READERS]; /* opened before anything is written, or trim may be ahead of them */
     struct fake_spill spill;
     struct lock lock[KEYS];
     uint64_t version[KEYS]; /* under its lock */

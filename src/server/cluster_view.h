@@ -1,0 +1,54 @@
+/* The cluster as those who serve clients see it: who owns which slot, and where to send whom.
+ *
+ * A copy of what the state machine knows, made anew when something of it changes and put in place under the
+ * gate. So within a round, and for a job of the lane, it does not change: whoever has looked knows until it
+ * has let go of its shards that a key is served here. That is all the safety that moving a slot needs.
+ *
+ * The usual question has a bit of its own: `here` says that a slot is ours, stays ours, and may be served. */
+#ifndef LARDER_SERVER_CLUSTER_VIEW_H
+#define LARDER_SERVER_CLUSTER_VIEW_H
+
+#include "base/annotate.h"
+#include "proto/slot.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum cluster_view_limits {
+    VIEW_ID = 40,
+    VIEW_HOST_MAX = 256,
+    VIEW_NOBODY = 0, /* the number of no node */
+};
+
+struct view_node {
+    char id[VIEW_ID + 1];
+    char host[VIEW_HOST_MAX]; /* for clients: by cluster-preferred-endpoint-type */
+    uint16_t port;
+};
+
+struct cluster_view {
+    uint8_t here[SLOT_COUNT / 8];
+    bool up;              /* cluster_state:ok */
+    bool reads_when_down; /* cluster-allow-reads-when-down */
+    bool replica;
+    uint16_t me, primary; /* numbers of nodes; primary: whose replica this node is */
+    uint16_t owner[SLOT_COUNT];
+    uint16_t to[SLOT_COUNT];   /* ours, and on its way there */
+    uint16_t from[SLOT_COUNT]; /* another's, and on its way here */
+    uint32_t nnodes;           /* numbers below; node 0 is nobody */
+    struct view_node *nodes;   /* owned */
+};
+
+static inline bool view_is_here(const struct cluster_view *v, uint32_t slot)
+{
+    return (v->here[slot / 8] >> slot % 8) & 1;
+}
+
+/* Nobody owns anything. Returned owned, with room for nodes up to number `nnodes` - 1; NULL: out of memory.
+ */
+struct cluster_view *cluster_view_new(uint32_t nnodes);
+void cluster_view_free(struct cluster_view *v); /* NULL is fine */
+/* Everything else is in place: work out `here`. */
+void cluster_view_seal(struct cluster_view *v);
+
+#endif

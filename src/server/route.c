@@ -1,0 +1,110 @@
+#include "server/route.h"
+
+#include "cmd/handlers.h"
+
+enum route_verdict route_key(struct route *r, const struct key *k)
+{
+    const struct cluster_view *v = r->view;
+    struct str name = {k->p, k->n};
+    if (r->first.p == NULL) {
+        r->first = name;
+        r->slot = k->slot;
+        r->owner = v->owner[k->slot];
+        if (r->owner == VIEW_NOBODY)
+            return ROUTE_UNSERVED;
+        r->leaving = r->owner == v->me && v->to[k->slot] != VIEW_NOBODY;
+        r->arriving = !r->leaving && v->from[k->slot] != VIEW_NOBODY;
+    } else if (k->slot != r->slot) {
+        return ROUTE_CROSS_SLOT;
+    } else if (r->arriving && !r->several) {
+        r->several = !str_eq(r->first, name);
+    }
+    if ((r->leaving || r->arriving) && r->look != NULL) {
+        if (store_peek(r->look, k) != NULL)
+            r->here++;
+        else
+            r->missing++;
+    }
+    return ROUTE_HERE;
+}
+
+static enum route_verdict when_down(const struct cluster_view *v, const struct route_asker *who)
+{
+    if (v->up)
+        return ROUTE_HERE;
+    if (!v->reads_when_down)
+        return ROUTE_DOWN;
+    return who->writes ? ROUTE_DOWN_READS_ONLY : ROUTE_HERE;
+}
+
+enum route_verdict route_end(const struct route *r, const struct route_asker *who)
+{
+    const struct cluster_view *v = r->view;
+    if (r->first.p == NULL)
+        return ROUTE_HERE;
+    enum route_verdict down = when_down(v, who);
+    if (down != ROUTE_HERE)
+        return down;
+    if ((r->leaving || r->arriving) && who->migrates)
+        return ROUTE_HERE;
+    if (r->leaving && r->missing > 0)
+        return r->here > 0 ? ROUTE_UNSTABLE : ROUTE_ASK;
+    if (r->arriving && who->asking)
+        return r->several && r->missing > 0 ? ROUTE_UNSTABLE : ROUTE_HERE;
+    if (v->replica && who->readonly && !who->writes && r->owner == v->primary)
+        return ROUTE_HERE;
+    return r->owner == v->me ? ROUTE_HERE : ROUTE_MOVED;
+}
+
+static void redirect(struct reply *reply, const struct route *r, const char *word, uint16_t to)
+{
+    const struct view_node *n = &r->view->nodes[to];
+    reply_errorf(reply, "%s %u %s:%u", word, r->slot, n->host, n->port);
+}
+
+void route_refuse(struct reply *reply, const struct route *r, enum route_verdict v)
+{
+    static const char *const texts[] = {
+        [ROUTE_CROSS_SLOT] = "CROSSSLOT Keys in request don't hash to the same slot",
+        [ROUTE_UNSERVED] = "CLUSTERDOWN Hash slot not served",
+        [ROUTE_DOWN] = "CLUSTERDOWN The cluster is down",
+        [ROUTE_DOWN_READS_ONLY] = "CLUSTERDOWN The cluster is down and only accepts read commands",
+        [ROUTE_UNSTABLE] = "TRYAGAIN Multiple keys request during rehashing of slot",
+    };
+    if (v == ROUTE_MOVED)
+        redirect(reply, r, "MOVED", r->owner);
+    else if (v == ROUTE_ASK)
+        redirect(reply, r, "ASK", r->view->to[r->slot]);
+    else
+        reply_error(reply, texts[v]);
+}
+
+static bool all_here(const struct cluster_view *v, const struct cmd_ctx *c)
+{
+    uint32_t slot = c->keys[0].slot;
+    for (uint32_t i = 1; i < c->nkeys; i++)
+        if (c->keys[i].slot != slot)
+            return false;
+    return view_is_here(v, slot);
+}
+
+bool route_allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked)
+{
+    struct route r;
+    if (c->nkeys == 0 || likely(all_here(v, c)))
+        return true;
+    const struct route_asker who = {.asking = c->session->asking || (c->cmd->flags & CMD_ASKING),
+                                    .readonly = c->session->readonly,
+                                    .writes = c->cmd->flags & CMD_WRITE,
+                                    .migrates = c->cmd->fn == cmd_migrate};
+    enum route_verdict verdict = ROUTE_HERE;
+    route_begin(&r, v, locked ? &c->a : NULL);
+    for (uint32_t i = 0; i < c->nkeys && verdict == ROUTE_HERE; i++)
+        verdict = route_key(&r, &c->keys[i]);
+    if (verdict == ROUTE_HERE)
+        verdict = route_end(&r, &who);
+    if (verdict == ROUTE_HERE)
+        return true;
+    route_refuse(c->reply, &r, verdict);
+    return false;
+}
