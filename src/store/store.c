@@ -31,6 +31,7 @@ static int make_appenders(struct store *s)
             .cache = &app->cache,
             .seed = &s->seed,
         };
+        rng_init(&app->rng, s->seed.k0 + i);
         s->appenders[i] = app;
     }
     return 0;
@@ -121,6 +122,7 @@ void store_free(struct store *s)
             mem_free(s->appenders[i]->ballast);
         mem_free(s->appenders[i]);
     }
+    ghosts_resize(&s->evict.ghosts, 0);
     if (s->segs.meta != NULL)
         segments_release(&s->segs);
     if (s->pool.pages != NULL)
@@ -257,21 +259,39 @@ static COLD void found_expired(const struct access *a, const struct key *k, cons
         store_remove_expired(a, k, pos, e);
 }
 
-struct entry *store_peek(const struct access *a, const struct key *k)
+static inline struct entry *find(const struct access *a, const struct key *k, bool hidden_too)
 {
     struct table_pos pos;
     struct entry *e =
         table_find(&a->app->tm, table_of(a->store, k), k->hash, (struct str){k->p, k->n}, k->db, &pos);
-    if (e != NULL && (entry_word(e) & ENTRY_TTL) && deadline_passed(entry_expire(e), a->now_ms)) {
+    if (e == NULL || !(entry_word(e) & (ENTRY_TTL | ENTRY_EXT)))
+        return e;
+    if (deadline_passed(entry_expire(e), a->now_ms)) {
         found_expired(a, k, &pos, e);
         return NULL;
     }
+    return hidden_too || !entry_is_hidden(a, e) ? e : NULL;
+}
+
+struct entry *store_peek(const struct access *a, const struct key *k)
+{
+    return find(a, k, false);
+}
+
+struct entry *store_find_any(const struct access *a, const struct key *k)
+{
+    struct entry *e = find(a, k, true);
+    if (e != NULL)
+        access_note(a, e);
     return e;
 }
 
 struct entry *store_find(const struct access *a, const struct key *k)
 {
-    return store_peek(a, k); /* noeviction keeps no record of accesses */
+    struct entry *e = store_peek(a, k);
+    if (e != NULL && (entry_word(e) & (ENTRY_CLOCK | ENTRY_FREQ_MASK)) != ENTRY_FREQ_MASK)
+        access_note(a, e); /* the hottest keys, under most policies, cost nothing more than the look */
+    return e;
 }
 
 size_t store_entry_bytes(const struct store *s, const struct entry *e)
@@ -279,15 +299,4 @@ size_t store_entry_bytes(const struct store *s, const struct entry *e)
     enum { REFERENCE = 8 }; /* its share of the table */
     size_t n = (size_t)entry_extent(e) * ENTRY_UNIT + REFERENCE;
     return n + entry_heap_bytes(e);
-}
-
-/* Without a policy that keeps access clocks nothing is known but that the key is there. */
-uint64_t store_idle_s(const struct access *a, const struct entry *e)
-{
-    return 0;
-}
-
-uint32_t store_freq(const struct access *a, const struct entry *e)
-{
-    return entry_word(e) & ENTRY_FREQ_MASK;
 }

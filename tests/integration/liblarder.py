@@ -2,7 +2,9 @@
 that do as they are told.
 
     Shell        tests/liblarder/shell.c as a process: say("get k") returns its line
+    Patterns     tests/liblarder/patterns.c, the same for larder/cache.h
     Peer         a TCP server whose answers are a Python function
+    Xor          the other end of a transport that changes every byte
     Cluster      six redis-servers, three primaries with a replica each
 """
 
@@ -13,19 +15,24 @@ import threading
 
 import harness
 
-SHELL = os.path.join(os.path.dirname(harness.LARDER_SERVER), "tests", "liblarder", "larder-client-shell")
-if not os.path.exists(SHELL):
-    SHELL = os.path.join(harness.ROOT, "build", "tests", "liblarder", "larder-client-shell")
+def program(name):
+    """As built beside the server, else by the plain build."""
+    beside = os.path.join(os.path.dirname(harness.LARDER_SERVER), "tests", "liblarder", name)
+    return beside if os.path.exists(beside) else os.path.join(harness.ROOT, "build", "tests", "liblarder", name)
+
+
 FAST = "connect_timeout_ms=300 command_timeout_ms=300 deadline_ms=2000 backoff_ms=5"
 
 
 class Shell:
     """One process with one handle. Its end is checked: no leak, no race, no sanitizer's report."""
 
+    program = program("larder-client-shell")
+
     def __init__(self, addresses=None, options=""):
         environ = dict(os.environ)
         environ.setdefault("ASAN_OPTIONS", "abort_on_error=1:detect_leaks=1")
-        self.process = subprocess.Popen([SHELL], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, env=environ)
         if addresses is not None:
             self.opened = self.say(f"open {addresses} {options}")
@@ -48,6 +55,19 @@ class Shell:
 
     def stats(self):
         return {name: int(value) for name, value in (word.split("=") for word in self.say("stats").split()[1:])}
+
+
+class Patterns(Shell):
+    """tests/liblarder/patterns.c, the same way."""
+
+    program = program("larder-client-patterns")
+
+    def send(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def hear(self):
+        return self.process.stdout.readline().rstrip("\n")
 
 
 CLOSE = object()  # what a peer answers to hang up
@@ -111,6 +131,67 @@ class Peer:
                             s.sendall(a)
         except (OSError, ValueError):
             pass
+
+
+class Xor:
+    """The other end of tests/liblarder/xor.c, before a real server. `deaf` never ends the handshake, `rude` ends it
+    with another byte, `cut` hangs up after so many bytes of replies."""
+
+    MASK = bytes(i ^ 0x5A for i in range(256))
+
+    def __init__(self, port, deaf=False, rude=False, cut=None):
+        self.port, self.deaf, self.rude, self.cut = port, deaf, rude, cut
+        self.greeted = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        with client, socket.create_connection(("127.0.0.1", self.port)) as server:
+            try:
+                if client.recv(1) != b"H":
+                    return
+                self.greeted += 1
+                if self.deaf:
+                    client.recv(1)
+                    return
+                client.sendall(b"?" if self.rude else b"W")
+                there = threading.Thread(target=self._pump, args=(client, server, None), daemon=True)
+                there.start()
+                self._pump(server, client, self.cut)
+                there.join()
+            except OSError:
+                pass
+
+    def _pump(self, source, target, left):
+        try:
+            while left != 0 and (data := source.recv(65536)):
+                data = data if left is None else data[:left]
+                left = None if left is None else left - len(data)
+                target.sendall(data.translate(self.MASK))
+        except OSError:
+            pass
+        finally:
+            for s in (source, target):
+                try:
+                    s.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
 
 
 class Cluster:
