@@ -120,6 +120,13 @@ void repl_feeds_cut(struct repl *r, const char *why)
         lose(f, why);
 }
 
+void repl_feeds_kill(struct repl *r)
+{
+    for (struct feed *f = r->feeds; f != NULL; f = f->next)
+        if (atomic_load(&f->kill))
+            lose(f, "killed by CLIENT KILL");
+}
+
 /* ---- arriving ---------------------------------------------------------------------------- */
 
 static bool go_on(struct repl *r, struct feed *f)
@@ -140,6 +147,13 @@ static bool go_on(struct repl *r, struct feed *f)
 
 static void answer(struct repl *r, struct feed *f)
 {
+    if (f->hands_over) {
+        say(f, "-");
+        say(f, failover_refusal(r, str_of(f->id)));
+        say(f, "\r\n");
+        f->last_words = true;
+        return;
+    }
     if (go_on(r, f))
         return;
     if (f->has_history)
@@ -153,6 +167,14 @@ static void answer(struct repl *r, struct feed *f)
     log_notice("Replica %s needs a full copy.", f->name);
 }
 
+void repl_feed_comes(struct repl *r, struct feed *f)
+{
+    if (f->hands_over)
+        failover_claimed(r, f);
+    else
+        repl_feed_arrives(r, f);
+}
+
 /* In a round of this thread. */
 void repl_feed_arrives(struct repl *r, struct feed *f)
 {
@@ -161,7 +183,7 @@ void repl_feed_arrives(struct repl *r, struct feed *f)
     r->feeds = f;
     pthread_mutex_unlock(&r->mutex);
     atomic_store(&f->ack_ms, r->now_ms);
-    f->heard_ms = r->now_ms;
+    f->heard_ms = f->came_ms = r->now_ms;
     if (loop_add(r->loop, f->fd, LOOP_READ, f) != 0) {
         set_state(f, FEED_GONE);
         return;
@@ -172,12 +194,20 @@ void repl_feed_arrives(struct repl *r, struct feed *f)
 
 /* ---- a copy for all who wait ------------------------------------------------------------------ */
 
+/* Does somebody wait for a copy, and have others had their time to come, too? */
 bool repl_feeds_wait(const struct repl *r)
 {
-    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (state_of(f) == FEED_WAIT)
-            return true;
-    return false;
+    const struct config *cfg = &r->server->config;
+    int64_t since_ms = r->now_ms, waiting = 0;
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next) {
+        if (state_of(f) != FEED_WAIT)
+            continue;
+        waiting++;
+        since_ms = f->came_ms < since_ms ? f->came_ms : since_ms;
+    }
+    bool enough = cfg->repl_diskless_sync_max_replicas > 0 && waiting >= cfg->repl_diskless_sync_max_replicas;
+    return waiting > 0 && (!cfg->repl_diskless_sync || enough ||
+                           r->now_ms - since_ms >= (int64_t)cfg->repl_diskless_sync_delay * 1000);
 }
 
 static void begin_copy(struct repl *r, struct feed *f, int fd, uint64_t bytes)
@@ -298,6 +328,7 @@ static void feed_push(struct repl *r, struct feed *f)
         most -= REPL_READ_SIZE;
     }
     r->more_to_feed |= done && most < REPL_READ_SIZE;
+    atomic_store_explicit(&f->unsent, f->out.n - f->sent, memory_order_relaxed);
     if (state_of(f) != FEED_GONE)
         set_interest(r, f, LOOP_READ | (done ? 0 : LOOP_WRITE));
 }
@@ -306,16 +337,19 @@ static void feed_push(struct repl *r, struct feed *f)
 
 static void on_request(struct repl *r, struct feed *f, const struct request *req)
 {
-    int64_t offset;
-    if (req->argc >= 3 && str_is(req->argv[0], "REPLCONF") && str_is(req->argv[1], "ACK") &&
-        num_parse_i64(req->argv[2], &offset) && offset >= 0) {
-        if ((uint64_t)offset > repl_offset(r)) {
-            lose(f, "it acknowledges what was never sent");
-            return;
-        }
-        atomic_store(&f->ack, (uint64_t)offset);
-        atomic_store(&f->ack_ms, r->now_ms);
+    int64_t offset, fsynced = 0;
+    if (req->argc < 3 || !str_is(req->argv[0], "REPLCONF") || !str_is(req->argv[1], "ACK") ||
+        !num_parse_i64(req->argv[2], &offset) || offset < 0)
+        return;
+    if (req->argc >= 5 && str_is(req->argv[3], "FACK") && !num_parse_i64(req->argv[4], &fsynced))
+        fsynced = 0;
+    if ((uint64_t)offset > repl_offset(r) || (fsynced > 0 && (uint64_t)fsynced > repl_offset(r))) {
+        lose(f, "it acknowledges what was never sent");
+        return;
     }
+    atomic_store(&f->ack, (uint64_t)offset);
+    atomic_store(&f->fack, fsynced > 0 ? (uint64_t)fsynced : 0);
+    atomic_store(&f->ack_ms, r->now_ms);
 }
 
 static void read_requests(struct repl *r, struct feed *f)
@@ -378,18 +412,6 @@ void repl_feed_writable(struct repl *r, struct feed *f)
         feed_push(r, f);
 }
 
-uint32_t repl_kill_feeds(struct repl *r)
-{
-    uint32_t n = 0;
-    pthread_mutex_lock(&r->mutex);
-    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        n += state_of(f) != FEED_GONE;
-    pthread_mutex_unlock(&r->mutex);
-    atomic_store(&r->kill_feeds, n > 0);
-    repl_wake(r);
-    return n;
-}
-
 uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms)
 {
     uint32_t n = 0;
@@ -397,6 +419,16 @@ uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms)
     for (const struct feed *f = r->feeds; f != NULL; f = f->next)
         n += state_of(f) == FEED_STREAM && atomic_load(&f->ack) >= offset &&
              atomic_load(&f->ack_ms) >= since_ms;
+    pthread_mutex_unlock(&r->mutex);
+    return n;
+}
+
+uint32_t repl_feeds_fsynced(struct repl *r, uint64_t offset)
+{
+    uint32_t n = 0;
+    pthread_mutex_lock(&r->mutex);
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
+        n += state_of(f) == FEED_STREAM && atomic_load(&f->fack) >= offset;
     pthread_mutex_unlock(&r->mutex);
     return n;
 }
@@ -428,8 +460,9 @@ static void check_good(struct repl *r)
 static void ping(struct repl *r)
 {
     const struct str argv[] = {STR("PING")};
-    if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) || r->now_ms < r->ping_ms)
-        return;
+    bool quiet = failover_state(&r->failover) != FAILOVER_NONE && r->failover.until_ms != 0;
+    if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) || r->now_ms < r->ping_ms || quiet)
+        return; /* quiet: the target is to have everything before the time is over */
     r->ping_ms = r->now_ms + (int64_t)r->server->config.repl_ping_replica_period * 1000;
     unit_add(&r->unit, 0, argv, 1);
 }
@@ -466,6 +499,41 @@ void repl_feeds_outside(struct repl *r)
         (void)repl_alone(r, repl_feeds_copy);
     else if (r->todo.log_off)
         (void)repl_alone(r, log_off_if_unused);
+}
+
+/* ---- looking for one ---------------------------------------------------------------------------------- */
+
+bool repl_feeds_any(const struct repl *r)
+{
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
+        if (state_of(f) != FEED_GONE)
+            return true;
+    return false;
+}
+
+const struct feed *repl_feed_find(const struct repl *r, struct str host, int64_t port)
+{
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
+        if (state_of(f) != FEED_GONE && f->port == port && str_eq_nocase(host, str_of(f->ip)))
+            return f;
+    return NULL;
+}
+
+const struct feed *repl_feed_in_step(const struct repl *r, const char *host, int port)
+{
+    const struct feed *one = host[0] != '\0' ? repl_feed_find(r, str_of(host), port) : NULL;
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
+        if (state_of(f) == FEED_STREAM && atomic_load(&f->ack) == repl_offset(r) &&
+            (host[0] == '\0' || f == one))
+            return f;
+    return NULL;
+}
+
+void repl_feeds_ask(struct repl *r)
+{
+    const struct str ask[] = {STR("REPLCONF"), STR("GETACK"), STR("*")};
+    if (!r->is_replica && changelog_is_on(&r->log) && r->feeds != NULL)
+        unit_add(&r->unit, 0, ask, ARRAY_LEN(ask));
 }
 
 /* ---- to be seen ------------------------------------------------------------------------------------ */
