@@ -218,7 +218,7 @@ static const char *refusal(struct repl *r, const struct wish *w)
     const struct feed *f = w->host.n < FAILOVER_HOST_MAX ? repl_feed_find(r, w->host, w->port) : NULL;
     if (f == NULL)
         return "ERR FAILOVER target HOST and PORT is not a replica.";
-    if (atomic_load(&f->state) != FEED_STREAM)
+    if (feed_state(f) != FEED_STREAM)
         return "ERR FAILOVER target replica is not online.";
     return NULL;
 }

@@ -3,9 +3,10 @@
  *      PSYNC (worker) ──mail──> arrives ──┬── +CONTINUE ────────────────────────────────┬── stream
  *                                         └── waits ── copy made ── +FULLRESYNC, file ──┘
  *
- * A copy is made once for all who wait, as of one place in the log; a reader is opened there in the same
- * breath, so the log keeps what follows until each of them has had it: in memory, then in a file. So a slow
- * replica is never cut off for being slow, and one that is in the middle of its copy does not need another.
+ * A copy is made once for all who wait (repl_copy.c), as of one place in the log; a reader is opened there in
+ * the same breath, so the log keeps what follows until each of them has had it: in memory, then in a file. So
+ * a slow replica is never cut off for being slow, and one that is in the middle of its copy does not need
+ * another.
  */
 #include "server/repl_feed.h"
 
@@ -51,11 +52,6 @@ struct feed *feed_new(int fd)
     return f;
 }
 
-static enum feed_state state_of(const struct feed *f)
-{
-    return (enum feed_state)atomic_load_explicit(&f->state, memory_order_relaxed);
-}
-
 static void set_state(struct feed *f, enum feed_state state)
 {
     atomic_store_explicit(&f->state, (int)state, memory_order_relaxed);
@@ -63,7 +59,7 @@ static void set_state(struct feed *f, enum feed_state state)
 
 static void lose(struct feed *f, const char *why)
 {
-    if (state_of(f) == FEED_GONE)
+    if (feed_state(f) == FEED_GONE)
         return;
     log_warning("Replica %s is disconnected: %s.", f->name, why);
     set_state(f, FEED_GONE);
@@ -80,7 +76,7 @@ static void sweep(struct repl *r)
 {
     for (struct feed **at = &r->feeds; *at != NULL;) {
         struct feed *f = *at;
-        if (state_of(f) != FEED_GONE) {
+        if (feed_state(f) != FEED_GONE) {
             at = &f->next;
             continue;
         }
@@ -97,6 +93,8 @@ static void sweep(struct repl *r)
 
 void repl_feeds_release(struct repl *r)
 {
+    repl_copy_give_up(r);
+    repl_copy_forget(r);
     struct mpsc_node *n;
     while ((n = mpsc_pop(&r->mailbox)) != NULL) {
         struct repl_letter *l = container_of(n, struct repl_letter, node);
@@ -118,6 +116,7 @@ void repl_feeds_cut(struct repl *r, const char *why)
 {
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
         lose(f, why);
+    r->copy.spoilt = true;
 }
 
 void repl_feeds_kill(struct repl *r)
@@ -128,6 +127,35 @@ void repl_feeds_kill(struct repl *r)
 }
 
 /* ---- arriving ---------------------------------------------------------------------------- */
+
+/* Take part in the copy at hand. False: there is none, or it is of another history. */
+static bool join_copy(struct repl *r, struct feed *f)
+{
+    const struct full_copy *c = &r->copy;
+    char text[160];
+    if (c->state != COPY_GROWING || c->spoilt || changelog_reader_open(&r->log, &f->reader, c->offset) != 0)
+        return false;
+    f->reading = true;
+    f->copy_grows = true;
+    f->copy_at = 0;
+    f->copy_fd = dup(c->fd);
+    if (f->copy_fd < 0) {
+        lose(f, "no descriptor for its copy");
+        return true;
+    }
+    if (!f->wants_sync_only) {
+        snprintf(text, sizeof text, "+FULLRESYNC %s %llu\r\n", c->id, (unsigned long long)c->offset);
+        say(f, text);
+    }
+    if (f->knows_eof) {
+        memcpy(f->mark, c->mark, sizeof f->mark);
+        snprintf(text, sizeof text, "$EOF:%s\r\n", c->mark);
+        say(f, text);
+    }
+    set_state(f, FEED_COPY);
+    atomic_fetch_add(&r->shown.full, 1);
+    return true;
+}
 
 static bool go_on(struct repl *r, struct feed *f)
 {
@@ -165,6 +193,7 @@ static void answer(struct repl *r, struct feed *f)
     }
     set_state(f, FEED_WAIT);
     log_notice("Replica %s needs a full copy.", f->name);
+    (void)join_copy(r, f);
 }
 
 void repl_feed_comes(struct repl *r, struct feed *f)
@@ -200,7 +229,7 @@ bool repl_feeds_wait(const struct repl *r)
     const struct config *cfg = &r->server->config;
     int64_t since_ms = r->now_ms, waiting = 0;
     for (const struct feed *f = r->feeds; f != NULL; f = f->next) {
-        if (state_of(f) != FEED_WAIT)
+        if (feed_state(f) != FEED_WAIT)
             continue;
         waiting++;
         since_ms = f->came_ms < since_ms ? f->came_ms : since_ms;
@@ -210,45 +239,54 @@ bool repl_feeds_wait(const struct repl *r)
                            r->now_ms - since_ms >= (int64_t)cfg->repl_diskless_sync_delay * 1000);
 }
 
-static void begin_copy(struct repl *r, struct feed *f, int fd, uint64_t bytes)
+static void join_waiting(struct repl *r)
 {
-    char text[128];
-    f->copy_fd = dup(fd);
-    f->copy_at = 0;
-    f->copy_n = bytes;
-    if (f->copy_fd < 0 || changelog_reader_open(&r->log, &f->reader, repl_offset(r)) != 0) {
-        lose(f, "no descriptor or no log for its copy");
-        return;
-    }
-    f->reading = true;
-    snprintf(text, sizeof text, "+FULLRESYNC %s %llu\r\n$%llu\r\n", r->history.id,
-             (unsigned long long)repl_offset(r), (unsigned long long)bytes);
-    say(f, f->wants_sync_only ? strchr(text, '$') : text);
-    set_state(f, FEED_COPY);
-    atomic_fetch_add(&r->shown.full, 1);
+    for (struct feed *f = r->feeds; f != NULL; f = f->next)
+        if (feed_state(f) == FEED_WAIT)
+            (void)join_copy(r, f);
 }
 
 /* Gate, on the lane's thread. */
 void repl_feeds_copy(struct repl *r)
 {
-    uint64_t bytes = 0;
     if (r->is_replica && !(r->has_history && atomic_load(&r->link_up)))
         return; /* the role has changed since; they will be told */
     if (!r->is_replica) {
         repl_log_on(r);
         changelog_forget_db(&r->log);
     }
-    int fd = repl_copy_write(r, &bytes);
-    for (struct feed *f = r->feeds; f != NULL; f = f->next) {
-        if (state_of(f) != FEED_WAIT)
-            continue;
-        if (fd < 0)
+    bool begun = repl_copy_begin(r) == 0;
+    for (struct feed *f = r->feeds; f != NULL && !begun; f = f->next)
+        if (feed_state(f) == FEED_WAIT)
             lose(f, "its full copy cannot be made");
-        else
-            begin_copy(r, f, fd, bytes);
+    join_waiting(r);
+}
+
+/* In a round: the copy at hand has come to its end, good or bad. */
+static void end_copy(struct repl *r)
+{
+    const struct full_copy *c = &r->copy;
+    char text[32];
+    snprintf(text, sizeof text, "$%llu\r\n", (unsigned long long)c->bytes);
+    for (struct feed *f = r->feeds; f != NULL; f = f->next) {
+        if (!f->copy_grows)
+            continue;
+        f->copy_grows = false;
+        f->copy_n = c->bytes;
+        if (c->state == COPY_FAILED)
+            lose(f, "its full copy cannot be made");
+        else if (!f->knows_eof)
+            say(f, text);
     }
-    if (fd >= 0)
-        close(fd);
+    repl_copy_forget(r);
+}
+
+static bool copy_is_wanted(const struct repl *r)
+{
+    bool wanted = false;
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
+        wanted |= f->copy_grows;
+    return wanted;
 }
 
 /* ---- sending ---------------------------------------------------------------------------------- */
@@ -279,6 +317,45 @@ static bool send_out(struct repl *r, struct feed *f)
     return true;
 }
 
+static void begin_stream(struct repl *r, struct feed *f)
+{
+    f->copy_sent = false;
+    set_state(f, FEED_STREAM);
+    atomic_store(&f->ack_ms, r->now_ms);
+    log_notice("Replica %s has its full copy.", f->name);
+}
+
+/* All of it is in `out`. Redis looks for the mark at the end of what a read brings, so nothing may follow it
+ * before the replica has acknowledged the copy. */
+static void copy_is_sent(struct repl *r, struct feed *f)
+{
+    close(f->copy_fd);
+    f->copy_fd = -1;
+    f->copy_sent = true;
+    if (f->knows_eof)
+        say(f, f->mark);
+    else
+        begin_stream(r, f);
+}
+
+/* The next piece of its copy, into `out`, which has room. False: there is none yet. */
+static bool next_of_copy(struct repl *r, struct feed *f)
+{
+    if (f->copy_sent || (f->copy_grows && !f->knows_eof))
+        return false; /* it has to load it; or wants to know the length first */
+    uint64_t left = (f->copy_grows ? r->copy.bytes : f->copy_n) - f->copy_at;
+    ssize_t n = pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
+    if (n < 0 || (n == 0 && left > 0)) {
+        lose(f, "the file with its copy cannot be read");
+        return false;
+    }
+    f->out.n = (size_t)n;
+    f->copy_at += (uint64_t)n;
+    if ((uint64_t)n == left && !f->copy_grows)
+        copy_is_sent(r, f);
+    return f->out.n > 0;
+}
+
 /* The next piece of the file or of the log, into `out`. False: there is none. */
 static bool next_piece(struct repl *r, struct feed *f)
 {
@@ -286,25 +363,8 @@ static bool next_piece(struct repl *r, struct feed *f)
         lose(f, "out of memory");
         return false;
     }
-    if (state_of(f) == FEED_COPY) {
-        uint64_t left = f->copy_n - f->copy_at;
-        ssize_t n =
-            pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
-        if (n > 0) {
-            f->out.n = (size_t)n;
-            f->copy_at += (uint64_t)n;
-            return true;
-        }
-        if (left > 0) {
-            lose(f, "the file with its copy cannot be read");
-            return false;
-        }
-        close(f->copy_fd);
-        f->copy_fd = -1;
-        set_state(f, FEED_STREAM);
-        atomic_store(&f->ack_ms, r->now_ms);
-        log_notice("Replica %s has its full copy.", f->name);
-    }
+    if (feed_state(f) == FEED_COPY)
+        return next_of_copy(r, f);
     if (!f->reading)
         return false;
     int64_t n = changelog_read(&r->log, &f->reader, f->out.p, REPL_READ_SIZE);
@@ -323,13 +383,13 @@ static void feed_push(struct repl *r, struct feed *f)
         set_state(f, FEED_GONE);
         return;
     }
-    while (done && most >= REPL_READ_SIZE && state_of(f) >= FEED_COPY && next_piece(r, f)) {
+    while (done && most >= REPL_READ_SIZE && feed_state(f) >= FEED_COPY && next_piece(r, f)) {
         done = send_out(r, f);
         most -= REPL_READ_SIZE;
     }
     r->more_to_feed |= done && most < REPL_READ_SIZE;
     atomic_store_explicit(&f->unsent, f->out.n - f->sent, memory_order_relaxed);
-    if (state_of(f) != FEED_GONE)
+    if (feed_state(f) != FEED_GONE)
         set_interest(r, f, LOOP_READ | (done ? 0 : LOOP_WRITE));
 }
 
@@ -347,6 +407,8 @@ static void on_request(struct repl *r, struct feed *f, const struct request *req
         lose(f, "it acknowledges what was never sent");
         return;
     }
+    if (f->copy_sent)
+        begin_stream(r, f);
     atomic_store(&f->ack, (uint64_t)offset);
     atomic_store(&f->fack, fsynced > 0 ? (uint64_t)fsynced : 0);
     atomic_store(&f->ack_ms, r->now_ms);
@@ -391,7 +453,7 @@ static void feed_receive(struct repl *r, struct feed *f)
 
 void repl_feed_event(struct repl *r, struct feed *f, const struct loop_event *ev)
 {
-    if (state_of(f) != FEED_GONE && (ev->readable || ev->hangup))
+    if (feed_state(f) != FEED_GONE && (ev->readable || ev->hangup))
         feed_receive(r, f);
 }
 
@@ -400,46 +462,27 @@ void repl_feed_event(struct repl *r, struct feed *f, const struct loop_event *ev
 void repl_feeds_push(struct repl *r)
 {
     r->more_to_feed = false;
+    if (r->copy.state == COPY_WHOLE || r->copy.state == COPY_FAILED)
+        end_copy(r);
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (state_of(f) != FEED_GONE && !(f->interest & LOOP_WRITE))
+        if (feed_state(f) != FEED_GONE && !(f->interest & LOOP_WRITE))
             feed_push(r, f);
     sweep(r);
 }
 
 void repl_feed_writable(struct repl *r, struct feed *f)
 {
-    if (state_of(f) != FEED_GONE)
+    if (feed_state(f) != FEED_GONE)
         feed_push(r, f);
-}
-
-uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms)
-{
-    uint32_t n = 0;
-    pthread_mutex_lock(&r->mutex);
-    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        n += state_of(f) == FEED_STREAM && atomic_load(&f->ack) >= offset &&
-             atomic_load(&f->ack_ms) >= since_ms;
-    pthread_mutex_unlock(&r->mutex);
-    return n;
-}
-
-uint32_t repl_feeds_fsynced(struct repl *r, uint64_t offset)
-{
-    uint32_t n = 0;
-    pthread_mutex_lock(&r->mutex);
-    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        n += state_of(f) == FEED_STREAM && atomic_load(&f->fack) >= offset;
-    pthread_mutex_unlock(&r->mutex);
-    return n;
 }
 
 static void check_timeouts(struct repl *r)
 {
     int64_t timeout_ms = (int64_t)r->server->config.repl_timeout * 1000;
     for (struct feed *f = r->feeds; f != NULL; f = f->next) {
-        if (state_of(f) == FEED_STREAM && r->now_ms - atomic_load(&f->ack_ms) > timeout_ms && f->out.n == 0)
+        if (feed_state(f) == FEED_STREAM && r->now_ms - atomic_load(&f->ack_ms) > timeout_ms && f->out.n == 0)
             lose(f, "it has acknowledged nothing for 'repl-timeout' seconds");
-        if (state_of(f) == FEED_WAIT && r->is_replica && !atomic_load(&r->link_up))
+        if (feed_state(f) == FEED_WAIT && r->is_replica && !atomic_load(&r->link_up))
             answer(r, f);
     }
 }
@@ -456,6 +499,15 @@ static void check_good(struct repl *r)
         server_care_set(r->server, CARE_FEW_REPLICAS, few);
 }
 
+/* Who waits for its copy hears that we are there: an empty line, which means nothing in this place. */
+static void comfort(struct repl *r)
+{
+    for (struct feed *f = r->feeds; f != NULL; f = f->next)
+        if (f->out.n == 0 &&
+            (feed_state(f) == FEED_WAIT || (feed_state(f) == FEED_COPY && f->copy_grows && !f->knows_eof)))
+            say(f, "\n");
+}
+
 /* The stream is kept alive, which also tells replicas that we are. */
 static void ping(struct repl *r)
 {
@@ -467,11 +519,22 @@ static void ping(struct repl *r)
     unit_add(&r->unit, 0, argv, 1);
 }
 
+void repl_feeds_ask(struct repl *r)
+{
+    const struct str ask[] = {STR("REPLCONF"), STR("GETACK"), STR("*")};
+    if (!r->is_replica && changelog_is_on(&r->log) && r->feeds != NULL)
+        unit_add(&r->unit, 0, ask, ARRAY_LEN(ask));
+}
+
 void repl_feeds_cron(struct repl *r)
 {
     check_timeouts(r);
     check_good(r);
     ping(r);
+    if (r->now_ms >= r->comfort_ms) {
+        r->comfort_ms = r->now_ms + REPL_COMFORT_MS;
+        comfort(r);
+    }
     if (r->feeds != NULL || r->is_replica || !changelog_is_on(&r->log))
         r->alone_since_ms = r->now_ms;
 }
@@ -487,7 +550,11 @@ void repl_feeds_plan(struct repl *r, struct repl_todo *t)
 {
     int64_t ttl = r->server->config.repl_backlog_ttl;
     t->mend = changelog_is_broken(&r->log);
-    t->copy = repl_feeds_wait(r);
+    t->copy = r->copy.state == COPY_NONE && repl_feeds_wait(r);
+    t->step = r->copy.state == COPY_GROWING;
+    t->give_up = t->step && (r->copy.spoilt || !copy_is_wanted(r));
+    if (t->copy || t->step)
+        t->timeout_ms = t->step && r->copy.busy ? 1 : 0;
     t->log_off = ttl > 0 && changelog_is_on(&r->log) && r->now_ms - r->alone_since_ms > ttl * 1000;
 }
 
@@ -499,47 +566,8 @@ void repl_feeds_outside(struct repl *r)
         (void)repl_alone(r, repl_feeds_copy);
     else if (r->todo.log_off)
         (void)repl_alone(r, log_off_if_unused);
-}
-
-/* ---- looking for one ---------------------------------------------------------------------------------- */
-
-bool repl_feeds_any(const struct repl *r)
-{
-    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (state_of(f) != FEED_GONE)
-            return true;
-    return false;
-}
-
-const struct feed *repl_feed_find(const struct repl *r, struct str host, int64_t port)
-{
-    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (state_of(f) != FEED_GONE && f->port == port && str_eq_nocase(host, str_of(f->ip)))
-            return f;
-    return NULL;
-}
-
-const struct feed *repl_feed_in_step(const struct repl *r, const char *host, int port)
-{
-    const struct feed *one = host[0] != '\0' ? repl_feed_find(r, str_of(host), port) : NULL;
-    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (state_of(f) == FEED_STREAM && atomic_load(&f->ack) == repl_offset(r) &&
-            (host[0] == '\0' || f == one))
-            return f;
-    return NULL;
-}
-
-void repl_feeds_ask(struct repl *r)
-{
-    const struct str ask[] = {STR("REPLCONF"), STR("GETACK"), STR("*")};
-    if (!r->is_replica && changelog_is_on(&r->log) && r->feeds != NULL)
-        unit_add(&r->unit, 0, ask, ARRAY_LEN(ask));
-}
-
-/* ---- to be seen ------------------------------------------------------------------------------------ */
-
-const char *feed_state_name(const struct feed *f)
-{
-    static const char *const names[] = {"wait_bgsave", "wait_bgsave", "send_bulk", "online"};
-    return names[state_of(f)];
+    if (r->todo.give_up)
+        repl_copy_give_up(r);
+    else if (r->todo.step)
+        repl_copy_step(r);
 }

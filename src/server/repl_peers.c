@@ -24,7 +24,7 @@ void repl_each_peer(struct repl *r, repl_peer_fn *fn, void *arg)
     visit_primary(r, fn, arg);
     for (struct feed *f = r->feeds; f != NULL; f = f->next) {
         struct repl_peer_state st = {.heard_ms = atomic_load(&f->ack_ms), .unsent = atomic_load(&f->unsent)};
-        if (atomic_load(&f->state) == FEED_GONE || !fn(arg, &f->peer, &st))
+        if (feed_state(f) == FEED_GONE || !fn(arg, &f->peer, &st))
             continue;
         atomic_store(&f->kill, true);
         atomic_store(&r->kill_feeds, true);

@@ -12,6 +12,17 @@ from test_replica import data_of, fill, follow, in_step, offset_of, primary, sam
 
 pytestmark = pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs redis-server")
 
+def online(client):
+    """All its replicas have said that they have their copies: they may be targets."""
+
+    def are():
+        info = client.info("replication")
+        states = [v["state"] for k, v in info.items() if k.startswith("slave") and isinstance(v, dict)]
+        return states and set(states) == {"online"}
+
+    wait_until(are, what="the replicas online")
+
+
 PAIRS = ["larder larder", "larder redis", "redis larder", "redis redis"]
 
 
@@ -37,6 +48,7 @@ def test_roles_are_exchanged_and_nothing_is_lost(servers, pair):
     follow(two, one.port)
     in_step(a, b)
     for i in range(3):
+        online(a)
         a.incr("round")
         assert a.execute_command("FAILOVER", "TIMEOUT", "30000")
         wait_until(lambda: state(a) == "no-failover" and b.info("replication")["role"] == "master", what="the exchange")
@@ -55,6 +67,7 @@ def test_acknowledged_writes_survive_under_load(servers, pair):
     a, b = one.client(), two.client()
     follow(two, one.port)
     in_step(a, b)
+    online(a)
     acknowledged = [0] * 4
     told = []
 
@@ -169,6 +182,7 @@ def test_refusals(servers, kind):
     assert refused(a, "FAILOVER", "TIMEOUT", "0") == refused(a, "FAILOVER", "TIMEOUT", "-1") == "FAILOVER timeout must be greater than 0"
     follow(r, p.port)
     in_step(a, b)
+    online(a)
     assert refused(b, "FAILOVER") == "FAILOVER is not valid when server is a replica."
     force = "FAILOVER with force option requires both a timeout and target HOST and IP."
     assert refused(a, "FAILOVER", "FORCE") == refused(a, "FAILOVER", "FORCE", "TIMEOUT", "1") == force
@@ -292,6 +306,7 @@ def test_siblings_follow(servers, kind):
         follow(one, p.port)
     in_step(a, b)
     in_step(a, c)
+    online(a)
     a.execute_command("FAILOVER", "TO", "127.0.0.1", r.port)
     wait_until(lambda: b.info("replication")["role"] == "master", what="the exchange")
     follow(third, r.port)

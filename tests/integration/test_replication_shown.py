@@ -1,13 +1,13 @@
 """What operators and clients see of replication, and what they can ask of it: CLIENT, CONFIG, WAITAOF, delays."""
 
 import os
-import socket
+
 
 import pytest
 import redis
 
 from harness import REDIS_SERVER, free_port, wait_until
-from test_failover import acknowledging_replica, ask_for_copy, refused, stuck_replica
+from test_failover import ask_for_copy, online, refused, stuck_replica
 from test_replica import fill, follow, in_step, offset_of, primary, servers  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs redis-server")
@@ -92,6 +92,7 @@ def test_failover_is_in_the_configuration(servers):
     a, b = p.client(), r.client()
     follow(r, p.port)
     in_step(a, b)
+    online(a)
     a.execute_command("FAILOVER")
     wait_until(lambda: a.config_get("replicaof") == {"replicaof": f"127.0.0.1 {r.port}"}, what="the exchange")
     wait_until(lambda: b.config_get("replicaof") == {"replicaof": ""}, what="the exchange")
