@@ -10,10 +10,9 @@
  * it (sends a vote, asks for votes, announces that it is primary). Newer texts replace older ones that are
  * not yet written. A write that fails is retried by the owner, not answered.
  *
- * Links: the machine opens one to every node (ACT_OPEN, numbers from 1) and accepts one from each (EV_ACCEPT,
- * the owner's numbers, with LINK_INBOUND set). Sends on a link that is not up are dropped by the owner. A
- * link that ended is told by EV_LINK_DOWN, also if the machine closed it or it never came up; its number is
- * not used again.
+ * Links: the machine opens one to every node (ACT_OPEN, numbers from 1); each peer opens one to us, and the owner gives
+ * it a number with LINK_INBOUND set. Sends on a link that is not up are dropped by the owner. A link that ended is told
+ * by EV_LINK_DOWN, also if the machine closed it or it never came up; its number is not used again soon.
  *
  * Writes: serve them only while machine_may_write() says so, asked just before the reply is sent. */
 #ifndef LARDER_CLUSTER_MACHINE_H
@@ -36,10 +35,9 @@ enum machine_limits {
 
 enum machine_event_kind {
     EV_TICK,
-    EV_ACCEPT,    /* link, ip: a peer has connected */
     EV_LINK_UP,   /* link: ACT_OPEN succeeded */
     EV_LINK_DOWN, /* link */
-    EV_FRAME,     /* link, bytes: one whole frame (frame_length() cuts the stream) */
+    EV_FRAME,     /* link, bytes: one whole frame (frame_length() cuts the stream); ip and local_ip of its socket */
     EV_DATA,      /* data: what replication says; at least each 100 ms while it changes */
     EV_PERSISTED, /* seq */
     EV_COMMAND,   /* command: the result is step's; the text for the client in machine.error */
@@ -53,6 +51,7 @@ struct machine_data {
     uint64_t silent_ms; /* replica: since the primary was last heard on the replication link */
     bool link_up;       /* replica: the stream flows, the first copy is complete */
     bool empty;         /* no key at all */
+    uint64_t epoch;     /* first after a restart: the data epoch that was recorded with the data loaded; else 0 */
     bool paused;        /* primary: ACT_PAUSE is in force, offset is final */
 };
 
@@ -89,7 +88,7 @@ struct machine_command {
 struct machine_event {
     enum machine_event_kind kind;
     uint32_t link;
-    struct str bytes, ip, channel, message;
+    struct str bytes, ip, local_ip, channel, message;
     bool sharded;
     uint64_t seq;
     struct machine_data data;
@@ -147,16 +146,18 @@ struct machine {
 
     /* Private from here. */
     struct machine_data data;
-    uint64_t now_ms, boot_ms, tick_ms, minority_ms, rejoin_ms;
+    uint64_t now_ms, boot_ms, tick_ms, rejoin_ms, random_ping_ms;
     uint32_t next_link, next_seq;
     struct rng *rng;
-    bool dirty, view, state_known;
+    struct str peer_ip; /* of the frame in hand */
+    bool dirty, view, restored, asked_data;
+    bool mute; /* a restarted primary that has not yet heard whether its replicas have more */
     uint64_t persist_seq, persisted_seq;
     /* A vote waits for its fsync. */
     struct node_id vote_for;
     uint64_t vote_seq;
     /* An election of ours. */
-    uint64_t election_epoch, election_ms, election_at_ms, election_seq, announce_seq;
+    uint64_t election_epoch, election_ms, election_at_ms, election_seq, announce_seq, announced_seq;
     unsigned election_votes, election_rank;
     bool election_asked, election_sent;
     /* A manual failover of ours (replica) or of one of our replicas (primary). */
@@ -195,6 +196,11 @@ int machine_step(struct machine *m, const struct machine_event *e, uint64_t now_
 
 /* How often EV_TICK should come. */
 unsigned machine_tick_ms(const struct machine *m);
+/* A restarted primary refuses everybody, PSYNC too, until it knows that no replica has more than it. */
+static inline bool machine_mute(const struct machine *m)
+{
+    return m->mute;
+}
 /* May a write be acknowledged now? Also false while it is paused. */
 bool machine_may_write(const struct machine *m, uint64_t now_ms);
 /* Until when, if nothing is heard: for those who must ask without the machine's thread. 0: not at all. */

@@ -1,0 +1,125 @@
+/* What the passing of time asks for: links, pings, and the ticks of the other rooms.
+ *
+ * A ping falls due when the last answer is T/2 old, as in Redis; T/5 between primaries with slots and within a shard,
+ * where leases and failover depend on it. One more goes each second to the node that was silent longest among five. */
+#include "cluster/machine_internal.h"
+
+enum { WAIT_TIMEOUTS = 4, RANDOM_PING_MS = 1000, RANDOM_PING_OF = 5, HANDSHAKE_MIN_MS = 1000 };
+
+static void keep_link(struct machine *m, struct node *n)
+{
+    uint64_t half = m->config.node_timeout_ms / 2, now = m->now_ms;
+    if (n->out == 0) {
+        struct machine_action *a = machine_act(m, ACT_OPEN);
+        if (a == NULL)
+            return;
+        a->node = n;
+        a->link = n->out = m->next_link;
+        m->next_link = m->next_link + 1 == LINK_INBOUND ? 1 : m->next_link + 1;
+        n->out_up = false;
+        n->out_ms = now;
+        return;
+    }
+    /* A link that never came up, or on which a question stays without an answer: try another. */
+    bool stuck = n->out_up ? n->ping_sent_ms != 0 && now - n->ping_sent_ms > half && now - n->heard_ms > half
+                           : true;
+    if (stuck && now - n->out_ms > half) {
+        n->out_up = false;
+        gossip_close(m, &n->out);
+    }
+}
+
+static bool close_kin(const struct machine *m, const struct node *n)
+{
+    const struct node *mine = m->self->primary != NULL ? m->self->primary : m->self;
+    return n == mine || n->primary == mine || (node_votes(m->self) && node_votes(n));
+}
+
+static void keep_pinging(struct machine *m, struct node *n)
+{
+    uint64_t t = m->config.node_timeout_ms, due = close_kin(m, n) ? t / 5 : t / 2;
+    bool handing_over = m->manual == MANUAL_PAUSED && node_id_eq(&n->id, &m->manual_replica);
+    if (!n->out_up || node_is(n, NODE_HANDSHAKE) || n->ping_sent_ms != 0)
+        return;
+    if (m->now_ms - n->pong_ms >= due || handing_over)
+        gossip_ping(m, n, FRAME_PING, n->out, 0);
+}
+
+static void ping_somebody(struct machine *m)
+{
+    struct node *oldest = NULL;
+    for (int i = 0; i < RANDOM_PING_OF; i++) {
+        struct node *n = m->map.nodes[rng_below(m->rng, m->map.n)];
+        if (!n->out_up || n->ping_sent_ms != 0 || node_is(n, NODE_MYSELF | NODE_HANDSHAKE))
+            continue;
+        if (oldest == NULL || n->pong_ms < oldest->pong_ms)
+            oldest = n;
+    }
+    if (oldest != NULL)
+        gossip_ping(m, oldest, FRAME_PING, oldest->out, 0);
+}
+
+static void keep_nodes(struct machine *m)
+{
+    uint64_t handshake = m->config.node_timeout_ms < HANDSHAKE_MIN_MS ? HANDSHAKE_MIN_MS : m->config.node_timeout_ms;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        struct node *n = m->map.nodes[i];
+        if (n == m->self || node_is(n, NODE_NOADDR))
+            continue;
+        if (node_is(n, NODE_HANDSHAKE) && m->now_ms - n->created_ms > handshake) {
+            gossip_close(m, &n->out);
+            slotmap_remove(&m->map, n);
+            i--; /* another stands here now */
+            continue;
+        }
+        keep_link(m, n);
+        keep_pinging(m, n);
+    }
+}
+
+/* We slept (SIGSTOP, a suspended machine): silence was ours, nobody is to be suspected for it. */
+static void after_sleep(struct machine *m)
+{
+    if (m->tick_ms != 0 && m->now_ms - m->tick_ms > m->config.node_timeout_ms / 2) {
+        for (unsigned i = 0; i < m->map.n; i++)
+            m->map.nodes[i]->heard_ms = m->now_ms;
+    }
+    m->tick_ms = m->now_ms;
+}
+
+/* Restarted as a primary: silent, as if still down, until every replica was heard and none has more. If one has, the
+ * silence lasts until it has taken over; we hear of that and follow it. Nobody is ever wiped by an empty primary. */
+static void restart_tick(struct machine *m)
+{
+    unsigned unheard = 0;
+    if (!m->mute || !m->asked_data)
+        return;
+    m->self->data_epoch = m->data_epoch;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        if (n->primary != m->self)
+            continue;
+        if (n->offset_ms == 0)
+            unheard++;
+        else if (node_is(n, NODE_LARDER) ? election_ahead(n, m->self) : n->offset > m->self->offset)
+            return;
+    }
+    if (unheard > 0 && m->now_ms - m->boot_ms < WAIT_TIMEOUTS * m->config.node_timeout_ms)
+        return;
+    m->mute = false;
+}
+
+void gossip_tick(struct machine *m)
+{
+    after_sleep(m);
+    keep_nodes(m);
+    if (m->now_ms - m->random_ping_ms >= RANDOM_PING_MS) {
+        m->random_ping_ms = m->now_ms;
+        ping_somebody(m);
+    }
+    restart_tick(m);
+    failure_tick(m);
+    manual_tick(m);
+    election_tick(m);
+    migration_tick(m);
+}

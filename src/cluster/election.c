@@ -1,0 +1,175 @@
+/* A replica asks for its primary's place, and a primary votes.
+ *
+ *   primary FAIL ── data young enough? ── rank ── wait ── epoch+1, fsync ── FAIL + AUTH_REQUEST to all ── majority ── fsync ── tell
+ *
+ * The wait lets FAIL spread and lets the replica with the most data go first. Among larder nodes both are known: the FAIL
+ * travels in front of the request on the same link, and whoever is provably the best of the living goes at once. */
+#include "cluster/machine_internal.h"
+
+#include "base/assert.h"
+
+enum {
+    WAIT_MS = 500,
+    WAIT_RANDOM_MS = 500,
+    WAIT_RANK_MS = 1000,
+    VOTES_LIVE_MIN_MS = 2000, /* or 2 T: how long we collect; again after twice as long */
+    REPL_PING_MS = 10000,
+    FAST_SHARE = 10, /* larder alone: the wait for each rank is T / 10 */
+};
+
+static uint64_t collect_ms(const struct machine *m)
+{
+    uint64_t t = 2 * m->config.node_timeout_ms;
+    return t < VOTES_LIVE_MIN_MS ? VOTES_LIVE_MIN_MS : t;
+}
+
+void election_abort(struct machine *m)
+{
+    m->election_at_ms = m->election_ms = 0;
+    m->election_asked = m->election_sent = false;
+    m->election_votes = 0;
+}
+
+static bool data_is_young(const struct machine *m)
+{
+    uint64_t t = m->config.node_timeout_ms, age = m->data.silent_ms + (m->now_ms - m->self->offset_ms);
+    if (m->data.replid == 0 && !MUTANT(EMPTY_ELECTED))
+        return false; /* it never had a copy: what it would serve is nothing */
+    age = age > t ? age - t : 0;
+    return m->config.validity_factor == 0 || age <= REPL_PING_MS + t * m->config.validity_factor;
+}
+
+/* More data than b, as larder counts it: the epoch of the primary that wrote it, then the offset. */
+bool election_ahead(const struct node *a, const struct node *b)
+{
+    return a->data_epoch != b->data_epoch ? a->data_epoch > b->data_epoch : a->offset > b->offset;
+}
+
+/* Siblings with more data; *all_larder: everybody who matters is larder. */
+static unsigned rank(const struct machine *m, bool *all_larder)
+{
+    unsigned better = 0;
+    *all_larder = true;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        bool sibling = n != m->self && n->primary == m->self->primary && !node_is(n, NODE_NOFAILOVER);
+        if ((sibling || node_votes(n)) && n != m->self->primary && !node_is(n, NODE_LARDER))
+            *all_larder = false;
+        if (!sibling || node_is(n, NODE_PFAIL | NODE_FAIL))
+            continue;
+        bool tie = n->data_epoch == m->data_epoch && n->offset == m->data.offset;
+        better += election_ahead(n, m->self) || (tie && node_id_cmp(&n->id, &m->self->id) < 0);
+    }
+    return better;
+}
+
+static void schedule(struct machine *m)
+{
+    bool larder;
+    uint64_t wait = 0;
+    m->election_rank = rank(m, &larder);
+    if (m->manual == MANUAL_READY)
+        wait = 0;
+    else if (larder)
+        wait = m->election_rank * (m->config.node_timeout_ms / FAST_SHARE + rng_below(m->rng, 50));
+    else
+        wait = WAIT_MS + rng_below(m->rng, WAIT_RANDOM_MS) + (uint64_t)m->election_rank * WAIT_RANK_MS;
+    m->election_ms = m->now_ms;
+    m->election_at_ms = m->now_ms + wait;
+    m->election_asked = m->election_sent = false;
+    m->election_votes = 0;
+    for (unsigned i = 0; i < m->map.n; i++) { /* siblings compare offsets: give them ours */
+        struct node *n = m->map.nodes[i];
+        if (n != m->self && n->primary == m->self->primary && n->out_up)
+            gossip_ping(m, n, FRAME_PONG, n->out, 0);
+    }
+}
+
+/* New attempts back off at random, so that two that split the votes do not meet again. */
+static uint64_t retry_ms(const struct machine *m)
+{
+    return 2 * collect_ms(m);
+}
+
+static void ask(struct machine *m)
+{
+    m->election_epoch = ++m->current_epoch;
+    m->election_asked = true;
+    m->election_sent = false;
+    m->election_votes = 0;
+    machine_dirty(m);
+    m->election_seq = machine_persist_next(m);
+}
+
+void election_tick(struct machine *m)
+{
+    struct node *p = m->self->primary;
+    bool manual = m->manual == MANUAL_READY;
+    if (machine_is_primary(m) || p == NULL || p->nslots == 0 || !(node_is(p, NODE_FAIL) || manual) ||
+        (m->config.no_failover && !manual)) {
+        if (m->election_at_ms != 0)
+            election_abort(m);
+        return;
+    }
+    if (!manual && !data_is_young(m))
+        return;
+    if (m->election_at_ms == 0 || m->now_ms - m->election_ms > retry_ms(m) + rng_below(m->rng, 200))
+        schedule(m);
+    if (m->now_ms >= m->election_at_ms && !m->election_asked && m->now_ms - m->election_ms <= collect_ms(m))
+        ask(m);
+}
+
+void election_ack(struct machine *m, const struct node *sender, const struct frame *f)
+{
+    if (!m->election_sent || machine_is_primary(m) || !node_votes(sender) ||
+        f->h.current_epoch < m->election_epoch || m->now_ms - m->election_ms > collect_ms(m) + WAIT_MS)
+        return;
+    struct node *voter = slotmap_find(&m->map, &sender->id);
+    if (voter == NULL || (voter->ack_epoch == m->election_epoch && !MUTANT(COUNT_TWICE)))
+        return; /* counted already */
+    voter->ack_epoch = m->election_epoch;
+    if (++m->election_votes < (MUTANT(NO_MAJORITY) ? 1 : machine_quorum(m)) || m->self->primary == NULL)
+        return;
+    m->self->config_epoch = m->election_epoch;
+    election_promote(m);
+}
+
+/* We have the right to it: take the slots, tell everybody when it is on the disk. */
+void election_promote(struct machine *m)
+{
+    struct node *old = m->self->primary;
+    ASSERT(old != NULL && old != m->self);
+    ownership_primary(m->self);
+    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
+        if (m->map.owner[slot] == old)
+            slotmap_assign(&m->map, slot, m->self);
+    }
+    election_abort(m);
+    manual_reset(m);
+    machine_act(m, ACT_PROMOTE);
+    machine_hold(m);
+    machine_view(m);
+}
+
+static void send_request(struct machine *m)
+{
+    if (m->current_epoch != m->election_epoch || m->self->primary == NULL) {
+        m->election_asked = false; /* the epoch went by: ask with the next */
+        return;
+    }
+    m->election_sent = true;
+    if (node_is(m->self->primary, NODE_FAIL))
+        gossip_fail_all(m, m->self->primary);
+    gossip_broadcast(m, FRAME_AUTH_REQUEST);
+}
+
+void election_persisted(struct machine *m)
+{
+    vote_persisted(m);
+    if (m->election_asked && !m->election_sent && m->persisted_seq >= m->election_seq)
+        send_request(m);
+    if (m->announce_seq > m->announced_seq && m->persisted_seq >= m->announce_seq) {
+        m->announced_seq = m->announce_seq;
+        gossip_pong_all(m);
+    }
+}

@@ -1,0 +1,205 @@
+/* Suspicion, proof, and what follows for ourselves.
+ *
+ * PFAIL: nothing heard for T. FAIL: a majority of the primaries with slots say PFAIL within 2 T. The lease: a larder
+ * voter that answers a primary's ping promises not to vote for its replicas for T from then; with promises of a majority
+ * nobody can be elected in the primary's place, so it may write. Without them it stops, however alone it is. */
+#include "cluster/machine_internal.h"
+
+#include "base/alloc.h"
+
+enum { REPORT_LIVES = 2, FAIL_UNDO = 2, VOTE_BARS_PROMISE = 4, REJOIN_MIN_MS = 500, REJOIN_MAX_MS = 5000 };
+
+void failure_withdraw(struct node *about, const struct node *by)
+{
+    for (unsigned i = 0; i < about->nreports; i++) {
+        if (node_id_eq(&about->reports[i].by, &by->id)) {
+            about->reports[i] = about->reports[--about->nreports];
+            return;
+        }
+    }
+}
+
+void failure_report(struct machine *m, struct node *about, const struct node *by)
+{
+    failure_withdraw(about, by);
+    if (about->nreports == about->reports_cap) {
+        unsigned cap = about->reports_cap == 0 ? 8 : about->reports_cap * 2;
+        struct node_report *more = cap > NODE_REPORTS_MAX ? NULL : mem_realloc(about->reports, cap * sizeof(*more));
+        if (more == NULL)
+            return; /* it will be told again */
+        about->reports = more;
+        about->reports_cap = cap;
+    }
+    about->reports[about->nreports++] = (struct node_report){.by = by->id, .at_ms = m->now_ms};
+    failure_judge(m, about);
+}
+
+unsigned machine_failure_reports(struct machine *m, const struct node *n)
+{
+    unsigned found = 0;
+    for (unsigned i = 0; i < n->nreports; i++) {
+        const struct node *by = slotmap_find(&m->map, &n->reports[i].by);
+        bool fresh = m->now_ms - n->reports[i].at_ms <= REPORT_LIVES * m->config.node_timeout_ms;
+        found += fresh && by != NULL && node_votes(by);
+    }
+    return found;
+}
+
+static void mark_failed(struct machine *m, struct node *n)
+{
+    n->flags = (n->flags & ~(uint32_t)NODE_PFAIL) | NODE_FAIL;
+    n->fail_ms = m->now_ms;
+    machine_dirty(m);
+    machine_view(m);
+}
+
+void failure_judge(struct machine *m, struct node *n)
+{
+    if (!node_is(n, NODE_PFAIL) || node_is(n, NODE_FAIL))
+        return;
+    if (machine_failure_reports(m, n) + node_votes(m->self) < machine_quorum(m) && !MUTANT(FAIL_ALONE))
+        return;
+    mark_failed(m, n);
+    gossip_fail_all(m, n);
+}
+
+void failure_said(struct machine *m, struct node *n)
+{
+    if (n != m->self && !node_is(n, NODE_FAIL | NODE_HANDSHAKE))
+        mark_failed(m, n);
+}
+
+void failure_heard(struct machine *m, struct node *n)
+{
+    if (node_is(n, NODE_PFAIL)) {
+        n->flags &= ~(uint32_t)NODE_PFAIL;
+        machine_view(m);
+    }
+    if (!node_is(n, NODE_FAIL))
+        return;
+    /* A primary that nobody replaced in all this time may come back with its slots. */
+    if (!node_votes(n) || m->now_ms - n->fail_ms > FAIL_UNDO * m->config.node_timeout_ms) {
+        n->flags &= ~(uint32_t)NODE_FAIL;
+        machine_dirty(m);
+        machine_view(m);
+    }
+}
+
+static void suspect(struct machine *m, struct node *n)
+{
+    n->flags |= NODE_PFAIL;
+    machine_view(m);
+    if (node_votes(m->self)) { /* tell at once: reports by the next gossip would cost T/2 */
+        for (unsigned i = 0; i < m->map.n; i++) {
+            struct node *to = m->map.nodes[i];
+            bool concerned = node_votes(to) || to->primary == n;
+            if (to != n && to->out_up && to->ping_sent_ms == 0 && node_votes(n) && concerned)
+                gossip_ping(m, to, FRAME_PING, to->out, 0);
+        }
+    }
+}
+
+void failure_tick(struct machine *m)
+{
+    for (unsigned i = 0; i < m->map.n; i++) {
+        struct node *n = m->map.nodes[i];
+        if (n == m->self || node_is(n, NODE_HANDSHAKE | NODE_NOADDR))
+            continue;
+        bool silent = m->now_ms - n->heard_ms > m->config.node_timeout_ms;
+        if (silent && !node_is(n, NODE_PFAIL | NODE_FAIL))
+            suspect(m, n);
+        failure_judge(m, n);
+        bool orphan = node_votes(n) && !node_is(n, NODE_FAIL) && slotmap_replicas(&m->map, n, true) == 0;
+        n->orphan_ms = !orphan ? 0 : n->orphan_ms == 0 ? m->now_ms : n->orphan_ms;
+    }
+}
+
+uint64_t failure_promise(struct machine *m, struct node *n)
+{
+    uint64_t t = m->config.node_timeout_ms;
+    if (!node_votes(m->self) || !node_votes(n) || node_is(n, NODE_FAIL) ||
+        (n->voted_ms != 0 && m->now_ms - n->voted_ms < VOTE_BARS_PROMISE * t))
+        return 0;
+    n->promise_ms = m->now_ms + t;
+    return t;
+}
+
+static bool reaches(const struct machine *m, uint64_t at)
+{
+    unsigned have = 0, others = 0;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        if (!node_votes(n))
+            continue;
+        others++;
+        if (n != m->self && !node_is(n, NODE_LARDER))
+            return true; /* a mixed cluster knows no promises: Redis's rules */
+        have += n == m->self || n->lease_ms > at;
+    }
+    return have >= others / 2 + 1;
+}
+
+uint64_t failure_lease(const struct machine *m)
+{
+    if (reaches(m, UINT64_MAX))
+        return UINT64_MAX;
+    uint64_t low = m->now_ms, high = m->now_ms + 2 * m->config.node_timeout_ms;
+    if (!reaches(m, low))
+        return 0;
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        if (reaches(m, middle))
+            low = middle;
+        else
+            high = middle;
+    }
+    return high;
+}
+
+static bool serves(const struct machine *m)
+{
+    return m->ok && machine_is_primary(m) && m->self->nslots > 0 && m->manual != MANUAL_PAUSED &&
+           !machine_held(m);
+}
+
+bool machine_may_write(const struct machine *m, uint64_t now_ms)
+{
+    return serves(m) && (MUTANT(NO_LEASE) || reaches(m, now_ms));
+}
+
+uint64_t machine_write_until_ms(const struct machine *m)
+{
+    return serves(m) ? failure_lease(m) : 0;
+}
+
+static bool covered(const struct machine *m)
+{
+    if (!m->config.full_coverage)
+        return true;
+    if (m->map.assigned < SLOT_COUNT)
+        return false;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        if (m->map.nodes[i]->nslots > 0 && node_is(m->map.nodes[i], NODE_FAIL))
+            return false;
+    }
+    return true;
+}
+
+void failure_state(struct machine *m)
+{
+    uint64_t delay = m->config.node_timeout_ms;
+    unsigned reachable = 0;
+    delay = delay < REJOIN_MIN_MS ? REJOIN_MIN_MS : delay > REJOIN_MAX_MS ? REJOIN_MAX_MS : delay;
+    for (unsigned i = 0; i < m->map.n; i++)
+        reachable += node_votes(m->map.nodes[i]) && !node_is(m->map.nodes[i], NODE_PFAIL | NODE_FAIL);
+    bool minority = reachable < machine_quorum(m), ok = covered(m) && !minority;
+    if (minority)
+        m->rejoin_ms = m->now_ms;
+    /* Back from a minority a primary waits: it may have been replaced and not know it yet. */
+    if (ok && machine_is_primary(m) && m->rejoin_ms != 0 && m->now_ms - m->rejoin_ms < delay)
+        ok = false;
+    if (ok != m->ok) {
+        m->ok = ok;
+        machine_act(m, ACT_STATE);
+    }
+}

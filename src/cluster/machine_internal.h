@@ -1,0 +1,83 @@
+/* What the rooms of the machine share. For this folder only. */
+#ifndef LARDER_CLUSTER_MACHINE_INTERNAL_H
+#define LARDER_CLUSTER_MACHINE_INTERNAL_H
+
+#include "cluster/machine.h"
+#include "cluster/mutant.h"
+
+/* machine.c: actions and small questions. */
+struct machine_action *machine_act(struct machine *m, enum machine_action_kind kind); /* NULL: no room */
+void machine_dirty(struct machine *m);                  /* nodes.conf changed: a PERSIST ends this step */
+uint64_t machine_persist_next(const struct machine *m); /* the number of that PERSIST */
+void machine_hold(struct machine *m); /* our role or config epoch changed: nothing is sent before it is on the disk */
+bool machine_held(const struct machine *m);
+void machine_view(struct machine *m);
+bool machine_is_primary(const struct machine *m);
+struct node *machine_link_node(const struct machine *m, uint32_t link);
+int machine_fail_command(struct machine *m, int err, const char *text);
+void machine_drop_moves_of(struct machine *m, const struct node_id *id);
+void machine_random_id(struct machine *m, struct node_id *id);
+
+/* gossip.c: links and frames. */
+void gossip_header(struct machine *m, enum frame_type type, struct frame_header *h);
+void gossip_frame(struct machine *m, const struct frame *f, uint32_t link);
+void gossip_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t link, uint32_t seq);
+void gossip_update(struct machine *m, const struct node *n, uint32_t link); /* tell who n is */
+void gossip_send(struct machine *m, enum frame_type type, uint32_t link);
+void gossip_broadcast(struct machine *m, enum frame_type type);
+void gossip_pong_all(struct machine *m);
+void gossip_fail_all(struct machine *m, const struct node *failing);
+void gossip_publish(struct machine *m, const struct machine_event *e);
+int gossip_meet(struct machine *m, struct str ip, uint16_t port, uint16_t cport);
+void gossip_forget(struct machine *m, struct node *n, uint64_t ms);
+void gossip_close(struct machine *m, uint32_t *link);
+/* handshake.c */
+bool gossip_forgotten(const struct machine *m, const struct node_id *id);
+bool handshake_frame(struct machine *m, const struct frame *f, uint32_t link, struct node **sender);
+int handshake_start(struct machine *m, struct str ip, uint16_t port, uint16_t cport, uint32_t flags);
+/* cron.c */
+void gossip_tick(struct machine *m);
+
+/* failure.c */
+void failure_report(struct machine *m, struct node *about, const struct node *by);
+void failure_withdraw(struct node *about, const struct node *by);
+void failure_judge(struct machine *m, struct node *n); /* FAIL if a majority says so */
+void failure_heard(struct machine *m, struct node *n); /* PFAIL off; FAIL off if the rules allow */
+void failure_said(struct machine *m, struct node *n);  /* a FAIL frame about n */
+void failure_tick(struct machine *m);
+void failure_state(struct machine *m);
+uint64_t failure_promise(struct machine *m, struct node *n); /* ms that we may promise n */
+uint64_t failure_lease(const struct machine *m);
+
+/* ownership.c */
+void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots);
+void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
+void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
+bool ownership_bump(struct machine *m); /* a new epoch without agreement, if ours is not the greatest */
+void ownership_follow(struct machine *m, struct node *primary);
+void ownership_primary(struct node *n); /* make it one in the table */
+void ownership_replica(struct machine *m, struct node *n, struct node *primary);
+void ownership_lost(struct machine *m); /* ends a step: ACT_DROP */
+
+/* election.c, vote.c */
+void election_tick(struct machine *m);
+void election_ack(struct machine *m, const struct node *sender, const struct frame *f);
+void election_abort(struct machine *m);
+void election_promote(struct machine *m);
+bool election_ahead(const struct node *a, const struct node *b);
+void vote_persisted(struct machine *m);
+void vote_request(struct machine *m, struct node *sender, const struct frame *f);
+void election_persisted(struct machine *m);
+void migration_tick(struct machine *m);
+
+/* manual.c */
+void manual_start(struct machine *m, struct node *replica);
+void manual_heard(struct machine *m, const struct node *primary, const struct frame *f);
+void manual_tick(struct machine *m);
+void manual_reset(struct machine *m);
+int manual_command(struct machine *m, enum failover_how how);
+
+/* command.c */
+int command_run(struct machine *m, const struct machine_command *c);
+
+#endif

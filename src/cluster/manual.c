@@ -1,0 +1,83 @@
+/* CLUSTER FAILOVER: the replica asks (MFSTART), the primary pauses writes and shows its last offset under the PAUSED flag,
+ * the replica reaches it and is elected without FAIL. Nothing acknowledged is lost. Whoever waits longer than
+ * MACHINE_MF_TIMEOUT_MS gives up; the primary's pause lasts twice as long, so that it never ends before the election. */
+#include "cluster/machine_internal.h"
+
+#include "base/err.h"
+
+void manual_reset(struct machine *m)
+{
+    if (m->manual == MANUAL_PAUSED)
+        machine_act(m, ACT_RESUME);
+    m->manual = MANUAL_NONE;
+    m->manual_force = false;
+    m->manual_offset = m->manual_end_ms = 0;
+}
+
+void manual_start(struct machine *m, struct node *replica)
+{
+    if (!machine_is_primary(m) || replica->primary != m->self)
+        return;
+    manual_reset(m);
+    m->manual = MANUAL_PAUSED;
+    m->manual_replica = replica->id;
+    m->manual_end_ms = m->now_ms + 2 * MACHINE_MF_TIMEOUT_MS;
+    m->data.paused = false;
+    struct machine_action *a = machine_act(m, ACT_PAUSE);
+    if (a != NULL)
+        a->until_ms = m->manual_end_ms;
+}
+
+void manual_heard(struct machine *m, const struct node *primary, const struct frame *f)
+{
+    if (m->manual != MANUAL_ASKED || m->self->primary != primary || !(f->h.mflags[0] & FRAME_PAUSED))
+        return;
+    m->manual_offset = f->h.offset;
+    m->manual = MANUAL_WAITING;
+    manual_tick(m);
+}
+
+void manual_tick(struct machine *m)
+{
+    if (m->manual == MANUAL_NONE)
+        return;
+    if (m->now_ms >= m->manual_end_ms) {
+        manual_reset(m);
+        election_abort(m);
+        return;
+    }
+    if (m->manual == MANUAL_WAITING && m->data.offset >= m->manual_offset) {
+        m->manual = MANUAL_READY;
+        election_abort(m); /* no wait of before counts */
+        election_tick(m);
+    }
+}
+
+int manual_command(struct machine *m, enum failover_how how)
+{
+    struct node *p = m->self->primary;
+    if (machine_is_primary(m))
+        return machine_fail_command(m, ERR_TYPE, "You should send CLUSTER FAILOVER to a replica");
+    if (p == NULL)
+        return machine_fail_command(m, ERR_NOTFOUND, "I'm a replica but my master is unknown to me");
+    if (how == FAILOVER_PLAIN && (node_is(p, NODE_FAIL) || !p->out_up))
+        return machine_fail_command(m, ERR_AGAIN,
+                                    "Master is down or failed, please use CLUSTER FAILOVER FORCE");
+    manual_reset(m);
+    election_abort(m);
+    if (how == FAILOVER_TAKEOVER) {
+        ownership_bump(m);
+        election_promote(m);
+        return 0;
+    }
+    m->manual_end_ms = m->now_ms + MACHINE_MF_TIMEOUT_MS;
+    if (how == FAILOVER_FORCE) {
+        m->manual = MANUAL_READY;
+        m->manual_force = true;
+        election_tick(m);
+        return 0;
+    }
+    m->manual = MANUAL_ASKED;
+    gossip_send(m, FRAME_MFSTART, p->out);
+    return 0;
+}

@@ -1,0 +1,150 @@
+/* Slots and epochs. The higher config epoch owns a slot; an epoch is one node's: two that meet with the same part, the
+ * smaller id takes a new one. Who has lost its last slot follows the winner. */
+#include "cluster/machine_internal.h"
+
+#include "base/assert.h"
+
+static bool overlap(const uint8_t *a, const uint8_t *b)
+{
+    for (unsigned i = 0; i < SLOT_BYTES; i++) {
+        if (a[i] & b[i])
+            return true;
+    }
+    return false;
+}
+
+void ownership_primary(struct node *n)
+{
+    n->flags = (n->flags & ~(uint32_t)(NODE_REPLICA | NODE_MIGRATE_TO)) | NODE_PRIMARY;
+    n->primary = NULL;
+}
+
+void ownership_replica(struct machine *m, struct node *n, struct node *primary)
+{
+    slotmap_drop_all(&m->map, n);
+    n->flags = (n->flags & ~(uint32_t)NODE_PRIMARY) | NODE_REPLICA;
+    n->primary = primary;
+    if (primary != NULL)
+        primary->flags |= NODE_MIGRATE_TO;
+    if (m->self->primary == n && primary != NULL && primary != m->self && node_is(primary, NODE_PRIMARY))
+        ownership_follow(m, primary);
+    machine_dirty(m);
+    machine_view(m);
+}
+
+void ownership_follow(struct machine *m, struct node *primary)
+{
+    struct node *self = m->self;
+    ASSERT(primary != self);
+    slotmap_drop_all(&m->map, self);
+    memset(m->lost, 0, sizeof(m->lost));
+    m->nlost = m->nmoves = 0;
+    m->mute = false;
+    self->flags = (self->flags & ~(uint32_t)(NODE_PRIMARY | NODE_MIGRATE_TO)) | NODE_REPLICA;
+    self->primary = primary;
+    primary->flags |= NODE_MIGRATE_TO;
+    if (!node_id_none(&primary->shard))
+        self->shard = primary->shard;
+    manual_reset(m);
+    election_abort(m);
+    struct machine_action *a = machine_act(m, ACT_FOLLOW);
+    if (a != NULL)
+        a->node = primary;
+    machine_dirty(m);
+    machine_view(m);
+}
+
+static const struct slot_move *importing(const struct machine *m, unsigned slot)
+{
+    const struct slot_move *move = m->nmoves == 0 ? NULL : machine_move(m, slot);
+    return move != NULL && move->importing ? move : NULL;
+}
+
+/* `sender` says that it owned these slots at this epoch. */
+void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots)
+{
+    struct node *mine = m->self->primary != NULL ? m->self->primary : m->self;
+    unsigned had = mine->nslots, taken = 0;
+    if (sender == m->self || memcmp(sender->slots, slots, SLOT_BYTES) == 0)
+        return;
+    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
+        if (slot % 8 == 0 && (slots[slot / 8] & ~sender->slots[slot / 8]) == 0) {
+            slot += 7;
+            continue;
+        }
+        struct node *owner = m->map.owner[slot];
+        if (!slots_has(slots, slot) || owner == sender || importing(m, slot) != NULL ||
+            (owner != NULL && (MUTANT(CLAIM_EQUAL) ? owner->config_epoch > epoch : owner->config_epoch >= epoch)))
+            continue;
+        if (owner == m->self) {
+            slots_set(m->lost, slot, true);
+            m->nlost++;
+        }
+        taken += owner == mine;
+        slotmap_assign(&m->map, slot, sender);
+        machine_dirty(m);
+        machine_view(m);
+    }
+    if (taken > 0 && taken == had && mine->nslots == 0 && sender != mine &&
+        (m->config.replica_migration || sender->nslots == taken))
+        ownership_follow(m, sender);
+}
+
+/* The sender does not know that another has its slots: tell it, once a frame. */
+void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link)
+{
+    const struct node *claims = sender->primary != NULL ? sender->primary : sender;
+    if (MUTANT(NO_UPDATE) || memcmp(claims->slots, f->h.slots, SLOT_BYTES) == 0)
+        return;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        if (n != claims && n->nslots > 0 && n->config_epoch > f->h.config_epoch && overlap(n->slots, f->h.slots)) {
+            gossip_update(m, n, link);
+            return;
+        }
+    }
+}
+
+static void new_epoch(struct machine *m)
+{
+    m->self->config_epoch = ++m->current_epoch;
+    machine_hold(m);
+}
+
+void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch)
+{
+    if (!machine_is_primary(m) || !node_is(sender, NODE_PRIMARY) || sender_epoch != m->self->config_epoch ||
+        MUTANT(COLLIDE) || node_id_cmp(&sender->id, &m->self->id) <= 0)
+        return;
+    new_epoch(m);
+}
+
+bool ownership_bump(struct machine *m)
+{
+    uint64_t greatest = 0;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        if (m->map.nodes[i]->config_epoch > greatest)
+            greatest = m->map.nodes[i]->config_epoch;
+    }
+    if (m->self->config_epoch != 0 && m->self->config_epoch == greatest)
+        return false;
+    new_epoch(m);
+    return true;
+}
+
+void ownership_lost(struct machine *m)
+{
+    if (m->nlost == 0)
+        return;
+    size_t at = m->out.n;
+    struct machine_action *a;
+    if (buf_append(&m->out, m->lost, SLOT_BYTES) != 0 || (a = machine_act(m, ACT_DROP)) == NULL) {
+        m->out.n = at;
+        m->out.oom = false;
+        return; /* again with the next step */
+    }
+    a->at = at;
+    a->n = SLOT_BYTES;
+    memset(m->lost, 0, sizeof(m->lost));
+    m->nlost = 0;
+}

@@ -1,0 +1,108 @@
+/* One vote an epoch, on the disk before it is on the wire, and never against a promise; and the migration of replicas to
+ * primaries that have none. */
+#include "cluster/machine_internal.h"
+
+enum { VOTE_AGAIN = 2, COMPARE_FOR = 2, ORPHAN_MS = 5000 };
+
+static bool slots_are_current(const struct machine *m, const struct frame *f)
+{
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        if (n->nslots == 0 || n->config_epoch <= f->h.config_epoch)
+            continue;
+        for (unsigned b = 0; b < SLOT_BYTES; b++) {
+            if (n->slots[b] & f->h.slots[b])
+                return false;
+        }
+    }
+    return true;
+}
+
+/* A living sibling of the same history has more: let it come first, but not for ever. */
+static bool another_has_more(const struct machine *m, const struct node *sender)
+{
+    const struct node *p = sender->primary;
+    uint64_t t = m->config.node_timeout_ms;
+    if (!node_is(sender, NODE_LARDER) || m->now_ms - p->fail_ms > COMPARE_FOR * t)
+        return false;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        if (n != sender && n->primary == p && node_is(n, NODE_LARDER) &&
+            !node_is(n, NODE_PFAIL | NODE_FAIL | NODE_NOFAILOVER) && n->replid == sender->replid &&
+            m->now_ms - n->heard_ms <= t && election_ahead(n, sender))
+            return true;
+    }
+    return false;
+}
+
+void vote_request(struct machine *m, struct node *sender, const struct frame *f)
+{
+    struct node *p = sender->primary;
+    bool forced = (f->h.mflags[0] & FRAME_FORCEACK) != 0;
+    uint64_t t = m->config.node_timeout_ms;
+    if (!node_votes(m->self) || p == NULL || !node_is(sender, NODE_REPLICA) ||
+        f->h.current_epoch < m->current_epoch || (m->vote_epoch >= m->current_epoch && !MUTANT(VOTE_TWICE)))
+        return;
+    if (!forced && (!node_is(p, NODE_FAIL) || (m->now_ms < p->promise_ms && !MUTANT(BREAK_PROMISE)) || (another_has_more(m, sender) && !MUTANT(ANY_DATA))))
+        return;
+    if (m->restored && !MUTANT(VOTE_AT_ONCE) && m->now_ms - m->boot_ms < t)
+        return; /* what we promised before the crash we do not know */
+    if (p->voted_ms != 0 && m->now_ms - p->voted_ms < VOTE_AGAIN * t)
+        return;
+    if (!slots_are_current(m, f) && !MUTANT(OLD_SLOTS))
+        return;
+    m->vote_epoch = m->current_epoch;
+    m->vote_for = sender->id;
+    p->voted_ms = m->now_ms;
+    machine_dirty(m);
+    m->vote_seq = machine_persist_next(m);
+    if (MUTANT(EARLY_VOTE)) {
+        m->persisted_seq = m->vote_seq;
+        vote_persisted(m);
+    }
+}
+
+void vote_persisted(struct machine *m)
+{
+    if (m->vote_seq == 0 || m->persisted_seq < m->vote_seq)
+        return;
+    m->vote_seq = 0;
+    /* Our epoch is in the frame: a vote of an older one would count in the newer. */
+    struct node *n = slotmap_find(&m->map, &m->vote_for);
+    if (n != NULL && n->out_up && m->vote_epoch == m->current_epoch)
+        gossip_send(m, FRAME_AUTH_ACK, n->out);
+}
+
+static struct node *orphan(const struct machine *m, unsigned *most)
+{
+    struct node *found = NULL;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        struct node *n = m->map.nodes[i];
+        if (!node_votes(n))
+            continue;
+        unsigned living = slotmap_replicas(&m->map, n, true);
+        *most = living > *most ? living : *most;
+        if (n->orphan_ms != 0 && m->now_ms - n->orphan_ms > ORPHAN_MS && node_is(n, NODE_MIGRATE_TO))
+            found = n;
+    }
+    return found;
+}
+
+void migration_tick(struct machine *m)
+{
+    unsigned most = 0;
+    const struct node *p = m->self->primary;
+    if (p == NULL || !m->config.replica_migration || !m->ok || m->manual != MANUAL_NONE || node_is(p, NODE_FAIL))
+        return;
+    struct node *to = orphan(m, &most);
+    unsigned mine = slotmap_replicas(&m->map, p, true);
+    if (to == NULL || mine < 2 || mine != most || mine <= m->config.migration_barrier)
+        return;
+    for (unsigned i = 0; i < m->map.n; i++) { /* the smallest id of all such shards goes, and only that */
+        const struct node *n = m->map.nodes[i];
+        if (n->primary != NULL && !node_is(n, NODE_PFAIL | NODE_FAIL) && node_id_cmp(&n->id, &m->self->id) < 0 &&
+            slotmap_replicas(&m->map, n->primary, true) == most)
+            return;
+    }
+    ownership_follow(m, to);
+}

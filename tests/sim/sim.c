@@ -1,0 +1,382 @@
+/* Time, machines, disks and faults. */
+#include "sim.h"
+
+#include "base/err.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { CHAOS_MS = 15000, HEAL_MS = 60000, SLOW_DISK_MS = 300 };
+
+void sim_fail(struct sim *s, const char *fmt, ...)
+{
+    va_list ap;
+    if (s->failure[0] != '\0')
+        return;
+    va_start(ap, fmt);
+    int n = snprintf(s->failure, SIM_TEXT, "at %llu ms: ", (unsigned long long)s->now);
+    vsnprintf(s->failure + n, SIM_TEXT - (size_t)n, fmt, ap);
+    va_end(ap);
+}
+
+static bool earlier(const struct sim_event *a, const struct sim_event *b)
+{
+    return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+void sim_push(struct sim *s, struct sim_event e, uint64_t in_ms)
+{
+    if (s->nheap == s->heap_cap) {
+        s->heap_cap = s->heap_cap == 0 ? 1024 : s->heap_cap * 2;
+        s->heap = realloc(s->heap, s->heap_cap * sizeof(e));
+        if (s->heap == NULL)
+            abort();
+    }
+    e.at = s->now + in_ms;
+    e.order = s->order++;
+    size_t i = s->nheap++;
+    while (i > 0 && earlier(&e, &s->heap[(i - 1) / 2])) {
+        s->heap[i] = s->heap[(i - 1) / 2];
+        i = (i - 1) / 2;
+    }
+    s->heap[i] = e;
+}
+
+static struct sim_event pop(struct sim *s)
+{
+    struct sim_event top = s->heap[0], last = s->heap[--s->nheap];
+    size_t i = 0, child;
+    while ((child = 2 * i + 1) < s->nheap) {
+        if (child + 1 < s->nheap && earlier(&s->heap[child + 1], &s->heap[child]))
+            child++;
+        if (!earlier(&s->heap[child], &last))
+            break;
+        s->heap[i] = s->heap[child];
+        i = child;
+    }
+    s->heap[i] = last;
+    return top;
+}
+
+uint64_t sim_clock(const struct sim *s, int node)
+{
+    const struct sim_node *n = &s->nodes[node];
+    return (uint64_t)(n->clock_ms + (int64_t)((double)s->now * n->rate));
+}
+
+int sim_find(const struct sim *s, const struct node_id *id)
+{
+    for (int i = 0; i < s->n; i++) {
+        if (node_id_eq(&s->nodes[i].id, id))
+            return i;
+    }
+    return -1;
+}
+
+/* The newest text replaces one that has not been begun; an fsync takes its time. */
+static void write_disk(struct sim *s, int node, struct str text, uint64_t seq)
+{
+    struct sim_node *n = &s->nodes[node];
+    free(n->writing);
+    n->writing = malloc(text.n);
+    if (n->writing == NULL)
+        abort();
+    memcpy(n->writing, text.p, text.n);
+    n->nwriting = text.n;
+    n->writing_seq = seq;
+    uint64_t slow = rng_below(&s->rng, 20) == 0 && !s->calm ? rng_below(&s->rng, SLOW_DISK_MS) : rng_below(&s->rng, 4);
+    sim_push(s, (struct sim_event){.kind = SIM_DISK, .node = node, .life = n->life, .seq = seq}, slow);
+}
+
+static void disk_done(struct sim *s, int node, uint64_t seq)
+{
+    struct sim_node *n = &s->nodes[node];
+    if (n->writing == NULL || n->writing_seq != seq)
+        return;
+    free(n->disk);
+    n->disk = n->writing;
+    n->ndisk = n->nwriting;
+    n->writing = NULL;
+    check_disk(s, node);
+    sim_step(s, node, &(struct machine_event){.kind = EV_PERSISTED, .seq = seq});
+}
+
+static void follow(struct sim *s, int node, const struct node *to)
+{
+    struct sim_node *n = &s->nodes[node];
+    n->following = sim_find(s, &to->id);
+    n->synced = false;
+    n->pause = false;
+    n->heard_ms = s->now;
+}
+
+static void act(struct sim *s, int node, const struct machine_action *a)
+{
+    struct sim_node *n = &s->nodes[node];
+    struct str bytes = {n->m.out.p + a->at, a->n};
+    switch (a->kind) {
+    case ACT_OPEN:
+        net_open(s, node, a->node, a->link);
+        break;
+    case ACT_CLOSE:
+        net_close(s, node, a->link);
+        break;
+    case ACT_SEND:
+        check_sent(s, node, bytes);
+        net_send(s, node, a->link, bytes);
+        break;
+    case ACT_PERSIST:
+        write_disk(s, node, bytes, a->seq);
+        break;
+    case ACT_PROMOTE:
+        s->elections++;
+        data_promote(s, node);
+        break;
+    case ACT_FOLLOW:
+        follow(s, node, a->node);
+        break;
+    case ACT_PAUSE:
+        n->pause = true;
+        break;
+    case ACT_RESUME:
+        n->pause = false;
+        break;
+    default:
+        break;
+    }
+}
+
+void sim_step(struct sim *s, int node, const struct machine_event *e)
+{
+    struct sim_node *n = &s->nodes[node];
+    s->steps++;
+    (void)machine_step(&n->m, e, sim_clock(s, node));
+    for (unsigned i = 0; i < n->m.nactions; i++)
+        act(s, node, &n->m.actions[i]);
+    check_step(s, node);
+}
+
+static void boot(struct sim *s, int node)
+{
+    struct sim_node *n = &s->nodes[node];
+    unsigned line;
+    n->life++;
+    int err = machine_restore(&n->m, &s->config, (struct str){n->disk, n->ndisk}, &n->rng, sim_clock(s, node), &line);
+    if (err != 0) {
+        sim_fail(s, "node %d cannot read its nodes.conf: %s in line %u", node, err_name(err), line);
+        return;
+    }
+    n->m.config.cport = (uint16_t)(10001 + node);
+    n->m.config.port = (uint16_t)(1 + node);
+    n->alive = true;
+    n->following = n->m.self->primary == NULL ? -1 : sim_find(s, &n->m.self->primary->id);
+    n->synced = n->pause = false;
+    n->heard_ms = s->now;
+    sim_push(s, (struct sim_event){.kind = SIM_TICK, .node = node, .life = n->life}, rng_below(&s->rng, 50));
+    sim_push(s, (struct sim_event){.kind = SIM_DATA, .node = node, .life = n->life}, 0);
+}
+
+static void crash(struct sim *s, int node)
+{
+    struct sim_node *n = &s->nodes[node];
+    if (!n->alive)
+        return;
+    n->alive = false;
+    n->life++;
+    net_crash(s, node);
+    data_crash(s, node);
+    machine_release(&n->m);
+    if (n->writing != NULL && rng_below(&s->rng, 2) == 0) { /* it may have got there although nobody was told */
+        free(n->disk);
+        n->disk = n->writing;
+        n->ndisk = n->nwriting;
+    } else {
+        free(n->writing);
+    }
+    n->writing = NULL;
+    sim_push(s, (struct sim_event){.kind = SIM_RESTART, .node = node}, 50 + rng_below(&s->rng, 5000));
+}
+
+static void order_failover(struct sim *s, int node)
+{
+    struct machine_command c = {.kind = CMD_FAILOVER, .how = FAILOVER_PLAIN};
+    sim_step(s, node, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+}
+
+static void fault(struct sim *s)
+{
+    int a = (int)rng_below(&s->rng, (uint64_t)s->n), b = (int)rng_below(&s->rng, (uint64_t)s->n);
+    struct sim_node *n = &s->nodes[a];
+    switch (rng_below(&s->rng, 7)) {
+    case 0:
+    case 1:
+        crash(s, a);
+        break;
+    case 2:
+        n->paused_until = s->now + rng_below(&s->rng, 3 * s->config.node_timeout_ms);
+        break;
+    case 3: /* one way, or one node from all */
+        s->cut[a][b] = true;
+        break;
+    case 4:
+        for (int i = 0; i < s->n; i++)
+            s->cut[a][i] = s->cut[i][a] = i != a;
+        break;
+    case 5:
+        memset(s->cut, 0, sizeof(s->cut));
+        break;
+    default:
+        if (n->alive && n->m.self->primary != NULL && n->paused_until <= s->now)
+            order_failover(s, a);
+    }
+    if (!s->calm)
+        sim_push(s, (struct sim_event){.kind = SIM_FAULT}, 100 + rng_below(&s->rng, 2500));
+}
+
+static void handle(struct sim *s, struct sim_event *e)
+{
+    struct sim_node *n = &s->nodes[e->node];
+    bool mine = n->alive && n->life == e->life;
+    switch (e->kind) {
+    case SIM_TICK:
+        if (mine) {
+            sim_step(s, e->node, &(struct machine_event){.kind = EV_TICK});
+            sim_push(s, *e, machine_tick_ms(&n->m));
+        }
+        break;
+    case SIM_DISK:
+        if (mine)
+            disk_done(s, e->node, e->seq);
+        break;
+    case SIM_DATA:
+        if (mine) {
+            data_tick(s, e->node);
+            sim_push(s, *e, 40 + rng_below(&s->rng, 40));
+        }
+        break;
+    case SIM_FAULT:
+        if (!s->calm)
+            fault(s);
+        break;
+    case SIM_RESTART:
+        if (!n->alive)
+            boot(s, e->node);
+        break;
+    default:
+        net_event(s, e);
+    }
+}
+
+static void node_text(struct sim *s, int node, struct buf *out)
+{
+    int primaries = s->n <= 5 ? 3 : s->n / 2 < 3 ? 3 : s->n / 2;
+    for (int i = 0; i < s->n; i++) {
+        int p = i % primaries;
+        buf_printf(out, "%.*s 127.0.0.1:%d@%d %s%s ", NODE_ID, s->nodes[i].id.c, i + 1, 10001 + i,
+                   i == node ? "myself," : "", i < primaries ? "master -" : "slave ");
+        if (i >= primaries)
+            buf_printf(out, "%.*s", NODE_ID, s->nodes[p].id.c);
+        buf_printf(out, " 0 0 %d connected", i < primaries ? i + 1 : 0);
+        if (i < primaries)
+            buf_printf(out, " %d-%d", i * SLOT_COUNT / primaries, (i + 1) * SLOT_COUNT / primaries - 1);
+        buf_putc(out, '\n');
+    }
+    buf_printf(out, "vars currentEpoch %d lastVoteEpoch 0 larderDataEpoch 0\n", primaries);
+}
+
+static void begin(struct sim *s, uint64_t seed)
+{
+    rng_init(&s->rng, seed);
+    s->n = 3 + (int)rng_below(&s->rng, SIM_NODES - 2);
+    s->config = (struct machine_config){.node_timeout_ms = 500 + rng_below(&s->rng, 1500),
+                                        .full_coverage = rng_below(&s->rng, 2) == 0,
+                                        .replica_migration = true,
+                                        .migration_barrier = 1,
+                                        .validity_factor = 10};
+    bool harsh = rng_below(&s->rng, 2) == 0; /* worse than TCP */
+    s->loss = harsh ? rng_unit(&s->rng) * 0.05 : 0;
+    s->dup = harsh ? rng_unit(&s->rng) * 0.05 : 0;
+    s->reorder = harsh ? rng_unit(&s->rng) * 0.1 : 0;
+    s->delay_ms = 1 + (unsigned)rng_below(&s->rng, 30);
+    for (int i = 0; i < s->n; i++) {
+        struct sim_node *n = &s->nodes[i];
+        rng_init(&n->rng, seed * 31 + (uint64_t)i);
+        for (int c = 0; c < NODE_ID; c++)
+            n->id.c[c] = "0123456789abcdef"[rng_below(&s->rng, 16)];
+        n->clock_ms = (int64_t)(1000000 + rng_below(&s->rng, 1000000000));
+        n->rate = 0.99 + rng_unit(&s->rng) * 0.02;
+        n->following = -1;
+    }
+    for (int i = 0; i < s->n; i++) {
+        struct buf text;
+        buf_init(&text);
+        node_text(s, i, &text);
+        s->nodes[i].ndisk = text.n;
+        s->nodes[i].disk = malloc(text.n);
+        memcpy(s->nodes[i].disk, text.p, text.n);
+        buf_release(&text);
+        boot(s, i);
+    }
+}
+
+/* All faults end; everybody comes back; then one view within HEAL_MS. */
+static void calm(struct sim *s)
+{
+    s->calm = true;
+    s->loss = s->dup = s->reorder = 0;
+    memset(s->cut, 0, sizeof(s->cut));
+    for (int i = 0; i < s->n; i++)
+        s->nodes[i].paused_until = s->now;
+}
+
+static void until(struct sim *s, uint64_t end, bool whole)
+{
+    const char *why = NULL;
+    uint64_t look = s->now;
+    while (s->nheap > 0 && s->heap[0].at <= end && s->failure[0] == '\0') {
+        struct sim_event e = pop(s);
+        s->now = e.at;
+        struct sim_node *n = &s->nodes[e.node];
+        if (e.kind != SIM_FAULT && e.kind != SIM_RESTART && n->paused_until > s->now) {
+            sim_push(s, e, n->paused_until - s->now); /* it sleeps; its mail waits */
+            continue;
+        }
+        handle(s, &e);
+        if (e.kind == SIM_FRAME)
+            free(e.bytes);
+        if (whole && s->now - look > 500) {
+            look = s->now;
+            if (check_whole(s, &why))
+                return;
+        }
+    }
+    if (whole && s->failure[0] == '\0' && !check_whole(s, &why))
+        sim_fail(s, "not one whole cluster in time: %s", why);
+    s->now = end > s->now ? end : s->now;
+}
+
+bool sim_run(struct sim *s, uint64_t seed, bool trace)
+{
+    memset(s, 0, sizeof(*s));
+    s->seed = seed;
+    s->trace = trace;
+    begin(s, seed);
+    until(s, 3000, false);
+    sim_push(s, (struct sim_event){.kind = SIM_FAULT}, 0);
+    until(s, s->now + CHAOS_MS, false);
+    calm(s);
+    until(s, s->now + HEAL_MS, true);
+    for (int i = 0; i < s->n; i++) {
+        if (s->nodes[i].alive)
+            machine_release(&s->nodes[i].m);
+        free(s->nodes[i].disk);
+        free(s->nodes[i].writing);
+    }
+    for (size_t i = 0; i < s->nheap; i++) {
+        if (s->heap[i].kind == SIM_FRAME)
+            free(s->heap[i].bytes);
+    }
+    free(s->heap);
+    s->heap = NULL;
+    return s->failure[0] == '\0';
+}

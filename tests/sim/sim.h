@@ -1,0 +1,117 @@
+/* A cluster in one process: virtual time, a network that does its worst, disks that lose what was not fsynced, and a model
+ * of the data. One seed is one history; the same seed gives the same one. */
+#ifndef LARDER_TESTS_SIM_H
+#define LARDER_TESTS_SIM_H
+
+#include "base/rng.h"
+#include "cluster/machine.h"
+
+enum sim_limits {
+    SIM_NODES = 15,
+    SIM_CONNS = 1024,
+    SIM_SEGMENTS = 64,
+    SIM_EPOCHS = 4096,
+    SIM_TEXT = 256,
+};
+
+/* What a node holds: runs of writes, each by one primary in one reign. The first k writes of two nodes are the same if
+ * their runs are. */
+struct sim_data {
+    struct sim_run {
+        uint32_t reign;
+        uint64_t end;
+    } runs[SIM_SEGMENTS];
+    unsigned n;
+};
+
+struct sim_conn {
+    int a, b; /* a opened it */
+    uint32_t a_link, b_link;
+    bool used, up;
+    uint64_t last_ms[2]; /* of the last delivery towards a, b: order */
+    unsigned gen;
+};
+
+struct sim_node {
+    struct machine m;
+    bool alive;
+    unsigned life; /* events of an earlier one are void */
+    struct rng rng;
+    struct node_id id;
+    int64_t clock_ms;
+    double rate;
+    uint64_t paused_until;
+    /* disk */
+    char *disk, *writing;
+    size_t ndisk, nwriting;
+    uint64_t writing_seq;
+    uint64_t epoch_disk, vote_disk; /* what the disk has told so far */
+    /* data */
+    struct sim_data data, saved;
+    uint64_t epoch_data, epoch_saved; /* recorded beside the data */
+    uint32_t reign;
+    int following; /* index, -1 */
+    bool synced, pause;
+    uint64_t heard_ms;
+    /* votes given: epoch -> candidate + 1 */
+    uint8_t voted[SIM_EPOCHS];
+};
+
+struct sim {
+    uint64_t seed, now;
+    struct rng rng;
+    int n;
+    struct machine_config config;
+    struct sim_node nodes[SIM_NODES];
+    struct sim_conn conns[SIM_CONNS];
+    bool cut[SIM_NODES][SIM_NODES]; /* from, to */
+    double loss, dup, reorder;
+    unsigned delay_ms;
+    bool calm; /* no more faults */
+    uint32_t reigns;
+    struct sim_event *heap;
+    size_t nheap, heap_cap;
+    uint64_t order, steps, elections, writes;
+    bool trace;
+    char failure[SIM_TEXT]; /* empty: none */
+};
+
+struct sim_event {
+    uint64_t at, order;
+    int kind, node;
+    unsigned life, gen;
+    int conn, side;
+    char *bytes;
+    size_t n;
+    uint64_t seq;
+};
+
+enum sim_event_kind { SIM_TICK, SIM_STEP_UP, SIM_STEP_DOWN, SIM_FRAME, SIM_DISK, SIM_DATA, SIM_FAULT, SIM_RESTART, SIM_HEAL_LINK };
+
+/* One history. True: no invariant broke; else sim->failure says which and when. */
+bool sim_run(struct sim *s, uint64_t seed, bool trace);
+void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* sim.c, for the others */
+void sim_push(struct sim *s, struct sim_event e, uint64_t in_ms);
+void sim_step(struct sim *s, int node, const struct machine_event *e);
+uint64_t sim_clock(const struct sim *s, int node);
+int sim_find(const struct sim *s, const struct node_id *id);
+/* net.c */
+void net_open(struct sim *s, int from, const struct node *to, uint32_t link);
+void net_send(struct sim *s, int from, uint32_t link, struct str bytes);
+void net_close(struct sim *s, int from, uint32_t link);
+void net_event(struct sim *s, struct sim_event *e);
+void net_crash(struct sim *s, int node);
+/* data.c */
+void data_tick(struct sim *s, int node);
+void data_promote(struct sim *s, int node);
+void data_crash(struct sim *s, int node);
+uint64_t data_offset(const struct sim_data *d);
+/* check.c */
+void check_sent(struct sim *s, int from, struct str bytes);
+void check_step(struct sim *s, int node);
+void check_disk(struct sim *s, int node);
+bool check_whole(struct sim *s, const char **why);
+
+#endif
