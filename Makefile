@@ -18,7 +18,7 @@ ASAN = -Db_sanitize=address,undefined $(LOOSE)
 TSAN = -Db_sanitize=thread $(LOOSE)
 
 .DEFAULT_GOAL = all
-.PHONY: all deps test check install bench bench-memory bench-stall bench-instructions bench-client bench-hitratio tidy format fuzz asan tsan debug clean help needs
+.PHONY: all deps test check install bench bench-memory bench-stall bench-instructions bench-client bench-hitratio tidy format sim fuzz asan tsan debug clean help needs
 
 all: needs ## build build/larder-server, build/larder and the library (the default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
@@ -88,6 +88,9 @@ tsan: needs ## build with TSan in build-tsan
 debug: needs ## build with every assertion, unoptimised, in build-debug
 	@test -f $(BUILD)-debug/build.ninja || meson setup $(BUILD)-debug -Ddebug_checks=true -Doptimization=0
 	@ninja -C $(BUILD)-debug -j $(J)
+
+sim: all ## run RUNS (1000) simulated clusters from SEED (1) on
+	@$(BUILD)/tests/sim/sim $(or $(SEED),1) $(or $(RUNS),1000)
 
 fuzz: needs ## run the fuzz targets, FUZZ_SECONDS each (3600)
 	@scripts/fuzz $(FUZZ_SECONDS)

@@ -60,10 +60,12 @@ static int replicate(struct machine *m, const struct node_id *id)
     if (!node_is(n, NODE_PRIMARY))
         return machine_fail_command(m, ERR_TYPE, "I can only replicate a master, not a replica.");
     if (machine_is_primary(m) && (m->self->nslots > 0 || !m->data.empty))
-        return machine_fail_command(
-            m, ERR_TYPE, "To set a master the node must be empty and without assigned slots.");
-    if (m->self->primary != n)
+        return machine_fail_command(m, ERR_TYPE,
+                                    "To set a master the node must be empty and without assigned slots.");
+    if (m->self->primary != n) {
+        machine_act(m, ACT_FLUSH);
         ownership_follow(m, n);
+    }
     return 0;
 }
 
@@ -86,15 +88,18 @@ static int put_move(struct machine *m, unsigned slot, const struct node_id *id, 
     return 0;
 }
 
-/* The slot is n's. If it came to us by import we take a new epoch without asking, or the old owner's would win. */
+/* The slot is n's. If it came to us by import we take a new epoch without asking, or the old owner's would
+ * win. */
 static int set_owner(struct machine *m, const struct machine_command *c, struct node *n)
 {
     char text[MACHINE_ERROR_MAX];
     const struct slot_move *move = machine_move(m, c->slot);
     bool imported = move != NULL && move->importing && n == m->self;
     if (m->map.owner[c->slot] == m->self && n != m->self && c->keys > 0) {
-        snprintf(text, sizeof(text), "Can't assign hashslot %u to a different node while I still hold keys for "
-                                     "this hash slot.", c->slot);
+        snprintf(text, sizeof(text),
+                 "Can't assign hashslot %u to a different node while I still hold keys for "
+                 "this hash slot.",
+                 c->slot);
         return machine_fail_command(m, ERR_AGAIN, text);
     }
     if (move != NULL && (imported || (!move->importing && c->keys == 0)))
@@ -116,13 +121,15 @@ static int set_slot(struct machine *m, const struct machine_command *c)
         return machine_fail_command(m, ERR_TYPE, "You can use SETSLOT only with masters.");
     if (c->how != SETSLOT_STABLE && (n == NULL || node_is(n, NODE_REPLICA))) {
         if (n == NULL)
-            snprintf(text, sizeof(text), c->how == SETSLOT_NODE ? "Unknown node %.*s" : "I don't know about node %.*s",
-                     NODE_ID, c->id.c);
+            snprintf(text, sizeof(text),
+                     c->how == SETSLOT_NODE ? "Unknown node %.*s" : "I don't know about node %.*s", NODE_ID,
+                     c->id.c);
         return machine_fail_command(m, ERR_NOTFOUND, n == NULL ? text : "Target node is not a master");
     }
     bool mine = m->map.owner[c->slot] == m->self;
     if ((c->how == SETSLOT_MIGRATING && !mine) || (c->how == SETSLOT_IMPORTING && mine)) {
-        snprintf(text, sizeof(text), mine ? "I'm already the owner of hash slot %u" : "I'm not the owner of hash slot %u",
+        snprintf(text, sizeof(text),
+                 mine ? "I'm already the owner of hash slot %u" : "I'm not the owner of hash slot %u",
                  c->slot);
         return machine_fail_command(m, ERR_TYPE, text);
     }
@@ -141,7 +148,8 @@ static int set_config_epoch(struct machine *m, uint64_t epoch)
 {
     if (m->map.n > 1)
         return machine_fail_command(
-            m, ERR_TYPE, "The user can assign a config epoch only when the node does not know any other node.");
+            m, ERR_TYPE,
+            "The user can assign a config epoch only when the node does not know any other node.");
     if (m->self->config_epoch != 0)
         return machine_fail_command(m, ERR_TYPE, "Node config epoch is already non-zero");
     m->self->config_epoch = epoch;
@@ -154,7 +162,8 @@ static int set_config_epoch(struct machine *m, uint64_t epoch)
 static int reset(struct machine *m, const struct machine_command *c)
 {
     if (machine_is_primary(m) && !m->data.empty)
-        return machine_fail_command(m, ERR_TYPE, "CLUSTER RESET can't be called with master nodes containing keys");
+        return machine_fail_command(m, ERR_TYPE,
+                                    "CLUSTER RESET can't be called with master nodes containing keys");
     manual_reset(m);
     election_abort(m);
     if (!machine_is_primary(m)) {
@@ -185,8 +194,8 @@ static int meet(struct machine *m, const struct machine_command *c)
     char text[MACHINE_ERROR_MAX];
     uint16_t bus = c->cport != 0 ? c->cport : (uint16_t)(c->port + 10000);
     if (c->ip.n == 0 || c->ip.n >= NODE_IP_MAX || c->port == 0 || (c->cport == 0 && c->port > 55535)) {
-        snprintf(text, sizeof(text), "Invalid node address specified: %.*s:%u", (int)(c->ip.n < 64 ? c->ip.n : 64),
-                 c->ip.p, c->port);
+        snprintf(text, sizeof(text), "Invalid node address specified: %.*s:%u",
+                 (int)(c->ip.n < 64 ? c->ip.n : 64), c->ip.p, c->port);
         return machine_fail_command(m, ERR_SYNTAX, text);
     }
     return gossip_meet(m, c->ip, c->port, bus);
@@ -195,19 +204,13 @@ static int meet(struct machine *m, const struct machine_command *c)
 int command_run(struct machine *m, const struct machine_command *c)
 {
     switch (c->kind) {
-    case CMD_MEET:
-        return meet(m, c);
-    case CMD_FORGET:
-        return forget(m, &c->id);
-    case CMD_REPLICATE:
-        return replicate(m, &c->id);
-    case CMD_FAILOVER:
-        return manual_command(m, c->how);
-    case CMD_RESET:
-        return reset(m, c);
+    case CMD_MEET: return meet(m, c);
+    case CMD_FORGET: return forget(m, &c->id);
+    case CMD_REPLICATE: return replicate(m, &c->id);
+    case CMD_FAILOVER: return manual_command(m, c->how);
+    case CMD_RESET: return reset(m, c);
     case CMD_ADDSLOTS:
-    case CMD_DELSLOTS:
-        return add_slots(m, c->slots, c->kind == CMD_ADDSLOTS);
+    case CMD_DELSLOTS: return add_slots(m, c->slots, c->kind == CMD_ADDSLOTS);
     case CMD_FLUSHSLOTS:
         if (!m->data.empty)
             return machine_fail_command(m, ERR_TYPE, "DB must be empty to perform CLUSTER FLUSHSLOTS.");
@@ -215,15 +218,10 @@ int command_run(struct machine *m, const struct machine_command *c)
         machine_dirty(m);
         machine_view(m);
         return 0;
-    case CMD_SETSLOT:
-        return set_slot(m, c);
-    case CMD_BUMPEPOCH:
-        return ownership_bump(m) ? 0 : ERR_EXISTS; /* "STILL" */
-    case CMD_SET_CONFIG_EPOCH:
-        return set_config_epoch(m, c->epoch);
-    case CMD_SAVECONFIG:
-        machine_dirty(m);
-        return 0;
+    case CMD_SETSLOT: return set_slot(m, c);
+    case CMD_BUMPEPOCH: return ownership_bump(m) ? 0 : ERR_EXISTS; /* "STILL" */
+    case CMD_SET_CONFIG_EPOCH: return set_config_epoch(m, c->epoch);
+    case CMD_SAVECONFIG: machine_dirty(m); return 0;
     }
     return 0;
 }

@@ -1,7 +1,8 @@
 /* What the passing of time asks for: links, pings, and the ticks of the other rooms.
  *
- * A ping falls due when the last answer is T/2 old, as in Redis; T/5 between primaries with slots and within a shard,
- * where leases and failover depend on it. One more goes each second to the node that was silent longest among five. */
+ * A ping falls due when the last answer is T/2 old, as in Redis; T/5 between primaries with slots and within
+ * a shard, where leases and failover depend on it. One more goes each second to the node that was silent
+ * longest among five. */
 #include "cluster/machine_internal.h"
 
 enum { WAIT_TIMEOUTS = 4, RANDOM_PING_MS = 1000, RANDOM_PING_OF = 5, HANDSHAKE_MIN_MS = 1000 };
@@ -21,8 +22,8 @@ static void keep_link(struct machine *m, struct node *n)
         return;
     }
     /* A link that never came up, or on which a question stays without an answer: try another. */
-    bool stuck = n->out_up ? n->ping_sent_ms != 0 && now - n->ping_sent_ms > half && now - n->heard_ms > half
-                           : true;
+    uint64_t asked = n->ping_sent_ms == 0 ? 0 : now - n->ping_sent_ms;
+    bool stuck = !n->out_up || asked > 2 * half || (asked > half && now - n->heard_ms > half);
     if (stuck && now - n->out_ms > half) {
         n->out_up = false;
         gossip_close(m, &n->out);
@@ -61,7 +62,8 @@ static void ping_somebody(struct machine *m)
 
 static void keep_nodes(struct machine *m)
 {
-    uint64_t handshake = m->config.node_timeout_ms < HANDSHAKE_MIN_MS ? HANDSHAKE_MIN_MS : m->config.node_timeout_ms;
+    uint64_t handshake =
+        m->config.node_timeout_ms < HANDSHAKE_MIN_MS ? HANDSHAKE_MIN_MS : m->config.node_timeout_ms;
     for (unsigned i = 0; i < m->map.n; i++) {
         struct node *n = m->map.nodes[i];
         if (n == m->self || node_is(n, NODE_NOADDR))
@@ -87,12 +89,27 @@ static void after_sleep(struct machine *m)
     m->tick_ms = m->now_ms;
 }
 
-/* Restarted as a primary: silent, as if still down, until every replica was heard and none has more. If one has, the
- * silence lasts until it has taken over; we hear of that and follow it. Nobody is ever wiped by an empty primary. */
+/* "I have failed": who has more data may be elected. Said again, as failures are forgotten when their node is
+ * heard. */
+static void yield(struct machine *m)
+{
+    m->mute = true;
+    if (m->yield_ms != 0 && m->now_ms - m->yield_ms < m->config.node_timeout_ms / 2)
+        return;
+    if (m->yield_ms == 0)
+        m->self->fail_ms = m->now_ms;
+    m->yield_ms = m->now_ms;
+    gossip_fail_all(m, m->self);
+}
+
+/* Restarted as a primary: mute to clients and replicas until every replica was heard and none has more. To
+ * one that has we yield; we hear of its election and follow it. An empty one yields also when a replica with
+ * data turns up late. */
 static void restart_tick(struct machine *m)
 {
     unsigned unheard = 0;
-    if (!m->mute || !m->asked_data)
+    bool waits = m->mute || (m->restored && machine_is_primary(m) && m->data.empty);
+    if (!waits || !m->asked_data)
         return;
     m->self->data_epoch = m->data_epoch;
     for (unsigned i = 0; i < m->map.n; i++) {
@@ -101,12 +118,14 @@ static void restart_tick(struct machine *m)
             continue;
         if (n->offset_ms == 0)
             unheard++;
-        else if (node_is(n, NODE_LARDER) ? election_ahead(n, m->self) : n->offset > m->self->offset)
+        else if (n->offset > m->self->offset &&
+                 (!node_is(n, NODE_LARDER) || m->data.empty || election_ahead(n, m->self))) {
+            yield(m);
             return;
+        }
     }
-    if (unheard > 0 && m->now_ms - m->boot_ms < WAIT_TIMEOUTS * m->config.node_timeout_ms)
-        return;
-    m->mute = false;
+    if (unheard == 0 || m->now_ms - m->boot_ms >= WAIT_TIMEOUTS * m->config.node_timeout_ms)
+        m->mute = false;
 }
 
 void gossip_tick(struct machine *m)

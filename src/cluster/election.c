@@ -1,9 +1,11 @@
 /* A replica asks for its primary's place, and a primary votes.
  *
- *   primary FAIL ── data young enough? ── rank ── wait ── epoch+1, fsync ── FAIL + AUTH_REQUEST to all ── majority ── fsync ── tell
+ *   primary FAIL ── data young enough? ── rank ── wait ── epoch+1, fsync ── FAIL + AUTH_REQUEST to all ──
+ * majority ── fsync ── tell
  *
- * The wait lets FAIL spread and lets the replica with the most data go first. Among larder nodes both are known: the FAIL
- * travels in front of the request on the same link, and whoever is provably the best of the living goes at once. */
+ * The wait lets FAIL spread and lets the replica with the most data go first. Among larder nodes both are
+ * known: the FAIL travels in front of the request on the same link, and whoever is provably the best of the
+ * living goes at once. */
 #include "cluster/machine_internal.h"
 
 #include "base/assert.h"
@@ -36,7 +38,8 @@ static bool data_is_young(const struct machine *m)
     if (m->data.replid == 0 && !MUTANT(EMPTY_ELECTED))
         return false; /* it never had a copy: what it would serve is nothing */
     age = age > t ? age - t : 0;
-    return m->config.validity_factor == 0 || age <= REPL_PING_MS + t * m->config.validity_factor;
+    return m->self->primary->yields_ms != 0 || m->config.validity_factor == 0 ||
+           age <= REPL_PING_MS + t * m->config.validity_factor;
 }
 
 /* More data than b, as larder counts it: the epoch of the primary that wrote it, then the offset. */

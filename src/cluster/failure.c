@@ -1,8 +1,9 @@
 /* Suspicion, proof, and what follows for ourselves.
  *
- * PFAIL: nothing heard for T. FAIL: a majority of the primaries with slots say PFAIL within 2 T. The lease: a larder
- * voter that answers a primary's ping promises not to vote for its replicas for T from then; with promises of a majority
- * nobody can be elected in the primary's place, so it may write. Without them it stops, however alone it is. */
+ * PFAIL: nothing heard for T. FAIL: a majority of the primaries with slots say PFAIL within 2 T. The lease: a
+ * larder voter that answers a primary's ping promises not to vote for its replicas for T from then; with
+ * promises of a majority nobody can be elected in the primary's place, so it may write. Without them it
+ * stops, however alone it is. */
 #include "cluster/machine_internal.h"
 
 #include "base/alloc.h"
@@ -24,7 +25,8 @@ void failure_report(struct machine *m, struct node *about, const struct node *by
     failure_withdraw(about, by);
     if (about->nreports == about->reports_cap) {
         unsigned cap = about->reports_cap == 0 ? 8 : about->reports_cap * 2;
-        struct node_report *more = cap > NODE_REPORTS_MAX ? NULL : mem_realloc(about->reports, cap * sizeof(*more));
+        struct node_report *more =
+            cap > NODE_REPORTS_MAX ? NULL : mem_realloc(about->reports, cap * sizeof(*more));
         if (more == NULL)
             return; /* it will be told again */
         about->reports = more;
@@ -75,11 +77,13 @@ void failure_heard(struct machine *m, struct node *n)
         n->flags &= ~(uint32_t)NODE_PFAIL;
         machine_view(m);
     }
-    if (!node_is(n, NODE_FAIL))
+    bool yields = n->yields_ms != 0 && m->now_ms - n->yields_ms < m->config.node_timeout_ms;
+    if (!node_is(n, NODE_FAIL) || yields)
         return;
     /* A primary that nobody replaced in all this time may come back with its slots. */
     if (!node_votes(n) || m->now_ms - n->fail_ms > FAIL_UNDO * m->config.node_timeout_ms) {
         n->flags &= ~(uint32_t)NODE_FAIL;
+        n->yields_ms = 0;
         machine_dirty(m);
         machine_view(m);
     }
@@ -114,10 +118,23 @@ void failure_tick(struct machine *m)
     }
 }
 
+/* After a restart: we may have voted against somebody and not remember whom; the winner, if there is one, has
+ * not shown. */
+static bool vote_outstanding(const struct machine *m)
+{
+    if (!m->restored || m->now_ms - m->boot_ms >= VOTE_BARS_PROMISE * m->config.node_timeout_ms)
+        return false;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        if (m->map.nodes[i]->config_epoch >= m->vote_epoch)
+            return false;
+    }
+    return true;
+}
+
 uint64_t failure_promise(struct machine *m, struct node *n)
 {
     uint64_t t = m->config.node_timeout_ms;
-    if (!node_votes(m->self) || !node_votes(n) || node_is(n, NODE_FAIL) ||
+    if (!node_votes(m->self) || !node_votes(n) || node_is(n, NODE_FAIL) || vote_outstanding(m) ||
         (n->voted_ms != 0 && m->now_ms - n->voted_ms < VOTE_BARS_PROMISE * t))
         return 0;
     n->promise_ms = m->now_ms + t;
@@ -132,8 +149,9 @@ static bool reaches(const struct machine *m, uint64_t at)
         if (!node_votes(n))
             continue;
         others++;
-        if (n != m->self && !node_is(n, NODE_LARDER))
-            return true; /* a mixed cluster knows no promises: Redis's rules */
+        if (n != m->self && n->offset_ms != 0 && !node_is(n, NODE_LARDER))
+            return true; /* a mixed cluster knows no promises: Redis's rules. Who was not heard yet is not
+                            known. */
         have += n == m->self || n->lease_ms > at;
     }
     return have >= others / 2 + 1;
@@ -158,7 +176,7 @@ uint64_t failure_lease(const struct machine *m)
 
 static bool serves(const struct machine *m)
 {
-    return m->ok && machine_is_primary(m) && m->self->nslots > 0 && m->manual != MANUAL_PAUSED &&
+    return m->ok && !m->mute && machine_is_primary(m) && m->self->nslots > 0 && m->manual != MANUAL_PAUSED &&
            !machine_held(m);
 }
 

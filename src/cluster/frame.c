@@ -122,6 +122,7 @@ static int decode_header(struct str in, struct frame_header *h)
         h->larder.seq = (uint32_t)get(p + 2224, 4);
         h->larder.data_epoch = get(p + 2228, 8);
         h->larder.replid = get(p + 2236, 8);
+        h->larder.forced = (p[2244] & 1) != 0;
     }
     return 0;
 }
@@ -226,6 +227,7 @@ static void encode_larder(char *p, const struct frame_larder *l)
     put(p + 2224, l->seq, 4);
     put(p + 2228, l->data_epoch, 8);
     put(p + 2236, l->replid, 8);
+    p[2244] = l->forced ? 1 : 0;
 }
 
 void frame_begin(struct frame_writer *w, struct buf *b, const struct frame_header *h)

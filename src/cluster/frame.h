@@ -7,7 +7,7 @@
  *   2246 tls port  2248 bus port  2250 flags  2252 state  2253 message flags (3)  2256 data
  *
  * Bytes 2216-2245 are unused by Redis and Valkey, which write zeros and ignore them. There larder nodes know
- * each other: "lrd1", promise in ms (4), sequence (4), data epoch (8), replication id (8), 0 (2)
+ * each other: "lrd1", promise in ms (4), sequence (4), data epoch (8), replication id (8), flags (1), 0 (1)
  *
  * A light frame (type with bit 15, Valkey 8) has 16 bytes of header and carries pub/sub only. */
 #ifndef LARDER_CLUSTER_FRAME_H
@@ -50,6 +50,7 @@ enum frame_extension { EXT_HOSTNAME, EXT_HUMAN_NAME, EXT_FORGOTTEN, EXT_SHARD };
 
 struct frame_larder {
     bool is;             /* the sender is larder */
+    bool forced;         /* AUTH_REQUEST: an operator ordered it, whatever the primary does */
     uint32_t promise_ms; /* PONG: no vote against you for so long, from when I got your ping */
     uint32_t seq;        /* PING: a number; PONG: the one it answers */
     uint64_t data_epoch; /* config epoch of the primary that wrote the sender's last data */

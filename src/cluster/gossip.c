@@ -1,5 +1,6 @@
-/* What a frame means, and what a ping carries. A frame is believed in this order: the epochs, the sender's role, its
- * slots, then what it says of others. Senders that we do not know may only introduce themselves (handshake.c). */
+/* What a frame means, and what a ping carries. A frame is believed in this order: the epochs, the sender's
+ * role, its slots, then what it says of others. Senders that we do not know may only introduce themselves
+ * (handshake.c). */
 #include "cluster/machine_internal.h"
 
 #include "base/assert.h"
@@ -59,6 +60,7 @@ void gossip_send(struct machine *m, enum frame_type type, uint32_t link)
     gossip_header(m, type, &h);
     if (type == FRAME_AUTH_REQUEST && m->manual != MANUAL_NONE)
         h.mflags[0] |= FRAME_FORCEACK;
+    h.larder.forced = type == FRAME_AUTH_REQUEST && m->manual_force;
     frame_begin(&w, &m->out, &h);
     send_written(m, &w, type, link);
 }
@@ -185,7 +187,8 @@ void gossip_ping(struct machine *m, struct node *n, enum frame_type type, uint32
         h.larder.seq = seq;
         h.larder.promise_ms = seq != 0 && n != NULL ? (uint32_t)failure_promise(m, n) : 0;
     } else if (n != NULL) {
-        h.larder.seq = n->ping_seq = m->next_seq++;
+        /* Who yields wants no promises. */
+        h.larder.seq = n->ping_seq = m->mute || m->manual == MANUAL_PAUSED ? 0 : m->next_seq++;
         n->ping_sent_ms = m->now_ms;
     }
     frame_begin(&w, &m->out, &h);
@@ -293,7 +296,8 @@ static void read_self(struct machine *m, struct node *sender, const struct frame
             machine_view(m);
         }
     } else if (sender->nslots > 0 && f->h.config_epoch < sender->config_epoch) {
-        return; /* an old frame, overtaken on another link: who has slots loses them to a greater epoch only */
+        return; /* an old frame, overtaken on another link: who has slots loses them to a greater epoch only
+                 */
     } else if (primary != sender && (node_is(sender, NODE_PRIMARY) || sender->primary != primary)) {
         ownership_replica(m, sender, primary);
     }
@@ -326,6 +330,8 @@ static void note_sender(struct machine *m, struct node *sender, const struct fra
     sender->offset_ms = m->now_ms;
     sender->data_epoch = f->h.larder.data_epoch;
     sender->replid = f->h.larder.replid;
+    if (f->h.larder.is && f->h.mflags[0] & FRAME_PAUSED)
+        sender->promise_ms = 0; /* it has stopped and gives its lease back */
     manual_heard(m, sender, f);
 }
 
@@ -334,9 +340,7 @@ static void read_pong(struct machine *m, struct node *sender, const struct frame
     if (sender->out != link)
         return; /* an announcement, not an answer */
     const struct frame_larder *l = &f->h.larder;
-    if (l->is && l->seq != sender->ping_seq)
-        return;
-    if (l->is && l->promise_ms > 0 && sender->ping_sent_ms > 0) {
+    if (l->is && l->promise_ms > 0 && l->seq == sender->ping_seq && sender->ping_sent_ms > 0) {
         /* Counted from when we asked, and short of it by what clocks may differ in. */
         uint64_t until = sender->ping_sent_ms + l->promise_ms - l->promise_ms / 16;
         if (until > sender->lease_ms)
@@ -415,9 +419,11 @@ void gossip_frame(struct machine *m, const struct frame *f, uint32_t link)
     if (sender == NULL)
         return;
     struct node *about = f->h.type == FRAME_FAIL ? slotmap_find(&m->map, &f->node) : NULL;
-    if (about != NULL)
+    if (about != NULL) {
+        if (about == sender)
+            about->yields_ms = m->now_ms;
         failure_said(m, about);
-    else if (f->h.type == FRAME_PUBLISH || f->h.type == FRAME_PUBLISHSHARD)
+    } else if (f->h.type == FRAME_PUBLISH || f->h.type == FRAME_PUBLISHSHARD)
         publish_frame(m, f);
     else if (f->h.type == FRAME_AUTH_REQUEST)
         vote_request(m, sender, f);

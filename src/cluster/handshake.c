@@ -1,5 +1,6 @@
-/* How strangers become nodes. A node in handshake has an invented id; the first frame on the link that we opened to its
- * address tells the real one. Only CLUSTER MEET, a MEET frame, or the gossip of a node that we trust begin one. */
+/* How strangers become nodes. A node in handshake has an invented id; the first frame on the link that we
+ * opened to its address tells the real one. Only CLUSTER MEET, a MEET frame, or the gossip of a node that we
+ * trust begin one. */
 #include "cluster/machine_internal.h"
 
 #include "base/assert.h"

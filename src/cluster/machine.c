@@ -1,6 +1,7 @@
-/* The frame around the rooms: a step dispatches one event, then closes the books once: what the rooms noted (nodes.conf
- * changed, slots were lost, the view changed) becomes one action each, after the sends of the step except that a text to
- * be persisted always stands first, so that a slow disk is busy as early as possible. */
+/* The frame around the rooms: a step dispatches one event, then closes the books once: what the rooms noted
+ * (nodes.conf changed, slots were lost, the view changed) becomes one action each, after the sends of the
+ * step except that a text to be persisted always stands first, so that a slow disk is busy as early as
+ * possible. */
 #include "cluster/machine_internal.h"
 
 #include "base/alloc.h"
@@ -38,7 +39,7 @@ void machine_hold(struct machine *m)
 
 bool machine_held(const struct machine *m)
 {
-    return m->mute || (m->announce_seq > m->persisted_seq && !MUTANT(EARLY_ANNOUNCE));
+    return m->announce_seq > m->persisted_seq && !MUTANT(EARLY_ANNOUNCE);
 }
 
 uint64_t machine_persist_next(const struct machine *m)
@@ -148,7 +149,7 @@ int machine_restore(struct machine *m, const struct machine_config *c, struct st
     }
     if (node_id_none(&m->self->shard))
         machine_random_id(m, &m->self->shard);
-    m->mute = node_votes(m->self) && slotmap_replicas(&m->map, m->self, false) > 0 && !MUTANT(WIPE);
+    m->mute = node_votes(m->self) && slotmap_replicas(&m->map, m->self, false) > 0;
     describe_self(m);
     m->dirty = true;
     return 0;
@@ -184,6 +185,7 @@ static int frame_event(struct machine *m, const struct machine_event *e)
 
 static void data_event(struct machine *m, const struct machine_data *d)
 {
+    bool stopped = d->paused && !m->data.paused && m->manual == MANUAL_PAUSED;
     m->data = *d;
     if (m->restored && !m->asked_data && d->epoch < m->data_epoch)
         m->data_epoch = d->epoch; /* what was loaded is older than what was had */
@@ -200,6 +202,8 @@ static void data_event(struct machine *m, const struct machine_data *d)
         machine_dirty(m);
     }
     m->self->data_epoch = m->data_epoch;
+    if (stopped)
+        gossip_pong_all(m); /* PAUSED: the replica learns the offset, the voters that we have stopped */
     manual_tick(m);
 }
 
@@ -230,28 +234,18 @@ static void link_event(struct machine *m, const struct machine_event *e)
 static int dispatch(struct machine *m, const struct machine_event *e)
 {
     switch (e->kind) {
-    case EV_TICK:
-        gossip_tick(m);
-        return 0;
+    case EV_TICK: gossip_tick(m); return 0;
     case EV_LINK_UP:
-    case EV_LINK_DOWN:
-        link_event(m, e);
-        return 0;
-    case EV_FRAME:
-        return frame_event(m, e);
-    case EV_DATA:
-        data_event(m, &e->data);
-        return 0;
+    case EV_LINK_DOWN: link_event(m, e); return 0;
+    case EV_FRAME: return frame_event(m, e);
+    case EV_DATA: data_event(m, &e->data); return 0;
     case EV_PERSISTED:
         if (e->seq > m->persisted_seq)
             m->persisted_seq = e->seq;
         election_persisted(m);
         return 0;
-    case EV_COMMAND:
-        return command_run(m, e->command);
-    case EV_PUBLISH:
-        gossip_publish(m, e);
-        return 0;
+    case EV_COMMAND: return command_run(m, e->command);
+    case EV_PUBLISH: gossip_publish(m, e); return 0;
     }
     return 0;
 }
@@ -293,6 +287,11 @@ int machine_step(struct machine *m, const struct machine_event *e, uint64_t now_
     }
     DEBUG_ASSERT(m->self->primary != m->self);
     return err;
+}
+
+bool machine_may_feed(const struct machine *m, uint64_t offset)
+{
+    return MUTANT(WIPE) || !(m->mute || (m->data.empty && m->data.offset < offset));
 }
 
 unsigned machine_tick_ms(const struct machine *m)

@@ -10,9 +10,10 @@
  * it (sends a vote, asks for votes, announces that it is primary). Newer texts replace older ones that are
  * not yet written. A write that fails is retried by the owner, not answered.
  *
- * Links: the machine opens one to every node (ACT_OPEN, numbers from 1); each peer opens one to us, and the owner gives
- * it a number with LINK_INBOUND set. Sends on a link that is not up are dropped by the owner. A link that ended is told
- * by EV_LINK_DOWN, also if the machine closed it or it never came up; its number is not used again soon.
+ * Links: the machine opens one to every node (ACT_OPEN, numbers from 1); each peer opens one to us, and the
+ * owner gives it a number with LINK_INBOUND set. Sends on a link that is not up are dropped by the owner. A
+ * link that ended is told by EV_LINK_DOWN, also if the machine closed it or it never came up; its number is
+ * not used again soon.
  *
  * Writes: serve them only while machine_may_write() says so, asked just before the reply is sent. */
 #ifndef LARDER_CLUSTER_MACHINE_H
@@ -37,8 +38,9 @@ enum machine_event_kind {
     EV_TICK,
     EV_LINK_UP,   /* link: ACT_OPEN succeeded */
     EV_LINK_DOWN, /* link */
-    EV_FRAME,     /* link, bytes: one whole frame (frame_length() cuts the stream); ip and local_ip of its socket */
-    EV_DATA,      /* data: what replication says; at least each 100 ms while it changes */
+    EV_FRAME, /* link, bytes: one whole frame (frame_length() cuts the stream); ip and local_ip of its socket
+               */
+    EV_DATA,  /* data: what replication says; at least each 100 ms while it changes */
     EV_PERSISTED, /* seq */
     EV_COMMAND,   /* command: the result is step's; the text for the client in machine.error */
     EV_PUBLISH,   /* channel, message, sharded: tell the cluster */
@@ -51,8 +53,8 @@ struct machine_data {
     uint64_t silent_ms; /* replica: since the primary was last heard on the replication link */
     bool link_up;       /* replica: the stream flows, the first copy is complete */
     bool empty;         /* no key at all */
-    uint64_t epoch;     /* first after a restart: the data epoch that was recorded with the data loaded; else 0 */
-    bool paused;        /* primary: ACT_PAUSE is in force, offset is final */
+    uint64_t epoch; /* first after a restart: the data epoch that was recorded with the data loaded; else 0 */
+    bool paused;    /* primary: ACT_PAUSE is in force, offset is final */
 };
 
 enum machine_command_kind {
@@ -107,7 +109,7 @@ enum machine_action_kind {
     ACT_RESUME,
     ACT_PUBLISH, /* channel, message, sharded: a peer's; tell our subscribers */
     ACT_STATE,   /* the cluster became ok or down: machine.ok */
-    ACT_FLUSH,   /* RESET of a replica: delete everything */
+    ACT_FLUSH,   /* delete everything: it is of a shard that we have left */
     ACT_VIEW,    /* slots, nodes, flags or addresses changed: publish a new view to readers */
 };
 
@@ -151,7 +153,8 @@ struct machine {
     struct rng *rng;
     struct str peer_ip; /* of the frame in hand */
     bool dirty, view, restored, asked_data;
-    bool mute; /* a restarted primary that has not yet heard whether its replicas have more */
+    uint64_t yield_ms; /* when we last asked to be replaced */
+    bool mute;         /* a restarted primary that has not yet heard whether its replicas have more */
     uint64_t persist_seq, persisted_seq;
     /* A vote waits for its fsync. */
     struct node_id vote_for;
@@ -196,11 +199,10 @@ int machine_step(struct machine *m, const struct machine_event *e, uint64_t now_
 
 /* How often EV_TICK should come. */
 unsigned machine_tick_ms(const struct machine *m);
-/* A restarted primary refuses everybody, PSYNC too, until it knows that no replica has more than it. */
-static inline bool machine_mute(const struct machine *m)
-{
-    return m->mute;
-}
+/* May a replica that has got as far as `offset` be given a full copy of our data? Ask before each: a
+ * restarted primary refuses until it knows that no replica has more than it, and an empty one never takes the
+ * place of data. */
+bool machine_may_feed(const struct machine *m, uint64_t offset);
 /* May a write be acknowledged now? Also false while it is paused. */
 bool machine_may_write(const struct machine *m, uint64_t now_ms);
 /* Until when, if nothing is heard: for those who must ask without the machine's thread. 0: not at all. */

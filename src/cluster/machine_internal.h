@@ -9,7 +9,8 @@
 struct machine_action *machine_act(struct machine *m, enum machine_action_kind kind); /* NULL: no room */
 void machine_dirty(struct machine *m);                  /* nodes.conf changed: a PERSIST ends this step */
 uint64_t machine_persist_next(const struct machine *m); /* the number of that PERSIST */
-void machine_hold(struct machine *m); /* our role or config epoch changed: nothing is sent before it is on the disk */
+void machine_hold(
+    struct machine *m); /* our role or config epoch changed: nothing is sent before it is on the disk */
 bool machine_held(const struct machine *m);
 void machine_view(struct machine *m);
 bool machine_is_primary(const struct machine *m);

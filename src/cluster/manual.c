@@ -1,6 +1,7 @@
-/* CLUSTER FAILOVER: the replica asks (MFSTART), the primary pauses writes and shows its last offset under the PAUSED flag,
- * the replica reaches it and is elected without FAIL. Nothing acknowledged is lost. Whoever waits longer than
- * MACHINE_MF_TIMEOUT_MS gives up; the primary's pause lasts twice as long, so that it never ends before the election. */
+/* CLUSTER FAILOVER: the replica asks (MFSTART), the primary pauses writes and shows its last offset under the
+ * PAUSED flag, the replica reaches it and is elected without FAIL. Nothing acknowledged is lost. Whoever
+ * waits longer than MACHINE_MF_TIMEOUT_MS gives up; the primary's pause lasts twice as long, so that it never
+ * ends before the election. */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"
@@ -23,6 +24,9 @@ void manual_start(struct machine *m, struct node *replica)
     m->manual_replica = replica->id;
     m->manual_end_ms = m->now_ms + 2 * MACHINE_MF_TIMEOUT_MS;
     m->data.paused = false;
+    for (unsigned i = 0; i < m->map.n;
+         i++) /* the lease is given back: no answer to an older ping renews it */
+        m->map.nodes[i]->lease_ms = m->map.nodes[i]->ping_seq = 0;
     struct machine_action *a = machine_act(m, ACT_PAUSE);
     if (a != NULL)
         a->until_ms = m->manual_end_ms;

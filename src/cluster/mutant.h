@@ -1,24 +1,25 @@
-/* Planted bugs: the simulator must find each of them, or it proves nothing. Without CLUSTER_MUTANTS, as everywhere but in
- * the simulator's second copy of the machine, MUTANT() is the constant false and no code comes of it. */
+/* Planted bugs: the simulator must find each of them, or it proves nothing. Without CLUSTER_MUTANTS, as
+ * everywhere but in the simulator's second copy of the machine, MUTANT() is the constant false and no code
+ * comes of it. */
 #ifndef LARDER_CLUSTER_MUTANT_H
 #define LARDER_CLUSTER_MUTANT_H
 
-#define CLUSTER_MUTANT_LIST(X)                                                                                        \
-    X(VOTE_TWICE)                                                                                                      \
-    X(EARLY_VOTE)                                                                                                      \
-    X(OLD_SLOTS)                                                                                                       \
-    X(COLLIDE)                                                                                                         \
-    X(NO_MAJORITY)                                                                                                     \
-    X(NO_LEASE)                                                                                                        \
-    X(BREAK_PROMISE)                                                                                                   \
-    X(VOTE_AT_ONCE)                                                                                                    \
-    X(WIPE)                                                                                                            \
-    X(COUNT_TWICE)                                                                                                     \
-    X(CLAIM_EQUAL)                                                                                                     \
-    X(EMPTY_ELECTED)                                                                                                   \
-    X(NO_UPDATE)                                                                                                       \
-    X(EARLY_ANNOUNCE)                                                                                                  \
-    X(FAIL_ALONE)                                                                                                      \
+#define CLUSTER_MUTANT_LIST(X)                                                                               \
+    X(VOTE_TWICE)                                                                                            \
+    X(EARLY_VOTE)                                                                                            \
+    X(OLD_SLOTS)                                                                                             \
+    X(COLLIDE)                                                                                               \
+    X(NO_MAJORITY)                                                                                           \
+    X(NO_LEASE)                                                                                              \
+    X(BREAK_PROMISE)                                                                                         \
+    X(VOTE_AT_ONCE)                                                                                          \
+    X(WIPE)                                                                                                  \
+    X(COUNT_TWICE)                                                                                           \
+    X(CLAIM_EQUAL)                                                                                           \
+    X(EMPTY_ELECTED)                                                                                         \
+    X(NO_UPDATE)                                                                                             \
+    X(EARLY_ANNOUNCE)                                                                                        \
+    X(FAIL_ALONE)                                                                                            \
     X(ANY_DATA)
 
 enum cluster_mutant {

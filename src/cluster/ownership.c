@@ -1,5 +1,5 @@
-/* Slots and epochs. The higher config epoch owns a slot; an epoch is one node's: two that meet with the same part, the
- * smaller id takes a new one. Who has lost its last slot follows the winner. */
+/* Slots and epochs. The higher config epoch owns a slot; an epoch is one node's: two that meet with the same
+ * part, the smaller id takes a new one. Who has lost its last slot follows the winner. */
 #include "cluster/machine_internal.h"
 
 #include "base/assert.h"
@@ -40,6 +40,7 @@ void ownership_follow(struct machine *m, struct node *primary)
     memset(m->lost, 0, sizeof(m->lost));
     m->nlost = m->nmoves = 0;
     m->mute = false;
+    m->yield_ms = 0;
     self->flags = (self->flags & ~(uint32_t)(NODE_PRIMARY | NODE_MIGRATE_TO)) | NODE_REPLICA;
     self->primary = primary;
     primary->flags |= NODE_MIGRATE_TO;
@@ -74,7 +75,8 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
         }
         struct node *owner = m->map.owner[slot];
         if (!slots_has(slots, slot) || owner == sender || importing(m, slot) != NULL ||
-            (owner != NULL && (MUTANT(CLAIM_EQUAL) ? owner->config_epoch > epoch : owner->config_epoch >= epoch)))
+            (owner != NULL &&
+             (MUTANT(CLAIM_EQUAL) ? owner->config_epoch > epoch : owner->config_epoch >= epoch)))
             continue;
         if (owner == m->self) {
             slots_set(m->lost, slot, true);
@@ -98,7 +100,8 @@ void ownership_answer(struct machine *m, const struct node *sender, const struct
         return;
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
-        if (n != claims && n->nslots > 0 && n->config_epoch > f->h.config_epoch && overlap(n->slots, f->h.slots)) {
+        if (n != claims && n->nslots > 0 && n->config_epoch > f->h.config_epoch &&
+            overlap(n->slots, f->h.slots)) {
             gossip_update(m, n, link);
             return;
         }

@@ -1,5 +1,5 @@
-/* One vote an epoch, on the disk before it is on the wire, and never against a promise; and the migration of replicas to
- * primaries that have none. */
+/* One vote an epoch, on the disk before it is on the wire, and never against a promise; and the migration of
+ * replicas to primaries that have none. */
 #include "cluster/machine_internal.h"
 
 enum { VOTE_AGAIN = 2, COMPARE_FOR = 2, ORPHAN_MS = 5000 };
@@ -43,7 +43,12 @@ void vote_request(struct machine *m, struct node *sender, const struct frame *f)
     if (!node_votes(m->self) || p == NULL || !node_is(sender, NODE_REPLICA) ||
         f->h.current_epoch < m->current_epoch || (m->vote_epoch >= m->current_epoch && !MUTANT(VOTE_TWICE)))
         return;
-    if (!forced && (!node_is(p, NODE_FAIL) || (m->now_ms < p->promise_ms && !MUTANT(BREAK_PROMISE)) || (another_has_more(m, sender) && !MUTANT(ANY_DATA))))
+    bool failed = node_is(p, NODE_FAIL) || (p == m->self && m->mute);
+    if (!forced && (!failed || (another_has_more(m, sender) && !MUTANT(ANY_DATA))))
+        return;
+    /* Also for a manual failover, whose primary has given its lease back; it may have crashed and come back
+     * since. */
+    if (!f->h.larder.forced && m->now_ms < p->promise_ms && !MUTANT(BREAK_PROMISE))
         return;
     if (m->restored && !MUTANT(VOTE_AT_ONCE) && m->now_ms - m->boot_ms < t)
         return; /* what we promised before the crash we do not know */
@@ -92,7 +97,8 @@ void migration_tick(struct machine *m)
 {
     unsigned most = 0;
     const struct node *p = m->self->primary;
-    if (p == NULL || !m->config.replica_migration || !m->ok || m->manual != MANUAL_NONE || node_is(p, NODE_FAIL))
+    if (p == NULL || !m->config.replica_migration || !m->ok || m->manual != MANUAL_NONE ||
+        node_is(p, NODE_FAIL))
         return;
     struct node *to = orphan(m, &most);
     unsigned mine = slotmap_replicas(&m->map, p, true);
@@ -100,9 +106,10 @@ void migration_tick(struct machine *m)
         return;
     for (unsigned i = 0; i < m->map.n; i++) { /* the smallest id of all such shards goes, and only that */
         const struct node *n = m->map.nodes[i];
-        if (n->primary != NULL && !node_is(n, NODE_PFAIL | NODE_FAIL) && node_id_cmp(&n->id, &m->self->id) < 0 &&
-            slotmap_replicas(&m->map, n->primary, true) == most)
+        if (n->primary != NULL && !node_is(n, NODE_PFAIL | NODE_FAIL) &&
+            node_id_cmp(&n->id, &m->self->id) < 0 && slotmap_replicas(&m->map, n->primary, true) == most)
             return;
     }
+    machine_act(m, ACT_FLUSH);
     ownership_follow(m, to);
 }

@@ -22,8 +22,8 @@ void check_sent(struct sim *s, int from, struct str bytes)
         sim_fail(s, "node %d voted in epoch %llu for %d and for %d", from, (unsigned long long)epoch,
                  n->voted[epoch] - 1, to);
     if (n->vote_disk < epoch)
-        sim_fail(s, "node %d votes in epoch %llu with epoch %llu on its disk", from, (unsigned long long)epoch,
-                 (unsigned long long)n->vote_disk);
+        sim_fail(s, "node %d votes in epoch %llu with epoch %llu on its disk", from,
+                 (unsigned long long)epoch, (unsigned long long)n->vote_disk);
     n->voted[epoch] = (uint8_t)(to + 1);
 }
 
@@ -31,7 +31,8 @@ static uint64_t number_after(struct str text, const char *word)
 {
     const char *p = memmem(text.p, text.n, word, strlen(word));
     uint64_t v = 0;
-    for (p = p == NULL ? text.p + text.n : p + strlen(word); p < text.p + text.n && *p >= '0' && *p <= '9'; p++)
+    for (p = p == NULL ? text.p + text.n : p + strlen(word); p < text.p + text.n && *p >= '0' && *p <= '9';
+         p++)
         v = v * 10 + (uint64_t)(*p - '0');
     return v;
 }

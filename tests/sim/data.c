@@ -1,5 +1,6 @@
-/* The data of a node as a list of reigns. A primary that may write adds to its own reign; a replica copies what its
- * primary has, or, when its own writes are not the beginning of them, takes a full copy and loses what it had. */
+/* The data of a node as a list of reigns. A primary that may write adds to its own reign; a replica copies
+ * what its primary has, or, when its own writes are not the beginning of them, takes a full copy and loses
+ * what it had. */
 #include "sim.h"
 
 enum { COPY_MAX = 200 };
@@ -15,8 +16,8 @@ static bool is_prefix(const struct sim_data *a, const struct sim_data *b)
         return false;
     for (unsigned i = 0; i < a->n; i++) {
         bool last = i + 1 == a->n;
-        if (a->runs[i].reign != b->runs[i].reign || (last ? a->runs[i].end > b->runs[i].end
-                                                          : a->runs[i].end != b->runs[i].end))
+        if (a->runs[i].reign != b->runs[i].reign ||
+            (last ? a->runs[i].end > b->runs[i].end : a->runs[i].end != b->runs[i].end))
             return false;
     }
     return true;
@@ -51,8 +52,7 @@ static void replicate(struct sim *s, int node)
     struct sim_node *n = &s->nodes[node], *p = n->following < 0 ? NULL : &s->nodes[n->following];
     bool reach = p != NULL && p->alive && p->paused_until <= s->now && !s->cut[node][n->following] &&
                  !s->cut[n->following][node];
-    /* A primary that is silent refuses PSYNC too; one that is a replica passes on what it has. */
-    if (!reach || machine_mute(&p->m)) {
+    if (!reach || (!is_prefix(&n->data, &p->data) && !machine_may_feed(&p->m, data_offset(&n->data)))) {
         n->synced = false;
         return;
     }

@@ -50,7 +50,8 @@ int main(int argc, char **argv)
         printf("seed %llu: %s\n", (unsigned long long)(seed + i), s.failure);
         return mutant ? 0 : 1;
     }
-    printf("%llu runs from seed %llu, %llu steps, %llu promotions: no invariant broke\n", (unsigned long long)runs,
-           (unsigned long long)seed, (unsigned long long)steps, (unsigned long long)elections);
+    printf("%llu runs from seed %llu, %llu steps, %llu promotions: no invariant broke\n",
+           (unsigned long long)runs, (unsigned long long)seed, (unsigned long long)steps,
+           (unsigned long long)elections);
     return mutant ? 1 : 0;
 }

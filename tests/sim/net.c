@@ -1,5 +1,5 @@
-/* The network: connections that open, carry frames one after the other, and break. A cut direction swallows frames; the
- * ends do not notice, as with TCP before its own time-outs. */
+/* The network: connections that open, carry frames one after the other, and break. A cut direction swallows
+ * frames; the ends do not notice, as with TCP before its own time-outs. */
 #include "sim.h"
 
 #include <stdlib.h>
@@ -34,8 +34,12 @@ void net_open(struct sim *s, int from, const struct node *to, uint32_t link)
     c->b_link = LINK_INBOUND | (uint32_t)(i + (int)(c->gen % 100000) * SIM_CONNS);
     bool there = s->nodes[b].alive && !s->cut[from][b] && !s->cut[b][from];
     sim_push(s,
-             (struct sim_event){.kind = there ? SIM_STEP_UP : SIM_STEP_DOWN, .node = from, .life = s->nodes[from].life,
-                                .conn = i, .gen = c->gen, .side = 0},
+             (struct sim_event){.kind = there ? SIM_STEP_UP : SIM_STEP_DOWN,
+                                .node = from,
+                                .life = s->nodes[from].life,
+                                .conn = i,
+                                .gen = c->gen,
+                                .side = 0},
              delay(s));
 }
 
@@ -44,8 +48,13 @@ static void end_towards(struct sim *s, int conn, int side)
     struct sim_conn *c = &s->conns[conn];
     int node = side == 0 ? c->a : c->b;
     sim_push(s,
-             (struct sim_event){.kind = SIM_STEP_DOWN, .node = node, .life = s->nodes[node].life, .conn = conn,
-                                .gen = c->gen, .side = side, .seq = side == 0 ? c->a_link : c->b_link},
+             (struct sim_event){.kind = SIM_STEP_DOWN,
+                                .node = node,
+                                .life = s->nodes[node].life,
+                                .conn = conn,
+                                .gen = c->gen,
+                                .side = side,
+                                .seq = side == 0 ? c->a_link : c->b_link},
              delay(s));
 }
 
@@ -90,8 +99,14 @@ void net_send(struct sim *s, int from, uint32_t link, struct str bytes)
             at = at < c->last_ms[side] ? c->last_ms[side] : at;
             c->last_ms[side] = at;
         }
-        struct sim_event e = {.kind = SIM_FRAME, .node = to, .life = s->nodes[to].life, .conn = (int)(c - s->conns),
-                              .gen = c->gen, .side = !side, .bytes = malloc(bytes.n), .n = bytes.n};
+        struct sim_event e = {.kind = SIM_FRAME,
+                              .node = to,
+                              .life = s->nodes[to].life,
+                              .conn = (int)(c - s->conns),
+                              .gen = c->gen,
+                              .side = !side,
+                              .bytes = malloc(bytes.n),
+                              .n = bytes.n};
         if (e.bytes == NULL)
             abort();
         memcpy(e.bytes, bytes.p, bytes.n);

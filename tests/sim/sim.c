@@ -84,7 +84,8 @@ static void write_disk(struct sim *s, int node, struct str text, uint64_t seq)
     memcpy(n->writing, text.p, text.n);
     n->nwriting = text.n;
     n->writing_seq = seq;
-    uint64_t slow = rng_below(&s->rng, 20) == 0 && !s->calm ? rng_below(&s->rng, SLOW_DISK_MS) : rng_below(&s->rng, 4);
+    uint64_t slow =
+        rng_below(&s->rng, 20) == 0 && !s->calm ? rng_below(&s->rng, SLOW_DISK_MS) : rng_below(&s->rng, 4);
     sim_push(s, (struct sim_event){.kind = SIM_DISK, .node = node, .life = n->life, .seq = seq}, slow);
 }
 
@@ -115,34 +116,22 @@ static void act(struct sim *s, int node, const struct machine_action *a)
     struct sim_node *n = &s->nodes[node];
     struct str bytes = {n->m.out.p + a->at, a->n};
     switch (a->kind) {
-    case ACT_OPEN:
-        net_open(s, node, a->node, a->link);
-        break;
-    case ACT_CLOSE:
-        net_close(s, node, a->link);
-        break;
+    case ACT_OPEN: net_open(s, node, a->node, a->link); break;
+    case ACT_CLOSE: net_close(s, node, a->link); break;
     case ACT_SEND:
         check_sent(s, node, bytes);
         net_send(s, node, a->link, bytes);
         break;
-    case ACT_PERSIST:
-        write_disk(s, node, bytes, a->seq);
-        break;
+    case ACT_PERSIST: write_disk(s, node, bytes, a->seq); break;
     case ACT_PROMOTE:
         s->elections++;
         data_promote(s, node);
         break;
-    case ACT_FOLLOW:
-        follow(s, node, a->node);
-        break;
-    case ACT_PAUSE:
-        n->pause = true;
-        break;
-    case ACT_RESUME:
-        n->pause = false;
-        break;
-    default:
-        break;
+    case ACT_FOLLOW: follow(s, node, a->node); break;
+    case ACT_FLUSH: n->data.n = n->saved.n = 0; break;
+    case ACT_PAUSE: n->pause = true; break;
+    case ACT_RESUME: n->pause = false; break;
+    default: break;
     }
 }
 
@@ -161,7 +150,8 @@ static void boot(struct sim *s, int node)
     struct sim_node *n = &s->nodes[node];
     unsigned line;
     n->life++;
-    int err = machine_restore(&n->m, &s->config, (struct str){n->disk, n->ndisk}, &n->rng, sim_clock(s, node), &line);
+    int err = machine_restore(&n->m, &s->config, (struct str){n->disk, n->ndisk}, &n->rng, sim_clock(s, node),
+                              &line);
     if (err != 0) {
         sim_fail(s, "node %d cannot read its nodes.conf: %s in line %u", node, err_name(err), line);
         return;
@@ -186,7 +176,8 @@ static void crash(struct sim *s, int node)
     net_crash(s, node);
     data_crash(s, node);
     machine_release(&n->m);
-    if (n->writing != NULL && rng_below(&s->rng, 2) == 0) { /* it may have got there although nobody was told */
+    if (n->writing != NULL &&
+        rng_below(&s->rng, 2) == 0) { /* it may have got there although nobody was told */
         free(n->disk);
         n->disk = n->writing;
         n->ndisk = n->nwriting;
@@ -209,22 +200,14 @@ static void fault(struct sim *s)
     struct sim_node *n = &s->nodes[a];
     switch (rng_below(&s->rng, 7)) {
     case 0:
-    case 1:
-        crash(s, a);
-        break;
-    case 2:
-        n->paused_until = s->now + rng_below(&s->rng, 3 * s->config.node_timeout_ms);
-        break;
-    case 3: /* one way, or one node from all */
-        s->cut[a][b] = true;
-        break;
+    case 1: crash(s, a); break;
+    case 2: n->paused_until = s->now + rng_below(&s->rng, 3 * s->config.node_timeout_ms); break;
+    case 3: /* one way, or one node from all */ s->cut[a][b] = true; break;
     case 4:
         for (int i = 0; i < s->n; i++)
             s->cut[a][i] = s->cut[i][a] = i != a;
         break;
-    case 5:
-        memset(s->cut, 0, sizeof(s->cut));
-        break;
+    case 5: memset(s->cut, 0, sizeof(s->cut)); break;
     default:
         if (n->alive && n->m.self->primary != NULL && n->paused_until <= s->now)
             order_failover(s, a);
@@ -262,8 +245,7 @@ static void handle(struct sim *s, struct sim_event *e)
         if (!n->alive)
             boot(s, e->node);
         break;
-    default:
-        net_event(s, e);
+    default: net_event(s, e);
     }
 }
 

@@ -1,5 +1,5 @@
-/* A cluster in one process: virtual time, a network that does its worst, disks that lose what was not fsynced, and a model
- * of the data. One seed is one history; the same seed gives the same one. */
+/* A cluster in one process: virtual time, a network that does its worst, disks that lose what was not
+ * fsynced, and a model of the data. One seed is one history; the same seed gives the same one. */
 #ifndef LARDER_TESTS_SIM_H
 #define LARDER_TESTS_SIM_H
 
@@ -14,8 +14,8 @@ enum sim_limits {
     SIM_TEXT = 256,
 };
 
-/* What a node holds: runs of writes, each by one primary in one reign. The first k writes of two nodes are the same if
- * their runs are. */
+/* What a node holds: runs of writes, each by one primary in one reign. The first k writes of two nodes are
+ * the same if their runs are. */
 struct sim_data {
     struct sim_run {
         uint32_t reign;
@@ -86,7 +86,17 @@ struct sim_event {
     uint64_t seq;
 };
 
-enum sim_event_kind { SIM_TICK, SIM_STEP_UP, SIM_STEP_DOWN, SIM_FRAME, SIM_DISK, SIM_DATA, SIM_FAULT, SIM_RESTART, SIM_HEAL_LINK };
+enum sim_event_kind {
+    SIM_TICK,
+    SIM_STEP_UP,
+    SIM_STEP_DOWN,
+    SIM_FRAME,
+    SIM_DISK,
+    SIM_DATA,
+    SIM_FAULT,
+    SIM_RESTART,
+    SIM_HEAL_LINK
+};
 
 /* One history. True: no invariant broke; else sim->failure says which and when. */
 bool sim_run(struct sim *s, uint64_t seed, bool trace);
