@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "cache/cache.h"
 #include "os/clock.h"
 #include "os/random.h"
 
@@ -27,7 +28,7 @@ static int make_store(struct server *s)
     int rc = store_new(&s->store, &opt);
     if (rc != 0)
         log_warning("Cannot set up the store: %s. Is address space limited (ulimit -v)?", err_name(rc));
-    return rc;
+    return rc == 0 ? cache_new(&s->cache, s->store, s->run_id) : rc;
 }
 
 /* ---- life ------------------------------------------------------------------------------- */
@@ -96,8 +97,7 @@ int server_start(struct server *s)
 static void set_stop(struct server *s, enum server_stop stop)
 {
     atomic_store_explicit(&s->stop, (int)stop, memory_order_release);
-    for (uint32_t i = 0; i < s->nworkers; i++)
-        loop_wake(s->workers[i].loop);
+    workers_wake(s);
 }
 
 /* False when somebody is in a hurry. */
@@ -148,6 +148,7 @@ void server_release(struct server *s)
     mem_free(s->workers);
     slowlog_release(&s->slowlog);
     pthread_mutex_destroy(&s->relief);
+    cache_free(s->cache);
     if (s->store != NULL)
         store_free(s->store);
 }

@@ -25,7 +25,7 @@ static uint32_t count_simple_keys(const struct command *cmd, uint32_t argc)
     return (uint32_t)((last - cmd->key_first) / cmd->key_step) + 1;
 }
 
-static bool hash_movable_keys(struct cmd_ctx *c)
+static bool hash_movable_keys(struct cmd_ctx *c, bool prefetch)
 {
     struct keyref few[16], *refs = few;
     uint32_t n = 0;
@@ -39,8 +39,11 @@ static bool hash_movable_keys(struct cmd_ctx *c)
     if (c->keys == NULL)
         return false;
     c->nkeys = n;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         key_make(c->a.store, &c->keys[i], c->argv[refs[i].index], c->session->db);
+        if (prefetch)
+            store_approach_begin(c->a.store, &c->keys[i]);
+    }
     return true;
 }
 
@@ -50,7 +53,7 @@ bool dispatch_hash_keys(struct cmd_ctx *c, bool prefetch)
     c->nkeys = 0;
     c->keys = NULL;
     if (unlikely(cmd->flags & CMD_MOVABLE_KEYS))
-        return hash_movable_keys(c);
+        return hash_movable_keys(c, prefetch);
     uint32_t n = count_simple_keys(cmd, c->argc);
     if (n == 0)
         return true;
@@ -86,13 +89,18 @@ static void note_rejected(struct cmd_ctx *c)
         c->session->txn.aborted |= c->session->txn.open;
 }
 
-static void reject(struct cmd_ctx *c, const char *text)
+static void reply_rejection(struct cmd_ctx *c, const char *text)
 {
-    note_rejected(c);
     if (c->cmd->fn == cmd_exec)
         reply_errorf(c->reply, "EXECABORT Transaction discarded because of: %s", text);
     else
         reply_error(c->reply, text);
+}
+
+static void reject(struct cmd_ctx *c, const char *text)
+{
+    note_rejected(c);
+    reply_rejection(c, text);
 }
 
 /* In a cluster: may this node execute it? False: refused, the reply says who may. */
@@ -167,7 +175,7 @@ static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
         reject(c, REPLY_OOM);
         return false;
     }
-    if ((care & CARE_PAUSE_ALL) || ((care & CARE_PAUSE_WRITE) && writes(c))) {
+    if ((care & CARE_PAUSE_ALL) || ((care & (CARE_PAUSE_WRITE | CARE_FAILOVER)) && writes(c))) {
         conn_park(conn, PARK_PAUSE);
         return false;
     }
@@ -574,6 +582,17 @@ static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
     return s->view != NULL && !is_ours(c, s, true);
 }
 
+/* The role may have changed, too: what a primary has accepted a replica must not do. */
+static bool is_refused_now(struct lane_job *job, struct cmd_ctx *c)
+{
+    struct server *s = job->conn->worker->server;
+    bool replica = (atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_REPLICA) != 0;
+    const char *no = replica ? refuse_on_replica(c, &s->repl) : NULL;
+    if (no != NULL)
+        reply_rejection(c, no);
+    return no != NULL;
+}
+
 /* What the job's mode holds covers its keys, or it is LANE_PLAIN and writes nothing. */
 static void run_job_command(struct lane_job *job, struct cmd_ctx *c)
 {
@@ -590,6 +609,14 @@ static void run_job_command(struct lane_job *job, struct cmd_ctx *c)
     }
 }
 
+static void run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m)
+{
+    if (!job->exec)
+        run_job_command(job, c);
+    else if (!has_moved(job, c))
+        exec_run(c, m);
+}
+
 void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m)
 {
     struct conn *conn = job->conn;
@@ -604,10 +631,8 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     c->a.no_touch = conn->session.no_touch;
     c->again = false;
     uint64_t t0 = os_ticks();
-    if (!job->exec)
-        run_job_command(job, c);
-    else if (!has_moved(job, c))
-        exec_run(c, m);
+    if (!is_refused_now(job, c))
+        run_job(job, c, m);
     effect_publish(c);
     job->written = c->unit != NULL ? c->unit->last_end : 0;
     c->cmd = job->cmd;
