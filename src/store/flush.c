@@ -68,6 +68,8 @@ static void stop_threads_work(struct store *s)
         segment_seal_all(&s->segs, &app->writer);
         atomic_fetch_add_explicit(&s->heap, app->heap_unseen, memory_order_relaxed);
         app->heap_unseen = 0;
+        for (unsigned list = 0; list < SEGMENT_LISTS; list++)
+            atomic_store_explicit(&app->list_heap[list], 0, memory_order_relaxed);
     }
 }
 

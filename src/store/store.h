@@ -228,9 +228,14 @@ int store_copy(const struct access *a, const struct key *from, const struct key 
 /* Bytes that key and value occupy with overhead (MEMORY USAGE). */
 size_t store_entry_bytes(const struct store *s, const struct entry *e);
 
-/* OBJECT IDLETIME (seconds) and FREQ (0-255) of a live entry, by the policy in force. */
-uint64_t store_idle_s(const struct access *a, const struct entry *e);
-uint32_t store_freq(const struct access *a, const struct entry *e);
+/* OBJECT IDLETIME (seconds) and FREQ (0-255) of a live key, by the policy in force; 0 when it is absent.
+ * Only the LRU and LFU policies keep clocks. Under the others a key gets one when it is asked for first:
+ * until then its idle time is how long its segment has been full, which is never too much. So the entry
+ * may move. */
+uint64_t store_idle_s(const struct access *a, const struct key *k);
+uint32_t store_freq(const struct access *a, const struct key *k);
+/* RESTORE: what another server knew of a live key. idle_s or freq negative: not known. */
+void store_set_access(const struct access *a, const struct key *k, int64_t idle_s, int64_t freq);
 
 /* ---- watching ---------------------------------------------------------------- */
 
@@ -304,11 +309,13 @@ void store_round_begin(struct store *s, struct appender *app);
 
 /* Each worker, between rounds, no lock held: expiry, compaction, freeing what was flushed,
  * for at most about budget_us. Returns the ms after which it wants to be called again (0 = more to
- * do now, but serve your clients first). */
+ * do now, but serve your clients first). *a is kept: it must live as long as the store, since later rounds
+ * of this thread reclaim with it before they begin. */
 uint32_t store_maintain(const struct access *a, uint32_t budget_us);
 
 void store_set_active_expire(struct store *s, bool on);    /* gate; for tests: expired keys stay invisible */
 void store_set_maxmemory(struct store *s, uint64_t bytes); /* gate */
+void store_set_eviction(struct store *s, const struct store_eviction *e); /* gate; in force at once */
 
 /* True when data is beyond maxmemory and nothing (more) may be evicted: refuse CMD_DENYOOM. One relaxed load.
  */
@@ -354,9 +361,8 @@ void store_note_process(struct store *s, const struct store_process *p);
 /* Give back all memory that is not needed, however long it takes: the lane's, or with no lock held. */
 void store_purge(struct store *s);
 
-enum {
-    STORE_CLASSES = 8
-}; /* size classes of eviction: entries of up to 64 << n bytes, the last without bound */
+/* Size classes of eviction: entries of up to 64 << n bytes, the last without bound. */
+enum { STORE_CLASSES = 12 };
 
 struct store_stats {
     uint64_t expired, evicted, compacted, segments_freed, splits, merges;
