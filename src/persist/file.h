@@ -18,7 +18,7 @@ enum file_limits {
 struct snapshot_file {
     struct snapshot_sink sink; /* must be first */
     char name[FILE_NAME_MAX], temporary[FILE_NAME_MAX + 16];
-    int dir; /* -1: none */
+    int dir;         /* -1: none */
     int fd;          /* -1: none */
     bool sync_often; /* in small pieces, so that no sync has much to do */
     uint64_t unsynced;

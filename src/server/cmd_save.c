@@ -25,7 +25,8 @@ void cmd_save(struct cmd_ctx *c)
         reply_ok(c->reply);
 }
 
-/* Under the gate. There is nothing that a snapshot would have to wait for, so SCHEDULE asks for nothing more. */
+/* Under the gate. There is nothing that a snapshot would have to wait for, so SCHEDULE asks for nothing more.
+ */
 void cmd_bgsave(struct cmd_ctx *c)
 {
     if (c->argc > 2 || (c->argc == 2 && !cmd_arg_is(c, 1, STR("SCHEDULE")))) {
@@ -127,29 +128,33 @@ void debug_reload(struct cmd_ctx *c)
 
 static void put_loading(const struct saver *v, struct buf *b)
 {
-    long long total = SHOWN(load_total), done = SHOWN(load_done), age_s = (os_wall_ms() - SHOWN(load_began_ms)) / 1000;
+    long long total = SHOWN(load_total), done = SHOWN(load_done),
+              age_s = (os_wall_ms() - SHOWN(load_began_ms)) / 1000;
     buf_printf(b,
                "loading_start_time:%lld\r\nloading_total_bytes:%lld\r\nloading_rdb_used_mem:0\r\n"
                "loading_loaded_bytes:%lld\r\nloading_loaded_perc:%.2f\r\nloading_eta_seconds:%lld\r\n",
-               SHOWN(load_began_ms) / 1000, total, done, total > 0 ? 100.0 * (double)done / (double)total : 0.0,
+               SHOWN(load_began_ms) / 1000, total, done,
+               total > 0 ? 100.0 * (double)done / (double)total : 0.0,
                done > 0 ? (total - done) * age_s / done : 1);
 }
 
 void saver_put_info(struct server *s, struct buf *b)
 {
     const struct saver *v = &s->saver;
-    bool saving = atomic_load(&v->shown.saving), loading = atomic_load(&v->shown.loading) && SHOWN(load_total) > 0;
+    bool saving = atomic_load(&v->shown.saving),
+         loading = atomic_load(&v->shown.loading) && SHOWN(load_total) > 0;
     buf_printf(b,
                "loading:%d\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\n"
                "current_cow_size_age:0\r\ncurrent_fork_perc:0.00\r\n",
                loading);
-    buf_printf(b,
-               "current_save_keys_processed:%lld\r\ncurrent_save_keys_total:%lld\r\n"
-               "rdb_changes_since_last_save:%llu\r\nrdb_bgsave_in_progress:%d\r\nrdb_last_save_time:%lld\r\n"
-               "rdb_last_bgsave_status:%s\r\nrdb_last_bgsave_time_sec:%lld\r\nrdb_current_bgsave_time_sec:%lld\r\n",
-               saving ? SHOWN(keys) : 0, saving ? SHOWN(keys_total) : 0, (unsigned long long)saver_dirty(v), saving,
-               SHOWN(last_save_ms) / 1000, atomic_load(&v->shown.failed) ? "err" : "ok", SHOWN(last_took_s),
-               saving ? (os_wall_ms() - SHOWN(began_ms)) / 1000 : -1);
+    buf_printf(
+        b,
+        "current_save_keys_processed:%lld\r\ncurrent_save_keys_total:%lld\r\n"
+        "rdb_changes_since_last_save:%llu\r\nrdb_bgsave_in_progress:%d\r\nrdb_last_save_time:%lld\r\n"
+        "rdb_last_bgsave_status:%s\r\nrdb_last_bgsave_time_sec:%lld\r\nrdb_current_bgsave_time_sec:%lld\r\n",
+        saving ? SHOWN(keys) : 0, saving ? SHOWN(keys_total) : 0, (unsigned long long)saver_dirty(v), saving,
+        SHOWN(last_save_ms) / 1000, atomic_load(&v->shown.failed) ? "err" : "ok", SHOWN(last_took_s),
+        saving ? (os_wall_ms() - SHOWN(began_ms)) / 1000 : -1);
     buf_printf(b,
                "rdb_saves:%lld\r\nrdb_last_cow_size:%lld\r\nrdb_last_load_keys_expired:%lld\r\n"
                "rdb_last_load_keys_loaded:%lld\r\nlarder_rdb_last_spilled_bytes:%lld\r\n",

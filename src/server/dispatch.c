@@ -39,8 +39,10 @@ static bool hash_movable_keys(struct cmd_ctx *c)
     if (c->keys == NULL)
         return false;
     c->nkeys = n;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         key_make(c->a.store, &c->keys[i], c->argv[refs[i].index], c->session->db);
+        c->keys[i].near = (struct table_near){NULL, NEAR_DONE}; /* not worth prefetching */
+    }
     return true;
 }
 

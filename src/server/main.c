@@ -142,9 +142,10 @@ static void wait_for_stop(struct server *s, const sigset_t *set)
             stats_sample(s);
     } while (info.si_code != SI_QUEUE && !may_end(s, sig));
     const char *why = info.si_code == SI_QUEUE ? "SHUTDOWN" : sig == SIGINT ? "SIGINT" : "SIGTERM";
-    log_notice("%s: shutting down. Clients get the replies they are owed and are disconnected. Another signal ends "
-               "the process at once.",
-               why);
+    log_notice(
+        "%s: shutting down. Clients get the replies they are owed and are disconnected. Another signal ends "
+        "the process at once.",
+        why);
 }
 
 /* While the threads end: has somebody lost patience? */

@@ -106,6 +106,17 @@ static void show_progress(struct saver *v, const struct snapshot *sn)
     atomic_store(&v->shown.spilled, p.spilled);
 }
 
+/* A long command has the next shard. */
+static void nap(struct saver *v)
+{
+    int64_t until_us = os_wall_us() + SAVER_NAP_US;
+    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
+    pthread_mutex_lock(&v->mutex);
+    if (!v->stop)
+        (void)pthread_cond_timedwait(&v->wake, &v->mutex, &until);
+    pthread_mutex_unlock(&v->mutex);
+}
+
 static int write_snapshot(struct saver *v, struct snapshot *sn)
 {
     int rc;
@@ -113,7 +124,7 @@ static int write_snapshot(struct saver *v, struct snapshot *sn)
         if (atomic_load_explicit(&v->cancel, memory_order_relaxed))
             return ERR_EXISTS;
         if (rc == ERR_AGAIN)
-            usleep(SAVER_NAP_US);
+            nap(v);
         show_progress(v, sn);
     }
     show_progress(v, sn);
@@ -127,16 +138,18 @@ static void log_failure(const struct saver *v, const struct snapshot_file *f, in
     else if (rc == ERR_EXISTS)
         log_notice("The snapshot was given up.");
     else if (f->what != NULL)
-        log_warning("The snapshot failed: cannot %s %s: %s. %s The old file is as it was.", f->what, f->temporary,
-                    strerror(f->error),
+        log_warning("The snapshot failed: cannot %s %s: %s. %s The old file is as it was.", f->what,
+                    f->temporary, strerror(f->error),
                     f->error == ENOSPC || f->error == EFBIG || f->error == EDQUOT
                         ? "Make room on that disk, or point 'dir' to another one."
                         : "Check 'dir', 'dbfilename' and the rights on that directory.");
     else
-        log_warning("The snapshot failed: %s. The old file is as it was.",
-                    rc == ERR_OOM ? "not enough memory for what clients change meanwhile"
-                    : rc == ERR_IO ? "cannot write the temporary file of what clients change meanwhile; is the disk full?"
-                                   : err_name(rc));
+        log_warning(
+            "The snapshot failed: %s. The old file is as it was.",
+            rc == ERR_OOM ? "not enough memory for what clients change meanwhile"
+            : rc == ERR_IO
+                ? "cannot write the temporary file of what clients change meanwhile; is the disk full?"
+                : err_name(rc));
 }
 
 /* stop-writes-on-bgsave-error means only those who rely on snapshots. */
@@ -175,7 +188,8 @@ static int finish(struct saver *v, struct snapshot *sn, struct snapshot_file *f,
     return rc;
 }
 
-static int begin(struct saver *v, struct snapshot_file *f, const char *prefix, bool on_lane, struct snapshot **sn)
+static int begin(struct saver *v, struct snapshot_file *f, const char *prefix, bool on_lane,
+                 struct snapshot **sn)
 {
     const struct config *cfg = &v->server->config;
     *sn = NULL;
@@ -270,7 +284,8 @@ static bool is_due(const struct saver *v)
     int64_t age_ms = now_ms - atomic_load(&v->shown.last_save_ms);
     for (uint32_t i = 0; i < save->n; i++)
         if (dirty >= (uint64_t)save->v[i].changes && dirty > 0 && age_ms > save->v[i].seconds * 1000) {
-            log_notice("%llu changes in %lld seconds: saving.", (unsigned long long)dirty, (long long)age_ms / 1000);
+            log_notice("%llu changes in %lld seconds: saving.", (unsigned long long)dirty,
+                       (long long)age_ms / 1000);
             return true;
         }
     return false;
@@ -320,7 +335,8 @@ static bool load_and_go_on(struct saver *v)
         return true; /* it ends anyway */
     if (repl_start(&s->repl) == 0)
         return true;
-    log_warning("Cannot start a thread: %s. Is the number of processes limited (ulimit -u)?", strerror(errno));
+    log_warning("Cannot start a thread: %s. Is the number of processes limited (ulimit -u)?",
+                strerror(errno));
     return false;
 }
 

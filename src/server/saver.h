@@ -5,7 +5,8 @@
  *      SAVE       the same, on the lane, and the client waits
  *      SHUTDOWN, SIGTERM, DEBUG RELOAD    with the world stopped
  *
- * One thread, which sleeps most of the time. It has a place at the gate and an appender of its own, for loading.
+ * One thread, which sleeps most of the time. It has a place at the gate and an appender of its own, for
+ * loading.
  *
  * A flush in the middle ends the cut (store/cut.h): the file is begun anew, with what is there then. */
 #ifndef LARDER_SERVER_SAVER_H
@@ -22,11 +23,11 @@ struct server;
 struct appender;
 
 enum saver_limits {
-    SAVER_TICK_MS = 100,     /* between looks at the save points */
-    SAVER_NAP_US = 1000,     /* while a long command has the next shard */
-    SAVER_RETRY_MS = 5000,   /* after a failure, before a save point is tried again */
-    SAVER_LOAD_SLICE = 256,  /* keys loaded in a round */
-    SAVER_LOG_MS = 2000,     /* between two lines about the progress of loading */
+    SAVER_TICK_MS = 100,    /* between looks at the save points */
+    SAVER_NAP_US = 1000,    /* while a long command has the next shard */
+    SAVER_RETRY_MS = 5000,  /* after a failure, before a save point is tried again */
+    SAVER_LOAD_SLICE = 256, /* keys loaded in a round */
+    SAVER_LOG_MS = 2000,    /* between two lines about the progress of loading */
 };
 
 /* What INFO tells: written by whoever saves or loads, read by anybody. */
@@ -44,10 +45,11 @@ struct saver_shown {
 struct saver {
     struct server *server;
     pthread_t thread;
-    bool running; /* boot's and the end's */
+    bool running;   /* boot's and the end's */
     uint32_t index; /* at the gate; among appenders: one more, since the lane has one */
     struct appender *app;
-    bool unsound; /* loading has failed: what is in memory is never to be saved. Gate, or the saver before anybody */
+    bool unsound; /* loading has failed: what is in memory is never to be saved. Gate, or the saver before
+                     anybody */
 
     pthread_mutex_t mutex; /* leaf; guards what follows */
     pthread_cond_t wake;
@@ -58,24 +60,25 @@ struct saver {
     int source;          /* the file to be loaded at the start; -1: there is none ... */
     bool unopened;       /* ... or it may not be read */
 
-    _Atomic bool cancel; /* give up the save at hand */
+    _Atomic bool cancel;       /* give up the save at hand */
     struct snapshot_file file; /* of whoever made it busy */
     int64_t retry_ms;          /* the thread's */
     struct saver_shown shown;
 };
 
 void saver_init(struct saver *v, struct server *s);
-/* Before any thread runs: is there a file to be loaded? Then clients have to wait for it, and the thread takes the
- * role and starts replication when it is loaded. */
+/* Before any thread runs: is there a file to be loaded? Then clients have to wait for it, and the thread
+ * takes the role and starts replication when it is loaded. */
 bool saver_finds_file(struct saver *v);
 int saver_start(struct saver *v);
-void saver_end(struct saver *v);  /* gives up what it does; joins. Before replication and the lane end */
+void saver_end(struct saver *v); /* gives up what it does; joins. Before replication and the lane end */
 void saver_release(struct saver *v);
 
-/* Gate: open a cut and have the thread write it. 0; ERR_EXISTS: one is being made; ERR_IO, ERR_OOM, ERR_FULL. */
+/* Gate: open a cut and have the thread write it. 0; ERR_EXISTS: one is being made; ERR_IO, ERR_OOM, ERR_FULL.
+ */
 int saver_begin(struct saver *v);
-/* The lane, without the gate, which is raised for the cut: returns when the file is there. Errors as above, and
- * ERR_NOTFOUND when a flush came in between. */
+/* The lane, without the gate, which is raised for the cut: returns when the file is there. Errors as above,
+ * and ERR_NOTFOUND when a flush came in between. */
 int saver_save(struct saver *v);
 /* Gate: the world waits. A save in the background is given up. 0 or an error, which is in the log. */
 int saver_save_alone(struct saver *v);
@@ -86,8 +89,8 @@ int saver_load_alone(struct saver *v, const struct access *a, bool flush, char *
 uint64_t saver_dirty(const struct saver *v);
 /* Gate: does a shutdown without further words save? (save points, and data that may be saved) */
 bool saver_is_wanted(const struct saver *v);
-/* The main thread: SIGTERM or SIGINT. Saves as the options say; from then on no client is heard. False: that failed,
- * and the node stays. */
+/* The main thread: SIGTERM or SIGINT. Saves as the options say; from then on no client is heard. False: that
+ * failed, and the node stays. */
 bool saver_part(struct saver *v, bool is_sigint);
 /* INFO. */
 void saver_put_info(struct server *s, struct buf *b);

@@ -58,8 +58,8 @@ static void log_progress(struct saver *v, const struct load *l, int64_t *next_ms
         return;
     *next_ms = now_ms + SAVER_LOG_MS;
     uint64_t total = atomic_load(&v->shown.load_total), done = atomic_load(&v->shown.load_done);
-    log_notice("Loading: %llu keys, %llu of %llu MB.", (unsigned long long)l->loaded, (unsigned long long)(done >> 20),
-               (unsigned long long)(total >> 20));
+    log_notice("Loading: %llu keys, %llu of %llu MB.", (unsigned long long)l->loaded,
+               (unsigned long long)(done >> 20), (unsigned long long)(total >> 20));
 }
 
 static int load_in_rounds(struct saver *v, struct load *l)
