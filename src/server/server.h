@@ -49,6 +49,7 @@ enum care {
     CARE_LOADING = 1 << 7,      /* the snapshot is being loaded */
     CARE_DISK = 1 << 8,         /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
     CARE_CLUSTER = 1 << 6,      /* keys may live elsewhere */
+    CARE_FAILOVER = 1 << 7,     /* this node hands its role over: writes wait */
     CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
     CARE_MEMORY = 1 << 3,       /* data is beyond maxmemory: refuse CMD_DENYOOM */
 };
