@@ -22,6 +22,7 @@ static int make_store(struct server *s)
 {
     struct store_options opt = {.maxmemory = s->config.maxmemory,
                                 .databases = (uint32_t)s->config.databases,
+                                .cluster = s->config.cluster_enabled,
                                 .threads = s->nworkers + 2};
     os_random(&opt.seed, sizeof opt.seed);
     int rc = store_new(&s->store, &opt);
@@ -58,6 +59,8 @@ int server_init(struct server *s)
     rc = repl_init(&s->repl, s);
     migrator_init(&s->migrator, s);
     if (rc == 0)
+        rc = cluster_init(&s->cluster, s);
+    if (rc == 0)
         rc = lane_init(&s->lane, s);
     for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
         rc = worker_init(&s->workers[i], s, i);
@@ -71,8 +74,10 @@ int server_init(struct server *s)
 int server_start(struct server *s)
 {
     repl_take_role(&s->repl);
+    int rc = cluster_take_role(&s->cluster);
     stats_note_empty(s);
-    int rc = lane_start(&s->lane);
+    if (rc == 0)
+        rc = lane_start(&s->lane);
     if (rc == 0 && s->config.io_uring && !loop_has_ring(s->workers[0].loop))
         log_notice(
             "Clients are read by epoll: this kernel or sandbox does not offer io_uring as it is needed "
@@ -83,6 +88,8 @@ int server_start(struct server *s)
         rc = repl_start(&s->repl);
     if (rc == 0)
         rc = migrator_start(&s->migrator);
+    if (rc == 0)
+        rc = cluster_start(&s->cluster);
     if (rc == 0) {
         server_log_listeners(s);
         return 0;
@@ -118,6 +125,7 @@ static bool join(pthread_t thread, bool (*hurry)(void *arg), void *arg)
 bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
 {
     set_stop(s, STOP_BEGUN);
+    cluster_end(&s->cluster);
     repl_end(&s->repl);
     migrator_end(&s->migrator);
     bool ended = true;
@@ -144,6 +152,7 @@ void server_release(struct server *s)
         lane_release(&s->lane);
     repl_release(&s->repl);
     migrator_release(&s->migrator);
+    cluster_release(&s->cluster);
     server_unlisten(s);
     mem_free(s->workers);
     slowlog_release(&s->slowlog);
