@@ -482,32 +482,34 @@ static void do_saveconfig(struct cmd_ctx *c, struct cluster_core *core, const st
 
 typedef void cluster_do_fn(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v);
 
+/* On the worker: all of them are sent. */
 #define SENT(name)                                                                                           \
     void cmd_cluster_##name(struct cmd_ctx *c)                                                               \
     {                                                                                                        \
         cluster_send(c);                                                                                     \
     }
-#define CLUSTER_COMMANDS(X)                                                                                  \
-    X(nodes)                                                                                                 \
-    X(info)                                                                                                  \
-    X(slots)                                                                                                 \
-    X(shards)                                                                                                \
-    X(links)                                                                                                 \
-    X(replicas)                                                                                              \
-    X(count_failure_reports)                                                                                 \
-    X(addslots)                                                                                              \
-    X(delslots)                                                                                              \
-    X(addslotsrange)                                                                                         \
-    X(delslotsrange)                                                                                         \
-    X(flushslots)                                                                                            \
-    X(setslot) X(meet) X(forget) X(replicate) X(failover) X(reset) X(bumpepoch) X(set_config_epoch)          \
-        X(saveconfig)
-CLUSTER_COMMANDS(SENT)
-
-void cmd_cluster_slaves(struct cmd_ctx *c)
-{
-    cluster_send(c);
-}
+SENT(nodes)
+SENT(info)
+SENT(slots)
+SENT(shards)
+SENT(links)
+SENT(replicas)
+SENT(count_failure_reports)
+SENT(addslots)
+SENT(delslots)
+SENT(addslotsrange)
+SENT(delslotsrange)
+SENT(flushslots)
+SENT(setslot)
+SENT(meet)
+SENT(forget)
+SENT(replicate)
+SENT(failover)
+SENT(reset)
+SENT(bumpepoch)
+SENT(set_config_epoch)
+SENT(saveconfig)
+SENT(slaves)
 
 void cluster_execute(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
@@ -515,8 +517,28 @@ void cluster_execute(struct cmd_ctx *c, struct cluster_core *core, const struct 
         cmd_fn *fn;
         cluster_do_fn *run;
     } all[] = {
-#define ROW(name) {cmd_cluster_##name, do_##name},
-        CLUSTER_COMMANDS(ROW){cmd_cluster_slaves, do_replicas},
+        {cmd_cluster_nodes, do_nodes},
+        {cmd_cluster_info, do_info},
+        {cmd_cluster_slots, do_slots},
+        {cmd_cluster_shards, do_shards},
+        {cmd_cluster_links, do_links},
+        {cmd_cluster_replicas, do_replicas},
+        {cmd_cluster_count_failure_reports, do_count_failure_reports},
+        {cmd_cluster_addslots, do_addslots},
+        {cmd_cluster_delslots, do_delslots},
+        {cmd_cluster_addslotsrange, do_addslotsrange},
+        {cmd_cluster_delslotsrange, do_delslotsrange},
+        {cmd_cluster_flushslots, do_flushslots},
+        {cmd_cluster_setslot, do_setslot},
+        {cmd_cluster_meet, do_meet},
+        {cmd_cluster_forget, do_forget},
+        {cmd_cluster_replicate, do_replicate},
+        {cmd_cluster_failover, do_failover},
+        {cmd_cluster_reset, do_reset},
+        {cmd_cluster_bumpepoch, do_bumpepoch},
+        {cmd_cluster_set_config_epoch, do_set_config_epoch},
+        {cmd_cluster_saveconfig, do_saveconfig},
+        {cmd_cluster_slaves, do_replicas},
     };
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (all[i].fn == c->cmd->fn)
