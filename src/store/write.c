@@ -186,8 +186,11 @@ void store_kill(const struct access *a, struct entry *e, bool drop)
     uint32_t n = entry_units(e), word = entry_word(e);
     DEBUG_ASSERT(!(word & ENTRY_DEAD));
     count_list_heap(a, e, -(int64_t)entry_heap_bytes(e));
-    if (drop)
+    if (drop) {
+        if (unlikely(word & ENTRY_EXT))
+            ext_tell_dying(a, e);
         release_heap(a, e);
+    }
     struct entry_parts p = entry_parts(e);
     /* The key may still be read by a sweep that is on its way here. ASan keeps one mark for 8 bytes: only
      * whole ones, since another thread may be marking what lies beside. */
@@ -321,6 +324,7 @@ static struct shape shape_of(const struct segments *segs, const struct entry *e)
         .clock = entry_word(e) & ENTRY_CLOCK ? entry_clock(e) : 0,
         .freq = entry_word(e) & ENTRY_FREQ_MASK,
         .queue = segment_of(segs, e)->list % 2,
+        .ext = {entry_ext(e).p, entry_ext(e).n},
     };
 }
 
@@ -364,7 +368,7 @@ static void change_expire(const struct access *a, const struct key *k, struct en
 static bool fits_in_place(const struct entry *e, uint64_t n, int64_t expire_ms, uint32_t *extent)
 {
     uint32_t word = entry_word(e);
-    if (expire_ms != 0 && !(word & ENTRY_TTL))
+    if ((expire_ms != 0 && !(word & ENTRY_TTL)) || (word & ENTRY_EXT))
         return false;
     if (!(word & ENTRY_LONG) && n > ENTRY_VLEN_MAX)
         return false;
@@ -395,7 +399,7 @@ static void overwrite_expire(const struct access *a, const struct key *k, struct
 static bool overwrite_same(const struct access *a, const struct key *k, struct entry *old, struct str bytes,
                            int64_t expire_ms, uint32_t marks)
 {
-    const uint32_t mask = ENTRY_KIND_MASK | ENTRY_LONG | ENTRY_MARKS;
+    const uint32_t mask = ENTRY_KIND_MASK | ENTRY_LONG | ENTRY_MARKS | ENTRY_EXT;
     uint32_t word = entry_word(old);
     if ((word & mask) != ((uint32_t)ENTRY_INLINE << ENTRY_KIND_SHIFT | marks) ||
         bytes.n != word >> ENTRY_VLEN_SHIFT || (expire_ms != 0 && !(word & ENTRY_TTL)))
@@ -454,21 +458,28 @@ static void swap_heap(const struct access *a, struct entry *e, struct heap_value
 
 /* Takes v, unless it fails. */
 static int put_heap(const struct access *a, const struct key *k, struct entry *old,
-                    const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks)
+                    const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks,
+                    struct str ext)
 {
     uint32_t extent;
-    if (old != NULL && entry_kind(old) != ENTRY_INLINE &&
+    if (old != NULL && ext.n == 0 && entry_kind(old) != ENTRY_INLINE &&
         fits_in_place(old, sizeof v.p, expire_ms, &extent)) {
         swap_heap(a, old, v, marks);
         if (entry_word(old) & ENTRY_TTL)
             change_expire(a, k, old, expire_ms);
         return 0;
     }
-    struct shape f = {{k->p, k->n}, v.kind, heap_pointer(&v.p), expire_ms, k->db, marks, 0, 0, 0};
+    struct shape f = {{k->p, k->n}, v.kind, heap_pointer(&v.p), expire_ms, k->db, marks, 0, 0, 0, ext};
     if (put_entry(a, k, &f, 0, old, pos, true) == NULL)
         return ERR_OOM;
     store_count_heap(a, (int64_t)v.bytes);
     return 0;
+}
+
+/* What KEEPTTL keeps. */
+static int64_t kept_deadline(const struct access *a, const struct entry *old)
+{
+    return old == NULL || entry_is_hidden(a, old) ? 0 : entry_deadline(old);
 }
 
 /* A write is an access as well. */
@@ -479,7 +490,7 @@ static void note_write(const struct access *a, struct entry *old)
 }
 
 static int put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
-                      int64_t expire_ms, unsigned flags)
+                      int64_t expire_ms, unsigned flags, struct str ext)
 {
     struct table_pos pos;
     store_save_first(a, k);
@@ -487,11 +498,11 @@ static int put_string(const struct access *a, const struct key *k, struct str by
     struct entry *old = lookup_for_write(a, k, &pos);
     note_write(a, old);
     if (flags & PUT_KEEP_TTL)
-        expire_ms = old != NULL ? entry_expire(old) : 0;
+        expire_ms = kept_deadline(a, old);
     if (bytes.n <= a->store->inline_max) {
-        if (overwrite_in_place(a, k, old, bytes, expire_ms, marks))
+        if (ext.n == 0 && overwrite_in_place(a, k, old, bytes, expire_ms, marks))
             return 0;
-        struct shape f = {{k->p, k->n}, ENTRY_INLINE, bytes, expire_ms, k->db, marks, 0, 0, 0};
+        struct shape f = {{k->p, k->n}, ENTRY_INLINE, bytes, expire_ms, k->db, marks, 0, 0, 0, ext};
         if (bytes.p == NULL)
             f.value.p = "";
         return put_entry(a, k, &f, 0, old, &pos, true) != NULL ? 0 : ERR_OOM;
@@ -505,7 +516,7 @@ static int put_string(const struct access *a, const struct key *k, struct str by
         memcpy(block->data, bytes.p, bytes.n);
         block->n = bytes.n;
     }
-    int err = put_heap(a, k, old, &pos, block_value(block), expire_ms, marks);
+    int err = put_heap(a, k, old, &pos, block_value(block), expire_ms, marks, ext);
     if (err != 0)
         block_put(block);
     return err;
@@ -514,7 +525,17 @@ static int put_string(const struct access *a, const struct key *k, struct str by
 int store_put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
                      int64_t expire_ms, unsigned flags)
 {
-    int err = put_string(a, k, bytes, block, expire_ms, flags);
+    int err = put_string(a, k, bytes, block, expire_ms, flags, (struct str){NULL, 0});
+    if (err == 0)
+        store_touch(a, k);
+    return err;
+}
+
+int store_put_extended(const struct access *a, const struct key *k, struct str bytes, struct block *block,
+                       int64_t expire_ms, struct str ext)
+{
+    ASSERT(ext.n >= EXT_MIN);
+    int err = put_string(a, k, bytes, block, expire_ms, 0, ext);
     if (err == 0)
         store_touch(a, k);
     return err;
@@ -528,10 +549,10 @@ int store_put_object(const struct access *a, const struct key *k, struct object 
     store_save_first(a, k);
     struct entry *old = lookup_for_write(a, k, &pos);
     if (flags & PUT_KEEP_TTL)
-        expire_ms = old != NULL ? entry_expire(old) : 0;
+        expire_ms = kept_deadline(a, old);
     note_write(a, old);
     struct heap_value v = {ENTRY_OBJECT, o, object_type(o)->bytes(o)};
-    int err = put_heap(a, k, old, &pos, v, expire_ms, 0);
+    int err = put_heap(a, k, old, &pos, v, expire_ms, 0, (struct str){NULL, 0});
     if (err == 0)
         store_touch(a, k);
     return err;
@@ -622,15 +643,9 @@ static int edit_inline(const struct access *a, const struct key *k, struct entry
     char keep[INLINE_MAX];
     size_t nkeep = old.n < n ? old.n : n;
     uint64_t slack = cur != NULL && n > old.n ? n / SLACK_SHARE : 0;
-    struct shape f = {{k->p, k->n},
-                      ENTRY_INLINE,
-                      {NULL, n},
-                      cur != NULL ? entry_expire(cur) : 0,
-                      k->db,
-                      ENTRY_RAW,
-                      0,
-                      0,
-                      0};
+    struct shape f = {
+        {k->p, k->n}, ENTRY_INLINE, {NULL, n}, cur != NULL ? entry_expire(cur) : 0, k->db, ENTRY_RAW, 0, 0, 0,
+        {NULL, 0}};
     memcpy(keep, old.p, nkeep);
     struct entry *e = put_entry(a, k, &f, slack, cur, pos, true);
     if (e == NULL)
@@ -646,7 +661,8 @@ static int edit_to_block(const struct access *a, const struct key *k, struct ent
     struct block *b = block_from(old, n, cur != NULL ? block_room(n) : n);
     if (b == NULL)
         return ERR_OOM;
-    if (put_heap(a, k, cur, pos, block_value(b), cur != NULL ? entry_expire(cur) : 0, ENTRY_RAW) != 0) {
+    if (put_heap(a, k, cur, pos, block_value(b), cur != NULL ? entry_expire(cur) : 0, ENTRY_RAW,
+                 (struct str){NULL, 0}) != 0) {
         block_put(b);
         return ERR_OOM;
     }
@@ -654,11 +670,29 @@ static int edit_to_block(const struct access *a, const struct key *k, struct ent
     return 0;
 }
 
+/* A plain command changes an extended entry that it sees: from now on it is a plain one, with this deadline.
+ */
+static struct entry *make_plain(const struct access *a, const struct key *k, struct entry *e,
+                                const struct table_pos *pos, int64_t expire_ms)
+{
+    struct shape f = shape_of(&a->store->segs, e);
+    f.ext = (struct str){NULL, 0};
+    f.expire_ms = expire_ms;
+    ext_tell_dying(
+        a, e); /* before its room may be somebody else's; if there is no memory it was told too much */
+    return put_entry(a, k, &f, 0, e, pos, false);
+}
+
 static int edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data)
 {
     struct table_pos pos;
     struct block *b;
     struct str old = {"", 0};
+    if (unlikely(cur != NULL && (entry_word(cur) & ENTRY_EXT))) {
+        (void)lookup(a, k, &pos);
+        if ((cur = make_plain(a, k, cur, &pos, entry_deadline(cur))) == NULL)
+            return ERR_OOM;
+    }
     if (cur != NULL) {
         if ((*data = edit_in_place(a, cur, n)) != NULL)
             return 0;
@@ -671,6 +705,10 @@ static int edit_string(const struct access *a, const struct key *k, struct entry
     }
     struct entry *found =
         lookup_for_write(a, k, &pos); /* expired on a replica: it is replaced, but counts as absent */
+    if (unlikely(found != cur && (entry_word(found) & ENTRY_EXT))) { /* hidden: absent */
+        store_remove(a, k->slot, &pos, found);
+        found = lookup(a, k, &pos);
+    }
     DEBUG_ASSERT(found == cur || (cur == NULL && a->keep_expired));
     if (n > a->store->inline_max)
         return edit_to_block(a, k, found, &pos, old, n, data);
@@ -694,9 +732,13 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
     struct table_pos pos;
     store_save_first(a, k);
     struct entry *e = lookup_for_write(a, k, &pos);
-    if (e == NULL || (a->keep_expired && deadline_passed(entry_expire(e), a->now_ms)))
+    if (e == NULL || (a->keep_expired && deadline_passed(entry_expire(e), a->now_ms)) ||
+        entry_is_hidden(a, e))
         return ERR_NOTFOUND;
-    if (entry_word(e) & ENTRY_TTL) {
+    if (unlikely(entry_word(e) & ENTRY_EXT)) {
+        if (make_plain(a, k, e, &pos, expire_ms) == NULL)
+            return ERR_OOM;
+    } else if (entry_word(e) & ENTRY_TTL) {
         change_expire(a, k, e, expire_ms);
     } else if (expire_ms != 0) {
         struct shape f = shape_of(&a->store->segs, e);
@@ -708,14 +750,22 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
     return 0;
 }
 
+void store_set_end(const struct access *a, const struct key *k, struct entry *e, int64_t expire_ms)
+{
+    ASSERT((entry_word(e) & ENTRY_EXT) && (entry_word(e) & ENTRY_TTL) && expire_ms != 0);
+    change_expire(a, k, e, expire_ms);
+}
+
 bool store_delete(const struct access *a, const struct key *k)
 {
     struct table_pos pos;
     store_save_first(a, k);
     struct entry *e = lookup_for_write(a, k, &pos);
-    if (e == NULL)
+    if (e == NULL) {
+        ext_tell_touched(a, k);
         return false;
-    bool live = !deadline_passed(entry_expire(e), a->now_ms);
+    }
+    bool live = !deadline_passed(entry_expire(e), a->now_ms) && !entry_is_hidden(a, e);
     store_touch(a, k);
     store_remove(a, k->slot, &pos, e);
     return live;
@@ -733,7 +783,7 @@ int store_copy(const struct access *a, const struct key *from, const struct key 
     struct object *o = entry_object(e);
     if (o != NULL) {
         object_get(o);
-        int err = store_put_object(a, to, o, entry_expire(e), 0);
+        int err = store_put_object(a, to, o, entry_deadline(e), 0);
         bool last = err != 0 && object_drop(o);
         ASSERT(!last); /* `from` has it */
         return err;
@@ -742,5 +792,5 @@ int store_copy(const struct access *a, const struct key *from, const struct key 
     struct str bytes = entry_string(e, &b);
     uint32_t marks = entry_word(e);
     unsigned flags = ((marks & ENTRY_RAW) ? PUT_RAW : 0) | ((marks & ENTRY_TEXT) ? PUT_TEXT : 0);
-    return store_put_string(a, to, bytes, b, entry_expire(e), flags);
+    return store_put_string(a, to, bytes, b, entry_deadline(e), flags);
 }

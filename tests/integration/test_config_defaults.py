@@ -33,6 +33,10 @@ ONLY_LARDER = {
     "availability-zone": "",
     "io-uring": "yes",
     "cluster-bus-open": "no",
+    "cache-leases-max": "1048576",
+    "cache-version-hold": "10000",
+    "cache-negative-ttl": "10000",
+    "cache-negative-max-memory": "16777216",
     "workers": None,  # what the test server was started with
 }
 
