@@ -143,6 +143,12 @@ void worker_mail(struct worker *w, struct mail *m)
     loop_wake(w->loop);
 }
 
+void workers_wake(struct server *s)
+{
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        loop_wake(s->workers[i].loop);
+}
+
 struct worker *worker_least_loaded(struct server *s)
 {
     struct worker *best = &s->workers[0];
@@ -268,7 +274,7 @@ static void check_care(struct worker *w)
     if ((care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE)) && w->now_ms >= s->pause_until_ms)
         server_care_set(s, CARE_PAUSE_ALL | CARE_PAUSE_WRITE, false);
     care = atomic_load_explicit(&s->care, memory_order_relaxed);
-    if (w->paused != NULL && !(care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE)))
+    if (w->paused != NULL && !(care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE | CARE_FAILOVER)))
         unpark_paused(w);
 }
 
@@ -330,7 +336,8 @@ static void maintain(struct worker *w)
 static void set_deadline(struct worker *w)
 {
     w->due_ms = w->cron_ms < w->maintain_ms ? w->cron_ms : w->maintain_ms;
-    if (w->paused != NULL && w->server->pause_until_ms < w->due_ms)
+    uint32_t care = atomic_load_explicit(&w->server->care, memory_order_relaxed);
+    if (w->paused != NULL && !(care & CARE_FAILOVER) && w->server->pause_until_ms < w->due_ms)
         w->due_ms = w->server->pause_until_ms;
     if (w->parked_due_ms < w->due_ms)
         w->due_ms = w->parked_due_ms;
@@ -455,6 +462,10 @@ static void *worker_main(void *arg)
     while (atomic_load_explicit(&s->stop, memory_order_acquire) == STOP_NO) {
         int n = loop_wait(w->loop, next_timeout(w));
         begin_round(w);
+        if (atomic_load_explicit(&s->stop, memory_order_acquire) != STOP_NO) { /* saved while it waited */
+            gate_leave(&s->gate, w->index);
+            break;
+        }
         check_care(w);
         serve(w, n);
         if (is_due(w, w->cron_ms))
