@@ -311,6 +311,12 @@ static int load(struct cluster_core *core)
 /* ---- in force -------------------------------------------------------------------------------------------
  */
 
+/* Until a snapshot is loaded this node is what it is; the saver starts replication after it. */
+static bool is_loading(const struct cluster_core *core)
+{
+    return atomic_load(&core->server->saver.shown.loading);
+}
+
 /* Gate. */
 static void take_role(struct cluster_core *core)
 {
@@ -340,7 +346,7 @@ static void put_in_force(void *arg)
 {
     struct cluster_core *core = arg;
     struct server *s = core->server;
-    if (core->gossip.todo.role)
+    if (core->gossip.todo.role && !is_loading(core))
         take_role(core);
     if (core->gossip.todo.pause || (core->gossip.todo.role && s->pause_until_ms != 0))
         take_pause(core);
@@ -400,7 +406,8 @@ static void settle(struct cluster_core *core)
         lane_call(&core->server->lane, put_in_force, core);
     cluster_view_free(core->next_view);
     core->next_view = NULL;
-    t->view = t->role = t->pause = false;
+    t->view = t->pause = false;
+    t->role &= is_loading(core);
     if (t->drop)
         drop_lost(core);
     t->drop = false;
@@ -656,9 +663,10 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
 /* Before any thread runs. */
 int cluster_core_begin(struct cluster_core *core)
 {
-    take_role(core);
     core->server->view = make_view(core);
-    core->gossip.todo = (struct gossip_todo){0};
+    core->gossip.todo = (struct gossip_todo){.role = is_loading(core)};
+    if (!is_loading(core))
+        take_role(core);
     return core->server->view != NULL ? 0 : ERR_OOM;
 }
 
