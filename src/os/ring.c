@@ -41,6 +41,8 @@ struct ring {
     bool watched;                /* a poll of watch_fd is in the kernel */
     struct ring_stream *streams; /* all, the dropped ones included */
     struct ring_stream *waiting; /* to be armed by the next wait, when there are buffers again */
+    unsigned noffered;           /* buffers in use so far, from the first on */
+    bool starved;                /* in this round the kernel has found none free */
     unsigned nused;
     uint16_t used[RING_BUFFERS]; /* filled in this round */
 };
@@ -54,6 +56,15 @@ static void offer(struct ring *r, uint16_t id, int place)
 {
     io_uring_buf_ring_add(r->offered, r->buffers + (size_t)id * RING_BUFFER_SIZE, RING_BUFFER_SIZE, id,
                           io_uring_buf_ring_mask(RING_BUFFERS), place);
+}
+
+/* The kernel goes through all that it has in turn, so each one offered is soon resident. */
+static void offer_more(struct ring *r, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        offer(r, (uint16_t)(r->noffered + i), (int)i);
+    io_uring_buf_ring_advance(r->offered, (int)n);
+    r->noffered += n;
 }
 
 static int set_up(struct ring *r)
@@ -91,9 +102,7 @@ int ring_new(struct ring **out, int watch_fd)
         return rc == -ENOMEM ? ERR_OOM : ERR_IO;
     }
     io_uring_buf_ring_init(r->offered);
-    for (uint16_t id = 0; id < RING_BUFFERS; id++)
-        offer(r, id, id);
-    io_uring_buf_ring_advance(r->offered, RING_BUFFERS);
+    offer_more(r, RING_BUFFERS_FIRST);
     *out = r;
     return 0;
 }
@@ -228,6 +237,9 @@ static void give_back_buffers(struct ring *r)
         offer(r, r->used[i], (int)i);
     io_uring_buf_ring_advance(r->offered, (int)r->nused);
     r->nused = 0;
+    if (unlikely(r->starved) && r->noffered < RING_BUFFERS)
+        offer_more(r, r->noffered);
+    r->starved = false;
 }
 
 static void watch_readiness(struct ring *r)
@@ -274,6 +286,8 @@ static bool on_stream(struct ring *r, struct ring_stream *st, const struct io_ur
         r->used[r->nused++] = (uint16_t)buffer;
         ev->data = r->buffers + (size_t)buffer * RING_BUFFER_SIZE;
     }
+    if (unlikely(cqe->res == -ENOBUFS))
+        r->starved = true;
     bool paused = cqe->res == -ENOBUFS || cqe->res == -ECANCELED || cqe->res == -EINTR || cqe->res == -EAGAIN;
     if (over) {
         st->armed = false;

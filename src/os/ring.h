@@ -22,7 +22,8 @@
 #include <stddef.h>
 
 enum ring_limits {
-    RING_BUFFERS = 256, /* a power of two; pages that are never filled cost nothing */
+    RING_BUFFERS_FIRST = 32, /* doubled whenever a round finds none free, ... */
+    RING_BUFFERS = 256,      /* ... up to this; both are powers of two */
     RING_BUFFER_SIZE = 16 << 10,
 };
 

@@ -167,6 +167,11 @@ static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
     const char *no = (care & CARE_REPLICA) ? refuse_on_replica(c, &conn->worker->server->repl) : NULL;
     if (no == NULL && (care & CARE_FEW_REPLICAS) && writes(c))
         no = "NOREPLICAS Not enough good replicas to write.";
+    if ((care & CARE_LOADING) && !(c->cmd->flags & CMD_LOADING))
+        no = "LOADING Redis is loading the dataset in memory";
+    else if (no == NULL && (care & CARE_DISK) && writes(c))
+        no = "MISCONF The last snapshot could not be written to disk, and writes are refused until one is "
+             "(stop-writes-on-bgsave-error). The log says why.";
     if (no != NULL) {
         reject(c, no);
         return false;
@@ -305,6 +310,10 @@ static ALWAYS_INLINE enum outcome run_exec(struct cmd_ctx *c, struct conn *conn,
     struct worker *w = c->host;
     if (!exec_begin(c))
         return DONE;
+    if (unlikely(exec_any(c->session, CMD_CLUSTER))) {
+        cluster_send(c);
+        return conn->state == CONN_OPEN ? DONE : AWAY;
+    }
     struct exec_plan plan;
     exec_plan(c->session, c->a.store, &plan);
     if (plan.gate)
@@ -644,6 +653,9 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
 
 void dispatch_job_done(struct conn *conn, struct lane_job *job)
 {
+    struct worker *w = conn->worker;
+    if (job->began != 0)
+        metrics_record(&w->metrics, job->cmd, 1, os_ticks() - job->began, job->reply.errored);
     if (job->written > conn->written)
         conn->written = job->written;
     if (conn->state != CONN_ZOMBIE) {

@@ -45,8 +45,10 @@ static void put_server(struct server *s, struct buf *b)
     struct utsname u;
     uname(&u);
     int64_t up = (os_wall_ms() - s->started_ms) / 1000, us = os_wall_us();
-    buf_printf(b, "redis_version:" SERVER_REDIS_VERSION "\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\n"
-                  "redis_build_id:0\r\nredis_mode:standalone\r\nlarder_version:" LARDER_VERSION "\r\n");
+    buf_printf(b,
+               "redis_version:" SERVER_REDIS_VERSION "\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\n"
+               "redis_build_id:0\r\nredis_mode:%s\r\nlarder_version:" LARDER_VERSION "\r\n",
+               s->config.cluster_enabled ? "cluster" : "standalone");
     buf_printf(b,
                "os:%s %s %s\r\narch_bits:%u\r\nmonotonic_clock:%s\r\nmultiplexing_api:%s\r\n"
                "atomicvar_api:c11-builtin\r\ngcc_version:" __VERSION__ "\r\n",
@@ -186,14 +188,7 @@ static void put_memory(struct server *s, struct buf *b)
 
 static void put_persistence(struct server *s, struct buf *b)
 {
-    buf_printf(b,
-               "loading:0\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\n"
-               "current_cow_size_age:0\r\ncurrent_fork_perc:0.00\r\ncurrent_save_keys_processed:0\r\n"
-               "current_save_keys_total:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n"
-               "rdb_last_save_time:%lld\r\nrdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:-1\r\n"
-               "rdb_current_bgsave_time_sec:-1\r\nrdb_saves:0\r\nrdb_last_cow_size:0\r\n"
-               "rdb_last_load_keys_expired:0\r\nrdb_last_load_keys_loaded:0\r\n",
-               (long long)s->started_ms / 1000);
+    saver_put_info(s, b);
     buf_puts(b,
              STR("aof_enabled:0\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\n"
                  "aof_last_rewrite_time_sec:-1\r\naof_current_rewrite_time_sec:-1\r\n"
@@ -329,7 +324,7 @@ static void put_latencystats(struct server *s, struct buf *b)
 
 static void put_cluster(struct server *s, struct buf *b)
 {
-    buf_puts(b, STR("cluster_enabled:0\r\n"));
+    buf_printf(b, "cluster_enabled:%d\r\n", s->config.cluster_enabled);
 }
 
 static void put_nothing(struct server *s, struct buf *b)

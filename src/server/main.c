@@ -96,19 +96,20 @@ static void log_config_warnings(struct config *cfg)
 static void show_logo(const struct server *s)
 {
     const struct config *cfg = &s->config;
+    const char *mode = cfg->cluster_enabled ? "cluster" : "standalone";
     bool terminal = cfg->logfile[0] == '\0' && !cfg->daemonize && isatty(STDOUT_FILENO);
     if (!terminal && !cfg->always_show_logo) {
-        log_notice("Running mode=standalone, port=%lld.", (long long)cfg->port);
+        log_notice("Running mode=%s, port=%lld.", mode, (long long)cfg->port);
         return;
     }
     char text[512];
     int n = snprintf(text, sizeof text,
                      "\n   _______________\n"
                      "  |  _   _   ___  |   larder %s\n"
-                     "  |_|_|_(_)_|___|_|   mode: standalone\n"
+                     "  |_|_|_(_)_|___|_|   mode: %s\n"
                      "  |  ___   _   _  |   port: %lld\n"
                      "  |_|___|_(_)_|_|_|   pid: %d\n\n",
-                     LARDER_VERSION, (long long)cfg->port, (int)getpid());
+                     LARDER_VERSION, mode, (long long)cfg->port, (int)getpid());
     log_raw(text, (size_t)n);
 }
 
@@ -122,18 +123,30 @@ static void block_signals(sigset_t *set)
     signal(SIGHUP, SIG_IGN);
 }
 
+/* A signal: what is to be saved must be saved first. */
+static bool may_end(struct server *s, int sig)
+{
+    if (saver_part(&s->saver, sig == SIGINT))
+        return true;
+    log_warning("The data could not be saved, so this node stays. To end it all the same: SHUTDOWN NOSAVE.");
+    return false;
+}
+
 /* Ten times a second: rates for INFO. Everything else is the workers' own business. */
 static void wait_for_stop(struct server *s, const sigset_t *set)
 {
     static const struct timespec tick = {0, 100 * 1000 * 1000};
     siginfo_t info;
     int sig;
-    while ((sig = sigtimedwait(set, &info, &tick)) < 0)
-        stats_sample(s);
+    do {
+        while ((sig = sigtimedwait(set, &info, &tick)) < 0)
+            stats_sample(s);
+    } while (info.si_code != SI_QUEUE && !may_end(s, sig));
     const char *why = info.si_code == SI_QUEUE ? "SHUTDOWN" : sig == SIGINT ? "SIGINT" : "SIGTERM";
-    log_notice("%s: shutting down. Clients get the replies they are owed and are disconnected; the data in "
-               "memory is dropped. Another signal ends the process at once.",
-               why);
+    log_notice(
+        "%s: shutting down. Clients get the replies they are owed and are disconnected. Another signal ends "
+        "the process at once.",
+        why);
 }
 
 /* While the threads end: has somebody lost patience? */

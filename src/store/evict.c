@@ -5,12 +5,13 @@
 #include <stdlib.h>
 
 enum {
-    HEADROOM_SHARE = 32, /* free ahead of need: what all threads reserve, but at most 1/32 of maxmemory */
-    SMALL_SHARE = 10,    /* % of a class that its small queue may hold */
-    PROMOTE_AT = 2,      /* hits in the small queue that are worth a place in the main one */
-    CUT_SHARE = 20,      /* the worst 1/20 of memory is beyond the cut ... */
-    CUT_SAMPLE = 384,    /* ... of a sample of so many keys ... */
-    CUT_SHARDS = 256,    /* ... from at most so many shards ... */
+    HEADROOM_SHARE = 32,   /* free ahead of need: what all threads reserve, but at most 1/32 of maxmemory */
+    SMALL_SHARE = 10,      /* % of a class that its small queue may hold */
+    PROMOTE_AT = 2,        /* hits in the small queue that are worth a place in the main one */
+    CUT_SHARE = 20,        /* the worst 1/20 of memory is beyond the cut, or half of it ... */
+    CUT_SHARE_PRESSED = 2, /* ... while more than maxmemory is in use, since moving takes time ... */
+    CUT_SAMPLE = 384,      /* ... of a sample of so many keys ... */
+    CUT_SHARDS = 256,      /* ... from at most so many shards ... */
     CUT_PER_SLOT = 2,
     CUT_RENEW_SHARE = 64, /* ... taken again when 1/64 of maxmemory has been swept */
     RANDOM_TRIES = 64,
@@ -101,9 +102,22 @@ static unsigned sample_slot(const struct access *a, struct table *t, struct samp
     return n;
 }
 
-/* The score that the worst CUT_SHARE of what may be evicted is at or beyond. */
-static uint64_t find_cut(const struct access *a)
+/* The score that the worst 1/share of the samples is at or beyond. */
+static uint64_t cut_at(const struct sample *samples, unsigned n, unsigned share)
 {
+    uint64_t all = 0, sum = 0;
+    for (unsigned i = 0; i < n; i++)
+        all += samples[i].weight;
+    for (unsigned i = 0; i < n; i++)
+        if ((sum += samples[i].weight) * share >= all)
+            return samples[i].score;
+    return 0;
+}
+
+/* Of what may be evicted. */
+static void find_cuts(const struct access *a)
+{
+    struct evictor *ev = &a->store->evict;
     struct sample samples[CUT_SAMPLE];
     unsigned n = 0;
     uint32_t shard = (uint32_t)rng_below(&a->app->rng, STORE_SHARDS);
@@ -117,14 +131,9 @@ static uint64_t find_cut(const struct access *a)
                              CUT_SAMPLE - n);
         store_shard_leave(a, shard, locked);
     }
-    uint64_t all = 0, sum = 0;
-    for (unsigned i = 0; i < n; i++)
-        all += samples[i].weight;
     qsort(samples, n, sizeof samples[0], worst_first);
-    for (unsigned i = 0; i < n; i++)
-        if ((sum += samples[i].weight) * CUT_SHARE >= all)
-            return samples[i].score;
-    return 0;
+    atomic_store_explicit(&ev->cut, cut_at(samples, n, CUT_SHARE), memory_order_relaxed);
+    atomic_store_explicit(&ev->cut_pressed, cut_at(samples, n, CUT_SHARE_PRESSED), memory_order_relaxed);
 }
 
 static void renew_cut(const struct access *a, const struct segment *seg)
@@ -133,7 +142,7 @@ static void renew_cut(const struct access *a, const struct segment *seg)
     int64_t bytes = (int64_t)atomic_load_explicit(&seg->used, memory_order_relaxed) * ENTRY_UNIT;
     if (atomic_fetch_sub_explicit(&ev->cut_left, bytes, memory_order_relaxed) > bytes)
         return;
-    atomic_store_explicit(&ev->cut, find_cut(a), memory_order_relaxed);
+    find_cuts(a);
     atomic_store_explicit(&ev->cut_left, (int64_t)(a->store->maxmemory / CUT_RENEW_SHARE),
                           memory_order_relaxed);
 }
@@ -273,6 +282,12 @@ static bool in_small(const struct access *a, const struct segment *seg)
     return seg->list % 2 == 0 && seg->list != SEGMENT_KEPT && a->store->segs.queues == 2;
 }
 
+static uint64_t cut_now(const struct evictor *ev)
+{
+    bool pressed = atomic_load_explicit(&ev->pressed, memory_order_relaxed);
+    return atomic_load_explicit(pressed ? &ev->cut_pressed : &ev->cut, memory_order_relaxed);
+}
+
 enum evict_verdict evict_judge(const struct access *a, const struct segment *seg, const struct entry *e)
 {
     const struct store_eviction *how = how_of(a);
@@ -282,10 +297,7 @@ enum evict_verdict evict_judge(const struct access *a, const struct segment *seg
     switch (how->policy) {
     case STORE_AUTO: return freq >= (in_small(a, seg) ? PROMOTE_AT : 1u) ? EVICT_NOT_MAIN : EVICT_IT;
     case STORE_RANDOM: return EVICT_IT;
-    default:
-        return access_score(a, seg, e) >= atomic_load_explicit(&a->store->evict.cut, memory_order_relaxed)
-                   ? EVICT_IT
-                   : EVICT_NOT_SMALL;
+    default: return access_score(a, seg, e) >= cut_now(&a->store->evict) ? EVICT_IT : EVICT_NOT_SMALL;
     }
 }
 

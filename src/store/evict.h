@@ -11,7 +11,8 @@
  *
  * **LRU, LFU, TTL** look at a sample of all keys now and then and take the score that the worst CUT_SHARE
  * of memory is beyond; sweeps go through segments from the oldest, evict what is beyond it, and move
- * the rest to the young end. **Random** does not look.
+ * the rest to the young end. While more than maxmemory is in use they are coarser, since moving takes time
+ * that writers do not wait for. **Random** does not look.
  *
  * Under a volatile policy, keys without a deadline stand in a list that no sweep visits; one that stands
  * elsewhere (the policy has changed) is moved there when met.

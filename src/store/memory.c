@@ -72,7 +72,9 @@ void store_update_pressure(struct store *s)
     uint64_t limit = limit_of(s), used = limit != 0 ? store_used(s) : 0;
     bool evicts = s->evict.how.policy != STORE_NOEVICTION;
     bool over = used > limit && (!evicts || atomic_load_explicit(&s->evict.stuck, memory_order_relaxed));
-    bool wanting = evicts && used > s->evict.goal;
+    bool wanting = evicts && used > s->evict.goal, pressed = used > limit;
+    if (pressed != atomic_load_explicit(&s->evict.pressed, memory_order_relaxed))
+        atomic_store_explicit(&s->evict.pressed, pressed, memory_order_relaxed);
     if (wanting != atomic_load_explicit(&s->wanting, memory_order_relaxed))
         atomic_store_explicit(&s->wanting, wanting, memory_order_relaxed);
     if (over != atomic_load_explicit(&s->over_memory, memory_order_relaxed))

@@ -144,6 +144,36 @@ static void test_stays_within_its_bound(void **state)
     }
 }
 
+/* Keys of every frequency, and twice as many as there is room for: what is swept to make room is less than
+ * twice the memory, and the frequent half is what stays. */
+static void test_pressed_is_coarser(void **state)
+{
+    enum { KEYS = 40000 };
+    struct rig r;
+    rig_init(&r, &(struct store_eviction){.policy = STORE_LFU, .lfu_log_factor = 10, .lfu_decay_min = 1000});
+    for (uint64_t i = 0; i < KEYS; i++) {
+        char name[32];
+        struct key k = make(&r, name, i);
+        set(&r, i, 200, 0);
+        store_set_access(&r.a, &k, -1, (int64_t)(hash_mix64(i) % 200));
+    }
+    struct store_stats before, after;
+    store_stats(r.s, &before);
+    uint64_t used = store_used(r.s);
+    store_set_maxmemory(r.s, used / 2);
+    upkeep(&r, 10);
+    store_stats(r.s, &after);
+    assert_true(store_used(r.s) <= used / 2);
+    assert_true((after.segments_freed - before.segments_freed) * r.s->segs.size < used * 2);
+    uint64_t frequent = 0, rare = 0;
+    for (uint64_t i = 0; i < KEYS; i++)
+        if (is_there(&r, i))
+            *(hash_mix64(i) % 200 >= 100 ? &frequent : &rare) += 1;
+    assert_true(frequent > rare * 5);
+    store_check(r.s);
+    store_free(r.s);
+}
+
 static void test_noeviction_refuses(void **state)
 {
     struct rig r;
@@ -332,6 +362,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stays_within_its_bound),
+        cmocka_unit_test(test_pressed_is_coarser),
         cmocka_unit_test(test_noeviction_refuses),
         cmocka_unit_test(test_volatile_without_deadlines),
         cmocka_unit_test(test_switching_while_full),

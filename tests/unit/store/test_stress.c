@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-enum { WORKERS = 4, KEYS = 4000, DBS = 3, LANE_TURNS = 60, MULTI = 5 };
+enum { WORKERS = 4, KEYS = 4000, DBS = 3, LANE_TURNS = 60, MULTI = 5, TIGHT = 2 << 20 };
 
 struct stress {
     struct store *s;
@@ -218,15 +218,35 @@ static void lane_long(struct worker *w)
     store_busy_leave(w->a.store, &ls);
 }
 
+/* Any policy, with and without room for everything. */
+static void settle_memory(struct worker *w)
+{
+    enum store_policy policy = (enum store_policy)rng_below(&w->rng, STORE_TTL + 1);
+    const struct store_eviction how = {
+        .policy = policy,
+        .volatile_only = policy == STORE_TTL || rng_below(&w->rng, 2) == 0,
+        .lfu_log_factor = 10,
+        .lfu_decay_min = 1,
+    };
+    store_set_eviction(w->a.store, &how);
+    store_set_maxmemory(w->a.store, (uint64_t)TIGHT << rng_below(&w->rng, 3));
+}
+
 static void lane_gate(struct worker *w)
 {
     struct stress *st = w->st;
     gate_raise(&st->gate);
-    switch (rng_below(&w->rng, 6)) {
+    switch (rng_below(&w->rng, 12)) {
     case 0: store_flush_all(&w->a); break;
     case 1: store_flush_db(&w->a, 1); break;
     case 2: store_swap_db(&w->a, 0, 2); break;
-    case 3: store_set_maxmemory(st->s, rng_below(&w->rng, 2) * (64 << 20)); break;
+    case 3: store_set_maxmemory(st->s, 0); break;
+    case 4:
+    case 5:
+    case 6:
+    case 7:
+    case 8:
+    case 9: settle_memory(w); break;
     default: break;
     }
 #ifndef LARDER_TSAN
@@ -266,6 +286,7 @@ static void test_stress(void **state)
     struct store_stats stats;
     store_stats(st.s, &stats);
     assert_true(stats.expired > 0 && stats.compacted > 0 && stats.segments_freed > 0);
+    assert_true(stats.evicted > 0);
     store_free(st.s);
 }
 

@@ -1,0 +1,104 @@
+"""Eviction as clients and replicas see it: each policy keeps its bound while serving, refusals, what reaches replicas."""
+
+import os
+
+import pytest
+import redis
+from harness import REDIS_SERVER, wait_until
+from test_replica import data_of, follow, in_step, servers, single  # noqa: F401
+
+pytestmark = pytest.mark.larder
+
+MB = 1 << 20
+LIMIT = 16 * MB
+POLICIES = [f"{keys}-{kind}" for keys in ("allkeys", "volatile") for kind in ("auto", "lru", "lfu", "random")] + ["volatile-ttl"]
+
+
+def write(w, first, n, size=400, ttl=None):
+    """The replies that are errors."""
+    more = () if ttl is None else ("EX", ttl)
+    errors = []
+    for at in range(first, first + n, 500):
+        replies = w.pipeline(*[("SET", f"key:{i:08}", "v" * size, *more) for i in range(at, at + 500)])
+        errors += [reply for reply in replies if reply != "OK"]
+    return errors
+
+
+def test_every_policy_while_serving(start_larder):
+    server = start_larder({"maxmemory": "16mb"}, workers=2)
+    with server.wire() as w, server.client() as r:
+        write(w, 0, 5000, ttl=10000)
+        for turn, policy in enumerate(POLICIES):
+            assert w("CONFIG", "SET", "maxmemory-policy", policy) == "OK"
+            before = r.info("stats")["evicted_keys"]
+            w.pipeline(*[("SET", f"kept:{i}", "v" * 100) for i in range(1000)])
+            assert write(w, 10000 + turn * 50000, 50000, ttl=10000 - turn) == []
+            assert r.info("stats")["evicted_keys"] > before + 10000, policy
+            wait_until(lambda: r.info("memory")["larder_used"] <= LIMIT, what=f"the bound under {policy}")
+            if policy.startswith("volatile"):
+                assert r.exists(*[f"kept:{i}" for i in range(1000)]) == 1000, policy
+
+
+def test_noeviction_refuses_writes_only(start_larder):
+    server = start_larder({"maxmemory": "16mb"}, workers=1)
+    with server.wire() as w, server.client() as r:
+        errors = write(w, 0, 60000)
+        assert errors and set(errors) == {"OOM command not allowed when used memory > 'maxmemory'."}
+        keys = r.dbsize()
+        assert keys == 60000 - len(errors) and r.info("stats")["evicted_keys"] == 0
+        assert w("GET", "key:00000000") == b"v" * 400
+        assert w("LPUSH", "nothing", "x").startswith("ERR unknown command") or w("SADD", "s", "x").startswith("OOM")
+        assert w("CONFIG", "SET", "maxmemory-policy", "allkeys-lru") == "OK"
+        assert write(w, 100000, 5000) == []
+        assert r.info("stats")["evicted_keys"] > 0
+
+
+def test_volatile_without_deadlines_refuses(start_larder):
+    server = start_larder({"maxmemory": "16mb", "maxmemory-policy": "volatile-lru"}, workers=1)
+    with server.wire() as w, server.client() as r:
+        errors = write(w, 0, 60000)
+        assert errors and set(errors) == {"OOM command not allowed when used memory > 'maxmemory'."}
+        assert r.dbsize() == 60000 - len(errors)
+
+
+def test_buffers_of_clients_evict_nothing(start_larder):
+    server = start_larder({"maxmemory": "24mb", "maxmemory-policy": "allkeys-lru"}, workers=1)
+    with server.wire() as w, server.client() as r:
+        assert write(w, 0, 20000) == []
+        keys = r.dbsize()
+        with server.wire() as greedy:
+            greedy.send(b"*2\r\n$3\r\nGET\r\n$12\r\nkey:00000000\r\n" * 100000)  # 40 MB of replies, never read
+            wait_until(lambda: r.info("memory")["mem_clients_normal"] > 30 * MB, what="buffered replies")
+            assert write(w, 0, 1000) == []
+            assert (r.dbsize(), r.info("stats")["evicted_keys"]) == (keys, 0)
+
+
+@pytest.mark.parametrize("kind", ["redis", "larder"])
+def test_replicas_hold_what_the_primary_holds(servers, kind):
+    if kind == "redis" and not os.path.exists(REDIS_SERVER):
+        pytest.skip("needs redis-server")
+    p = servers(maxmemory="16mb", maxmemory_policy="allkeys-auto")
+    r = servers(REDIS_SERVER) if kind == "redis" else servers(maxmemory="8mb", maxmemory_policy="allkeys-random")
+    a, b = single(p), single(r)
+    follow(r, p.port)
+    in_step(a, b)
+    with p.wire() as w:
+        assert write(w, 0, 80000) == []
+    assert a.info("stats")["evicted_keys"] > 20000
+    in_step(a, b)
+    assert b.info("stats")["evicted_keys"] == 0
+    assert data_of(a) == data_of(b)
+
+
+def test_restore_keeps_idle_time_and_frequency(start_larder):
+    server = start_larder({"maxmemory": "100mb", "maxmemory-policy": "allkeys-lfu"}, workers=1)
+    with server.wire() as w, server.client() as r:
+        r.set("k", "v")
+        dump = r.dump("k")
+        r.restore("f", 0, dump, frequency=200)
+        assert 190 <= r.object("freq", "f") <= 200
+        assert w("CONFIG", "SET", "maxmemory-policy", "allkeys-lru") == "OK"
+        r.restore("i", 0, dump, idletime=5000)
+        assert 4990 <= r.object("idletime", "i") <= 5100
+        with pytest.raises(redis.ResponseError, match="LFU maxmemory policy is not selected"):
+            r.object("freq", "f")
