@@ -43,7 +43,7 @@ static int forget(struct machine *m, const struct node_id *id)
         return machine_fail_command(m, ERR_TYPE, "I tried hard but I can't forget myself...");
     if (n == m->self->primary)
         return machine_fail_command(m, ERR_TYPE, "Can't forget my master!");
-    gossip_forget(m, n, MACHINE_FORGET_MS);
+    bus_forget(m, n, MACHINE_FORGET_MS);
     return 0;
 }
 
@@ -108,7 +108,7 @@ static int set_owner(struct machine *m, const struct machine_command *c, struct 
     if (imported && ownership_bump(m))
         machine_view(m);
     if (imported)
-        gossip_pong_all(m);
+        bus_pong_all(m);
     return 0;
 }
 
@@ -175,8 +175,8 @@ static int reset(struct machine *m, const struct machine_command *c)
     m->nmoves = 0;
     while (m->map.n > 1) {
         struct node *n = m->map.nodes[m->map.nodes[0] == m->self ? 1 : 0];
-        gossip_close(m, &n->out);
-        gossip_close(m, &n->in);
+        bus_close(m, &n->out);
+        bus_close(m, &n->in);
         slotmap_remove(&m->map, n);
     }
     if (c->hard) { /* another node from here on: no promise of the old one binds it */
@@ -198,7 +198,7 @@ static int meet(struct machine *m, const struct machine_command *c)
                  (int)(c->ip.n < 64 ? c->ip.n : 64), c->ip.p, c->port);
         return machine_fail_command(m, ERR_SYNTAX, text);
     }
-    return gossip_meet(m, c->ip, c->port, bus);
+    return bus_meet(m, c->ip, c->port, bus);
 }
 
 int command_run(struct machine *m, const struct machine_command *c)

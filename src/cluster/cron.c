@@ -26,7 +26,7 @@ static void keep_link(struct machine *m, struct node *n)
     bool stuck = !n->out_up || asked > 2 * half || (asked > half && now - n->heard_ms > half);
     if (stuck && now - n->out_ms > half) {
         n->out_up = false;
-        gossip_close(m, &n->out);
+        bus_close(m, &n->out);
     }
 }
 
@@ -43,7 +43,7 @@ static void keep_pinging(struct machine *m, struct node *n)
     if (!n->out_up || node_is(n, NODE_HANDSHAKE) || n->ping_sent_ms != 0)
         return;
     if (m->now_ms - n->pong_ms >= due || handing_over)
-        gossip_ping(m, n, FRAME_PING, n->out, 0);
+        bus_ping(m, n, FRAME_PING, n->out, 0);
 }
 
 static void ping_somebody(struct machine *m)
@@ -57,7 +57,7 @@ static void ping_somebody(struct machine *m)
             oldest = n;
     }
     if (oldest != NULL)
-        gossip_ping(m, oldest, FRAME_PING, oldest->out, 0);
+        bus_ping(m, oldest, FRAME_PING, oldest->out, 0);
 }
 
 static void keep_nodes(struct machine *m)
@@ -69,7 +69,7 @@ static void keep_nodes(struct machine *m)
         if (n == m->self || node_is(n, NODE_NOADDR))
             continue;
         if (node_is(n, NODE_HANDSHAKE) && m->now_ms - n->created_ms > handshake) {
-            gossip_close(m, &n->out);
+            bus_close(m, &n->out);
             slotmap_remove(&m->map, n);
             i--; /* another stands here now */
             continue;
@@ -99,7 +99,7 @@ static void yield(struct machine *m)
     if (m->yield_ms == 0)
         m->self->fail_ms = m->now_ms;
     m->yield_ms = m->now_ms;
-    gossip_fail_all(m, m->self);
+    bus_fail_all(m, m->self);
 }
 
 /* Restarted as a primary: mute to clients and replicas until every replica was heard and none has more. To
@@ -128,7 +128,7 @@ static void restart_tick(struct machine *m)
         m->mute = false;
 }
 
-void gossip_tick(struct machine *m)
+void bus_tick(struct machine *m)
 {
     after_sleep(m);
     keep_nodes(m);

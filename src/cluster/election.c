@@ -84,7 +84,7 @@ static void schedule(struct machine *m)
     for (unsigned i = 0; i < m->map.n; i++) { /* siblings compare offsets: give them ours */
         struct node *n = m->map.nodes[i];
         if (n != m->self && n->primary == m->self->primary && n->out_up)
-            gossip_ping(m, n, FRAME_PONG, n->out, 0);
+            bus_ping(m, n, FRAME_PONG, n->out, 0);
     }
 }
 
@@ -162,8 +162,8 @@ static void send_request(struct machine *m)
     }
     m->election_sent = true;
     if (node_is(m->self->primary, NODE_FAIL))
-        gossip_fail_all(m, m->self->primary);
-    gossip_broadcast(m, FRAME_AUTH_REQUEST);
+        bus_fail_all(m, m->self->primary);
+    bus_broadcast(m, FRAME_AUTH_REQUEST);
 }
 
 void election_persisted(struct machine *m)
@@ -173,6 +173,6 @@ void election_persisted(struct machine *m)
         send_request(m);
     if (m->announce_seq > m->announced_seq && m->persisted_seq >= m->announce_seq) {
         m->announced_seq = m->announce_seq;
-        gossip_pong_all(m);
+        bus_pong_all(m);
     }
 }

@@ -62,7 +62,7 @@ void failure_judge(struct machine *m, struct node *n)
     if (machine_failure_reports(m, n) + node_votes(m->self) < machine_quorum(m) && !MUTANT(FAIL_ALONE))
         return;
     mark_failed(m, n);
-    gossip_fail_all(m, n);
+    bus_fail_all(m, n);
 }
 
 void failure_said(struct machine *m, struct node *n)
@@ -98,7 +98,7 @@ static void suspect(struct machine *m, struct node *n)
             struct node *to = m->map.nodes[i];
             bool concerned = node_votes(to) || to->primary == n;
             if (to != n && to->out_up && to->ping_sent_ms == 0 && node_votes(n) && concerned)
-                gossip_ping(m, to, FRAME_PING, to->out, 0);
+                bus_ping(m, to, FRAME_PING, to->out, 0);
         }
     }
 }

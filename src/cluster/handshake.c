@@ -5,7 +5,7 @@
 
 #include "base/assert.h"
 
-bool gossip_forgotten(const struct machine *m, const struct node_id *id)
+bool bus_forgotten(const struct machine *m, const struct node_id *id)
 {
     for (unsigned i = 0; i < sizeof(m->forgotten) / sizeof(*m->forgotten); i++) {
         if (m->forgotten[i].until_ms > m->now_ms && node_id_eq(&m->forgotten[i].id, id))
@@ -15,7 +15,7 @@ bool gossip_forgotten(const struct machine *m, const struct node_id *id)
 }
 
 /* A full list drops the one that would be remembered shortest. */
-void gossip_forget(struct machine *m, struct node *n, uint64_t ms)
+void bus_forget(struct machine *m, struct node *n, uint64_t ms)
 {
     struct forgotten *slot = &m->forgotten[0];
     for (unsigned i = 0; i < sizeof(m->forgotten) / sizeof(*m->forgotten); i++) {
@@ -24,8 +24,8 @@ void gossip_forget(struct machine *m, struct node *n, uint64_t ms)
     }
     *slot = (struct forgotten){.id = n->id, .until_ms = m->now_ms + ms};
     machine_drop_moves_of(m, &n->id);
-    gossip_close(m, &n->out);
-    gossip_close(m, &n->in);
+    bus_close(m, &n->out);
+    bus_close(m, &n->in);
     slotmap_remove(&m->map, n);
     machine_dirty(m);
     machine_view(m);
@@ -53,14 +53,14 @@ int handshake_start(struct machine *m, struct str ip, uint16_t port, uint16_t cp
     return 0;
 }
 
-int gossip_meet(struct machine *m, struct str ip, uint16_t port, uint16_t cport)
+int bus_meet(struct machine *m, struct str ip, uint16_t port, uint16_t cport)
 {
     return handshake_start(m, ip, port, cport, NODE_MEET);
 }
 
 static void discard(struct machine *m, struct node *n)
 {
-    gossip_close(m, &n->out);
+    bus_close(m, &n->out);
     slotmap_remove(&m->map, n);
 }
 
@@ -94,7 +94,7 @@ bool handshake_frame(struct machine *m, const struct frame *f, uint32_t link, st
                 old->port = f->h.port;
                 old->cport = at->cport;
                 old->flags &= ~(uint32_t)NODE_NOADDR;
-                gossip_close(m, &old->out);
+                bus_close(m, &old->out);
                 old->out_up = false;
                 machine_dirty(m);
             }
@@ -108,7 +108,7 @@ bool handshake_frame(struct machine *m, const struct frame *f, uint32_t link, st
         at->flags |= NODE_NOADDR;
         memset(at->ip, 0, sizeof(at->ip));
         at->out_up = false;
-        gossip_close(m, &at->out);
+        bus_close(m, &at->out);
         machine_dirty(m);
         machine_view(m);
         return false;

@@ -179,7 +179,7 @@ static int frame_event(struct machine *m, const struct machine_event *e)
     m->peer_ip = e->ip;
     if (f.h.type == FRAME_MEET && m->self->ip[0] == '\0' && e->local_ip.n < NODE_IP_MAX && e->local_ip.n > 0)
         memcpy(m->self->ip, e->local_ip.p, e->local_ip.n);
-    gossip_frame(m, &f, e->link);
+    bus_frame(m, &f, e->link);
     return 0;
 }
 
@@ -203,7 +203,7 @@ static void data_event(struct machine *m, const struct machine_data *d)
     }
     m->self->data_epoch = m->data_epoch;
     if (stopped)
-        gossip_pong_all(m); /* PAUSED: the replica learns the offset, the voters that we have stopped */
+        bus_pong_all(m); /* PAUSED: the replica learns the offset, the voters that we have stopped */
     manual_tick(m);
 }
 
@@ -225,7 +225,7 @@ static void link_event(struct machine *m, const struct machine_event *e)
         return;
     n->out_up = true;
     uint64_t old = n->ping_sent_ms;
-    gossip_ping(m, n, node_is(n, NODE_MEET) ? FRAME_MEET : FRAME_PING, n->out, 0);
+    bus_ping(m, n, node_is(n, NODE_MEET) ? FRAME_MEET : FRAME_PING, n->out, 0);
     if (old != 0) /* a new link does not excuse an old silence */
         n->ping_sent_ms = old;
     n->flags &= ~(uint32_t)NODE_MEET;
@@ -234,7 +234,7 @@ static void link_event(struct machine *m, const struct machine_event *e)
 static int dispatch(struct machine *m, const struct machine_event *e)
 {
     switch (e->kind) {
-    case EV_TICK: gossip_tick(m); return 0;
+    case EV_TICK: bus_tick(m); return 0;
     case EV_LINK_UP:
     case EV_LINK_DOWN: link_event(m, e); return 0;
     case EV_FRAME: return frame_event(m, e);
@@ -245,7 +245,7 @@ static int dispatch(struct machine *m, const struct machine_event *e)
         election_persisted(m);
         return 0;
     case EV_COMMAND: return command_run(m, e->command);
-    case EV_PUBLISH: gossip_publish(m, e); return 0;
+    case EV_PUBLISH: bus_publish(m, e); return 0;
     }
     return 0;
 }

@@ -19,25 +19,25 @@ int machine_fail_command(struct machine *m, int err, const char *text);
 void machine_drop_moves_of(struct machine *m, const struct node_id *id);
 void machine_random_id(struct machine *m, struct node_id *id);
 
-/* gossip.c: links and frames. */
-void gossip_header(struct machine *m, enum frame_type type, struct frame_header *h);
-void gossip_frame(struct machine *m, const struct frame *f, uint32_t link);
-void gossip_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t link, uint32_t seq);
-void gossip_update(struct machine *m, const struct node *n, uint32_t link); /* tell who n is */
-void gossip_send(struct machine *m, enum frame_type type, uint32_t link);
-void gossip_broadcast(struct machine *m, enum frame_type type);
-void gossip_pong_all(struct machine *m);
-void gossip_fail_all(struct machine *m, const struct node *failing);
-void gossip_publish(struct machine *m, const struct machine_event *e);
-int gossip_meet(struct machine *m, struct str ip, uint16_t port, uint16_t cport);
-void gossip_forget(struct machine *m, struct node *n, uint64_t ms);
-void gossip_close(struct machine *m, uint32_t *link);
+/* bus.c: links and frames. */
+void bus_header(struct machine *m, enum frame_type type, struct frame_header *h);
+void bus_frame(struct machine *m, const struct frame *f, uint32_t link);
+void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t link, uint32_t seq);
+void bus_update(struct machine *m, const struct node *n, uint32_t link); /* tell who n is */
+void bus_send(struct machine *m, enum frame_type type, uint32_t link);
+void bus_broadcast(struct machine *m, enum frame_type type);
+void bus_pong_all(struct machine *m);
+void bus_fail_all(struct machine *m, const struct node *failing);
+void bus_publish(struct machine *m, const struct machine_event *e);
+int bus_meet(struct machine *m, struct str ip, uint16_t port, uint16_t cport);
+void bus_forget(struct machine *m, struct node *n, uint64_t ms);
+void bus_close(struct machine *m, uint32_t *link);
 /* handshake.c */
-bool gossip_forgotten(const struct machine *m, const struct node_id *id);
+bool bus_forgotten(const struct machine *m, const struct node_id *id);
 bool handshake_frame(struct machine *m, const struct frame *f, uint32_t link, struct node **sender);
 int handshake_start(struct machine *m, struct str ip, uint16_t port, uint16_t cport, uint32_t flags);
 /* cron.c */
-void gossip_tick(struct machine *m);
+void bus_tick(struct machine *m);
 
 /* failure.c */
 void failure_report(struct machine *m, struct node *about, const struct node *by);

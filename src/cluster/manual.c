@@ -82,6 +82,6 @@ int manual_command(struct machine *m, enum failover_how how)
         return 0;
     }
     m->manual = MANUAL_ASKED;
-    gossip_send(m, FRAME_MFSTART, p->out);
+    bus_send(m, FRAME_MFSTART, p->out);
     return 0;
 }

@@ -102,7 +102,7 @@ void ownership_answer(struct machine *m, const struct node *sender, const struct
         const struct node *n = m->map.nodes[i];
         if (n != claims && n->nslots > 0 && n->config_epoch > f->h.config_epoch &&
             overlap(n->slots, f->h.slots)) {
-            gossip_update(m, n, link);
+            bus_update(m, n, link);
             return;
         }
     }

@@ -75,7 +75,7 @@ void vote_persisted(struct machine *m)
     /* Our epoch is in the frame: a vote of an older one would count in the newer. */
     struct node *n = slotmap_find(&m->map, &m->vote_for);
     if (n != NULL && n->out_up && m->vote_epoch == m->current_epoch)
-        gossip_send(m, FRAME_AUTH_ACK, n->out);
+        bus_send(m, FRAME_AUTH_ACK, n->out);
 }
 
 static struct node *orphan(const struct machine *m, unsigned *most)

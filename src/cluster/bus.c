@@ -8,7 +8,7 @@
 
 enum { GOSSIP_MIN = 3, GOSSIP_SHARE = 10, GOSSIP_TRIES = 3 };
 
-void gossip_header(struct machine *m, enum frame_type type, struct frame_header *h)
+void bus_header(struct machine *m, enum frame_type type, struct frame_header *h)
 {
     const struct node *self = m->self;
     const struct node *owner = node_is(self, NODE_REPLICA) && self->primary != NULL ? self->primary : self;
@@ -53,11 +53,11 @@ static void send_written(struct machine *m, struct frame_writer *w, enum frame_t
     m->stats_sent[type]++;
 }
 
-void gossip_send(struct machine *m, enum frame_type type, uint32_t link)
+void bus_send(struct machine *m, enum frame_type type, uint32_t link)
 {
     struct frame_header h;
     struct frame_writer w;
-    gossip_header(m, type, &h);
+    bus_header(m, type, &h);
     if (type == FRAME_AUTH_REQUEST && m->manual != MANUAL_NONE)
         h.mflags[0] |= FRAME_FORCEACK;
     h.larder.forced = type == FRAME_AUTH_REQUEST && m->manual_force;
@@ -65,30 +65,30 @@ void gossip_send(struct machine *m, enum frame_type type, uint32_t link)
     send_written(m, &w, type, link);
 }
 
-void gossip_update(struct machine *m, const struct node *n, uint32_t link)
+void bus_update(struct machine *m, const struct node *n, uint32_t link)
 {
     struct frame_header h;
     struct frame_writer w;
-    gossip_header(m, FRAME_UPDATE, &h);
+    bus_header(m, FRAME_UPDATE, &h);
     frame_begin(&w, &m->out, &h);
     frame_put_update(&w, n);
     send_written(m, &w, FRAME_UPDATE, link);
 }
 
-void gossip_broadcast(struct machine *m, enum frame_type type)
+void bus_broadcast(struct machine *m, enum frame_type type)
 {
     for (unsigned i = 0; i < m->map.n; i++) {
         struct node *n = m->map.nodes[i];
         if (n->out_up && !node_is(n, NODE_MYSELF | NODE_HANDSHAKE))
-            gossip_send(m, type, n->out);
+            bus_send(m, type, n->out);
     }
 }
 
-void gossip_fail_all(struct machine *m, const struct node *failing)
+void bus_fail_all(struct machine *m, const struct node *failing)
 {
     struct frame_header h;
     struct frame_writer w;
-    gossip_header(m, FRAME_FAIL, &h);
+    bus_header(m, FRAME_FAIL, &h);
     for (unsigned i = 0; i < m->map.n; i++) {
         struct node *n = m->map.nodes[i];
         if (!n->out_up || node_is(n, NODE_MYSELF | NODE_HANDSHAKE))
@@ -99,12 +99,12 @@ void gossip_fail_all(struct machine *m, const struct node *failing)
     }
 }
 
-void gossip_publish(struct machine *m, const struct machine_event *e)
+void bus_publish(struct machine *m, const struct machine_event *e)
 {
     enum frame_type type = e->sharded ? FRAME_PUBLISHSHARD : FRAME_PUBLISH;
     struct frame_header h;
     struct frame_writer w;
-    gossip_header(m, type, &h);
+    bus_header(m, type, &h);
     for (unsigned i = 0; i < m->map.n; i++) {
         struct node *n = m->map.nodes[i];
         if (!n->out_up || node_is(n, NODE_MYSELF | NODE_HANDSHAKE))
@@ -176,13 +176,13 @@ static void put_extensions(struct machine *m, struct frame_writer *w)
 }
 
 /* PING, PONG or MEET. seq: of the ping that a PONG answers; a PING gets a number of its own. */
-void gossip_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t link, uint32_t seq)
+void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t link, uint32_t seq)
 {
     struct frame_header h;
     struct frame_writer w;
     if (machine_held(m))
         return;
-    gossip_header(m, type, &h);
+    bus_header(m, type, &h);
     if (type == FRAME_PONG) {
         h.larder.seq = seq;
         h.larder.promise_ms = seq != 0 && n != NULL ? (uint32_t)failure_promise(m, n) : 0;
@@ -199,16 +199,16 @@ void gossip_ping(struct machine *m, struct node *n, enum frame_type type, uint32
 }
 
 /* Our role or slots changed: everybody learns at once rather than with the next ping. */
-void gossip_pong_all(struct machine *m)
+void bus_pong_all(struct machine *m)
 {
     for (unsigned i = 0; i < m->map.n; i++) {
         struct node *n = m->map.nodes[i];
         if (n->out_up && !node_is(n, NODE_MYSELF | NODE_HANDSHAKE))
-            gossip_ping(m, n, FRAME_PONG, n->out, 0);
+            bus_ping(m, n, FRAME_PONG, n->out, 0);
     }
 }
 
-void gossip_close(struct machine *m, uint32_t *link)
+void bus_close(struct machine *m, uint32_t *link)
 {
     if (*link == 0)
         return;
@@ -223,7 +223,7 @@ static void read_entry(struct machine *m, struct node *sender, const struct fram
     struct node *n = slotmap_find(&m->map, &g->id);
     if (n == NULL) {
         bool usable = g->port != 0 && !(g->flags & (NODE_NOADDR | NODE_HANDSHAKE)) && g->ip[0] != '\0';
-        if (usable && !gossip_forgotten(m, &g->id))
+        if (usable && !bus_forgotten(m, &g->id))
             handshake_start(m, str_of(g->ip), g->port, g->cport, 0);
         return;
     }
@@ -245,7 +245,7 @@ static void read_entry(struct machine *m, struct node *sender, const struct fram
         n->tls_port = g->tls_port;
         n->flags &= ~(uint32_t)NODE_NOADDR;
         n->out_up = false;
-        gossip_close(m, &n->out);
+        bus_close(m, &n->out);
         machine_dirty(m);
         machine_view(m);
     }
@@ -280,7 +280,7 @@ static void read_extensions(struct machine *m, struct node *sender, const struct
             memcpy(id.c, e.data.p, NODE_ID);
             struct node *gone = slotmap_find(&m->map, &id);
             if (gone != NULL && gone != m->self && gone != m->self->primary)
-                gossip_forget(m, gone, MACHINE_FORGET_MS);
+                bus_forget(m, gone, MACHINE_FORGET_MS);
         }
     }
 }
@@ -355,7 +355,7 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
 {
     struct frame_gossip g;
     if (f->h.type != FRAME_PONG)
-        gossip_ping(m, sender, FRAME_PONG, link, f->h.larder.is ? f->h.larder.seq : 0);
+        bus_ping(m, sender, FRAME_PONG, link, f->h.larder.is ? f->h.larder.seq : 0);
     if (!handshake_frame(m, f, link, &sender))
         return;
     if (f->h.type == FRAME_PONG)
@@ -397,7 +397,7 @@ static void update_frame(struct machine *m, const struct frame *f)
     ownership_claim(m, n, f->update_epoch, f->update_slots);
 }
 
-void gossip_frame(struct machine *m, const struct frame *f, uint32_t link)
+void bus_frame(struct machine *m, const struct frame *f, uint32_t link)
 {
     struct node *at = machine_link_node(m, link);
     if (f->light) { /* no name in it: only on a link whose end we know */
