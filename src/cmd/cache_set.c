@@ -131,7 +131,8 @@ void cmd_cache_purge(struct cmd_ctx *c)
     char note[NOTE_MAX];
     uint32_t end = c->argc;
     if (cmd_arg_is(c, 1, STR("MATCH"))) {
-        cache_refuse(c, "ERR CACHE.PURGE MATCH is not in this version yet; give values tags, and purge by TAG");
+        cache_refuse(c,
+                     "ERR CACHE.PURGE MATCH is not in this version yet; give values tags, and purge by TAG");
         return;
     }
     if (!cmd_arg_is(c, 1, STR("TAG"))) {
@@ -146,7 +147,8 @@ void cmd_cache_purge(struct cmd_ctx *c)
         if (c->unit != NULL)
             send_note(c, note, note_purge(meta_tag_hash(c->argv[i]), seq, soft, note));
     }
-    /* Whoever keeps a log has, or had, replicas. That they have it is not waited for here: WAIT is for that. */
+    /* Whoever keeps a log has, or had, replicas. That they have it is not waited for here: WAIT is for that.
+     */
     bool pending = c->unit != NULL;
     reply_map(c->reply, 4);
     reply_cstr(c->reply, "shards");
