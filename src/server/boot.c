@@ -97,8 +97,7 @@ int server_start(struct server *s)
 static void set_stop(struct server *s, enum server_stop stop)
 {
     atomic_store_explicit(&s->stop, (int)stop, memory_order_release);
-    for (uint32_t i = 0; i < s->nworkers; i++)
-        loop_wake(s->workers[i].loop);
+    workers_wake(s);
 }
 
 /* False when somebody is in a hurry. */

@@ -89,13 +89,18 @@ static void note_rejected(struct cmd_ctx *c)
         c->session->txn.aborted |= c->session->txn.open;
 }
 
-static void reject(struct cmd_ctx *c, const char *text)
+static void reply_rejection(struct cmd_ctx *c, const char *text)
 {
-    note_rejected(c);
     if (c->cmd->fn == cmd_exec)
         reply_errorf(c->reply, "EXECABORT Transaction discarded because of: %s", text);
     else
         reply_error(c->reply, text);
+}
+
+static void reject(struct cmd_ctx *c, const char *text)
+{
+    note_rejected(c);
+    reply_rejection(c, text);
 }
 
 /* In a cluster: may this node execute it? False: refused, the reply says who may. */
@@ -170,7 +175,7 @@ static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
         reject(c, REPLY_OOM);
         return false;
     }
-    if ((care & CARE_PAUSE_ALL) || ((care & CARE_PAUSE_WRITE) && writes(c))) {
+    if ((care & CARE_PAUSE_ALL) || ((care & (CARE_PAUSE_WRITE | CARE_FAILOVER)) && writes(c))) {
         conn_park(conn, PARK_PAUSE);
         return false;
     }
@@ -577,6 +582,17 @@ static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
     return s->view != NULL && !is_ours(c, s, true);
 }
 
+/* The role may have changed, too: what a primary has accepted a replica must not do. */
+static bool is_refused_now(struct lane_job *job, struct cmd_ctx *c)
+{
+    struct server *s = job->conn->worker->server;
+    bool replica = (atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_REPLICA) != 0;
+    const char *no = replica ? refuse_on_replica(c, &s->repl) : NULL;
+    if (no != NULL)
+        reply_rejection(c, no);
+    return no != NULL;
+}
+
 /* What the job's mode holds covers its keys, or it is LANE_PLAIN and writes nothing. */
 static void run_job_command(struct lane_job *job, struct cmd_ctx *c)
 {
@@ -593,6 +609,14 @@ static void run_job_command(struct lane_job *job, struct cmd_ctx *c)
     }
 }
 
+static void run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m)
+{
+    if (!job->exec)
+        run_job_command(job, c);
+    else if (!has_moved(job, c))
+        exec_run(c, m);
+}
+
 void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m)
 {
     struct conn *conn = job->conn;
@@ -607,10 +631,8 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     c->a.no_touch = conn->session.no_touch;
     c->again = false;
     uint64_t t0 = os_ticks();
-    if (!job->exec)
-        run_job_command(job, c);
-    else if (!has_moved(job, c))
-        exec_run(c, m);
+    if (!is_refused_now(job, c))
+        run_job(job, c, m);
     effect_publish(c);
     job->written = c->unit != NULL ? c->unit->last_end : 0;
     c->cmd = job->cmd;

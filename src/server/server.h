@@ -46,6 +46,7 @@ enum care {
     CARE_PAUSE_ALL = 1 << 2,
     CARE_FEW_REPLICAS = 1 << 5, /* fewer than min-replicas-to-write: refuse writes */
     CARE_CLUSTER = 1 << 6,      /* keys may live elsewhere */
+    CARE_FAILOVER = 1 << 7,     /* this node hands its role over: writes wait */
     CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
     CARE_MEMORY = 1 << 3,       /* data is beyond maxmemory: refuse CMD_DENYOOM */
 };

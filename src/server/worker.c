@@ -143,6 +143,12 @@ void worker_mail(struct worker *w, struct mail *m)
     loop_wake(w->loop);
 }
 
+void workers_wake(struct server *s)
+{
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        loop_wake(s->workers[i].loop);
+}
+
 struct worker *worker_least_loaded(struct server *s)
 {
     struct worker *best = &s->workers[0];
@@ -268,7 +274,7 @@ static void check_care(struct worker *w)
     if ((care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE)) && w->now_ms >= s->pause_until_ms)
         server_care_set(s, CARE_PAUSE_ALL | CARE_PAUSE_WRITE, false);
     care = atomic_load_explicit(&s->care, memory_order_relaxed);
-    if (w->paused != NULL && !(care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE)))
+    if (w->paused != NULL && !(care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE | CARE_FAILOVER)))
         unpark_paused(w);
 }
 
@@ -330,7 +336,8 @@ static void maintain(struct worker *w)
 static void set_deadline(struct worker *w)
 {
     w->due_ms = w->cron_ms < w->maintain_ms ? w->cron_ms : w->maintain_ms;
-    if (w->paused != NULL && w->server->pause_until_ms < w->due_ms)
+    uint32_t care = atomic_load_explicit(&w->server->care, memory_order_relaxed);
+    if (w->paused != NULL && !(care & CARE_FAILOVER) && w->server->pause_until_ms < w->due_ms)
         w->due_ms = w->server->pause_until_ms;
     if (w->parked_due_ms < w->due_ms)
         w->due_ms = w->parked_due_ms;
