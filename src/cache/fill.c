@@ -192,6 +192,12 @@ int cache_put_extra(const struct access *a, const struct key *k, struct str extr
     return cache_extend(c, a, k, m.fresh_ms, (struct str){ext, meta_write(&m, ext)});
 }
 
+int cache_drop_extra(const struct access *a, const struct key *k, struct str extra)
+{
+    (void)store_delete(a, k);
+    return 0;
+}
+
 /* ---- purging ----------------------------------------------------------------------------------------- */
 
 void cache_purge_at(struct cache *c, uint64_t tag, uint64_t seq, bool soft)
