@@ -117,6 +117,11 @@ static bool soften(struct cache *c, const struct access *a, const struct key *k,
     return true;
 }
 
+int64_t cache_hold_ms(const struct cache *c, const struct cache_invalidation *i)
+{
+    return i->hold_ms >= 0 ? i->hold_ms : c->settings.hold_ms;
+}
+
 bool cache_invalidate(struct cache *c, const struct access *a, const struct key *k,
                       const struct cache_invalidation *i, bool *softened)
 {
@@ -126,8 +131,7 @@ bool cache_invalidate(struct cache *c, const struct access *a, const struct key 
     bool has_meta = e != NULL && meta_read(e, &m);
     *softened = false;
     if (i->has_version) {
-        int64_t hold = i->hold_ms >= 0 ? i->hold_ms : c->settings.hold_ms;
-        tombs_hold(&cs->tombs, k->hash, i->version, a->now_ms + hold, a->now_ms);
+        tombs_hold(&cs->tombs, k->hash, i->version, a->now_ms + cache_hold_ms(c, i), a->now_ms);
     }
     if (has_meta && i->has_version && (m.flags & META_VERSION) && m.version > i->version) {
         store_note_change(a, k); /* it is newer than what has changed; whoever is loading may not be */
@@ -149,21 +153,63 @@ static void catch_up(struct cache *c, uint64_t born)
         ;
 }
 
-int cache_put_extra(const struct access *a, const struct key *k, struct str extra)
+/* The plain entry at k becomes an extended one. What has no room stays plain, but never without its tags. */
+int cache_extend(struct cache *c, const struct access *a, const struct key *k, int64_t expire_ms,
+                 struct str extra)
 {
-    struct cache *c = store_seam_arg(a->store);
     struct meta m;
     char ext[META_SIZE_MAX];
     struct block *block;
     const struct entry *e = store_find_any(a, k);
     if (e == NULL)
         return 0;
-    if (c == NULL || !entry_is_string(e) || !meta_parse(extra, &m)) {
+    if (!entry_is_string(e) || !meta_parse(extra, &m) || expire_ms < m.fresh_ms ||
+        (expire_ms != 0) != (m.fresh_ms != 0)) {
         (void)store_delete(a, k);
         return 0;
     }
     catch_up(c, m.born);
-    m.fresh_ms = entry_expire(e); /* a snapshot ends it there, since others read it, too */
     struct str bytes = entry_string(e, &block);
-    return store_put_extended(a, k, bytes, block, entry_expire(e), (struct str){ext, meta_write(&m, ext)});
+    int err = store_put_extended(a, k, bytes, block, expire_ms, (struct str){ext, meta_write(&m, ext)});
+    if (err != 0)
+        (void)store_delete(a, k);
+    return err;
+}
+
+int cache_put_extra(const struct access *a, const struct key *k, struct str extra)
+{
+    struct cache *c = store_seam_arg(a->store);
+    const struct entry *e = store_find_any(a, k);
+    struct meta m;
+    char ext[META_SIZE_MAX];
+    if (e == NULL)
+        return 0;
+    if (c == NULL || !meta_parse(extra, &m)) {
+        (void)store_delete(a, k);
+        return 0;
+    }
+    m.fresh_ms = entry_expire(e); /* a snapshot ends it there, since others read it, too */
+    return cache_extend(c, a, k, m.fresh_ms, (struct str){ext, meta_write(&m, ext)});
+}
+
+int cache_drop_extra(const struct access *a, const struct key *k, struct str extra)
+{
+    (void)store_delete(a, k);
+    return 0;
+}
+
+/* ---- purging ----------------------------------------------------------------------------------------- */
+
+void cache_purge_at(struct cache *c, uint64_t tag, uint64_t seq, bool soft)
+{
+    catch_up(c, seq);
+    tags_purge(&c->tags, tag, seq, soft);
+}
+
+/* Counted first: a lease that is granted meanwhile loads what is true after the purge was asked for. */
+uint64_t cache_purge_tag(struct cache *c, struct str name, bool soft)
+{
+    uint64_t seq = atomic_fetch_add(&c->seq, 1) + 1;
+    tags_purge(&c->tags, meta_tag_hash(name), seq, soft);
+    return seq;
 }

@@ -1,5 +1,5 @@
 /* CACHE.SET, CACHE.FAIL, CACHE.INVALIDATE: writing. */
-#include "cache/cache.h"
+#include "cache/note.h"
 #include "cmd/cache_options.h"
 #include "cmd/effect.h"
 #include "cmd/handlers.h"
@@ -22,13 +22,23 @@ static bool agree(struct cmd_ctx *c, const struct cache_options *o)
     return true;
 }
 
-static void propagate(struct cmd_ctx *c, const struct cache_value *v, enum cache_fill fill,
-                      const struct meta *m)
+static void send_note(struct cmd_ctx *c, const char *note, uint32_t n)
 {
-    if (fill == FILL_OK && !v->negative)
+    const struct str argv[] = {STR("PING"), {note, n}};
+    effect_add(c, argv, ARRAY_LEN(argv));
+}
+
+static void propagate(struct cmd_ctx *c, const struct cache_value *v, enum cache_fill fill,
+                      const struct meta *m, int64_t expire_ms)
+{
+    char note[NOTE_MAX];
+    if (fill == FILL_OK && !v->negative) {
+        if (c->unit != NULL)
+            send_note(c, note, note_entry(m, expire_ms, note));
         effect_set(c, v->bytes, m->fresh_ms, false);
-    else if (fill == FILL_OK || fill == FILL_DROPPED)
+    } else if (fill == FILL_OK || fill == FILL_DROPPED) {
         effect_del(c);
+    }
 }
 
 void cmd_cache_set(struct cmd_ctx *c)
@@ -58,7 +68,7 @@ void cmd_cache_set(struct cmd_ctx *c)
         cmd_reply_err(c, err);
         return;
     }
-    propagate(c, &v, fill, &m);
+    propagate(c, &v, fill, &m, expire_ms);
     if (fill == FILL_LEASE_LOST)
         reply_status(c->reply, "LEASELOST");
     else if (fill == FILL_OLD_VERSION)
@@ -101,9 +111,52 @@ void cmd_cache_invalidate(struct cmd_ctx *c)
         .hold_ms = (o.given & OPT_HOLD) ? o.hold_ms : -1,
     };
     bool found = cache_invalidate(c->cache, &c->a, &c->keys[0], &i, &softened);
-    if (found)
-        effect_del(c);
+    char note[NOTE_MAX];
+    bool newer = !found && store_find_any(&c->a, &c->keys[0]) != NULL; /* it stays, and holds more itself */
+    bool holds = i.has_version && !newer;
+    if (holds && c->unit != NULL)
+        send_note(c, note, note_version(i.version, c->a.now_ms + cache_hold_ms(c->cache, &i), note));
+    if (found || holds)
+        effect_del(c); /* names the key that the note is about, too */
     else
         effect_none(c);
     reply_int(c->reply, found);
+}
+
+/* ---- CACHE.PURGE ------------------------------------------------------------------------------------ */
+
+/* CACHE.PURGE TAG tag [tag ...] [SOFT] */
+void cmd_cache_purge(struct cmd_ctx *c)
+{
+    char note[NOTE_MAX];
+    uint32_t end = c->argc;
+    if (cmd_arg_is(c, 1, STR("MATCH"))) {
+        cache_refuse(c,
+                     "ERR CACHE.PURGE MATCH is not in this version yet; give values tags, and purge by TAG");
+        return;
+    }
+    if (!cmd_arg_is(c, 1, STR("TAG"))) {
+        cache_refuse(c, "ERR cache.purge purges by TAG: CACHE.PURGE TAG tag [tag ...] [SOFT]");
+        return;
+    }
+    bool soft = end > 3 && cmd_arg_is(c, end - 1, STR("SOFT"));
+    end -= soft;
+    effect_none(c);
+    for (uint32_t i = 2; i < end; i++) {
+        uint64_t seq = cache_purge_tag(c->cache, c->argv[i], soft);
+        if (c->unit != NULL)
+            send_note(c, note, note_purge(meta_tag_hash(c->argv[i]), seq, soft, note));
+    }
+    /* Whoever keeps a log has, or had, replicas. That they have it is not waited for here: WAIT is for that.
+     */
+    bool pending = c->unit != NULL;
+    reply_map(c->reply, 4);
+    reply_cstr(c->reply, "shards");
+    reply_int(c->reply, 1);
+    reply_cstr(c->reply, "acked");
+    reply_int(c->reply, pending ? 0 : 1);
+    reply_cstr(c->reply, "pending");
+    reply_int(c->reply, pending ? 1 : 0);
+    reply_cstr(c->reply, "unsupported");
+    reply_int(c->reply, 0);
 }

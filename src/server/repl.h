@@ -139,6 +139,7 @@ struct repl {
 
     /* What applies the stream. */
     struct cmd_ctx ctx;
+    struct str note; /* of the cache, for the key of the next command of the unit; p NULL: none */
     struct session session;
     struct arena arena;
     struct reply reply;

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "cache/note.h"
 #include "cmd/command.h"
 #include "os/clock.h"
 #include "os/random.h"
@@ -114,6 +115,9 @@ static void run_write(struct repl *r, const struct command *cmd, const struct st
         r->reply.errored = true;
     if (r->reply.errored)
         note_failure(r, sc, "failed");
+    else if (r->note.p != NULL && c->nkeys > 0)
+        note_apply(c->cache, &c->a, &c->keys[0], r->note);
+    r->note.p = NULL;
     reply_clear(&r->reply);
 }
 
@@ -122,6 +126,11 @@ static bool run_one(struct repl *r, const struct stream_command *sc)
 {
     if (str_is(sc->argv[0], "SELECT"))
         return select_db(r, sc);
+    if (str_is(sc->argv[0], "PING") && sc->argc == 2 && note_is(sc->argv[1])) {
+        if (!note_apply_alone(r->server->cache, sc->argv[1]))
+            r->note = sc->argv[1]; /* of the next command's key */
+        return true;
+    }
     if (str_is(sc->argv[0], "PING") || str_is(sc->argv[0], "PUBLISH") || str_is(sc->argv[0], "SPUBLISH"))
         return true;
     if (str_is(sc->argv[0], "REPLCONF")) {
@@ -140,6 +149,7 @@ static bool run_one(struct repl *r, const struct stream_command *sc)
 static bool run_unit(struct repl *r, const struct stream_unit *u)
 {
     r->ctx.a.now_ms = os_wall_ms();
+    r->note = (struct str){NULL, 0};
     for (uint32_t i = 0; i < u->n; i++)
         if (!run_one(r, &u->commands[i]))
             return false;

@@ -1,6 +1,7 @@
 /* Loading a snapshot: at the start, while clients are told to wait, and for DEBUG RELOAD. */
 #include "base/err.h"
 #include "base/log.h"
+#include "cache/cache.h"
 #include "os/clock.h"
 #include "server/saver.h"
 #include "server/server.h"
@@ -86,6 +87,7 @@ static bool load_source(struct saver *v, struct source *src)
     struct server *s = v->server;
     struct load l;
     load_init(&l, read_file, src, &s->limits.objects);
+    l.put_extra = cache_drop_extra;
     l.keep_expired = s->config.replicaof[0] != '\0';
     int rc = load_in_rounds(v, &l);
     double took_s = (double)(os_wall_ms() - atomic_load(&v->shown.load_began_ms)) / 1000;
@@ -140,6 +142,7 @@ int saver_load_alone(struct saver *v, const struct access *a, bool flush, char *
     if (flush)
         store_flush_all(a);
     load_init(&l, read_file, &src, &s->limits.objects);
+    l.put_extra = cache_drop_extra;
     int rc;
     do {
         store_round_begin(s->store, a->app);

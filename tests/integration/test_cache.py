@@ -619,6 +619,57 @@ def test_flushall_begins_anew(c):
     assert c("CACHE.SET", "k", "v", "VERSION", "5") == "OK"
 
 
+# ---- tags -------------------------------------------------------------------------------------------------------------
+
+
+def test_purging_a_tag(c):
+    c("CACHE.SET", "a", "1", "PX", "60000", "GRACE", "60000", "TAGS", "2", "red", "blue")
+    c("CACHE.SET", "b", "1", "PX", "60000", "GRACE", "60000", "TAGS", "1", "blue")
+    c("CACHE.SET", "n", "", "NEGATIVE", "TAGS", "1", "red")
+    assert as_dict(c("CACHE.PURGE", "TAG", "red")) == {"shards": 1, "acked": 1, "pending": 0, "unsupported": 0}
+    assert get(c, "a", "STALE")["state"] == "miss" and get(c, "n")["state"] == "miss"
+    assert c("GET", "a") is None and c("EXISTS", "a") == 0
+    assert get(c, "b")["state"] == "fresh"
+    c("CACHE.SET", "a", "2", "PX", "60000", "TAGS", "1", "red")
+    assert get(c, "a")["value"] == b"2"
+
+
+def test_a_soft_purge_keeps_the_grace(c):
+    c("CACHE.SET", "a", "1", "PX", "60000", "GRACE", "60000", "TAGS", "1", "red")
+    c("CACHE.PURGE", "TAG", "red", "green", "SOFT")
+    assert get(c, "a")["state"] == "miss" and get(c, "a", "STALE")["value"] == b"1"
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_what_was_being_loaded_when_its_tag_was_purged_is_never_fresh(c, early):
+    if early:  # a background refresh of a value that had no tags yet
+        c("CACHE.SET", "k", "v", "PX", "60000", "COST", "86400000")
+        token = None
+        while token is None:
+            token = get(c, "k", "LEASE", "60000", "EARLY", "1000")["lease"]
+    else:
+        token = get(c, "k", "LEASE", "60000")["lease"]
+    c("CACHE.PURGE", "TAG", "red")
+    assert c("CACHE.SET", "k", "old", "LEASE", token, "PX", "60000", "TAGS", "1", "red") == "OK"
+    assert get(c, "k")["state"] == "miss" and c("GET", "k") is None
+    token = get(c, "k", "LEASE", "60000")["lease"]
+    assert c("CACHE.SET", "k", "new", "LEASE", token, "PX", "60000", "TAGS", "1", "red") == "OK"
+    assert get(c, "k")["value"] == b"new"
+
+
+def test_more_tags_than_are_remembered(c):
+    for i in range(100):
+        c("CACHE.SET", f"k{i}", "v", "TAGS", "1", f"t{i}")
+    for i in range(0, 40000, 100):
+        c("CACHE.PURGE", "TAG", *[f"t{j}" for j in range(i, i + 100)])
+    assert all(get(c, f"k{i}")["state"] == "miss" for i in range(100))
+    c("CACHE.SET", "now", "v", "TAGS", "1", "t5")
+    assert get(c, "now")["state"] == "fresh"
+
+
+@pytest.mark.parametrize("request_", [("CACHE.PURGE", "FOO", "x"), ("CACHE.PURGE", "MATCH", "x*")])
+def test_purge_says_how(c, request_):
+    assert "TAG" in c(*request_)
 # ---- stampedes ------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,92 @@
+#include "cache/note.h"
+
+#include "cache/cache_internal.h"
+
+#define MAGIC STR("larder.cache.1:")
+
+struct writer {
+    char *p;
+    uint32_t n;
+};
+
+static void put(struct writer *w, const void *p, size_t n)
+{
+    memcpy(w->p + w->n, p, n);
+    w->n += (uint32_t)n;
+}
+
+static struct writer begin(char *out, char kind)
+{
+    struct writer w = {out, 0};
+    put(&w, MAGIC.p, MAGIC.n);
+    put(&w, &kind, 1);
+    return w;
+}
+
+uint32_t note_entry(const struct meta *m, int64_t expire_ms, char out[NOTE_MAX])
+{
+    struct writer w = begin(out, 'E');
+    put(&w, &expire_ms, sizeof expire_ms);
+    return w.n + meta_write(m, out + w.n);
+}
+
+uint32_t note_version(uint64_t version, int64_t until_ms, char out[NOTE_MAX])
+{
+    struct writer w = begin(out, 'V');
+    put(&w, &version, sizeof version);
+    put(&w, &until_ms, sizeof until_ms);
+    return w.n;
+}
+
+uint32_t note_purge(uint64_t tag, uint64_t seq, bool soft, char out[NOTE_MAX])
+{
+    struct writer w = begin(out, 'T');
+    put(&w, &tag, sizeof tag);
+    put(&w, &seq, sizeof seq);
+    put(&w, &soft, 1);
+    return w.n;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------ */
+
+bool note_is(struct str bytes)
+{
+    return bytes.n > MAGIC.n && memcmp(bytes.p, MAGIC.p, MAGIC.n) == 0;
+}
+
+static char kind_of(struct str note)
+{
+    return note.p[MAGIC.n];
+}
+
+static struct str body_of(struct str note)
+{
+    return (struct str){note.p + MAGIC.n + 1, note.n - MAGIC.n - 1};
+}
+
+static uint64_t get_u64(struct str body, size_t at)
+{
+    uint64_t v;
+    memcpy(&v, body.p + at, sizeof v);
+    return v;
+}
+
+bool note_apply_alone(struct cache *c, struct str note)
+{
+    struct str body = body_of(note);
+    if (kind_of(note) != 'T')
+        return false;
+    if (body.n == 17 && get_u64(body, 0) != 0 && body.p[16] >= 0 && body.p[16] <= 1)
+        cache_purge_at(c, get_u64(body, 0), get_u64(body, 8), body.p[16] != 0);
+    return true;
+}
+
+void note_apply(struct cache *c, const struct access *a, const struct key *k, struct str note)
+{
+    struct str body = body_of(note);
+    if (kind_of(note) == 'E' && body.n > 8)
+        (void)cache_extend(c, a, k, (int64_t)get_u64(body, 0), (struct str){body.p + 8, body.n - 8});
+    else if (kind_of(note) == 'V' && body.n == 16)
+        tombs_hold(&cache_shard_of(c, k)->tombs, k->hash, get_u64(body, 0), (int64_t)get_u64(body, 8),
+                   a->now_ms);
+}

@@ -1,0 +1,130 @@
+"""Cache metadata on replicas: in the stream, in full copies, after a takeover; and Redis replicas, which know none of it."""
+
+import os
+
+import pytest
+from cachekit import as_dict, get, inspect
+from harness import REDIS_SERVER, wait_until
+from test_replica import follow, in_step, servers, single  # noqa: F401
+
+pytestmark = [
+    pytest.mark.larder,
+    pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs redis-server"),
+]
+
+
+@pytest.fixture
+def pair(servers):  # noqa: F811
+    p, r = servers(), servers()
+    a, b = single(p), single(r)
+    a.set("first", 1)
+    follow(r, p.port)
+    in_step(a, b)
+    with p.wire() as primary, r.wire() as replica:
+        yield primary, replica, lambda: in_step(a, b)
+
+
+def test_the_stream_carries_the_metadata(pair):
+    p, r, settle = pair
+    p("CACHE.SET", "k", "v", "PX", "600000", "GRACE", "500000", "VERSION", "7", "COST", "30", "TAGS", "2", "red", "blue")
+    settle()
+    answer = get(r, "k")
+    assert answer["state"] == "fresh" and answer["value"] == b"v" and answer["version"] == 7
+    seen = inspect(r, "k")
+    assert seen["kind"] == "cache" and seen["tags"] == 2 and seen["cost"] == 30 and 0 < seen["grace"] <= 500000
+
+
+def test_replicas_grant_nothing(pair):
+    p, r, settle = pair
+    error = r("CACHE.GET", "k", "LEASE", "1000")
+    assert error.startswith("MOVED ") and error.endswith(str(p.sock.getpeername()[1]))
+    assert r("CACHE.SET", "k", "v").startswith("READONLY")
+    assert r("CACHE.PURGE", "TAG", "red").startswith("READONLY")
+    assert get(r, "k")["state"] == "miss"
+
+
+def test_a_purge_reaches_the_replica_and_outlives_the_primary(pair):
+    p, r, settle = pair
+    p("CACHE.SET", "before", "v", "PX", "600000", "TAGS", "1", "red")
+    p("CACHE.SET", "soft", "v", "PX", "600000", "GRACE", "600000", "TAGS", "1", "blue")
+    token = get(p, "late", "LEASE", "60000")["lease"]
+    settle()
+    purged = as_dict(p("CACHE.PURGE", "TAG", "red"))
+    assert purged["shards"] == 1 and purged["pending"] == 1  # the replica has not said that it has it
+    p("CACHE.PURGE", "TAG", "blue", "SOFT")
+    p("CACHE.SET", "late", "v", "LEASE", token, "PX", "600000", "TAGS", "1", "red")
+    p("CACHE.SET", "after", "v", "PX", "600000", "TAGS", "1", "red")
+    settle()
+    r("REPLICAOF", "NO", "ONE")
+    for c in (p, r):
+        assert get(c, "before")["state"] == "miss" and get(c, "late")["state"] == "miss"
+        assert get(c, "soft")["state"] == "miss" and get(c, "soft", "STALE")["state"] == "stale"
+        assert get(c, "after")["state"] == "fresh"
+    r("CACHE.PURGE", "TAG", "red")  # counts on from where the primary was
+    assert get(r, "after")["state"] == "miss"
+
+
+def test_tombstones_outlive_the_primary(pair):
+    p, r, settle = pair
+    p("CACHE.SET", "k", "v", "VERSION", "5")
+    p("CACHE.INVALIDATE", "k", "VERSION", "6", "HOLD", "600000")
+    p("CACHE.INVALIDATE", "missing", "VERSION", "6", "HOLD", "600000")
+    p("CACHE.SET", "deleted", "v", "VERSION", "6")
+    settle()
+    p("DEL", "deleted")
+    settle()
+    r("REPLICAOF", "NO", "ONE")
+    for key in ("k", "missing", "deleted"):
+        assert r("CACHE.SET", key, "old", "VERSION", "5") == "OLDVERSION"
+        assert r("CACHE.SET", key, "new", "VERSION", "6") == "OK"
+
+
+def test_a_late_invalidation_leaves_the_newer_value_on_the_replica(pair):
+    p, r, settle = pair
+    p("CACHE.SET", "k", "v", "VERSION", "9")
+    p("CACHE.INVALIDATE", "k", "VERSION", "8", "HOLD", "600000")
+    settle()
+    assert get(r, "k")["version"] == 9
+
+
+def test_a_full_copy_carries_tags_and_versions(servers):  # noqa: F811
+    p, r = servers(), servers()
+    a, b = single(p), single(r)
+    with p.wire() as primary, r.wire() as replica:
+        for _ in range(3):
+            primary("CACHE.PURGE", "TAG", "other")
+        primary("CACHE.SET", "k", "v", "PX", "600000", "VERSION", "7", "TAGS", "1", "red")
+        primary("CACHE.SET", "purged", "v", "PX", "600000", "TAGS", "1", "blue")
+        primary("CACHE.PURGE", "TAG", "blue")
+        primary("CACHE.SET", "no", "", "NEGATIVE", "PX", "600000")
+        follow(r, p.port)
+        in_step(a, b)
+        seen = inspect(replica, "k")
+        assert seen["kind"] == "cache" and seen["version"] == 7 and seen["tags"] == 1
+        assert get(replica, "purged", "STALE")["state"] == "miss" and replica("GET", "no") is None
+        replica("REPLICAOF", "NO", "ONE")
+        replica("CACHE.PURGE", "TAG", "red")
+        assert get(replica, "k")["state"] == "miss"
+
+
+def test_a_redis_replica_holds_plain_values_and_counts_equal_offsets(servers):  # noqa: F811
+    p, r = servers(), servers(REDIS_SERVER)
+    a, b = single(p), single(r)
+    follow(r, p.port)
+    in_step(a, b)
+    with p.wire() as primary:
+        primary("CACHE.SET", "k", "v", "PX", "600000", "GRACE", "600000", "VERSION", "7", "TAGS", "1", "red")
+        primary("CACHE.SET", "gone", "v", "PX", "600000")
+        primary("CACHE.SET", "gone", "", "NEGATIVE")
+        primary("CACHE.SET", "dead", "v", "PX", "600000", "VERSION", "1")
+        primary("CACHE.INVALIDATE", "dead", "VERSION", "2", "HOLD", "1000")
+        primary("CACHE.PURGE", "TAG", "blue")
+        primary("MULTI")
+        primary("CACHE.SET", "m", "v", "PX", "600000", "TAGS", "1", "red")
+        primary("SET", "plain", "1")
+        assert primary("EXEC") == ["OK", "OK"]
+        in_step(a, b)
+        wait_until(lambda: a.info("replication")["connected_slaves"] == 1)
+    assert b.get("k") == b"v" and 0 < b.pttl("k") <= 600000
+    assert b.get("gone") is None and b.get("dead") is None
+    assert b.get("m") == b"v" and b.get("plain") == b"1"
