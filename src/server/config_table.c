@@ -153,7 +153,6 @@ static bool check_node_name(const struct option *o, const char *value, struct co
 #define NOTE_LIST "lists are not in this version yet"
 #define NOTE_ZSET "sorted sets are not in this version yet"
 #define NOTE_STREAM "streams are not in this version yet"
-#define NOTE_RDB "snapshots are not in this version yet"
 #define NOTE_AOF "the append-only file is not in this version yet"
 #define NOTE_REPL "replication does without it in this version"
 #define NOTE_CLUSTER "the cluster is not in this version yet"

@@ -167,6 +167,11 @@ static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
     const char *no = (care & CARE_REPLICA) ? refuse_on_replica(c, &conn->worker->server->repl) : NULL;
     if (no == NULL && (care & CARE_FEW_REPLICAS) && writes(c))
         no = "NOREPLICAS Not enough good replicas to write.";
+    if ((care & CARE_LOADING) && !(c->cmd->flags & CMD_LOADING))
+        no = "LOADING Redis is loading the dataset in memory";
+    else if (no == NULL && (care & CARE_DISK) && writes(c))
+        no = "MISCONF The last snapshot could not be written to disk, and writes are refused until one is "
+             "(stop-writes-on-bgsave-error). The log says why.";
     if (no != NULL) {
         reject(c, no);
         return false;

@@ -14,6 +14,7 @@
 #include "server/migrate.h"
 #include "server/process.h"
 #include "server/repl.h"
+#include "server/saver.h"
 #include "server/slowlog.h"
 #include "server/stats.h"
 #include "server/worker.h"
@@ -45,6 +46,8 @@ enum care {
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
     CARE_FEW_REPLICAS = 1 << 5, /* fewer than min-replicas-to-write: refuse writes */
+    CARE_LOADING = 1 << 7,      /* the snapshot is being loaded */
+    CARE_DISK = 1 << 8,         /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
     CARE_CLUSTER = 1 << 6,      /* keys may live elsewhere */
     CARE_FAILOVER = 1 << 7,     /* this node hands its role over: writes wait */
     CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
@@ -86,6 +89,7 @@ struct server {
     struct stats stats;
     char run_id[SERVER_RUN_ID + 1];
     struct repl repl;
+    struct saver saver;
     struct migrator migrator;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */

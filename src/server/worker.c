@@ -462,6 +462,10 @@ static void *worker_main(void *arg)
     while (atomic_load_explicit(&s->stop, memory_order_acquire) == STOP_NO) {
         int n = loop_wait(w->loop, next_timeout(w));
         begin_round(w);
+        if (atomic_load_explicit(&s->stop, memory_order_acquire) != STOP_NO) { /* saved while it waited */
+            gate_leave(&s->gate, w->index);
+            break;
+        }
         check_care(w);
         serve(w, n);
         if (is_due(w, w->cron_ms))
