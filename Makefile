@@ -18,7 +18,7 @@ ASAN = -Db_sanitize=address,undefined $(LOOSE)
 TSAN = -Db_sanitize=thread $(LOOSE)
 
 .DEFAULT_GOAL = all
-.PHONY: all deps test check install bench bench-memory bench-stall bench-instructions bench-client bench-hitratio chaos-replication tidy format fuzz asan tsan debug clean help needs
+.PHONY: all deps test check install bench bench-memory bench-stall bench-instructions bench-client bench-hitratio bench-replication chaos-replication tidy format fuzz asan tsan debug clean help needs
 
 all: needs ## build build/larder-server, build/larder and the library (the default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
@@ -70,6 +70,11 @@ bench-hitratio: ## misses at equal memory: traces replayed to larder, redis-serv
 	@scripts/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@bench/hitratio $(BENCH_ARGS)
+
+bench-replication: ## p99.9 and memory while copies are made, cost of the log, MB/s of a full sync (takes half an hour)
+	@scripts/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@bench/replication $(BENCH_ARGS)
 
 chaos-replication: ## kill -9 nodes and links at random moments (CHAOS_ARGS='--rounds 300 --seed 1')
 	@scripts/deps build run test
