@@ -18,7 +18,7 @@ ASAN = -Db_sanitize=address,undefined $(LOOSE)
 TSAN = -Db_sanitize=thread $(LOOSE)
 
 .DEFAULT_GOAL = all
-.PHONY: all deps test check install bench bench-memory bench-stall bench-instructions bench-client bench-hitratio tidy format sim fuzz asan tsan debug clean help needs
+.PHONY: all deps test check install bench bench-memory bench-stall bench-instructions bench-client bench-hitratio bench-replication chaos-replication tidy format sim fuzz asan tsan debug clean help needs
 
 all: needs ## build build/larder-server, build/larder and the library (the default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
@@ -70,6 +70,16 @@ bench-hitratio: ## misses at equal memory: traces replayed to larder, redis-serv
 	@scripts/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@bench/hitratio $(BENCH_ARGS)
+
+bench-replication: ## p99.9 and memory while copies are made, cost of the log, MB/s of a full sync (takes half an hour)
+	@scripts/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@bench/replication $(BENCH_ARGS)
+
+chaos-replication: ## kill -9 nodes and links at random moments (CHAOS_ARGS='--rounds 300 --seed 1')
+	@scripts/deps build run test
+	@$(MAKE) --no-print-directory all
+	@/usr/bin/python3 tests/integration/replication_chaos.py $(CHAOS_ARGS)
 
 tidy: ## check layers, lengths, bans and formatting
 	@scripts/tidy

@@ -58,10 +58,11 @@ void repl_apply_release(struct repl *r)
     arena_release(&r->arena);
 }
 
+/* A write that needs no client: what no transaction can hold (MIGRATE) is no effect either. */
 static bool is_ours(const struct command *cmd, const struct stream_command *sc)
 {
     return cmd != NULL && (cmd->flags & CMD_WRITE) && command_arity_ok(cmd, sc->argc) &&
-           !(cmd->flags & CMD_SELF_LOCK);
+           !(cmd->flags & (CMD_SELF_LOCK | CMD_NOT_QUEUED | CMD_LANE));
 }
 
 /* The shards of all commands. False: too many, or a command that names none. */

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "tool/bench/bench.h"
 #include "tool/cluster/cluster.h"
+#include "tool/doctor/doctor.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,7 @@ static const struct {
 } commands[] = {
     {"bench", "drive a cache server, measure its latency and throughput", bench_main},
     {"cluster", "make, look at and change a cluster", cluster_main},
+    {"doctor", "say how a node is, in words, and what to do", doctor_main},
 };
 
 static void help(FILE *to)

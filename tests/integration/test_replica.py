@@ -43,7 +43,7 @@ def data_of(client, db=0):
     got = pipe.execute()
     values = [g[:-10] if g else g for g in got[0::2]]  # without the version and checksum of DUMP
     for i, k in enumerate(keys):
-        if k in (b"ints", b"words"):  # written in any order
+        if k.startswith((b"ints", b"words")):  # written in any order
             values[i] = tuple(sorted(client.smembers(k)))
     return [one for one in zip(keys, values, got[1::2]) if one[1] is not None]  # it expired since KEYS
 
