@@ -79,6 +79,7 @@ def test_config_knows_the_primary(servers):
     path = os.path.join(r.dir, "server.conf")
     with open(path) as f:
         assert f"replicaof 127.0.0.1 {p.port}\n" in f.read()
+    in_step(p.client(), b)  # while it loads the copy it refuses
     b.execute_command("REPLICAOF", "NO", "ONE")
     assert b.config_get("replicaof") == {"replicaof": ""}
     b.config_rewrite()
