@@ -238,7 +238,7 @@ def test_what_was_read_is_forgotten(larder, w):
             if readable and (ahead > 4 * MB or asked >= total):
                 got += len(slow.sock.recv(1 << 16))
             if me is None:
-                me = next(i for i, c in listed(w).items() if c["cmd"] == "get")
+                me = next((i for i, c in listed(w).items() if c["cmd"] == "get"), None)  # not yet, on a busy machine
             if asked // length % 20 == 0:
                 worst = max([worst] + [int(c["tot-mem"]) for i, c in listed(w).items() if i == me])
         assert worst < 40 * MB
