@@ -9,6 +9,7 @@
 #include "server/monitor.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 
 /* ---- the caller itself ------------------------------------------------------------------ */
 
@@ -119,7 +120,7 @@ static void put_flags(struct buf *b, const struct conn *c)
 static void put_client(struct buf *b, const struct conn *c, int64_t now_ms)
 {
     const struct session *s = &c->session;
-    char addr[CONN_ADDR_TEXT], laddr[CONN_ADDR_TEXT];
+    char addr[ADDRESS_TEXT], laddr[ADDRESS_TEXT];
     conn_peer_text(c, addr);
     conn_local_text(c, laddr);
     buf_printf(b,
@@ -201,7 +202,7 @@ static struct client_relay *relay_new(struct cmd_ctx *c, uint32_t ids_max)
 
 static bool matches(const struct client_relay *r, const struct conn *c)
 {
-    char text[CONN_ADDR_TEXT];
+    char text[ADDRESS_TEXT];
     if (r->nids > 0 && bsearch(&c->session.id, r->ids, r->nids, sizeof *r->ids, compare_ids) == NULL)
         return false;
     if (r->skip_me && c == r->relay.asker)
@@ -393,15 +394,8 @@ void cmd_client_kill(struct cmd_ctx *c)
 
 /* ---- CLIENT PAUSE, UNPAUSE, UNBLOCK (the first two under the gate) -------------------------- */
 
-static void wake_all(struct server *s)
-{
-    for (uint32_t i = 0; i < s->nworkers; i++)
-        loop_wake(s->workers[i].loop);
-}
-
 void cmd_client_pause(struct cmd_ctx *c)
 {
-    struct server *s = ctx_server(c);
     uint32_t mode = CARE_PAUSE_ALL;
     int64_t ms, until;
     if (c->argc > 4) {
@@ -422,20 +416,13 @@ void cmd_client_pause(struct cmd_ctx *c)
         reply_error(c->reply, "ERR timeout is negative");
         return;
     }
-    bool paused = (atomic_load(&s->care) & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE)) != 0;
-    if (!paused || until > s->pause_until_ms)
-        s->pause_until_ms = until;
-    server_care_set(s, mode, true);
-    wake_all(s);
+    pause_begin(ctx_server(c), PAUSE_CLIENT, mode, c->a.now_ms, until);
     reply_ok(c->reply);
 }
 
 void cmd_client_unpause(struct cmd_ctx *c)
 {
-    struct server *s = ctx_server(c);
-    s->pause_until_ms = 0;
-    server_care_set(s, CARE_PAUSE_ALL | CARE_PAUSE_WRITE, false);
-    wake_all(s);
+    pause_end(ctx_server(c), PAUSE_CLIENT);
     reply_ok(c->reply);
 }
 

@@ -44,7 +44,7 @@ struct feed {
     _Atomic int state; /* enum feed_state */
     _Atomic uint64_t ack;
     _Atomic int64_t ack_ms;
-    char ip[FEED_IP_MAX], name[CONN_ADDR_TEXT]; /* constant */
+    char ip[FEED_IP_MAX], name[ADDRESS_TEXT]; /* constant */
     uint16_t port;
     /* What it asked for. */
     bool knows_psync2, wants_sync_only, has_history;

@@ -160,6 +160,11 @@ static inline bool deadline_passed(int64_t expire_ms, int64_t now_ms)
     return expire_ms != 0 && expire_ms <= now_ms;
 }
 
+static inline bool is_expired(const struct access *a, int64_t expire_ms)
+{
+    return deadline_passed(expire_ms, a->now_ms) && a->expired != EXPIRED_SHOW;
+}
+
 static inline void bump(_Atomic uint64_t *counter)
 {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,

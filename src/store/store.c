@@ -249,11 +249,11 @@ void store_busy_leave(struct store *s, const struct lockset *ls)
 
 /* ---- finding ---- */
 
-/* Expired: take it out, unless that is the primary's business. */
+/* Expired: take it out, unless that is not ours to do. */
 static COLD void found_expired(const struct access *a, const struct key *k, const struct table_pos *pos,
                                struct entry *e)
 {
-    if (!a->keep_expired)
+    if (a->expired == EXPIRED_REMOVE)
         store_remove_expired(a, k, pos, e);
 }
 
@@ -262,7 +262,7 @@ struct entry *store_peek(const struct access *a, const struct key *k)
     struct table_pos pos;
     struct entry *e =
         table_find(&a->app->tm, table_of(a->store, k), k->hash, (struct str){k->p, k->n}, k->db, &pos);
-    if (e != NULL && (entry_word(e) & ENTRY_TTL) && deadline_passed(entry_expire(e), a->now_ms)) {
+    if (e != NULL && (entry_word(e) & ENTRY_TTL) && is_expired(a, entry_expire(e))) {
         found_expired(a, k, &pos, e);
         return NULL;
     }

@@ -14,8 +14,8 @@
  * Keys hold a database id that FLUSHDB and SWAPDB change under the gate, so a
  * `struct key` must not outlive the round it was made in.
  *
- * Expired keys are never visible: every lookup treats them as absent, and removes
- * them unless `keep_expired` is set (on a replica only the primary's DEL does). */
+ * Expired keys are never visible: every lookup treats them as absent and removes them, unless
+ * enum expired_rule says otherwise. */
 #ifndef LARDER_STORE_STORE_H
 #define LARDER_STORE_STORE_H
 
@@ -150,14 +150,22 @@ void store_busy_rest(struct store *s, const struct lockset *ls);
 
 /* ---- one key (shard locked) -------------------------------------------------- */
 
+/* What becomes of a key whose deadline has passed by this node's clock. */
+enum expired_rule {
+    EXPIRED_REMOVE, /* absent, and gone when somebody meets it */
+    EXPIRED_HIDE,   /* absent, but not ours to delete: on a replica, and while a pause lasts */
+    EXPIRED_SHOW,   /* still there: who applies a primary's stream does not look at the clock, the primary has
+                     */
+};
+
 /* What every access carries: cheap to build, on the stack. */
 struct access {
     struct store *store;
     struct appender *app;
-    int64_t now_ms;    /* the command's time: frozen while it runs */
-    bool keep_expired; /* invisible, but not ours to delete */
-    bool lane;         /* on the lane's thread: busy shards are its own, do not wait for them */
-    bool no_touch;     /* CLIENT NO-TOUCH: leave the access clock alone */
+    int64_t now_ms; /* the command's time: frozen while it runs */
+    enum expired_rule expired;
+    bool lane;     /* on the lane's thread: busy shards are its own, do not wait for them */
+    bool no_touch; /* CLIENT NO-TOUCH: leave the access clock alone */
 };
 
 /* The live entry or NULL. find counts as an access for the eviction policy, peek does not. */

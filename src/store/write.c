@@ -199,16 +199,23 @@ static struct entry *lookup(const struct access *a, const struct key *k, struct 
     return table_find(&a->app->tm, table_of(a->store, k), k->hash, (struct str){k->p, k->n}, k->db, pos);
 }
 
-/* What is to be replaced: an expired key counts as absent, and is gone after this. On a replica it
- * is not ours to delete, but whatever replaces it may. */
+/* What is to be replaced: an expired key counts as absent, and is gone after this. Where it is not
+ * ours to delete (EXPIRED_HIDE), whatever replaces it may, but inherits nothing. */
 static struct entry *lookup_for_write(const struct access *a, const struct key *k, struct table_pos *pos)
 {
     struct entry *e = lookup(a, k, pos);
-    if (e != NULL && !a->keep_expired && deadline_passed(entry_expire(e), a->now_ms)) {
+    if (e != NULL && a->expired == EXPIRED_REMOVE && is_expired(a, entry_expire(e))) {
         store_remove_expired(a, k, pos, e);
         return NULL;
     }
     return e;
+}
+
+/* The deadline that what replaces e (NULL: nothing) inherits. */
+static int64_t inherited_expire(const struct access *a, const struct entry *e)
+{
+    int64_t expire_ms = e != NULL ? entry_expire(e) : 0;
+    return is_expired(a, expire_ms) ? 0 : expire_ms;
 }
 
 /* Write a new entry and let it take the place of old (at pos), or a place of its own. `drop`: old's
@@ -392,7 +399,7 @@ static int put_string(const struct access *a, const struct key *k, struct str by
     uint32_t marks = ((flags & PUT_RAW) ? ENTRY_RAW : 0) | ((flags & PUT_TEXT) ? ENTRY_TEXT : 0);
     struct entry *old = lookup_for_write(a, k, &pos);
     if (flags & PUT_KEEP_TTL)
-        expire_ms = old != NULL ? entry_expire(old) : 0;
+        expire_ms = inherited_expire(a, old);
     if (bytes.n <= a->store->inline_max) {
         if (overwrite_in_place(a, k, old, bytes, expire_ms, marks))
             return 0;
@@ -432,7 +439,7 @@ int store_put_object(const struct access *a, const struct key *k, struct object 
     DEBUG_ASSERT(object_type(o)->count(o) > 0);
     struct entry *old = lookup_for_write(a, k, &pos);
     if (flags & PUT_KEEP_TTL)
-        expire_ms = old != NULL ? entry_expire(old) : 0;
+        expire_ms = inherited_expire(a, old);
     struct heap_value v = {ENTRY_OBJECT, o, object_type(o)->bytes(o)};
     int err = put_heap(a, k, old, &pos, v, expire_ms, 0);
     if (err == 0)
@@ -522,8 +529,7 @@ static int edit_inline(const struct access *a, const struct key *k, struct entry
     char keep[INLINE_MAX];
     size_t nkeep = old.n < n ? old.n : n;
     uint64_t slack = cur != NULL && n > old.n ? n / SLACK_SHARE : 0;
-    struct shape f = {{k->p, k->n}, ENTRY_INLINE, {NULL, n}, cur != NULL ? entry_expire(cur) : 0,
-                      k->db,        ENTRY_RAW};
+    struct shape f = {{k->p, k->n}, ENTRY_INLINE, {NULL, n}, inherited_expire(a, cur), k->db, ENTRY_RAW};
     memcpy(keep, old.p, nkeep);
     struct entry *e = put_entry(a, k, &f, slack, cur, pos, true);
     if (e == NULL)
@@ -539,7 +545,7 @@ static int edit_to_block(const struct access *a, const struct key *k, struct ent
     struct block *b = block_from(old, n, cur != NULL ? block_room(n) : n);
     if (b == NULL)
         return ERR_OOM;
-    if (put_heap(a, k, cur, pos, block_value(b), cur != NULL ? entry_expire(cur) : 0, ENTRY_RAW) != 0) {
+    if (put_heap(a, k, cur, pos, block_value(b), inherited_expire(a, cur), ENTRY_RAW) != 0) {
         block_put(b);
         return ERR_OOM;
     }
@@ -563,8 +569,8 @@ static int edit_string(const struct access *a, const struct key *k, struct entry
         old = entry_string(cur, &b);
     }
     struct entry *found =
-        lookup_for_write(a, k, &pos); /* expired on a replica: it is replaced, but counts as absent */
-    DEBUG_ASSERT(found == cur || (cur == NULL && a->keep_expired));
+        lookup_for_write(a, k, &pos); /* expired but kept: it is replaced, but counts as absent */
+    DEBUG_ASSERT(found == cur || (cur == NULL && a->expired == EXPIRED_HIDE));
     if (n > a->store->inline_max)
         return edit_to_block(a, k, found, &pos, old, n, data);
     return edit_inline(a, k, found, &pos, old, n, data);
@@ -585,7 +591,7 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
 {
     struct table_pos pos;
     struct entry *e = lookup_for_write(a, k, &pos);
-    if (e == NULL || (a->keep_expired && deadline_passed(entry_expire(e), a->now_ms)))
+    if (e == NULL || is_expired(a, entry_expire(e)))
         return ERR_NOTFOUND;
     if (entry_word(e) & ENTRY_TTL) {
         change_expire(a, k, e, expire_ms);
@@ -605,7 +611,7 @@ bool store_delete(const struct access *a, const struct key *k)
     struct entry *e = lookup_for_write(a, k, &pos);
     if (e == NULL)
         return false;
-    bool live = !deadline_passed(entry_expire(e), a->now_ms);
+    bool live = !is_expired(a, entry_expire(e));
     store_touch(a, k);
     store_remove(a, k->slot, &pos, e);
     return live;
