@@ -25,6 +25,8 @@ LARDER_API const char *larder_version(void);
 enum larder_status {
     LARDER_OK = 0,
     LARDER_MISS = 1,             /* an answer too: there is no such key */
+    LARDER_OLD_VERSION = 2,      /* an answer too: a newer version is there, nothing was stored */
+    LARDER_UNCACHED = 3,         /* an answer too: written to the source, but not to the cache */
     LARDER_ERR_MEMORY = -1,      /* no memory; nothing was sent */
     LARDER_ERR_ARGUMENT = -2,    /* the call makes no sense; nothing was sent */
     LARDER_ERR_CONNECT = -3,     /* the node cannot be resolved or reached */
@@ -39,7 +41,9 @@ enum larder_status {
     LARDER_ERR_BUSY = -12,       /* all connections stayed in use until the deadline */
     LARDER_ERR_EXISTS = -13,     /* there is such a node already */
     LARDER_ERR_NOT_FOUND = -14,  /* there is no such node */
-    LARDER_ERR_CANCELED = -15    /* the loop was freed before the reply came */
+    LARDER_ERR_CANCELED = -15,   /* the loop was freed before the reply came */
+    LARDER_ERR_LOAD = -16,       /* the loader failed, or took too long */
+    LARDER_ERR_UNSUPPORTED = -17 /* the node does not know such a thing */
 };
 
 enum larder_base_limits { LARDER_ERROR_TEXT = 256 };

@@ -132,6 +132,7 @@ static void init_pool(larder *l)
     pthread_cond_init(&l->pool_free, &attr);
     pthread_condattr_destroy(&attr);
     pthread_mutex_init(&l->pool_lock, NULL);
+    flights_init(&l->flights);
 }
 
 int larder_open(const char *addresses, const struct larder_options *options, larder **out,
@@ -173,6 +174,7 @@ void larder_close(larder *l)
 {
     if (l == NULL)
         return;
+    flights_release(&l->flights);
     while (l->idle != NULL) {
         struct engine *e = l->idle;
         l->idle = e->next;

@@ -3,6 +3,7 @@
 #define LARDER_CLIENT_HANDLE_H
 
 #include "client/engine.h"
+#include "client/flight.h"
 
 struct larder {
     struct settings set;
@@ -13,6 +14,7 @@ struct larder {
     pthread_cond_t pool_free;
     struct engine *idle; /* the last one used first: its connections are warm */
     unsigned engines;    /* that exist */
+    struct flights flights;
 };
 
 /* Run commands, chained by `next`, to their ends on a borrowed engine; every done() has been called on

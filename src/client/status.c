@@ -15,6 +15,8 @@ const char *larder_status_name(int status)
     switch (status) {
     case LARDER_OK: return "ok";
     case LARDER_MISS: return "miss";
+    case LARDER_OLD_VERSION: return "old version";
+    case LARDER_UNCACHED: return "uncached";
     case LARDER_ERR_MEMORY: return "out of memory";
     case LARDER_ERR_ARGUMENT: return "bad argument";
     case LARDER_ERR_CONNECT: return "cannot connect";
@@ -30,6 +32,8 @@ const char *larder_status_name(int status)
     case LARDER_ERR_EXISTS: return "exists";
     case LARDER_ERR_NOT_FOUND: return "not found";
     case LARDER_ERR_CANCELED: return "canceled";
+    case LARDER_ERR_LOAD: return "load failed";
+    case LARDER_ERR_UNSUPPORTED: return "unsupported";
     }
     return "unknown";
 }

@@ -303,6 +303,7 @@ void topo_failed(struct topo *t, uint32_t number, int64_t now_ns)
     struct node *node = topo_node(t, number);
     atomic_fetch_add_explicit(&t->counters.failures, 1, memory_order_relaxed);
     hold(t);
+    atomic_store_explicit(&node->speaks, SPEAKS_UNKNOWN, memory_order_relaxed);
     if (!atomic_load_explicit(&node->failing, memory_order_relaxed))
         node->outage = ++t->outages; /* what stand-ins held before belongs to the past */
     atomic_store_explicit(&node->failing, true, memory_order_relaxed);

@@ -22,10 +22,14 @@ enum topo_limits {
     TOPO_TRIED_MAX = 8,      /* nodes that a command remembers to have failed it */
 };
 
+/* Has it the cache commands? */
+enum node_speaks { SPEAKS_UNKNOWN = 0, SPEAKS_CACHE, SPEAKS_PLAIN };
+
 struct node {
     struct address address;      /* constant */
     _Atomic bool failing;        /* since its last success something failed; written under the lock */
     _Atomic uint32_t generation; /* a connection last found alive before this is looked at before use */
+    _Atomic int speaks; /* enum node_speaks; forgotten with a failure, after which another may sit there */
     struct breaker breaker;
     uint64_t outage; /* number of its latest one */
     bool gone;       /* taken off the ring */

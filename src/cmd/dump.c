@@ -265,7 +265,6 @@ static int restore(struct cmd_ctx *c, int64_t deadline)
     return object_rdb_known(type) ? restore_object(c, type, in, deadline) : ERR_CORRUPT;
 }
 
-/* IDLETIME and FREQ are checked, but a restored key starts like any new one. */
 void cmd_restore(struct cmd_ctx *c)
 {
     struct options o;
@@ -287,6 +286,8 @@ void cmd_restore(struct cmd_ctx *c)
         reply_error(c->reply, "ERR Bad data format");
     else
         cmd_reply_status(c, err);
+    if (err == 0)
+        store_set_access(&c->a, &c->keys[0], o.idle_s, o.freq);
 }
 
 /* The same for a slot that is on its way here: the row's flag lets it pass. */

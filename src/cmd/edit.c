@@ -5,6 +5,7 @@
 int edit_begin(struct cmd_ctx *c, struct entry *e, bool copy, struct edit *ed)
 {
     struct object *o = entry_object(e);
+    store_save_entry_first(&c->a, e);
     *ed = (struct edit){.e = e, .o = o, .own = o, .before = object_type(o)->bytes(o)};
     if (!copy && object_is_private(o))
         return 0;

@@ -50,6 +50,8 @@ void effect_run_logged(struct cmd_ctx *c)
 {
     uint64_t before = store_changes_here(&c->a);
     c->has_effect = false;
+    if (c->nkeys > 1 && (c->cmd->flags & CMD_WRITE))
+        store_save_keys_first(&c->a, c->keys, c->nkeys);
     c->cmd->fn(c);
     if (c->unit == NULL || c->has_effect || !(c->cmd->flags & CMD_WRITE) ||
         store_changes_here(&c->a) == before)

@@ -47,7 +47,7 @@ void cmd_object_idletime(struct cmd_ctx *c)
                     "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when "
                     "switching between policies at runtime LRU and LFU data will take some time to adjust.");
     else
-        reply_int(c->reply, (int64_t)store_idle_s(&c->a, e));
+        reply_int(c->reply, (int64_t)store_idle_s(&c->a, &c->keys[0]));
 }
 
 void cmd_object_freq(struct cmd_ctx *c)
@@ -61,7 +61,7 @@ void cmd_object_freq(struct cmd_ctx *c)
                     "that when switching between policies at runtime LRU and LFU data will take some time to "
                     "adjust.");
     else
-        reply_int(c->reply, store_freq(&c->a, e));
+        reply_int(c->reply, store_freq(&c->a, &c->keys[0]));
 }
 
 void cmd_object_help(struct cmd_ctx *c)

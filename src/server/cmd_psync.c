@@ -40,6 +40,7 @@ static bool learn(struct cmd_ctx *c, struct feed_hello *h, uint32_t i)
         h->ip[value.n] = '\0';
     } else if (cmd_arg_is(c, i, STR("capa"))) {
         h->knows_psync2 |= str_is(value, "psync2");
+        h->knows_eof |= str_is(value, "eof");
     } else if (!cmd_arg_is(c, i, STR("version"))) {
         reply_errorf(c->reply, "ERR Unrecognized REPLCONF option: %.*s",
                      c->argv[i].n < 100 ? (int)c->argv[i].n : 100, c->argv[i].p);
@@ -96,6 +97,7 @@ static struct feed *take_socket(struct cmd_ctx *c)
     }
     f->letter.kind = LETTER_FEED;
     f->knows_psync2 = conn->hello != NULL && conn->hello->knows_psync2;
+    f->knows_eof = conn->hello != NULL && conn->hello->knows_eof;
     name_feed(f, conn, conn->hello);
     return f;
 }

@@ -146,7 +146,6 @@ static bool check_node_name(const struct option *o, const char *value, struct co
 #define NOTE_CPULIST "start larder under taskset or CPUAffinity=: its workers follow the affinity mask"
 #define NOTE_ACL "users and their rights are not in this version yet"
 #define NOTE_SAMPLES "larder's eviction does not draw samples"
-#define NOTE_EVICT "eviction is not in this version yet"
 #define NOTE_LAZY "values are always freed the way that holds nobody up"
 #define NOTE_ALLOC "larder decides itself when memory goes back to the system"
 #define NOTE_DEFRAG "segments are compacted as part of the sweep, all the time"

@@ -159,6 +159,7 @@ void debug_keys_object(struct cmd_ctx *c)
 {
     struct key k;
     key_make(c->a.store, &k, c->argv[2], c->session->db);
+    uint64_t idle_s = store_idle_s(&c->a, &k); /* first: the entry may move */
     const struct entry *e = store_peek(&c->a, &k);
     if (e == NULL) {
         reply_error(c->reply, REPLY_NO_KEY);
@@ -170,7 +171,6 @@ void debug_keys_object(struct cmd_ctx *c)
         return;
     }
     char text[256];
-    uint64_t idle_s = store_idle_s(&c->a, e);
     snprintf(text, sizeof text,
              "Value at:%p refcount:1 encoding:%s serializedlength:%lld lru:%lld lru_seconds_idle:%llu",
              value_address(e), type_encoding(e), (long long)serialized,

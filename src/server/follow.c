@@ -72,9 +72,29 @@ static int follow_limits(void *ctx, struct config *cfg, struct config_error *e)
     return 0;
 }
 
+static struct store_eviction eviction_of(const struct config *cfg)
+{
+    static const struct {
+        enum store_policy policy;
+        bool volatile_only;
+    } table[] = {
+        [POLICY_VOLATILE_LRU] = {STORE_LRU, true},       [POLICY_VOLATILE_LFU] = {STORE_LFU, true},
+        [POLICY_VOLATILE_RANDOM] = {STORE_RANDOM, true}, [POLICY_VOLATILE_TTL] = {STORE_TTL, true},
+        [POLICY_ALLKEYS_LRU] = {STORE_LRU, false},       [POLICY_ALLKEYS_LFU] = {STORE_LFU, false},
+        [POLICY_ALLKEYS_RANDOM] = {STORE_RANDOM, false}, [POLICY_NOEVICTION] = {STORE_NOEVICTION, false},
+        [POLICY_ALLKEYS_AUTO] = {STORE_AUTO, false},     [POLICY_VOLATILE_AUTO] = {STORE_AUTO, true},
+    };
+    return (struct store_eviction){.policy = table[cfg->maxmemory_policy].policy,
+                                   .volatile_only = table[cfg->maxmemory_policy].volatile_only,
+                                   .lfu_log_factor = (uint32_t)cfg->lfu_log_factor,
+                                   .lfu_decay_min = (uint32_t)cfg->lfu_decay_time};
+}
+
 static int follow_memory(void *ctx, struct config *cfg, struct config_error *e)
 {
     struct server *s = ctx;
+    struct store_eviction how = eviction_of(cfg);
+    store_set_eviction(s->store, &how);
     store_set_maxmemory(s->store, cfg->maxmemory);
     server_care_set(s, CARE_MEMORY, store_over_memory(s->store)); /* now, not with the next tick */
     s->clients_max_mem = clients_memory_limit(cfg);

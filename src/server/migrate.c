@@ -361,29 +361,13 @@ static void run_job(struct migrator *m, struct lane_job *job)
     lane_send_home(job);
 }
 
-static struct lane_job *next_job(struct migrator *m)
-{
-    pthread_mutex_lock(&m->mutex);
-    while (m->head == NULL && !atomic_load_explicit(&m->stop, memory_order_relaxed))
-        pthread_cond_wait(&m->more, &m->mutex);
-    struct lane_job *job = m->head;
-    if (job != NULL) {
-        m->head = job->next;
-        if (m->head == NULL)
-            m->tail = &m->head;
-        job->next = NULL;
-    }
-    pthread_mutex_unlock(&m->mutex);
-    return job;
-}
-
 static void *migrator_main(void *arg)
 {
     struct migrator *m = arg;
     struct lane_job *job;
     pthread_setname_np(pthread_self(), "migrator");
     crash_thread_begin();
-    while ((job = next_job(m)) != NULL)
+    while ((job = job_queue_take(&m->jobs, true)) != NULL)
         run_job(m, job);
     crash_thread_end();
     return NULL;
@@ -392,9 +376,7 @@ static void *migrator_main(void *arg)
 void migrator_init(struct migrator *m, struct server *s)
 {
     m->server = s;
-    m->tail = &m->head;
-    pthread_mutex_init(&m->mutex, NULL);
-    pthread_cond_init(&m->more, NULL);
+    job_queue_init(&m->jobs);
     for (unsigned i = 0; i < MIGRATE_SOCKETS; i++)
         m->sockets[i].fd = -1;
 }
@@ -412,29 +394,19 @@ int migrator_start(struct migrator *m)
 
 void migrator_take(struct migrator *m, struct lane_job *job)
 {
-    pthread_mutex_lock(&m->mutex);
-    bool late = atomic_load_explicit(&m->stop, memory_order_relaxed);
-    if (!late) {
-        *m->tail = job;
-        m->tail = &job->next;
-        pthread_cond_signal(&m->more);
-    }
-    pthread_mutex_unlock(&m->mutex);
-    if (late) {
-        reply_error(&job->reply, MIGRATE_ENDS);
-        release(job->arg);
-        lane_send_home(job);
-    }
+    if (job_queue_put(&m->jobs, job))
+        return;
+    reply_error(&job->reply, MIGRATE_ENDS);
+    release(job->arg);
+    lane_send_home(job);
 }
 
 void migrator_end(struct migrator *m)
 {
     if (!m->running)
         return;
-    pthread_mutex_lock(&m->mutex);
     atomic_store_explicit(&m->stop, true, memory_order_release);
-    pthread_cond_signal(&m->more);
-    pthread_mutex_unlock(&m->mutex);
+    job_queue_close(&m->jobs);
     pthread_join(m->thread, NULL);
     m->running = false;
 }
@@ -445,6 +417,5 @@ void migrator_release(struct migrator *m)
         return;
     for (unsigned i = 0; i < MIGRATE_SOCKETS; i++)
         migrate_disconnect(&m->sockets[i]);
-    pthread_cond_destroy(&m->more);
-    pthread_mutex_destroy(&m->mutex);
+    job_queue_release(&m->jobs);
 }

@@ -14,7 +14,7 @@
 #ifndef LARDER_SERVER_MIGRATE_H
 #define LARDER_SERVER_MIGRATE_H
 
-#include "server/lane.h"
+#include "server/job_queue.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -43,9 +43,7 @@ struct migrate_socket {
 struct migrator {
     struct server *server;
     pthread_t thread;
-    pthread_mutex_t mutex; /* leaf: the queue */
-    pthread_cond_t more;
-    struct lane_job *head, **tail; /* through next */
+    struct job_queue jobs;
     bool running;
     _Atomic bool stop;
     struct migrate_socket sockets[MIGRATE_SOCKETS]; /* the thread's */

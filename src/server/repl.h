@@ -19,6 +19,7 @@
 #include "base/mpsc.h"
 #include "cmd/cmd.h"
 #include "os/loop.h"
+#include "persist/snapshot.h"
 #include "repl/changelog.h"
 #include "repl/history.h"
 #include "repl/link.h"
@@ -38,6 +39,8 @@ enum repl_limits {
     REPL_RETRY_MS = 1000, /* between attempts to reach the primary */
     REPL_CONNECT_MS = 2000,
     REPL_ACK_MS = 1000,
+    REPL_COMFORT_MS = 1000,
+    REPL_TEXT_MAX = 400,
     REPL_HOST_MAX = 256,
     REPL_LOAD_SLICE = 256,       /* keys loaded between two looks at the gate */
     REPL_SEND_MAX = 1 << 20,     /* to one replica in a round */
@@ -73,7 +76,8 @@ struct replica {
  * somebody may hold the gate. The thread's own. */
 struct repl_todo {
     bool alone, reach, load;  /* the link: a unit that needs the world; connect; a copy is whole */
-    bool mend, copy, log_off; /* the log and those who are fed from it */
+    bool mend, log_off;       /* the log */
+    bool copy, step, give_up; /* a full copy: begin one, go on with it, nobody wants it any more */
     int timeout_ms;           /* of the sleep that follows */
     char host[REPL_HOST_MAX];
     int port;
@@ -81,6 +85,24 @@ struct repl_todo {
     int spool; /* with `load`: the file, taken over */
     uint64_t spooled;
     uint32_t databases;
+};
+
+enum copy_state { COPY_NONE, COPY_GROWING, COPY_WHOLE, COPY_FAILED };
+
+/* What replicas are given first (repl_copy.c). The thread's; begun under the gate. */
+struct full_copy {
+    struct snapshot_sink sink; /* must be first */
+    enum copy_state state;
+    struct snapshot *sn;            /* while it grows */
+    int fd, error;                  /* the file; errno of what failed */
+    uint64_t bytes;                 /* there so far */
+    uint64_t offset;                /* of the log: the data are as of there, and the stream goes on there */
+    struct changelog_reader anchor; /* keeps the log from there on */
+    bool spoilt;                    /* gate: another history has begun; nobody may join */
+    bool busy;                      /* a long command has the next shard */
+    char id[HISTORY_ID + 1];        /* of the history */
+    char mark[LINK_MARK + 1];
+    int64_t began_ns;
 };
 
 struct repl {
@@ -128,11 +150,13 @@ struct repl {
     } shown;
 
     struct feed *feeds;      /* repl_feed.h */
+    struct full_copy copy;   /* what new ones are given */
     struct waiter *waiters;  /* clients in WAIT; the thread's */
     pthread_mutex_t mutex;   /* leaf */
     struct unit unit;        /* what this thread itself says in the stream, as a primary */
     bool more_to_feed;       /* a replica has not had all there is, and could take more */
     int64_t ping_ms;         /* the next PING for replicas */
+    int64_t comfort_ms;      /* the next word to those who wait for their copy */
     int64_t alone_since_ms;  /* the last time that anybody needed the log */
     int spill_fd;            /* the log's file, -1: none yet */
     _Atomic bool kill_feeds; /* CLIENT KILL TYPE replica */
@@ -199,12 +223,12 @@ enum apply_result repl_apply(struct repl *r, const char **why);
 enum apply_result repl_apply_one(struct repl *r, bool alone, const char **why);
 /* repl_load.c: is this a whole RDB file that we understand? ERR_CORRUPT or ERR_TYPE, with why in text. */
 struct repl_copy {
-    const char *p; /* mapped */
-    size_t n;
+    int fd;
+    uint64_t n, at; /* its length; what has been read */
     uint64_t keys;
     uint32_t databases; /* that there may be */
     int64_t stream_db;  /* what the stream has selected; -1: it will say so */
-    char text[LINK_TEXT_MAX];
+    char text[REPL_TEXT_MAX];
 };
 int repl_copy_check(struct repl_copy *copy, struct repl *r);
 /* In rounds of its own; the data set was emptied before. 0, ERR_OOM, or ERR_AGAIN when the role has changed

@@ -3,9 +3,10 @@
  *      PSYNC (worker) ──mail──> arrives ──┬── +CONTINUE ────────────────────────────────┬── stream
  *                                         └── waits ── copy made ── +FULLRESYNC, file ──┘
  *
- * A copy is made once for all who wait, as of one place in the log; a reader is opened there in the same
- * breath, so the log keeps what follows until each of them has had it: in memory, then in a file. So a slow
- * replica is never cut off for being slow, and one that is in the middle of its copy does not need another.
+ * A copy is made once for all who wait (repl_copy.c), as of one place in the log; a reader is opened there in
+ * the same breath, so the log keeps what follows until each of them has had it: in memory, then in a file. So
+ * a slow replica is never cut off for being slow, and one that is in the middle of its copy does not need
+ * another.
  */
 #include "server/repl_feed.h"
 
@@ -97,6 +98,8 @@ static void sweep(struct repl *r)
 
 void repl_feeds_release(struct repl *r)
 {
+    repl_copy_give_up(r);
+    repl_copy_forget(r);
     struct mpsc_node *n;
     while ((n = mpsc_pop(&r->mailbox)) != NULL) {
         struct repl_letter *l = container_of(n, struct repl_letter, node);
@@ -118,9 +121,39 @@ void repl_feeds_cut(struct repl *r, const char *why)
 {
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
         lose(f, why);
+    r->copy.spoilt = true;
 }
 
 /* ---- arriving ---------------------------------------------------------------------------- */
+
+/* Take part in the copy at hand. False: there is none, or it is of another history. */
+static bool join_copy(struct repl *r, struct feed *f)
+{
+    const struct full_copy *c = &r->copy;
+    char text[160];
+    if (c->state != COPY_GROWING || c->spoilt || changelog_reader_open(&r->log, &f->reader, c->offset) != 0)
+        return false;
+    f->reading = true;
+    f->copy_grows = true;
+    f->copy_at = 0;
+    f->copy_fd = dup(c->fd);
+    if (f->copy_fd < 0) {
+        lose(f, "no descriptor for its copy");
+        return true;
+    }
+    if (!f->wants_sync_only) {
+        snprintf(text, sizeof text, "+FULLRESYNC %s %llu\r\n", c->id, (unsigned long long)c->offset);
+        say(f, text);
+    }
+    if (f->knows_eof) {
+        memcpy(f->mark, c->mark, sizeof f->mark);
+        snprintf(text, sizeof text, "$EOF:%s\r\n", c->mark);
+        say(f, text);
+    }
+    set_state(f, FEED_COPY);
+    atomic_fetch_add(&r->shown.full, 1);
+    return true;
+}
 
 static bool go_on(struct repl *r, struct feed *f)
 {
@@ -151,6 +184,7 @@ static void answer(struct repl *r, struct feed *f)
     }
     set_state(f, FEED_WAIT);
     log_notice("Replica %s needs a full copy.", f->name);
+    (void)join_copy(r, f);
 }
 
 /* In a round of this thread. */
@@ -180,45 +214,54 @@ bool repl_feeds_wait(const struct repl *r)
     return false;
 }
 
-static void begin_copy(struct repl *r, struct feed *f, int fd, uint64_t bytes)
+static void join_waiting(struct repl *r)
 {
-    char text[128];
-    f->copy_fd = dup(fd);
-    f->copy_at = 0;
-    f->copy_n = bytes;
-    if (f->copy_fd < 0 || changelog_reader_open(&r->log, &f->reader, repl_offset(r)) != 0) {
-        lose(f, "no descriptor or no log for its copy");
-        return;
-    }
-    f->reading = true;
-    snprintf(text, sizeof text, "+FULLRESYNC %s %llu\r\n$%llu\r\n", r->history.id,
-             (unsigned long long)repl_offset(r), (unsigned long long)bytes);
-    say(f, f->wants_sync_only ? strchr(text, '$') : text);
-    set_state(f, FEED_COPY);
-    atomic_fetch_add(&r->shown.full, 1);
+    for (struct feed *f = r->feeds; f != NULL; f = f->next)
+        if (state_of(f) == FEED_WAIT)
+            (void)join_copy(r, f);
 }
 
 /* Gate, on the lane's thread. */
 void repl_feeds_copy(struct repl *r)
 {
-    uint64_t bytes = 0;
     if (r->is_replica && !(r->has_history && atomic_load(&r->link_up)))
         return; /* the role has changed since; they will be told */
     if (!r->is_replica) {
         repl_log_on(r);
         changelog_forget_db(&r->log);
     }
-    int fd = repl_copy_write(r, &bytes);
-    for (struct feed *f = r->feeds; f != NULL; f = f->next) {
-        if (state_of(f) != FEED_WAIT)
-            continue;
-        if (fd < 0)
+    bool begun = repl_copy_begin(r) == 0;
+    for (struct feed *f = r->feeds; f != NULL && !begun; f = f->next)
+        if (state_of(f) == FEED_WAIT)
             lose(f, "its full copy cannot be made");
-        else
-            begin_copy(r, f, fd, bytes);
+    join_waiting(r);
+}
+
+/* In a round: the copy at hand has come to its end, good or bad. */
+static void end_copy(struct repl *r)
+{
+    const struct full_copy *c = &r->copy;
+    char text[32];
+    snprintf(text, sizeof text, "$%llu\r\n", (unsigned long long)c->bytes);
+    for (struct feed *f = r->feeds; f != NULL; f = f->next) {
+        if (!f->copy_grows)
+            continue;
+        f->copy_grows = false;
+        f->copy_n = c->bytes;
+        if (c->state == COPY_FAILED)
+            lose(f, "its full copy cannot be made");
+        else if (!f->knows_eof)
+            say(f, text);
     }
-    if (fd >= 0)
-        close(fd);
+    repl_copy_forget(r);
+}
+
+static bool copy_is_wanted(const struct repl *r)
+{
+    bool wanted = false;
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
+        wanted |= f->copy_grows;
+    return wanted;
 }
 
 /* ---- sending ---------------------------------------------------------------------------------- */
@@ -249,6 +292,45 @@ static bool send_out(struct repl *r, struct feed *f)
     return true;
 }
 
+static void begin_stream(struct repl *r, struct feed *f)
+{
+    f->copy_sent = false;
+    set_state(f, FEED_STREAM);
+    atomic_store(&f->ack_ms, r->now_ms);
+    log_notice("Replica %s has its full copy.", f->name);
+}
+
+/* All of it is in `out`. Redis looks for the mark at the end of what a read brings, so nothing may follow it
+ * before the replica has acknowledged the copy. */
+static void copy_is_sent(struct repl *r, struct feed *f)
+{
+    close(f->copy_fd);
+    f->copy_fd = -1;
+    f->copy_sent = true;
+    if (f->knows_eof)
+        say(f, f->mark);
+    else
+        begin_stream(r, f);
+}
+
+/* The next piece of its copy, into `out`, which has room. False: there is none yet. */
+static bool next_of_copy(struct repl *r, struct feed *f)
+{
+    if (f->copy_sent || (f->copy_grows && !f->knows_eof))
+        return false; /* it has to load it; or wants to know the length first */
+    uint64_t left = (f->copy_grows ? r->copy.bytes : f->copy_n) - f->copy_at;
+    ssize_t n = pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
+    if (n < 0 || (n == 0 && left > 0)) {
+        lose(f, "the file with its copy cannot be read");
+        return false;
+    }
+    f->out.n = (size_t)n;
+    f->copy_at += (uint64_t)n;
+    if ((uint64_t)n == left && !f->copy_grows)
+        copy_is_sent(r, f);
+    return f->out.n > 0;
+}
+
 /* The next piece of the file or of the log, into `out`. False: there is none. */
 static bool next_piece(struct repl *r, struct feed *f)
 {
@@ -256,25 +338,8 @@ static bool next_piece(struct repl *r, struct feed *f)
         lose(f, "out of memory");
         return false;
     }
-    if (state_of(f) == FEED_COPY) {
-        uint64_t left = f->copy_n - f->copy_at;
-        ssize_t n =
-            pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
-        if (n > 0) {
-            f->out.n = (size_t)n;
-            f->copy_at += (uint64_t)n;
-            return true;
-        }
-        if (left > 0) {
-            lose(f, "the file with its copy cannot be read");
-            return false;
-        }
-        close(f->copy_fd);
-        f->copy_fd = -1;
-        set_state(f, FEED_STREAM);
-        atomic_store(&f->ack_ms, r->now_ms);
-        log_notice("Replica %s has its full copy.", f->name);
-    }
+    if (state_of(f) == FEED_COPY)
+        return next_of_copy(r, f);
     if (!f->reading)
         return false;
     int64_t n = changelog_read(&r->log, &f->reader, f->out.p, REPL_READ_SIZE);
@@ -313,6 +378,8 @@ static void on_request(struct repl *r, struct feed *f, const struct request *req
             lose(f, "it acknowledges what was never sent");
             return;
         }
+        if (f->copy_sent)
+            begin_stream(r, f);
         atomic_store(&f->ack, (uint64_t)offset);
         atomic_store(&f->ack_ms, r->now_ms);
     }
@@ -366,6 +433,8 @@ void repl_feed_event(struct repl *r, struct feed *f, const struct loop_event *ev
 void repl_feeds_push(struct repl *r)
 {
     r->more_to_feed = false;
+    if (r->copy.state == COPY_WHOLE || r->copy.state == COPY_FAILED)
+        end_copy(r);
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
         if (state_of(f) != FEED_GONE && !(f->interest & LOOP_WRITE))
             feed_push(r, f);
@@ -424,6 +493,15 @@ static void check_good(struct repl *r)
         server_care_set(r->server, CARE_FEW_REPLICAS, few);
 }
 
+/* Who waits for its copy hears that we are there: an empty line, which means nothing in this place. */
+static void comfort(struct repl *r)
+{
+    for (struct feed *f = r->feeds; f != NULL; f = f->next)
+        if (f->out.n == 0 &&
+            (state_of(f) == FEED_WAIT || (state_of(f) == FEED_COPY && f->copy_grows && !f->knows_eof)))
+            say(f, "\n");
+}
+
 /* The stream is kept alive, which also tells replicas that we are. */
 static void ping(struct repl *r)
 {
@@ -439,6 +517,10 @@ void repl_feeds_cron(struct repl *r)
     check_timeouts(r);
     check_good(r);
     ping(r);
+    if (r->now_ms >= r->comfort_ms) {
+        r->comfort_ms = r->now_ms + REPL_COMFORT_MS;
+        comfort(r);
+    }
     if (r->feeds != NULL || r->is_replica || !changelog_is_on(&r->log))
         r->alone_since_ms = r->now_ms;
 }
@@ -454,7 +536,11 @@ void repl_feeds_plan(struct repl *r, struct repl_todo *t)
 {
     int64_t ttl = r->server->config.repl_backlog_ttl;
     t->mend = changelog_is_broken(&r->log);
-    t->copy = repl_feeds_wait(r);
+    t->copy = r->copy.state == COPY_NONE && repl_feeds_wait(r);
+    t->step = r->copy.state == COPY_GROWING;
+    t->give_up = t->step && (r->copy.spoilt || !copy_is_wanted(r));
+    if (t->copy || t->step)
+        t->timeout_ms = t->step && r->copy.busy ? 1 : 0;
     t->log_off = ttl > 0 && changelog_is_on(&r->log) && r->now_ms - r->alone_since_ms > ttl * 1000;
 }
 
@@ -466,6 +552,10 @@ void repl_feeds_outside(struct repl *r)
         (void)repl_alone(r, repl_feeds_copy);
     else if (r->todo.log_off)
         (void)repl_alone(r, log_off_if_unused);
+    if (r->todo.give_up)
+        repl_copy_give_up(r);
+    else if (r->todo.step)
+        repl_copy_step(r);
 }
 
 /* ---- to be seen ------------------------------------------------------------------------------------ */

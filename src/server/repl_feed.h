@@ -8,6 +8,7 @@
 #include "os/loop.h"
 #include "repl/changelog.h"
 #include "repl/history.h"
+#include "repl/link.h"
 #include "server/conn.h"
 
 #include <stdatomic.h>
@@ -26,7 +27,7 @@ enum feed_state { FEED_GONE, FEED_WAIT, FEED_COPY, FEED_STREAM };
 /* What a connection has said about itself with REPLCONF. */
 struct feed_hello {
     uint16_t port;
-    bool knows_psync2;
+    bool knows_psync2, knows_eof;
     char ip[FEED_IP_MAX]; /* "": the socket's */
 };
 
@@ -47,7 +48,7 @@ struct feed {
     char ip[FEED_IP_MAX], name[ADDRESS_TEXT]; /* constant */
     uint16_t port;
     /* What it asked for. */
-    bool knows_psync2, wants_sync_only, has_history;
+    bool knows_psync2, knows_eof, wants_sync_only, has_history;
     char id[HISTORY_ID + 1];
     int64_t from;
     /* The thread's. */
@@ -56,7 +57,10 @@ struct feed {
     bool reading;
     struct changelog_reader reader;
     int copy_fd;
-    uint64_t copy_at, copy_n;
+    char mark[LINK_MARK + 1]; /* ends the copy, if it knows_eof */
+    bool copy_sent;           /* all of it, and it has not said yet that it has loaded it */
+    bool copy_grows;          /* it is the copy at hand */
+    uint64_t copy_at, copy_n; /* copy_n once it is whole */
     int64_t heard_ms;
     struct buf in, out;
     size_t sent; /* of out */
@@ -75,7 +79,7 @@ void repl_feeds_cron(struct repl *r);
 void repl_feeds_plan(struct repl *r, struct repl_todo *t); /* at its end */
 void repl_feeds_outside(struct repl *r);                   /* after it */
 bool repl_feeds_wait(const struct repl *r);
-/* Gate: make the copy that some wait for. */
+/* Gate: begin the copy that some wait for. */
 void repl_feeds_copy(struct repl *r);
 /* Round or gate: disconnect all, in the next round. */
 void repl_feeds_cut(struct repl *r, const char *why);
@@ -83,7 +87,12 @@ void repl_feeds_release(struct repl *r);
 /* Any thread: replicas that have acknowledged `offset`, the last time not before since_ms. */
 uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms);
 
-/* repl_copy.c, gate: everything, as an RDB file without a name; its descriptor, or negative. */
-int repl_copy_write(struct repl *r, uint64_t *bytes);
+/* repl_copy.c. Gate: 0, or an error that is in the log. */
+int repl_copy_begin(struct repl *r);
+/* The thread, outside of rounds: a slice of the copy that grows; give it up. */
+void repl_copy_step(struct repl *r);
+void repl_copy_give_up(struct repl *r);
+/* The thread, once it does not grow any more. */
+void repl_copy_forget(struct repl *r);
 
 #endif

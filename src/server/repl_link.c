@@ -18,7 +18,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -274,6 +273,7 @@ static void begin_load(struct repl *r)
 {
     if (r->turn != r->todo.turn)
         return;
+    r->copy.spoilt = true;
     store_flush_all(&r->ctx.a);
     r->has_history = false;
     atomic_store(&r->loading, true);
@@ -351,23 +351,16 @@ static void load(struct repl *r, struct repl_copy *copy, uint64_t turn)
     r->session.db = copy->stream_db >= 0 ? (uint32_t)copy->stream_db : 0; /* the thread's and its calls' */
     if (!repl_alone(r, end_load))
         return;
-    log_notice("The full copy from %s:%d is loaded: %llu keys, %zu bytes, %.2f s.", r->todo.host,
-               r->todo.port, (unsigned long long)copy->keys, copy->n, (double)(os_mono_ns() - t0) / 1e9);
+    log_notice("The full copy from %s:%d is loaded: %llu keys, %llu bytes, %.2f s.", r->todo.host,
+               r->todo.port, (unsigned long long)copy->keys, (unsigned long long)copy->n,
+               (double)(os_mono_ns() - t0) / 1e9);
 }
 
 static void load_spool(struct repl *r)
 {
-    struct repl_copy copy = {.n = r->todo.spooled, .databases = r->todo.databases};
-    size_t room = copy.n > 0 ? copy.n : 1;
-    void *map = mmap(NULL, room, PROT_READ, MAP_PRIVATE, r->todo.spool, 0);
-    close(r->todo.spool);
-    if (map == MAP_FAILED) {
-        drop_in_round(r, "the file with the full copy cannot be mapped");
-        return;
-    }
-    copy.p = map;
+    struct repl_copy copy = {.fd = r->todo.spool, .n = r->todo.spooled, .databases = r->todo.databases};
     load(r, &copy, r->todo.turn);
-    munmap(map, room);
+    close(copy.fd);
 }
 
 /* ---- time ------------------------------------------------------------------------------- */

@@ -1,302 +1,81 @@
-/* A full copy, in Redis's RDB format, as it lies in memory.
- *
- *      "REDIS" "0010" | aux fields | SELECT db | [expire] type key value ... | EOF | CRC-64
- *
- * It is walked twice: once to check every byte of it while our own data still stand, once to load it. */
+/* A full copy that lies in a file: checked as a whole while our own data still stand, then loaded. */
 #include "server/repl.h"
 
-#include "base/hash.h"
-#include "os/clock.h"
+#include "persist/load.h"
 #include "server/server.h"
-#include "value/object.h"
-#include "value/rdb_string.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-enum {
-    HEADER = 9,
-    TRAILER = 8,
-    VERSION_MAX = 11,
-    TYPE_STRING = 0,
-    OP_FUNCTION = 0xf5,
-    OP_IDLE = 0xf8,
-    OP_FREQ = 0xf9,
-    OP_AUX = 0xfa,
-    OP_RESIZE = 0xfb,
-    OP_EXPIRE_MS = 0xfc,
-    OP_EXPIRE_S = 0xfd,
-    OP_SELECT = 0xfe,
-    OP_EOF = 0xff,
-};
-
-struct walk {
-    struct repl *r;
-    struct repl_copy *copy;
-    struct str in;
-    uint32_t db;
-    int64_t expire_ms;
-    bool load;
-    uint64_t seen;
-    uint64_t turn;
-};
-
-static int corrupt(struct walk *w, const char *what)
+static int64_t read_spool(void *arg, char *p, size_t n)
 {
-    snprintf(w->copy->text, sizeof w->copy->text, "the primary's full copy is damaged (%s at byte %zu)", what,
-             w->copy->n - w->in.n);
-    return ERR_CORRUPT;
-}
-
-static bool take_bytes(struct walk *w, size_t n, const char **p)
-{
-    if (w->in.n < n)
-        return false;
-    *p = w->in.p;
-    w->in.p += n;
-    w->in.n -= n;
-    return true;
-}
-
-static bool take_string(struct walk *w, struct rdb_string *out)
-{
-    return rdb_string_get(&w->in, STREAM_BULK_MAX, out) == 0;
-}
-
-static bool take_length(struct walk *w, uint64_t *n)
-{
-    bool encoded;
-    return rdb_len_get(&w->in, n, &encoded) == 0 && !encoded;
-}
-
-/* bytes: 4 for seconds, 8 for milliseconds. */
-static bool take_deadline(struct walk *w, unsigned bytes)
-{
-    const char *p;
-    uint64_t v = 0;
-    if (!take_bytes(w, bytes, &p))
-        return false;
-    for (unsigned i = 0; i < bytes; i++)
-        v |= (uint64_t)(uint8_t)p[i] << (8 * i);
-    if (v == 0 || v > INT64_MAX / 1000)
-        return false;
-    w->expire_ms = bytes == 4 ? (int64_t)v * 1000 : (int64_t)v;
-    return true;
-}
-
-static bool take_aux(struct walk *w)
-{
-    struct rdb_string name, value;
-    int64_t db;
-    if (!take_string(w, &name) || !take_string(w, &value))
-        return false;
-    struct str n = rdb_string_bytes(&name), v = rdb_string_bytes(&value);
-    if (n.p != NULL && v.p != NULL && str_eq(n, STR("repl-stream-db")) && num_parse_i64(v, &db) && db >= 0 &&
-        db < w->copy->databases)
-        w->copy->stream_db = db;
-    return true;
-}
-
-static bool take_db(struct walk *w)
-{
-    uint64_t db;
-    if (!take_length(w, &db) || db >= w->copy->databases)
-        return false;
-    w->db = (uint32_t)db;
-    return true;
-}
-
-/* ---- one key ---- */
-
-static int unpack(struct walk *w, const struct rdb_string *s, struct str *out)
-{
-    *out = rdb_string_bytes(s);
-    if (out->p != NULL)
-        return 0;
-    char *p = arena_alloc(&w->r->arena, s->n > 0 ? s->n : 1);
-    if (p == NULL)
-        return ERR_OOM;
-    *out = (struct str){p, s->n};
-    return rdb_string_unpack(s, p);
-}
-
-/* A string, or else o, which is taken. */
-static int put(struct walk *w, struct str key, struct str value, struct object *o)
-{
-    struct repl *r = w->r;
-    struct access a = r->ctx.a;
-    struct key k;
-    a.now_ms = r->now_ms;
-    key_make(r->server->store, &k, key, w->db);
-    while (!store_lock_one(r->server->store, key_shard(&k))) { /* a job of before, about to end */
-        repl_round_end(r);
-        sched_yield();
-        repl_round_begin(r);
-    }
-    int rc = o != NULL ? store_put_object(&a, &k, o, w->expire_ms, 0)
-                       : store_put_string(&a, &k, value, NULL, w->expire_ms, 0);
-    store_unlock_one(r->server->store, key_shard(&k));
-    if (o != NULL && rc != 0)
-        store_release_object(r->server->store, o);
+    struct repl_copy *copy = arg;
+    ssize_t rc;
+    do {
+        rc = pread(copy->fd, p, n < copy->n - copy->at ? n : copy->n - copy->at, (off_t)copy->at);
+    } while (rc < 0 && errno == EINTR);
+    if (rc < 0)
+        return ERR_IO;
+    copy->at += (uint64_t)rc;
     return rc;
 }
 
-/* Let those have their turn who want the world stopped; they may want something else of us. */
-static int let_others(struct walk *w)
+static int unusable(struct repl_copy *copy, int err, const char *why)
 {
-    if (++w->seen % REPL_LOAD_SLICE != 0)
-        return 0;
-    repl_round_end(w->r);
-    repl_round_begin(w->r);
-    return w->turn == w->r->turn ? 0 : ERR_AGAIN;
+    snprintf(copy->text, sizeof copy->text, "the primary's full copy cannot be used: %s", why);
+    return err;
 }
 
-/* The body of a collection. *out NULL: an empty one, which is no key. */
-static int take_object(struct walk *w, uint8_t type, struct object **out)
+static int check_all(struct repl_copy *copy, struct rdb_reader *rd, struct store *s)
 {
-    struct object_source src = {.in = w->in};
-    *out = NULL;
-    int rc = object_load(type, &src, &w->r->server->limits.objects, out);
-    w->in = src.in;
-    if (rc != 0 && rc != ERR_OOM && rc != ERR_NOTFOUND)
-        return corrupt(w, "a collection");
-    return rc == ERR_NOTFOUND ? 0 : rc;
-}
-
-static int take_value(struct walk *w, uint8_t type, struct str key)
-{
-    struct rdb_string packed;
-    struct str value = {"", 0};
-    struct object *o = NULL;
-    int rc = 0;
-    if (type != TYPE_STRING) {
-        rc = take_object(w, type, &o);
-        if (rc != 0 || o == NULL)
-            return rc;
-    } else {
-        if (!take_string(w, &packed))
-            return corrupt(w, "a string");
-        rc = unpack(w, &packed, &value);
-        if (rc != 0)
-            return rc == ERR_CORRUPT ? corrupt(w, "a compressed string") : rc;
+    struct rdb_item item;
+    int rc;
+    while ((rc = rdb_read(rd, &item)) == 0) {
+        if (item.object != NULL)
+            store_release_object(s, item.object);
+        if (item.db >= copy->databases)
+            return unusable(copy, ERR_RANGE, "it has more databases than 'databases' allows here");
+        copy->keys++;
     }
-    w->copy->keys += !w->load;
-    if (w->load)
-        return put(w, key, value, o);
-    if (o != NULL)
-        store_release_object(w->r->server->store, o);
+    if (rc < 0)
+        return unusable(copy, rc, rd->text);
+    if (rdb_offset(rd) != copy->n)
+        return unusable(copy, ERR_CORRUPT, "there is more behind its end");
+    copy->stream_db = rd->stream_db < copy->databases ? rd->stream_db : -1;
     return 0;
-}
-
-static int take_key(struct walk *w, uint8_t type)
-{
-    struct rdb_string packed;
-    struct str key;
-    arena_reset(&w->r->arena);
-    if (!take_string(w, &packed))
-        return corrupt(w, "a key");
-    int rc = unpack(w, &packed, &key);
-    if (rc == ERR_CORRUPT)
-        return corrupt(w, "a compressed key");
-    if (rc == 0)
-        rc = take_value(w, type, key);
-    if (rc == 0 && w->load)
-        rc = let_others(w);
-    w->expire_ms = 0;
-    return rc;
-}
-
-static int unknown_type(struct walk *w, unsigned type)
-{
-    struct rdb_string name;
-    struct str key = {"?", 1};
-    if (take_string(w, &name) && rdb_string_bytes(&name).p != NULL)
-        key = rdb_string_bytes(&name);
-    snprintf(w->copy->text, sizeof w->copy->text,
-             "the full copy holds a value of type %u, which this version does not know, at the key '%.*s'",
-             type, key.n < 100 ? (int)key.n : 100, key.p);
-    return ERR_TYPE;
-}
-
-/* ---- the whole ---- */
-
-static bool take_opcode(struct walk *w, unsigned op)
-{
-    struct rdb_string ignored;
-    const char *p;
-    uint64_t n;
-    switch (op) {
-    case OP_AUX: return take_aux(w);
-    case OP_SELECT: return take_db(w);
-    case OP_RESIZE: return take_length(w, &n) && take_length(w, &n);
-    case OP_EXPIRE_S: return take_deadline(w, 4);
-    case OP_EXPIRE_MS: return take_deadline(w, 8);
-    case OP_IDLE: return take_length(w, &n);
-    case OP_FREQ: return take_bytes(w, 1, &p);
-    case OP_FUNCTION: return take_string(w, &ignored);
-    default: return false;
-    }
-}
-
-static int walk(struct walk *w)
-{
-    for (;;) {
-        const char *p;
-        if (!take_bytes(w, 1, &p))
-            return corrupt(w, "no end");
-        unsigned op = (uint8_t)*p;
-        if (op == OP_EOF)
-            return w->in.n == 0 ? 0 : corrupt(w, "more behind the end");
-        int rc = 0;
-        if (op == TYPE_STRING || (op < OP_FUNCTION && object_rdb_known((uint8_t)op)))
-            rc = take_key(w, (uint8_t)op);
-        else if (op < OP_FUNCTION)
-            rc = unknown_type(w, op);
-        else if (!take_opcode(w, op))
-            rc = corrupt(w, "a field");
-        if (rc != 0)
-            return rc;
-    }
-}
-
-static bool checksum_ok(const struct repl_copy *copy)
-{
-    uint64_t sum = 0;
-    for (unsigned i = 0; i < TRAILER; i++)
-        sum |= (uint64_t)(uint8_t)copy->p[copy->n - TRAILER + i] << (8 * i);
-    return sum == 0 || sum == hash_crc64(0, copy->p, copy->n - TRAILER);
-}
-
-static struct walk walk_of(struct repl_copy *copy, struct repl *r)
-{
-    return (struct walk){.r = r, .copy = copy, .in = {copy->p + HEADER, copy->n - HEADER - TRAILER}};
 }
 
 int repl_copy_check(struct repl_copy *copy, struct repl *r)
 {
-    int64_t version = 0;
-    copy->keys = 0;
-    copy->stream_db = -1;
-    if (copy->n < HEADER + 1 + TRAILER || memcmp(copy->p, "REDIS", 5) != 0 ||
-        !num_parse_i64((struct str){copy->p + 7, 2}, &version) || version > VERSION_MAX ||
-        copy->p[5] != '0' || copy->p[6] != '0' || !checksum_ok(copy)) {
-        snprintf(copy->text, sizeof copy->text,
-                 "the primary's full copy is no RDB file up to version %d, or its checksum is wrong",
-                 VERSION_MAX);
-        return ERR_CORRUPT;
-    }
-    struct walk w = walk_of(copy, r);
-    return walk(&w);
+    struct rdb_reader rd;
+    copy->keys = copy->at = 0;
+    rdb_reader_init(&rd, read_spool, copy, &r->server->limits.objects);
+    int rc = check_all(copy, &rd, r->server->store);
+    rdb_reader_release(&rd);
+    return rc;
 }
 
 int repl_copy_load(struct repl_copy *copy, struct repl *r, uint64_t turn)
 {
-    struct walk w = walk_of(copy, r);
-    w.load = true;
-    w.turn = turn;
-    repl_round_begin(r);
-    int rc = walk(&w);
-    repl_round_end(r);
-    return rc;
+    struct load l;
+    struct access a = r->ctx.a;
+    bool current;
+    int rc;
+    copy->at = 0;
+    load_init(&l, read_spool, copy, &r->server->limits.objects);
+    l.keep_expired = true; /* the primary will say when they go */
+    do {
+        repl_round_begin(r);
+        a.now_ms = r->now_ms;
+        rc = load_step(&l, &a, copy->databases, REPL_LOAD_SLICE);
+        current = turn == r->turn;
+        repl_round_end(r);
+        if (rc == ERR_AGAIN)
+            sched_yield(); /* a job of before, about to end */
+    } while (current && (rc == 0 || rc == ERR_AGAIN));
+    load_release(&l);
+    return !current ? ERR_AGAIN : rc == 1 ? 0 : rc;
 }

@@ -115,6 +115,7 @@ void store_check(const struct store *cs)
     for (uint32_t i = 0; i < end; i++)
         check_segment(&y, &s->segs.meta[i]);
     check_heap(&y);
+    store_cut_check(s);
     pool_check(&s->pool);
     region_unmap(y.keys, counts);
     region_unmap(y.expires, counts);

@@ -28,7 +28,8 @@ static uint64_t units(uint64_t bytes)
 
 uint64_t shape_units(const struct shape *f)
 {
-    uint64_t head = 4 + (is_long(f) ? 8 : 0) + (f->expire_ms != 0 ? 8 : 0) + (f->db != 0 ? 4 : 0);
+    uint64_t head = 4 + (is_long(f) ? 8 : 0) + (f->expire_ms != 0 ? 8 : 0) +
+                    (f->marks & ENTRY_CLOCK ? 4 : 0) + (f->db != 0 ? 4 : 0);
     return units(head + f->key.n + f->value.n);
 }
 
@@ -43,7 +44,7 @@ static void put_i64(char *p, int64_t v)
 void entry_write(struct entry *e, const struct shape *f)
 {
     char *at = (char *)e + sizeof(uint32_t);
-    uint32_t word = (uint32_t)f->kind << ENTRY_KIND_SHIFT;
+    uint32_t word = (uint32_t)f->kind << ENTRY_KIND_SHIFT | f->freq;
     if (is_long(f)) {
         word |= ENTRY_LONG;
         put_u32(at, (uint32_t)f->key.n);
@@ -56,6 +57,10 @@ void entry_write(struct entry *e, const struct shape *f)
         word |= ENTRY_TTL;
         put_i64(at, f->expire_ms);
         at += 8;
+    }
+    if (f->marks & ENTRY_CLOCK) {
+        put_u32(at, f->clock);
+        at += 4;
     }
     if (f->db != 0) {
         word |= ENTRY_DB;
@@ -117,6 +122,23 @@ void entry_set_expire(struct entry *e, int64_t expire_ms)
 void entry_set_heap(struct entry *e, const void *p)
 {
     memcpy(entry_parts(e).value, &p, sizeof p);
+}
+
+static char *clock_of(const struct entry *e)
+{
+    uint32_t word = entry_word(e);
+    ASSERT(word & ENTRY_CLOCK);
+    return (char *)e + 4 + (word & ENTRY_LONG ? 8 : 0) + (word & ENTRY_TTL ? 8 : 0);
+}
+
+uint32_t entry_clock(const struct entry *e)
+{
+    return entry_load_u32(clock_of(e));
+}
+
+void entry_set_clock(struct entry *e, uint32_t clock)
+{
+    put_u32(clock_of(e), clock);
 }
 
 int64_t entry_expire_hint(const struct entry *e)

@@ -124,6 +124,17 @@ static inline struct str entry_key(const struct entry *e)
     return (struct str){p.key, p.klen};
 }
 
+/* The cache extension; p NULL when there is none. */
+static inline struct str entry_extension(const struct entry *e)
+{
+    uint32_t w = entry_word(e);
+    if (likely(!(w & ENTRY_EXT)))
+        return (struct str){NULL, 0};
+    const char *at = (const char *)e + 4 + ((w & ENTRY_LONG) ? 8 : 0) + ((w & ENTRY_TTL) ? 8 : 0) +
+                     ((w & ENTRY_CLOCK) ? 4 : 0) + ((w & ENTRY_DB) ? 4 : 0);
+    return (struct str){at + 4, entry_load_u32(at)};
+}
+
 /* Deadline in ms since 1970, 0 = none. */
 static inline int64_t entry_expire(const struct entry *e)
 {

@@ -68,6 +68,8 @@ static void stop_threads_work(struct store *s)
         segment_seal_all(&s->segs, &app->writer);
         atomic_fetch_add_explicit(&s->heap, app->heap_unseen, memory_order_relaxed);
         app->heap_unseen = 0;
+        for (unsigned list = 0; list < SEGMENT_LISTS; list++)
+            atomic_store_explicit(&app->list_heap[list], 0, memory_order_relaxed);
     }
 }
 
@@ -105,11 +107,13 @@ void store_flush_all(const struct access *a)
 {
     struct store *s = a->store;
     bump(&a->app->changes);
+    store_cut_flushed(s);
     store_touch_db(a, -1, -1);
     stop_threads_work(s);
     lock_hold(&s->graves_lock);
     bury_tables(a);
     lock_release(&s->graves_lock);
+    store_cut_fresh_tables(s);
     segments_doom(&s->segs);
     int64_t heap = atomic_exchange_explicit(&s->heap, 0, memory_order_relaxed);
     atomic_fetch_add_explicit(&s->heap_doomed, heap, memory_order_relaxed);
@@ -207,6 +211,7 @@ void store_flush_db(const struct access *a, uint32_t db)
         return;
     }
     bump(&a->app->changes);
+    store_cut_flushed(s); /* a sweep will take out what they have not saved */
     store_touch_db(a, db, -1);
     uint32_t old = s->id_of[db], id = fresh_id(a);
     atomic_store_explicit(&s->id_state[id], ID_LIVE, memory_order_relaxed);

@@ -24,7 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { GATE_WORKERS_MAX = 130 };
+enum { GATE_WORKERS_MAX = 132 };
 
 struct gate_worker {
     CACHE_ALIGNED _Atomic uint32_t in_round;

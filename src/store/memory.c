@@ -25,10 +25,11 @@
 enum {
     HEADERS = STORE_SLOTS * sizeof(struct table),
     SMOOTH_MS = 5000,
-    TOLERANCE = 2 << 20,  /* an empty process is not always the same ... */
+    TOLERANCE = 1 << 20,  /* an empty process is not always the same ... */
     TOLERANCE_SHARE = 32, /* ... and this much of maxmemory is what TARGETS allow beside it, and more */
     EXCESS_SHARE = 8,
-    TRIM_PAGES = 16, /* of the pool's, between two looks at the clock; segments go one by one */
+    TRIM_PAGES = 16,          /* of the pool's, between two looks at the clock; segments go one by one */
+    RECLAIM_NS = 1000 * 1000, /* before one round */
 };
 
 static uint64_t not_negative(int64_t v)
@@ -51,7 +52,8 @@ uint64_t store_used(struct store *s)
 uint64_t store_outside_heap(const struct store *cs)
 {
     struct store *s = (struct store *)cs; /* the pool's leaf lock is taken, nothing else changes */
-    return atomic_load_explicit(&s->segs.bytes, memory_order_relaxed) + pool_bytes(&s->pool) + HEADERS;
+    return atomic_load_explicit(&s->segs.bytes, memory_order_relaxed) + pool_bytes(&s->pool) + HEADERS +
+           ghosts_bytes(&s->evict.ghosts);
 }
 
 uint64_t store_buckets(const struct store *cs)
@@ -67,8 +69,12 @@ static uint64_t limit_of(const struct store *s)
 
 void store_update_pressure(struct store *s)
 {
-    uint64_t limit = limit_of(s);
-    bool over = limit != 0 && store_used(s) > limit;
+    uint64_t limit = limit_of(s), used = limit != 0 ? store_used(s) : 0;
+    bool evicts = s->evict.how.policy != STORE_NOEVICTION;
+    bool over = used > limit && (!evicts || atomic_load_explicit(&s->evict.stuck, memory_order_relaxed));
+    bool wanting = evicts && used > s->evict.goal;
+    if (wanting != atomic_load_explicit(&s->wanting, memory_order_relaxed))
+        atomic_store_explicit(&s->wanting, wanting, memory_order_relaxed);
     if (over != atomic_load_explicit(&s->over_memory, memory_order_relaxed))
         atomic_store_explicit(&s->over_memory, over, memory_order_relaxed);
 }
@@ -85,12 +91,10 @@ static uint64_t excess_of(const struct store *s, int64_t gap)
     return beyond < most ? beyond : most;
 }
 
-void store_set_maxmemory(struct store *s, uint64_t bytes)
+void store_limit_excess(struct store *s)
 {
-    atomic_store_explicit(&s->maxmemory, bytes, memory_order_relaxed);
     int64_t gap = atomic_load_explicit(&s->rss_gap, memory_order_relaxed);
     atomic_store_explicit(&s->rss_excess, excess_of(s, gap), memory_order_relaxed);
-    store_update_pressure(s);
 }
 
 /* ---- the process around it ---- */
@@ -166,10 +170,22 @@ static void end_promise(struct store *s, struct appender *app)
     }
 }
 
+/* What this thread is about to write must find room: a bounded amount, before it. */
+static COLD void reclaim(struct store *s, struct appender *app)
+{
+    const struct access *a = app->upkeep;
+    if (a != NULL && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed))
+        sweep_evict(a, os_mono_ns() + RECLAIM_NS);
+}
+
 void store_round_begin(struct store *s, struct appender *app)
 {
+    if (unlikely(atomic_load_explicit(&s->wanting, memory_order_relaxed)))
+        reclaim(s, app);
     segment_refill(&s->segs, &app->writer);
     end_promise(s, app);
+    if (unlikely(atomic_load_explicit(&s->cuts_open, memory_order_relaxed) != 0))
+        store_cut_relieve(s);
 }
 
 /* Three things a put can want for: room in segments, buckets, and a block for a large value. A page
@@ -255,7 +271,8 @@ void store_memory(const struct store *cs, struct store_memory *out)
     out->doomed = doomed_bytes(s);
     out->segment_size = s->segs.size;
     out->keys = out->expires = out->names = out->headers = 0;
-    out->expired = out->ghosts = 0;
+    out->expired = atomic_load_explicit(&s->expired_bytes, memory_order_relaxed);
+    out->ghosts = ghosts_bytes(&s->evict.ghosts);
     for (uint32_t db = 0; db < s->databases; db++)
         add_database(s, db, out);
     split_live(out);
@@ -271,6 +288,11 @@ uint64_t store_db_keys(const struct store *s, uint32_t db)
         n += atomic_load_explicit(&c->keys, memory_order_relaxed);
     }
     return n;
+}
+
+uint32_t store_databases(const struct store *s)
+{
+    return s->databases;
 }
 
 uint64_t store_db_expires(const struct store *s, uint32_t db)
@@ -306,10 +328,16 @@ void store_stats(const struct store *s, struct store_stats *out)
         const struct appender *app = s->appenders[i];
         out->expired += atomic_load_explicit(&app->expired, memory_order_relaxed);
         out->evicted += atomic_load_explicit(&app->evicted, memory_order_relaxed);
+        out->ghost_hits += atomic_load_explicit(&app->ghost_hits, memory_order_relaxed);
+        out->evicted_age_ms += atomic_load_explicit(&app->evicted_age_ms, memory_order_relaxed);
+        for (unsigned c = 0; c < STORE_CLASSES; c++)
+            out->evicted_class[c] += atomic_load_explicit(&app->evicted_class[c], memory_order_relaxed);
         out->compacted += atomic_load_explicit(&app->compacted, memory_order_relaxed);
         out->splits += atomic_load_explicit(&app->tm.splits, memory_order_relaxed);
         out->merges += atomic_load_explicit(&app->tm.merges, memory_order_relaxed);
     }
+    if (out->evicted > 0)
+        out->evicted_age_ms /= out->evicted;
 }
 
 void store_stats_reset(struct store *s)
@@ -320,6 +348,10 @@ void store_stats_reset(struct store *s)
         atomic_store_explicit(&app->expired, 0, memory_order_relaxed);
         atomic_store_explicit(&app->evicted, 0, memory_order_relaxed);
         atomic_store_explicit(&app->compacted, 0, memory_order_relaxed);
+        atomic_store_explicit(&app->ghost_hits, 0, memory_order_relaxed);
+        atomic_store_explicit(&app->evicted_age_ms, 0, memory_order_relaxed);
+        for (unsigned c = 0; c < STORE_CLASSES; c++)
+            atomic_store_explicit(&app->evicted_class[c], 0, memory_order_relaxed);
         atomic_store_explicit(&app->tm.splits, 0, memory_order_relaxed);
         atomic_store_explicit(&app->tm.merges, 0, memory_order_relaxed);
     }

@@ -146,6 +146,14 @@ void region_huge_when_full(struct region *r, uint32_t extent)
         atomic_fetch_or_explicit(&r->full, (uint64_t)1 << extent, memory_order_relaxed);
 }
 
+void region_has_hole(struct region *r, uint32_t extent)
+{
+    if (extent < REGION_HUGE_FROM)
+        atomic_fetch_and_explicit(&r->full, ~((uint64_t)1 << extent), memory_order_relaxed);
+    else
+        madvise(region_extent(r, extent), REGION_EXTENT, MADV_NOHUGEPAGE);
+}
+
 /* Kernels before 6.1 do not know MADV_COLLAPSE, and systems may forbid huge pages: either way it stays as it
  * is. */
 void region_collapse_one(struct region *r)

@@ -25,7 +25,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REGION_EXTENT ((size_t)2 << 20)
+#define REGION_EXTENT_BITS 21
+#define REGION_EXTENT ((size_t)1 << REGION_EXTENT_BITS)
 #define REGION_SIZE_MAX ((uint64_t)256 << 30)
 #define REGION_SIZE_MIN ((uint64_t)64 << 20)
 
@@ -59,6 +60,9 @@ void region_give(struct region *r, uint32_t first, uint32_t n);
  * pages, which are collapsed into one when the extent is full (docs/decisions/005-huge-pages.md). */
 void region_huge_from_start(struct region *r, uint32_t extent);
 void region_huge_when_full(struct region *r, uint32_t extent);
+/* A part of it has gone back to the system: were it made one huge page now, all of it would be there again.
+ */
+void region_has_hole(struct region *r, uint32_t extent);
 /* Collapse one extent that is full; takes about 0.2 ms. No lock held. */
 void region_collapse_one(struct region *r);
 

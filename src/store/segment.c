@@ -6,28 +6,38 @@
 #include <sys/mman.h>
 
 enum {
+    LANES = 32, /* that one would like to have */
+    OLDEST_LOOK = 32,
+    CLASS_FIRST = 64,      /* bytes; the first size class: up to this */
     GROUP_FIRST_MS = 2048, /* the first TTL group: up to this */
     DIRTY_MIN = 4,         /* free segments that keep their memory, at least */
     DIRTY_SHARE = 64,      /* or one for so many in use */
 };
 
-/* The largest segment with which open segments of 8 groups stay within their share. */
+/* The largest segment with which the open ones of LANES lanes stay within their share. */
 static uint32_t choose_size(uint64_t maxmemory, uint32_t threads)
 {
     uint32_t size = SEGMENT_SIZE_MIN;
     if (maxmemory == 0)
         return SEGMENT_SIZE_UNLIMITED;
-    while (size < SEGMENT_SIZE_MAX && (uint64_t)size * 2 * 8 * threads * SEGMENT_OPEN_SHARE <= maxmemory)
+    while (size < SEGMENT_SIZE_MAX && (uint64_t)size * 2 * LANES * threads * SEGMENT_OPEN_SHARE <= maxmemory)
         size *= 2;
     return size;
 }
 
-static uint32_t choose_groups(uint64_t maxmemory, uint32_t threads, uint32_t size)
+static uint32_t between(uint64_t n, uint32_t min, uint32_t max)
 {
-    if (maxmemory == 0)
-        return SEGMENT_GROUPS_MAX;
-    uint64_t fit = maxmemory / SEGMENT_OPEN_SHARE / threads / size;
-    return fit < 2 ? 2 : fit > SEGMENT_GROUPS_MAX ? SEGMENT_GROUPS_MAX : (uint32_t)fit;
+    return n < min ? min : n > max ? max : (uint32_t)n;
+}
+
+/* Queues first: without a probation queue there is no telling one-hit wonders apart. Then classes, then
+ * groups. */
+void segments_plan(struct segments *s, uint64_t maxmemory, bool evicts)
+{
+    uint64_t fit = maxmemory == 0 ? SEGMENT_LANES_MAX : maxmemory / SEGMENT_OPEN_SHARE / s->threads / s->size;
+    s->queues = evicts && fit >= 2 ? 2 : 1;
+    s->classes = evicts ? between(fit / 4, 1, SEGMENT_CLASSES) : 1;
+    s->groups = between(fit / (s->queues * s->classes), evicts ? 1 : 2, SEGMENT_GROUPS_MAX);
 }
 
 int segments_init(struct segments *s, struct region *r, uint64_t maxmemory, uint32_t threads)
@@ -37,7 +47,8 @@ int segments_init(struct segments *s, struct region *r, uint64_t maxmemory, uint
     s->size = choose_size(maxmemory, threads);
     s->shift = (uint32_t)__builtin_ctz(s->size);
     s->units_max = s->size / SEGMENT_ENTRY_SHARE / ENTRY_UNIT;
-    s->groups = choose_groups(maxmemory, threads, s->size);
+    s->threads = threads;
+    segments_plan(s, maxmemory, false);
     s->meta_bytes = (r->size >> s->shift) * sizeof(struct segment);
     s->meta = region_map(s->meta_bytes);
     return s->meta == NULL ? ERR_OOM : 0;
@@ -51,12 +62,24 @@ void segments_release(struct segments *s)
 
 unsigned segment_group(const struct segments *s, int64_t remaining_ms)
 {
-    if (remaining_ms <= 0)
+    if (remaining_ms <= 0 || s->groups == 1)
         return 0;
     uint64_t t = (uint64_t)remaining_ms / GROUP_FIRST_MS;
     unsigned g = t == 0 ? 0 : 64 - (unsigned)__builtin_clzll(t);
     g = g > SEGMENT_GROUPS_MAX - 2 ? SEGMENT_GROUPS_MAX - 2 : g;
     return 1 + g * (s->groups - 1) / (SEGMENT_GROUPS_MAX - 1);
+}
+
+unsigned segment_class(uint64_t bytes)
+{
+    unsigned class = bytes <= CLASS_FIRST ? 0 : 58 - (unsigned)__builtin_clzll(bytes - 1);
+    return class < SEGMENT_CLASSES ? class : SEGMENT_CLASSES - 1;
+}
+
+unsigned segment_lane(const struct segments *s, uint64_t bytes, unsigned queue, unsigned group)
+{
+    unsigned class = segment_class(bytes) * s->classes / SEGMENT_CLASSES;
+    return (class * 2 + (s->queues == 2 ? queue : 0)) * s->groups + group;
 }
 
 static uint32_t number_of(const struct segments *s, const struct segment *seg)
@@ -199,15 +222,63 @@ static uint32_t units_of(const struct segments *s)
     return s->size / ENTRY_UNIT;
 }
 
+/* Lock held. */
+static void unlink_segment(struct segments *s, struct segment *seg)
+{
+    struct segment_list *l = &s->lists[seg->list];
+    *(seg->older != 0 ? &s->meta[seg->older].younger : &l->oldest) = seg->younger;
+    *(seg->younger != 0 ? &s->meta[seg->younger].older : &l->youngest) = seg->older;
+    atomic_fetch_sub_explicit(&l->bytes, bytes_of(s, seg), memory_order_relaxed);
+}
+
+static void link_segment(struct segments *s, struct segment *seg, unsigned list)
+{
+    struct segment_list *l = &s->lists[list];
+    lock_hold(&s->lock);
+    seg->list = (uint8_t)list;
+    seg->younger = 0;
+    seg->older = l->youngest;
+    *(l->youngest != 0 ? &s->meta[l->youngest].younger : &l->oldest) = number_of(s, seg);
+    l->youngest = number_of(s, seg);
+    atomic_fetch_add_explicit(&l->bytes, bytes_of(s, seg), memory_order_relaxed);
+    lock_release(&s->lock);
+}
+
+static bool is_swept(const struct segment *seg)
+{
+    return atomic_load_explicit(&seg->swept, memory_order_relaxed) >=
+           atomic_load_explicit(&seg->used, memory_order_relaxed);
+}
+
+struct segment *segment_oldest(struct segments *s, unsigned list, bool *pinned)
+{
+    struct segment *found = NULL;
+    lock_hold(&s->lock);
+    uint32_t n = s->lists[list].oldest;
+    for (unsigned looked = 0; n != 0 && looked < OLDEST_LOOK && found == NULL; looked++) {
+        struct segment *seg = &s->meta[n];
+        uint32_t live = atomic_load_explicit(&seg->live, memory_order_relaxed);
+        if (live & SEGMENT_SWEEP)
+            *pinned = true;
+        else if (live != 0 && !is_swept(seg))
+            found = seg;
+        n = seg->younger;
+    }
+    lock_release(&s->lock);
+    return found;
+}
+
 /* live has reached zero, and whoever brought it there calls this. */
 static void set_free(struct segments *s, struct segment *seg)
 {
     uint64_t bytes = bytes_of(s, seg);
-    atomic_fetch_sub_explicit(segment_epoch(seg) == s->epoch ? &s->bytes : &s->doomed, bytes,
-                              memory_order_relaxed);
+    bool doomed = segment_epoch(seg) != s->epoch;
+    atomic_fetch_sub_explicit(doomed ? &s->doomed : &s->bytes, bytes, memory_order_relaxed);
     atomic_fetch_add_explicit(&s->freed, 1, memory_order_relaxed);
     MEM_POISON(segment_start(s, seg), bytes);
     lock_hold(&s->lock);
+    if (!doomed)
+        unlink_segment(s, seg);
     if (seg->extents > 0) {
         push(s, &s->large, seg);
     } else {
@@ -217,16 +288,20 @@ static void set_free(struct segments *s, struct segment *seg)
     lock_release(&s->lock);
 }
 
-static void start(struct segments *s, struct segment *seg, unsigned group, uint32_t live)
+static void start(struct segments *s, struct segment_writer *w, struct segment *seg, unsigned lane,
+                  uint32_t live)
 {
     DEBUG_ASSERT(atomic_load_explicit(&seg->live, memory_order_relaxed) == 0);
     atomic_store_explicit(&seg->epoch, s->epoch, memory_order_relaxed);
     atomic_store_explicit(&seg->purged, s->purge, memory_order_relaxed);
-    seg->group = (uint8_t)group;
+    seg->group = (uint8_t)(lane % s->groups);
+    atomic_store_explicit(&seg->swept, 0, memory_order_relaxed);
+    atomic_store_explicit(&seg->born_ms, w->now_ms, memory_order_relaxed);
     atomic_store_explicit(&seg->heap, false, memory_order_relaxed);
     atomic_store_explicit(&seg->used, 0, memory_order_relaxed);
     atomic_store_explicit(&seg->sweep_at, SEGMENT_NEVER, memory_order_relaxed);
     atomic_fetch_add_explicit(&s->bytes, bytes_of(s, seg), memory_order_relaxed);
+    link_segment(s, seg, lane / s->groups);
     atomic_store_explicit(&seg->live, live, memory_order_release);
 }
 
@@ -254,21 +329,21 @@ static struct entry *alloc_large(struct segments *s, uint32_t units)
     return (struct entry *)segment_start(s, seg);
 }
 
-struct entry *segment_alloc(struct segments *s, struct segment_writer *w, uint32_t units, unsigned group)
+struct entry *segment_alloc(struct segments *s, struct segment_writer *w, uint32_t units, unsigned lane)
 {
-    DEBUG_ASSERT(group < s->groups);
+    DEBUG_ASSERT(lane < SEGMENT_LISTS * s->groups);
     if (!w->promised && region_injected_failure())
         return NULL;
     if (unlikely(units > s->units_max))
         return alloc_large(s, units);
-    struct open_segment *o = &w->open[group];
+    struct open_segment *o = &w->open[lane];
     if (unlikely((size_t)(o->end - o->at) < (size_t)units * ENTRY_UNIT)) {
         struct segment *seg = take(s, w);
         if (seg == NULL)
             return NULL;
         if (o->seg != NULL)
             seal(s, o);
-        start(s, seg, group, SEGMENT_OPEN + units_of(s));
+        start(s, w, seg, lane, SEGMENT_OPEN + units_of(s));
         o->seg = seg;
         o->at = segment_start(s, seg);
         o->end = o->at + s->size;
@@ -278,19 +353,19 @@ struct entry *segment_alloc(struct segments *s, struct segment_writer *w, uint32
 }
 
 void segment_commit(struct segments *s, struct segment_writer *w, struct entry *e, uint32_t units,
-                    unsigned group, int64_t sweep_at)
+                    unsigned lane, int64_t sweep_at)
 {
     struct segment *seg;
     if (unlikely(units > s->units_max)) {
         seg = segment_of(s, e);
-        start(s, seg, group, SEGMENT_SWEEP | units);
+        start(s, w, seg, lane, SEGMENT_SWEEP | units);
         raise_frontier(s, number_of(s, seg) + 1);
         atomic_store_explicit(&seg->used, units, memory_order_release);
         atomic_store_explicit(&seg->sweep_at, sweep_at, memory_order_relaxed);
         atomic_fetch_sub_explicit(&seg->live, SEGMENT_SWEEP, memory_order_release);
         return;
     }
-    struct open_segment *o = &w->open[group];
+    struct open_segment *o = &w->open[lane];
     seg = o->seg;
     DEBUG_ASSERT((char *)e == o->at);
     o->at += (size_t)units * ENTRY_UNIT;
@@ -348,7 +423,7 @@ uint32_t segment_live_units(const struct segments *s, const struct segment *seg)
 
 void segment_seal_all(struct segments *s, struct segment_writer *w)
 {
-    for (unsigned g = 0; g < s->groups; g++)
+    for (unsigned g = 0; g < SEGMENT_LANES_MAX; g++)
         if (w->open[g].seg != NULL)
             seal(s, &w->open[g]);
 }
@@ -356,6 +431,7 @@ void segment_seal_all(struct segments *s, struct segment_writer *w)
 void segments_doom(struct segments *s)
 {
     s->epoch++;
+    memset(s->lists, 0, sizeof s->lists);
     uint64_t bytes = atomic_exchange_explicit(&s->bytes, 0, memory_order_relaxed);
     atomic_fetch_add_explicit(&s->doomed, bytes, memory_order_relaxed);
 }
@@ -406,6 +482,8 @@ unsigned segments_trim(struct segments *s, unsigned max)
         lock_release(&s->lock);
         if (seg == NULL)
             break;
+        if (s->size < REGION_EXTENT)
+            region_has_hole(s->region, number_of(s, seg) >> (REGION_EXTENT_BITS - s->shift));
         madvise(segment_start(s, seg), s->size, MADV_DONTNEED);
         lock_hold(&s->lock);
         push(s, &s->clean, seg);

@@ -22,6 +22,12 @@
  * segment may walk it without locks, except that it needs the shard's lock to find
  * the end of an entry with that mark. `used` is published after the entry's bytes.
  *
+ * Segments in use stand in lists, oldest first: one for each size class and queue of
+ * the eviction policy (evict.h), and one for keys that it may not evict. What a thread
+ * appends to is a **lane**: a list and a TTL group. How many lanes there are follows
+ * maxmemory, so that open segments stay a small share of it; where there is no room,
+ * neighbouring classes and groups share a lane, and then the two queues of a class.
+ *
  * An entry too large for a segment (a huge key) gets extents of its own and is
  * treated as a segment with one entry.
  *
@@ -37,13 +43,17 @@
 #include <stdint.h>
 
 enum segment_limits {
-    SEGMENT_SIZE_MIN = 64 << 10,
+    SEGMENT_SIZE_MIN = 16 << 10,
     SEGMENT_SIZE_MAX = 2 << 20,
     SEGMENT_SIZE_UNLIMITED = 512 << 10, /* when maxmemory is 0 */
     SEGMENT_GROUPS_MAX = 20,            /* no TTL, then doubling from 2 s to 6 days */
-    SEGMENT_RESERVE = 2,                /* free segments that an appender keeps for itself */
-    SEGMENT_OPEN_SHARE = 50,            /* open segments of all threads: at most 1/50 of maxmemory */
-    SEGMENT_ENTRY_SHARE = 4,            /* entries above 1/4 of a segment get extents of their own */
+    SEGMENT_CLASSES = 12,               /* = STORE_CLASSES */
+    SEGMENT_KEPT = SEGMENT_CLASSES * 2, /* the list of what may not be evicted */
+    SEGMENT_LISTS,
+    SEGMENT_LANES_MAX = SEGMENT_LISTS * SEGMENT_GROUPS_MAX,
+    SEGMENT_RESERVE = 2,     /* free segments that an appender keeps for itself */
+    SEGMENT_OPEN_SHARE = 50, /* open segments of all threads: at most 1/50 of maxmemory */
+    SEGMENT_ENTRY_SHARE = 4, /* entries above 1/4 of a segment get extents of their own */
 };
 
 #define SEGMENT_OPEN ((uint32_t)1 << 30)
@@ -59,7 +69,11 @@ struct segment {
     _Atomic uint32_t purged;  /* garbage generation it is known to be clean of (flush.c) */
     uint32_t next;            /* free lists; segment number, 0 = end */
     uint32_t extents;         /* > 0: extents of its own, one entry */
+    uint32_t older, younger;  /* in its list; segments.lock */
+    _Atomic uint32_t swept;   /* units that eviction has been through */
+    _Atomic int64_t born_ms;  /* when it was opened */
     uint8_t group;
+    uint8_t list;
     _Atomic bool heap; /* some entry holds (or held) a heap value */
 };
 
@@ -70,10 +84,17 @@ struct open_segment {
 
 /* One thread's side. */
 struct segment_writer {
-    struct open_segment open[SEGMENT_GROUPS_MAX];
+    struct open_segment open[SEGMENT_LANES_MAX];
+    int64_t now_ms;                 /* of the latest put: when the next segment is born */
     uint32_t reserve, reserve_last; /* queue of free segments, by `next` */
     uint32_t nreserve;
     bool promised; /* segment_promise() was kept: allocations do not fail */
+};
+
+/* Oldest first, by segment number, 0 = none. */
+struct segment_list {
+    uint32_t oldest, youngest;
+    _Atomic uint64_t bytes;
 };
 
 struct segments {
@@ -83,11 +104,13 @@ struct segments {
     uint32_t size;      /* bytes */
     uint32_t shift;     /* log2(size) */
     uint32_t units_max; /* of an entry in a shared segment */
-    uint32_t groups;
-    uint32_t epoch; /* changed under the gate only */
-    uint32_t purge; /* current garbage generation; gate only */
+    uint32_t threads;
+    uint32_t groups, classes, queues; /* of lanes; gate, nothing open */
+    uint32_t epoch;                   /* changed under the gate only */
+    uint32_t purge;                   /* current garbage generation; gate only */
 
-    struct lock lock;      /* leaf; guards the lists */
+    struct lock lock; /* leaf; guards the lists */
+    struct segment_list lists[SEGMENT_LISTS];
     uint32_t dirty, clean; /* free segments with and without memory behind them */
     uint32_t large;        /* freed, with extents to give back */
     uint32_t ndirty;
@@ -101,6 +124,8 @@ struct segments {
 /* maxmemory 0 = unlimited. ERR_OOM. */
 int segments_init(struct segments *s, struct region *r, uint64_t maxmemory, uint32_t threads);
 void segments_release(struct segments *s);
+/* How many lanes there are from now on. Gate, and nothing open. `evicts`: by class and queue. */
+void segments_plan(struct segments *s, uint64_t maxmemory, bool evicts);
 
 static inline struct segment *segment_of(const struct segments *s, const void *p)
 {
@@ -115,11 +140,23 @@ static inline char *segment_start(const struct segments *s, const struct segment
 /* The group for a key that has so long to live; 0 = no deadline. */
 unsigned segment_group(const struct segments *s, int64_t remaining_ms);
 
+/* The size class of an entry that takes so many bytes, heap value included, of SEGMENT_CLASSES. */
+unsigned segment_class(uint64_t bytes);
+/* The lane of an entry that takes so many bytes, heap value included. queue: 0 or 1. */
+unsigned segment_lane(const struct segments *s, uint64_t bytes, unsigned queue, unsigned group);
+static inline unsigned segment_lane_kept(const struct segments *s)
+{
+    return SEGMENT_KEPT * s->groups;
+}
+/* The oldest segment of a list that eviction has not been through, or NULL. It may be gone when this returns:
+ * pin it. *pinned becomes true if another thread is at one. Looks at no more than a few dozen. */
+struct segment *segment_oldest(struct segments *s, unsigned list, bool *pinned);
+
 /* Room for an entry, which becomes part of the segment with segment_commit(). Until then
  * it can be dropped with segment_abandon(). NULL when memory is short. */
-struct entry *segment_alloc(struct segments *s, struct segment_writer *w, uint32_t units, unsigned group);
+struct entry *segment_alloc(struct segments *s, struct segment_writer *w, uint32_t units, unsigned lane);
 void segment_commit(struct segments *s, struct segment_writer *w, struct entry *e, uint32_t units,
-                    unsigned group, int64_t sweep_at);
+                    unsigned lane, int64_t sweep_at);
 void segment_abandon(struct segments *s, struct entry *e, uint32_t units);
 
 /* units of a live entry died. May free the segment: do not touch the entry afterwards. */

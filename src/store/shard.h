@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "proto/slot.h"
 #include "store/change.h"
+#include "store/ghost.h"
 #include "store/segment.h"
 #include "store/store.h"
 #include "store/table.h"
@@ -44,7 +45,7 @@ struct db_line {
 
 enum id_state { ID_FREE, ID_LIVE, ID_DEAD }; /* dead: its keys are garbage */
 
-enum sweep_reason { SWEEP_NOTHING, SWEEP_EXPIRE, SWEEP_COMPACT, SWEEP_PURGE, SWEEP_DOOMED };
+enum sweep_reason { SWEEP_NOTHING, SWEEP_EXPIRE, SWEEP_COMPACT, SWEEP_PURGE, SWEEP_DOOMED, SWEEP_EVICT };
 
 enum { HORIZON_BINS = 48 };
 
@@ -67,10 +68,15 @@ struct appender {
     int64_t heap_unseen; /* bytes of heap values not yet in store.heap */
     void *ballast;       /* heap set aside by store_reserve(), freed when a block cannot be had */
     /* Written by the owner only (relaxed), read by anybody. */
-    _Atomic uint64_t expired, evicted, compacted;
+    _Atomic uint64_t expired, evicted, compacted, ghost_hits;
+    _Atomic uint64_t evicted_class[STORE_CLASSES], evicted_age_ms; /* the sum of ages */
+    _Atomic int64_t list_heap[SEGMENT_LISTS]; /* bytes of heap values, by the list of their entries */
+    _Atomic uint64_t overdue;   /* of what expired: bytes x ms that they lay around beyond their deadline */
     _Atomic uint64_t changes;   /* change.h; never reset */
     change_removed_fn *removed; /* gate; NULL: nobody listens */
     void *listener;
+    struct rng rng;
+    const struct access *upkeep; /* store_maintain()'s: who reclaims before a round */
 };
 
 /* Tables that a flush detached, waiting to be freed. Lies behind them in the same mapping. */
@@ -86,11 +92,24 @@ struct sweep {
     uint32_t cursor;
     int64_t next_pass_ms;
     bool active;
+    int64_t overdue_ms; /* when `overdue` was taken */
+    uint64_t overdue;   /* all threads' sum then */
     uint32_t threshold; /* compact sealed segments with less than this many of 64 parts live */
     uint64_t reclaim;   /* 64ths of segments that this pass may still reclaim by compaction */
     uint64_t live_parts, sealed;
     uint32_t parts[65]; /* sealed segments by live 64ths */
     uint32_t recycle;   /* id to look at after the next pass */
+};
+
+/* The policy in force; evict.c. */
+struct evictor {
+    struct store_eviction how; /* gate, like what follows up to the ghosts' slots */
+    bool clocked;              /* new entries have an access clock */
+    uint64_t goal;             /* bytes in use that eviction aims at */
+    struct ghosts ghosts;
+    _Atomic uint64_t cut;     /* LRU, LFU, TTL: scores from here on go */
+    _Atomic int64_t cut_left; /* bytes to sweep before it is found anew */
+    _Atomic bool stuck;       /* there was nothing to evict */
 };
 
 struct store {
@@ -109,12 +128,21 @@ struct store {
     _Atomic uint32_t ids_dead;
     _Atomic uint64_t maxmemory; /* gate; any thread may read it */
     bool active_expire;         /* gate; off in tests only */
+    /* Cuts (cut.h): cuts_open is read by every write; bits are set under the gate, cleared by the reader.
+     * cut_sense: gate. cuts: gate and cuts_lock to write, either to read, or a shard lock while it is open.
+     */
+    _Atomic uint32_t cuts_open;
+    uint8_t cut_sense;
+    struct cut *cuts[STORE_CUTS_MAX];
+    struct lock cuts_lock;
     struct appender *appenders[STORE_THREADS_MAX];
     struct region region;
     struct pool pool;
     struct segments segs;
 
     CACHE_ALIGNED _Atomic bool over_memory;
+    _Atomic uint64_t expired_bytes;     /* lie around expired, on average of the last seconds */
+    _Atomic bool wanting;               /* eviction has something to do */
     _Atomic int64_t lateness_ms;        /* how long an expired entry may lie around */
     CACHE_ALIGNED _Atomic int64_t heap; /* bytes of heap values */
     _Atomic int64_t heap_doomed;        /* ... that a flush left behind */
@@ -122,6 +150,7 @@ struct store {
     _Atomic uint64_t rss_excess; /* resident beyond all accounts, as far as it counts as used */
     _Atomic int64_t rss_gap;     /* resident less all accounts, smoothed; may be negative */
     int64_t observed_ms;         /* the observing thread's */
+    CACHE_ALIGNED struct evictor evict;
     CACHE_ALIGNED struct sweep sweep;
     struct lock graves_lock;
     struct lock reap_lock;                /* leaf, only tried; guards `reaping` */
@@ -179,7 +208,10 @@ struct shape {
     struct str value; /* as stored: the bytes, or the pointer of a heap value */
     int64_t expire_ms;
     uint32_t db;
-    uint32_t marks; /* ENTRY_MARKS that are set */
+    uint32_t marks; /* ENTRY_MARKS and ENTRY_CLOCK that are set */
+    uint32_t clock; /* with ENTRY_CLOCK */
+    uint8_t freq;   /* ENTRY_FREQ_MASK */
+    uint8_t queue;  /* of the eviction policy: 0 small, 1 main */
 };
 
 uint64_t shape_units(const struct shape *f);
@@ -193,6 +225,8 @@ uint32_t entry_extent(const struct entry *e);
 void entry_resize(struct entry *e, uint32_t vlen, uint32_t marks, uint32_t extent);
 void entry_set_expire(struct entry *e, int64_t expire_ms); /* has ENTRY_TTL */
 void entry_set_heap(struct entry *e, const void *p);
+uint32_t entry_clock(const struct entry *e); /* has ENTRY_CLOCK */
+void entry_set_clock(struct entry *e, uint32_t clock);
 /* What a sweep may look at without the lock, given the header word: the deadline (a hint only), the key
  * and the database id, and the size of an entry that is neither long nor extended nor has slack. */
 int64_t entry_expire_hint(const struct entry *e);
@@ -212,8 +246,19 @@ void store_remove(const struct access *a, uint32_t slot, const struct table_pos 
 /* The same because it expired: told to watchers and counted. */
 void store_remove_expired(const struct access *a, const struct key *k, const struct table_pos *pos,
                           struct entry *e);
-/* Move an entry to this thread's open segment of its group. False when memory is short. */
-bool store_move(const struct access *a, const struct table_pos *pos, struct entry *e);
+/* The same because it was evicted: told to watchers. evict_note() counts. */
+void store_remove_evicted(const struct access *a, const struct key *k, const struct table_pos *pos,
+                          struct entry *e);
+enum { STORE_MOVE_SAME = -1 };
+struct move {
+    int queue, freq; /* or STORE_MOVE_SAME */
+    bool clock;      /* with an access clock, whatever the policy */
+};
+/* Move an entry to this thread's open segment of its lane. NULL when memory is short. */
+struct entry *store_move(const struct access *a, const struct table_pos *pos, struct entry *e,
+                         const struct move *how);
+/* A hit of an entry that is not known to be hot, or that has a clock. */
+void access_note(const struct access *a, struct entry *e);
 void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire_ms, int sign);
 /* A key comes (bytes of its name) or goes (less than 0). */
 void store_count_name(struct store *s, uint32_t slot, uint32_t db, int64_t bytes);
@@ -255,6 +300,8 @@ void store_touch_db(const struct access *a, int64_t db, int64_t other);
 /* What is compared with maxmemory: what is committed for data, and the correction from RSS. */
 uint64_t store_used(struct store *s);
 void store_update_pressure(struct store *s);
+/* maxmemory has changed: what the correction from RSS may come to follows it. */
+void store_limit_excess(struct store *s);
 /* Give memory that nobody needs back to the system until the time is over; true while there is more. */
 bool store_give_back(struct store *s, int64_t until_ns);
 
@@ -263,6 +310,24 @@ bool store_give_back(struct store *s, int64_t until_ns);
 #define STORE_SLOTS_BYTES (sizeof(struct table) * STORE_SLOTS + sizeof(struct grave))
 /* Database n has id n, and no other id is in use. */
 void store_init_ids(struct store *s);
+
+/* ---- cut.c ---------------------------------------------------------------------- */
+
+void store_cut_save(const struct access *a, uint32_t slot, uint64_t hash);
+/* Shard locked, before the first change to the key: open cuts get what they have not saved yet. */
+static inline void store_save_first(const struct access *a, const struct key *k)
+{
+    if (unlikely(atomic_load_explicit(&a->store->cuts_open, memory_order_relaxed) != 0))
+        store_cut_save(a, k->slot, k->hash);
+}
+/* Gate: cuts lose what they have not saved, and those that must be whole are broken; tables that are new to
+ * them have nothing to save. */
+void store_cut_flushed(struct store *s);
+void store_cut_fresh_tables(struct store *s);
+/* No lock held: write to a file some of what waits for readers in memory beyond its bound. */
+void store_cut_relieve(struct store *s);
+/* Debug builds, gate: nothing is unsaved for a cut that is not open. */
+void store_cut_check(const struct store *s);
 
 /* ---- flush.c -------------------------------------------------------------------- */
 
@@ -299,6 +364,8 @@ bool store_reap(struct store *s, int64_t until_ns);
 /* ---- sweep.c -------------------------------------------------------------------- */
 
 /* Stop the walk of an appender (gate, or its own thread). */
+/* Evict for at most so long, while memory is wanted. */
+void sweep_evict(const struct access *a, int64_t until_ns);
 void sweep_abort(struct store *s, struct appender *app);
 /* Gate: take out all keys of dead ids, however long it takes. */
 void sweep_purge_now(const struct access *a);

@@ -69,10 +69,13 @@ static void remove_harvest(const struct access *a, uint32_t slot, const struct h
         struct entry *e = h->e[i];
         struct table_pos pos;
         struct str name = entry_key(e);
-        struct key k = {
-            .p = name.p, .n = (uint32_t)name.n, .slot = (uint16_t)slot, .db = (uint16_t)entry_db(e)};
-        bool found = table_find_entry(&a->app->tm, table_of_slot(a, slot),
-                                      table_entry_hash(&a->store->seed, e), e, &pos);
+        struct key k = {.p = name.p,
+                        .n = (uint32_t)name.n,
+                        .slot = (uint16_t)slot,
+                        .db = (uint16_t)entry_db(e),
+                        .hash = table_entry_hash(&a->store->seed, e)};
+        store_save_first(a, &k);
+        bool found = table_find_entry(&a->app->tm, table_of_slot(a, slot), k.hash, e, &pos);
         ASSERT(found);
         store_touch(a, &k);
         store_note_removed(a, k.db, name, CHANGE_MOVED);

@@ -31,6 +31,7 @@ static int make_appenders(struct store *s)
             .cache = &app->cache,
             .seed = &s->seed,
         };
+        rng_init(&app->rng, s->seed.k0 + i);
         s->appenders[i] = app;
     }
     return 0;
@@ -121,6 +122,7 @@ void store_free(struct store *s)
             mem_free(s->appenders[i]->ballast);
         mem_free(s->appenders[i]);
     }
+    ghosts_resize(&s->evict.ghosts, 0);
     if (s->segs.meta != NULL)
         segments_release(&s->segs);
     if (s->pool.pages != NULL)
@@ -271,7 +273,10 @@ struct entry *store_peek(const struct access *a, const struct key *k)
 
 struct entry *store_find(const struct access *a, const struct key *k)
 {
-    return store_peek(a, k); /* noeviction keeps no record of accesses */
+    struct entry *e = store_peek(a, k);
+    if (e != NULL && (entry_word(e) & (ENTRY_CLOCK | ENTRY_FREQ_MASK)) != ENTRY_FREQ_MASK)
+        access_note(a, e); /* the hottest keys, under most policies, cost nothing more than the look */
+    return e;
 }
 
 size_t store_entry_bytes(const struct store *s, const struct entry *e)
@@ -279,15 +284,4 @@ size_t store_entry_bytes(const struct store *s, const struct entry *e)
     enum { REFERENCE = 8 }; /* its share of the table */
     size_t n = (size_t)entry_extent(e) * ENTRY_UNIT + REFERENCE;
     return n + entry_heap_bytes(e);
-}
-
-/* Without a policy that keeps access clocks nothing is known but that the key is there. */
-uint64_t store_idle_s(const struct access *a, const struct entry *e)
-{
-    return 0;
-}
-
-uint32_t store_freq(const struct access *a, const struct entry *e)
-{
-    return entry_word(e) & ENTRY_FREQ_MASK;
 }

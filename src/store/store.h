@@ -35,7 +35,8 @@ enum store_limits {
     STORE_SHARDS = 1024,
     STORE_SLOTS_PER_SHARD = STORE_SLOTS / STORE_SHARDS,
     STORE_DATABASES_MAX = 1024,
-    STORE_THREADS_MAX = 130,      /* workers, the lane and one for tests */
+    STORE_THREADS_MAX = 132,      /* workers, the lane, replication, the saver, and one for tests */
+    STORE_CUTS_MAX = 4,           /* snapshots that can be read at the same time (cut.h) */
     STORE_KEY_MAX = 512 << 20,    /* bytes */
     STORE_STRING_MAX = 512 << 20, /* default of proto-max-bulk-len */
 #ifdef LARDER_TSAN
@@ -198,6 +199,14 @@ int store_put_object(const struct access *a, const struct key *k, struct object 
 void store_object_changed(const struct access *a, const struct key *k, struct entry *e, struct object *o,
                           size_t before);
 
+/* Before the collection of e, a live entry, is changed (and before object_is_private() is asked): a snapshot
+ * that has not seen it yet takes a reference. The functions above and below do so by themselves. */
+void store_save_entry_first(const struct access *a, const struct entry *e);
+
+/* Before a command that reads some of these keys and writes others is run, and logged as it is: whoever
+ * replays it needs what it has read, though it be evicted before a snapshot comes to it. Shards locked. */
+void store_save_keys_first(const struct access *a, const struct key *keys, uint32_t n);
+
 /* Drop a reference; what it was the last one to is freed, in slices between rounds if it is large. Any
  * thread; no lock needed. */
 void store_release_object(struct store *s, struct object *o);
@@ -227,9 +236,14 @@ int store_copy(const struct access *a, const struct key *from, const struct key 
 /* Bytes that key and value occupy with overhead (MEMORY USAGE). */
 size_t store_entry_bytes(const struct store *s, const struct entry *e);
 
-/* OBJECT IDLETIME (seconds) and FREQ (0-255) of a live entry, by the policy in force. */
-uint64_t store_idle_s(const struct access *a, const struct entry *e);
-uint32_t store_freq(const struct access *a, const struct entry *e);
+/* OBJECT IDLETIME (seconds) and FREQ (0-255) of a live key, by the policy in force; 0 when it is absent.
+ * Only the LRU and LFU policies keep clocks. Under the others a key gets one when it is asked for first:
+ * until then its idle time is how long its segment has been full, which is never too much. So the entry
+ * may move. */
+uint64_t store_idle_s(const struct access *a, const struct key *k);
+uint32_t store_freq(const struct access *a, const struct key *k);
+/* RESTORE: what another server knew of a live key. idle_s or freq negative: not known. */
+void store_set_access(const struct access *a, const struct key *k, int64_t idle_s, int64_t freq);
 
 /* ---- watching ---------------------------------------------------------------- */
 
@@ -283,6 +297,8 @@ int store_slot_keys(const struct access *a, uint32_t slot, uint32_t *n);
 int store_slot_visit(const struct access *a, uint32_t slot, store_visit_fn *visit, void *arg);
 int store_slot_clear(const struct access *a, uint32_t slot, uint32_t max, uint32_t *left);
 
+uint32_t store_databases(const struct store *s); /* as SELECT counts them */
+
 /* In a round or under the gate, no lock; exact when nobody writes. */
 uint64_t store_db_keys(const struct store *s, uint32_t db);
 uint64_t store_db_expires(const struct store *s, uint32_t db);
@@ -301,11 +317,13 @@ void store_round_begin(struct store *s, struct appender *app);
 
 /* Each worker, between rounds, no lock held: expiry, compaction, freeing what was flushed,
  * for at most about budget_us. Returns the ms after which it wants to be called again (0 = more to
- * do now, but serve your clients first). */
+ * do now, but serve your clients first). *a is kept: it must live as long as the store, since later rounds
+ * of this thread reclaim with it before they begin. */
 uint32_t store_maintain(const struct access *a, uint32_t budget_us);
 
 void store_set_active_expire(struct store *s, bool on);    /* gate; for tests: expired keys stay invisible */
 void store_set_maxmemory(struct store *s, uint64_t bytes); /* gate */
+void store_set_eviction(struct store *s, const struct store_eviction *e); /* gate; in force at once */
 
 /* True when data is beyond maxmemory and nothing (more) may be evicted: refuse CMD_DENYOOM. One relaxed load.
  */
@@ -351,9 +369,8 @@ void store_note_process(struct store *s, const struct store_process *p);
 /* Give back all memory that is not needed, however long it takes: the lane's, or with no lock held. */
 void store_purge(struct store *s);
 
-enum {
-    STORE_CLASSES = 8
-}; /* size classes of eviction: entries of up to 64 << n bytes, the last without bound */
+/* Size classes of eviction: entries of up to 64 << n bytes, the last without bound. */
+enum { STORE_CLASSES = 12 };
 
 struct store_stats {
     uint64_t expired, evicted, compacted, segments_freed, splits, merges;

@@ -69,7 +69,7 @@ struct page {
     _Atomic uint32_t run[5]; /* pool references; run[k] holds 2^k buckets when bit k of m is set */
     uint16_t count;          /* keys */
     _Atomic uint8_t m;       /* buckets */
-    uint8_t version;         /* of open snapshots: bit i set = saved for cut i; copied to both halves */
+    uint8_t version;         /* which open cuts have saved it (cut.h); copied to both halves */
 };
 
 /* 32 bytes a slot. Zero bytes are an empty table. */

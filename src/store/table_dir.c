@@ -251,6 +251,8 @@ static void table_merge(struct table_mem *tm, struct table *t)
     uint32_t last = table_pages(t) - 1, half = 1u << (31 - (unsigned)__builtin_clz(last)), spare_root = 0;
     struct page *low = table_page(tm, t, last - half), *high = table_page(tm, t, last);
     unsigned n = low->count + high->count;
+    if (low->version != high->version) /* saved for a cut or not: a page cannot be both */
+        return;
     if (n > TABLE_PAGE_REFS || n > page_limit(page_buckets_for(n)))
         return;
     if (last == (uint32_t)ROOT_REFS_MAX * TABLE_LEAF_PAGES &&
@@ -263,7 +265,6 @@ static void table_merge(struct table_mem *tm, struct table *t)
             pool_give(tm->pool, tm->cache, spare_root, POOL_CLASSES - 1);
         return;
     }
-    low->version &= high->version; /* saved only if both were */
     (void)page_reshape(tm, high, 0, NULL, 0);
     dir_drop(tm, t, spare_root);
     STORE(tm->merges, LOAD(tm->merges) + 1);

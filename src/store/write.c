@@ -5,6 +5,7 @@
  * it was. In place where the value fits: same header, same extent. */
 #include "base/alloc.h"
 #include "base/err.h"
+#include "store/evict.h"
 #include "store/shard.h"
 #include "store/store.h"
 
@@ -93,8 +94,33 @@ int64_t store_sweep_time(const struct access *a, int64_t expire_ms)
 struct room {
     struct entry *e;
     uint32_t units;
-    unsigned group;
+    unsigned lane;
 };
+
+static uint64_t heap_bytes(const struct shape *f)
+{
+    void *p;
+    if (likely(f->kind == ENTRY_INLINE))
+        return 0;
+    memcpy(&p, f->value.p, sizeof p);
+    if (f->kind == ENTRY_BLOCK)
+        return mem_usable(p);
+    return object_type(p)->bytes(p);
+}
+
+static unsigned choose_lane(const struct access *a, const struct shape *f, uint64_t units)
+{
+    const struct store *s = a->store;
+    const struct store_eviction *how = &s->evict.how;
+    unsigned group = 0;
+    if (f->expire_ms != 0)
+        group = segment_group(&s->segs, f->expire_ms > a->now_ms ? f->expire_ms - a->now_ms : 1);
+    else if (how->volatile_only)
+        return segment_lane_kept(&s->segs);
+    if (likely(how->policy != STORE_AUTO))
+        return group;
+    return segment_lane(&s->segs, units * ENTRY_UNIT + heap_bytes(f), f->queue, group);
+}
 
 /* slack: bytes of room behind the entry, for it to grow into. */
 static bool room_take(const struct access *a, struct room *r, const struct shape *f, uint64_t slack)
@@ -106,11 +132,10 @@ static bool room_take(const struct access *a, struct room *r, const struct shape
     if (n > SEGMENT_COUNT)
         return false;
     r->units = (uint32_t)n;
-    r->group = f->expire_ms != 0
-                   ? segment_group(&s->segs, f->expire_ms > a->now_ms ? f->expire_ms - a->now_ms : 1)
-                   : 0;
-    struct segment **open = &a->app->writer.open[r->group].seg, *before = *open;
-    r->e = segment_alloc(&s->segs, &a->app->writer, r->units, r->group);
+    r->lane = choose_lane(a, f, n);
+    struct segment **open = &a->app->writer.open[r->lane].seg, *before = *open;
+    a->app->writer.now_ms = a->now_ms;
+    r->e = segment_alloc(&s->segs, &a->app->writer, r->units, r->lane);
     if (unlikely(*open != before))
         store_update_pressure(s);
     if (r->e == NULL)
@@ -121,13 +146,23 @@ static bool room_take(const struct access *a, struct room *r, const struct shape
     return true;
 }
 
+/* Heap values are counted in the list of the entry that holds them. */
+static void count_list_heap(const struct access *a, const struct entry *e, int64_t bytes)
+{
+    _Atomic int64_t *sum = &a->app->list_heap[segment_of(&a->store->segs, e)->list];
+    if (bytes != 0)
+        atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + bytes,
+                              memory_order_relaxed);
+}
+
 static void room_commit(const struct access *a, const struct room *r, const struct shape *f)
 {
     struct segments *segs = &a->store->segs;
-    segment_commit(segs, &a->app->writer, r->e, r->units, r->group, store_sweep_time(a, f->expire_ms));
+    segment_commit(segs, &a->app->writer, r->e, r->units, r->lane, store_sweep_time(a, f->expire_ms));
     struct segment *seg = segment_of(segs, r->e);
     if (f->kind != ENTRY_INLINE)
         atomic_store_explicit(&seg->heap, true, memory_order_relaxed);
+    count_list_heap(a, r->e, (int64_t)heap_bytes(f));
     uint32_t slack = r->units - (uint32_t)shape_units(f);
     if (slack > 0)
         segment_resized(seg, -(int64_t)slack);
@@ -150,6 +185,7 @@ void store_kill(const struct access *a, struct entry *e, bool drop)
     struct segments *segs = &a->store->segs;
     uint32_t n = entry_units(e), word = entry_word(e);
     DEBUG_ASSERT(!(word & ENTRY_DEAD));
+    count_list_heap(a, e, -(int64_t)entry_heap_bytes(e));
     if (drop)
         release_heap(a, e);
     struct entry_parts p = entry_parts(e);
@@ -178,6 +214,14 @@ void store_remove_expired(const struct access *a, const struct key *k, const str
     store_tell_watches(a, k);
     bump(&a->app->expired);
     store_note_removed(a, k->db, (struct str){k->p, k->n}, CHANGE_EXPIRED); /* k may lie in e */
+    store_remove(a, k->slot, pos, e);
+}
+
+void store_remove_evicted(const struct access *a, const struct key *k, const struct table_pos *pos,
+                          struct entry *e)
+{
+    store_tell_watches(a, k);
+    store_note_removed(a, k->db, (struct str){k->p, k->n}, CHANGE_EVICTED); /* k may lie in e */
     store_remove(a, k->slot, pos, e);
 }
 
@@ -218,13 +262,42 @@ static int64_t inherited_expire(const struct access *a, const struct entry *e)
     return is_expired(a, expire_ms) ? 0 : expire_ms;
 }
 
+static void add_clock(const struct access *a, struct shape *f)
+{
+    if (f->marks & ENTRY_CLOCK)
+        return;
+    f->marks |= ENTRY_CLOCK;
+    f->clock = access_clock_new(a);
+}
+
+/* What the eviction policy knows of the key goes on with its new entry. */
+static void inherit(const struct access *a, const struct key *k, const struct entry *old, struct shape *f)
+{
+    struct store *s = a->store;
+    if (old != NULL) {
+        uint32_t word = entry_word(old);
+        f->freq = word & ENTRY_FREQ_MASK;
+        f->queue = segment_of(&s->segs, old)->list % 2;
+        if (s->evict.clocked && (word & ENTRY_CLOCK) && !(f->marks & ENTRY_CLOCK)) {
+            f->marks |= ENTRY_CLOCK;
+            f->clock = entry_clock(old);
+        }
+    } else if (s->evict.how.policy == STORE_AUTO && ghosts_take(&s->evict.ghosts, k->hash)) {
+        bump(&a->app->ghost_hits);
+        f->queue = 1;
+    }
+    if (s->evict.clocked)
+        add_clock(a, f);
+}
+
 /* Write a new entry and let it take the place of old (at pos), or a place of its own. `drop`: old's
  * heap value goes, too. Returns the entry or NULL with nothing changed. */
-static struct entry *put_entry(const struct access *a, const struct key *k, const struct shape *f,
-                               uint64_t slack, struct entry *old, const struct table_pos *pos, bool drop)
+static struct entry *put_entry(const struct access *a, const struct key *k, struct shape *f, uint64_t slack,
+                               struct entry *old, const struct table_pos *pos, bool drop)
 {
     struct store *s = a->store;
     struct room r;
+    inherit(a, k, old, f);
     if (!room_take(a, &r, f, slack))
         return NULL;
     if (old != NULL) {
@@ -242,7 +315,7 @@ static struct entry *put_entry(const struct access *a, const struct key *k, cons
     return r.e;
 }
 
-static struct shape shape_of(const struct entry *e)
+static struct shape shape_of(const struct segments *segs, const struct entry *e)
 {
     struct entry_parts p = entry_parts(e);
     return (struct shape){
@@ -251,20 +324,32 @@ static struct shape shape_of(const struct entry *e)
         .value = {p.value, p.vlen},
         .expire_ms = entry_expire(e),
         .db = entry_db(e),
-        .marks = entry_word(e) & ENTRY_MARKS,
+        .marks = entry_word(e) & (ENTRY_MARKS | ENTRY_CLOCK),
+        .clock = entry_word(e) & ENTRY_CLOCK ? entry_clock(e) : 0,
+        .freq = entry_word(e) & ENTRY_FREQ_MASK,
+        .queue = segment_of(segs, e)->list % 2,
     };
 }
 
-bool store_move(const struct access *a, const struct table_pos *pos, struct entry *e)
+struct entry *store_move(const struct access *a, const struct table_pos *pos, struct entry *e,
+                         const struct move *how)
 {
-    struct shape f = shape_of(e);
+    struct shape f = shape_of(&a->store->segs, e);
     struct room r;
+    if (how->queue != STORE_MOVE_SAME)
+        f.queue = (uint8_t)how->queue;
+    if (how->freq != STORE_MOVE_SAME)
+        f.freq = (uint8_t)how->freq;
+    if (a->store->evict.clocked || how->clock)
+        add_clock(a, &f);
+    else
+        f.marks &= ~(uint32_t)ENTRY_CLOCK;
     if (!room_take(a, &r, &f, 0))
-        return false;
+        return NULL;
     table_replace(&a->app->tm, pos, r.e);
     room_commit(a, &r, &f);
     store_kill(a, e, false);
-    return true;
+    return r.e;
 }
 
 /* The deadline of an entry that has room for one. */
@@ -366,6 +451,7 @@ static struct heap_value block_value(struct block *b)
 static void swap_heap(const struct access *a, struct entry *e, struct heap_value v, uint32_t marks)
 {
     uint32_t word = entry_word(e) & ~(uint32_t)(ENTRY_MARKS | ENTRY_KIND_MASK);
+    count_list_heap(a, e, (int64_t)v.bytes - (int64_t)entry_heap_bytes(e));
     release_heap(a, e);
     entry_set_heap(e, v.p);
     store_count_heap(a, (int64_t)v.bytes);
@@ -385,25 +471,34 @@ static int put_heap(const struct access *a, const struct key *k, struct entry *o
             change_expire(a, k, old, expire_ms);
         return 0;
     }
-    struct shape f = {{k->p, k->n}, v.kind, heap_pointer(&v.p), expire_ms, k->db, marks};
+    struct shape f = {{k->p, k->n}, v.kind, heap_pointer(&v.p), expire_ms, k->db, marks, 0, 0, 0};
     if (put_entry(a, k, &f, 0, old, pos, true) == NULL)
         return ERR_OOM;
     store_count_heap(a, (int64_t)v.bytes);
     return 0;
 }
 
+/* A write is an access as well. */
+static void note_write(const struct access *a, struct entry *old)
+{
+    if (old != NULL && (entry_word(old) & (ENTRY_CLOCK | ENTRY_FREQ_MASK)) != ENTRY_FREQ_MASK)
+        access_note(a, old);
+}
+
 static int put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
                       int64_t expire_ms, unsigned flags)
 {
     struct table_pos pos;
+    store_save_first(a, k);
     uint32_t marks = ((flags & PUT_RAW) ? ENTRY_RAW : 0) | ((flags & PUT_TEXT) ? ENTRY_TEXT : 0);
     struct entry *old = lookup_for_write(a, k, &pos);
+    note_write(a, old);
     if (flags & PUT_KEEP_TTL)
         expire_ms = inherited_expire(a, old);
     if (bytes.n <= a->store->inline_max) {
         if (overwrite_in_place(a, k, old, bytes, expire_ms, marks))
             return 0;
-        struct shape f = {{k->p, k->n}, ENTRY_INLINE, bytes, expire_ms, k->db, marks};
+        struct shape f = {{k->p, k->n}, ENTRY_INLINE, bytes, expire_ms, k->db, marks, 0, 0, 0};
         if (bytes.p == NULL)
             f.value.p = "";
         return put_entry(a, k, &f, 0, old, &pos, true) != NULL ? 0 : ERR_OOM;
@@ -437,9 +532,11 @@ int store_put_object(const struct access *a, const struct key *k, struct object 
 {
     struct table_pos pos;
     DEBUG_ASSERT(object_type(o)->count(o) > 0);
+    store_save_first(a, k);
     struct entry *old = lookup_for_write(a, k, &pos);
     if (flags & PUT_KEEP_TTL)
         expire_ms = inherited_expire(a, old);
+    note_write(a, old);
     struct heap_value v = {ENTRY_OBJECT, o, object_type(o)->bytes(o)};
     int err = put_heap(a, k, old, &pos, v, expire_ms, 0);
     if (err == 0)
@@ -452,7 +549,9 @@ void store_object_changed(const struct access *a, const struct key *k, struct en
 {
     DEBUG_ASSERT(entry_kind(e) == ENTRY_OBJECT);
     entry_set_heap(e, o);
-    store_count_heap(a, (int64_t)object_type(o)->bytes(o) - (int64_t)before);
+    int64_t grown = (int64_t)object_type(o)->bytes(o) - (int64_t)before;
+    store_count_heap(a, grown);
+    count_list_heap(a, e, grown);
     if (object_type(o)->count(o) == 0)
         (void)store_delete(a, k);
     else
@@ -501,6 +600,7 @@ static struct block *edit_block(const struct access *a, struct entry *e, size_t 
             return NULL;
         entry_set_heap(e, b);
         store_count_heap(a, (int64_t)mem_usable(b) - (int64_t)usable);
+        count_list_heap(a, e, (int64_t)mem_usable(b) - (int64_t)usable);
     }
     if (n > old)
         memset(b->data + old, 0, n - old);
@@ -529,7 +629,8 @@ static int edit_inline(const struct access *a, const struct key *k, struct entry
     char keep[INLINE_MAX];
     size_t nkeep = old.n < n ? old.n : n;
     uint64_t slack = cur != NULL && n > old.n ? n / SLACK_SHARE : 0;
-    struct shape f = {{k->p, k->n}, ENTRY_INLINE, {NULL, n}, inherited_expire(a, cur), k->db, ENTRY_RAW};
+    struct shape f = {
+        {k->p, k->n}, ENTRY_INLINE, {NULL, n}, inherited_expire(a, cur), k->db, ENTRY_RAW, 0, 0, 0};
     memcpy(keep, old.p, nkeep);
     struct entry *e = put_entry(a, k, &f, slack, cur, pos, true);
     if (e == NULL)
@@ -579,6 +680,7 @@ static int edit_string(const struct access *a, const struct key *k, struct entry
 int store_edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data)
 {
     DEBUG_ASSERT(cur == NULL || entry_is_string(cur));
+    store_save_first(a, k);
     int err = edit_string(a, k, cur, n, data);
     if (err == 0)
         store_touch(a, k);
@@ -590,13 +692,14 @@ int store_edit_string(const struct access *a, const struct key *k, struct entry 
 int store_set_expire(const struct access *a, const struct key *k, int64_t expire_ms)
 {
     struct table_pos pos;
+    store_save_first(a, k);
     struct entry *e = lookup_for_write(a, k, &pos);
     if (e == NULL || is_expired(a, entry_expire(e)))
         return ERR_NOTFOUND;
     if (entry_word(e) & ENTRY_TTL) {
         change_expire(a, k, e, expire_ms);
     } else if (expire_ms != 0) {
-        struct shape f = shape_of(e);
+        struct shape f = shape_of(&a->store->segs, e);
         f.expire_ms = expire_ms;
         if (put_entry(a, k, &f, 0, e, &pos, false) == NULL)
             return ERR_OOM;
@@ -608,6 +711,7 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
 bool store_delete(const struct access *a, const struct key *k)
 {
     struct table_pos pos;
+    store_save_first(a, k);
     struct entry *e = lookup_for_write(a, k, &pos);
     if (e == NULL)
         return false;
@@ -625,6 +729,7 @@ int store_copy(const struct access *a, const struct key *from, const struct key 
     if (from->hash == to->hash && from->db == to->db && from->n == to->n &&
         memcmp(from->p, to->p, to->n) == 0)
         return 0;
+    store_save_first(a, from); /* it may be evicted before the cut comes to it, and the COPY be replayed */
     struct object *o = entry_object(e);
     if (o != NULL) {
         object_get(o);

@@ -3,6 +3,7 @@
 #include "base/annotate.h"
 #include "base/str.h"
 #include "tool/bench/bench.h"
+#include "tool/cluster/cluster.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@ static const struct {
     int (*main)(int argc, char **argv);
 } commands[] = {
     {"bench", "drive a cache server, measure its latency and throughput", bench_main},
+    {"cluster", "make, look at and change a cluster", cluster_main},
 };
 
 static void help(FILE *to)

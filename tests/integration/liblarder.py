@@ -2,6 +2,7 @@
 that do as they are told.
 
     Shell        tests/liblarder/shell.c as a process: say("get k") returns its line
+    Patterns     tests/liblarder/patterns.c, the same for larder/cache.h
     Peer         a TCP server whose answers are a Python function
     Cluster      six redis-servers, three primaries with a replica each
 """
@@ -13,19 +14,24 @@ import threading
 
 import harness
 
-SHELL = os.path.join(os.path.dirname(harness.LARDER_SERVER), "tests", "liblarder", "larder-client-shell")
-if not os.path.exists(SHELL):
-    SHELL = os.path.join(harness.ROOT, "build", "tests", "liblarder", "larder-client-shell")
+def program(name):
+    """As built beside the server, else by the plain build."""
+    beside = os.path.join(os.path.dirname(harness.LARDER_SERVER), "tests", "liblarder", name)
+    return beside if os.path.exists(beside) else os.path.join(harness.ROOT, "build", "tests", "liblarder", name)
+
+
 FAST = "connect_timeout_ms=300 command_timeout_ms=300 deadline_ms=2000 backoff_ms=5"
 
 
 class Shell:
     """One process with one handle. Its end is checked: no leak, no race, no sanitizer's report."""
 
+    program = program("larder-client-shell")
+
     def __init__(self, addresses=None, options=""):
         environ = dict(os.environ)
         environ.setdefault("ASAN_OPTIONS", "abort_on_error=1:detect_leaks=1")
-        self.process = subprocess.Popen([SHELL], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, env=environ)
         if addresses is not None:
             self.opened = self.say(f"open {addresses} {options}")
@@ -48,6 +54,19 @@ class Shell:
 
     def stats(self):
         return {name: int(value) for name, value in (word.split("=") for word in self.say("stats").split()[1:])}
+
+
+class Patterns(Shell):
+    """tests/liblarder/patterns.c, the same way."""
+
+    program = program("larder-client-patterns")
+
+    def send(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def hear(self):
+        return self.process.stdout.readline().rstrip("\n")
 
 
 CLOSE = object()  # what a peer answers to hang up

@@ -343,11 +343,11 @@ def test_accepted_options_warn_once(start_larder):
     assert log.count("Option 'io-threads' is accepted but changes nothing") == 1
     assert log.count("Option 'save' is accepted but changes nothing") == 1
     with server.wire() as w:
-        assert w("CONFIG", "SET", "lfu-decay-time", "5") == "OK"
-        assert w("CONFIG", "SET", "lfu-decay-time", "6") == "OK"
+        assert w("CONFIG", "SET", "maxmemory-samples", "5") == "OK"
+        assert w("CONFIG", "SET", "maxmemory-samples", "6") == "OK"
         assert w("CONFIG", "SET", "save", "1 1") == "OK"
     log = server.log().decode()
-    assert log.count("Option 'lfu-decay-time' is accepted but changes nothing") == 1
+    assert log.count("Option 'maxmemory-samples' is accepted but changes nothing") == 1
     assert log.count("Option 'save' is accepted but changes nothing") == 1
 
 

@@ -1,4 +1,4 @@
-/* Upkeep: expiry, compaction and garbage are one walk over a segment's entries.
+/* Upkeep: eviction, expiry, compaction and garbage are one walk over a segment's entries.
  *
  *      pass    all segments' metadata, a line each, in order: is there work in it?
  *                expire   its time has come (segment.sweep_at)
@@ -7,6 +7,9 @@
  *                doomed   a flush left it behind
  *      walk    pin the segment, step from entry to entry without locks, and lock the
  *              shard of each that must go or move
+ *
+ * Eviction chooses its segments by the policy (evict.h) and comes first: whenever memory is wanted,
+ * before a round and between rounds, in slices that end when enough is free.
  *
  * Passes are shared by all threads and cheap (64 bytes a segment); a walk belongs to
  * one thread and continues in its next slice. A pass counts sealed segments by how
@@ -19,6 +22,7 @@
  * the first expired entry has waited for `lateness`, which is chosen so that such
  * walks take about 1 % of a CPU however many segments there are. */
 #include "os/clock.h"
+#include "store/evict.h"
 #include "store/shard.h"
 #include "store/store.h"
 
@@ -74,6 +78,28 @@ static void note_stays(struct walk *w, int64_t expire_ms, int64_t now_ms, uint32
 
 /* ---- one entry, its shard locked ---- */
 
+/* How long it lay around beyond its time, for the estimate of how much does (Little: rate x time). */
+static void note_overdue(const struct access *a, const struct entry *e, int64_t expire_ms)
+{
+    uint64_t n = (uint64_t)entry_units(e) * ENTRY_UNIT * (uint64_t)(a->now_ms - expire_ms);
+    uint64_t sum = atomic_load_explicit(&a->app->overdue, memory_order_relaxed);
+    atomic_store_explicit(&a->app->overdue, sum + n, memory_order_relaxed);
+}
+
+static void visit_evict(const struct access *a, struct walk *w, struct visit *v, struct table_pos *pos)
+{
+    unsigned freq = entry_word(v->e) & ENTRY_FREQ_MASK;
+    enum evict_verdict verdict = evict_judge(a, w->seg, v->e);
+    if (verdict == EVICT_IT) {
+        evict_note(a, w->seg, &v->key, v->e);
+        store_remove_evicted(a, &v->key, pos, v->e);
+        return;
+    }
+    struct move how = {.queue = verdict == EVICT_NOT_MAIN, .freq = (int)evict_freq(a, w->seg, freq)};
+    if (store_move(a, pos, v->e, &how) == NULL)
+        w->missed = true;
+}
+
 static void visit_locked(const struct access *a, struct walk *w, struct visit *v)
 {
     struct store *s = a->store;
@@ -86,9 +112,13 @@ static void visit_locked(const struct access *a, struct walk *w, struct visit *v
     if (id_is_dead(s, v->key.db)) {
         store_remove(a, v->key.slot, &pos, v->e);
     } else if (may_expire(a) && deadline_passed(expire_ms, a->now_ms)) {
+        note_overdue(a, v->e, expire_ms);
         store_remove_expired(a, &v->key, &pos, v->e);
+    } else if (w->reason == SWEEP_EVICT) {
+        visit_evict(a, w, v, &pos);
     } else if (w->reason == SWEEP_COMPACT) {
-        if (store_move(a, &pos, v->e))
+        struct move how = {.queue = STORE_MOVE_SAME, .freq = STORE_MOVE_SAME};
+        if (store_move(a, &pos, v->e, &how) != NULL)
             bump(&a->app->compacted);
         else
             w->missed = true;
@@ -116,7 +146,7 @@ static bool visit_entry(const struct access *a, struct walk *w, struct visit *v,
 
 static bool wants(const struct access *a, struct walk *w, const struct entry *e, uint32_t db, uint32_t units)
 {
-    if (w->reason == SWEEP_COMPACT || id_is_dead(a->store, db))
+    if (w->reason == SWEEP_COMPACT || w->reason == SWEEP_EVICT || id_is_dead(a->store, db))
         return true;
     int64_t expire_ms = entry_expire_hint(e);
     if (may_expire(a) && deadline_passed(expire_ms, a->now_ms))
@@ -186,6 +216,8 @@ static bool walk_on(const struct access *a, struct walk *w, int64_t until_ns)
         }
         if (w->at >= used)
             return true;
+        if (w->reason == SWEEP_EVICT && !evict_wanted(a))
+            return false;
         if (os_mono_ns() >= until_ns)
             return false;
     }
@@ -259,6 +291,33 @@ void sweep_purge_now(const struct access *a)
     }
 }
 
+/* ---- eviction ---- */
+
+/* A walk that never outlives its slice: others may go on where it stopped. */
+static void evict_from(const struct access *a, struct segment *seg, int64_t until_ns)
+{
+    struct store *s = a->store;
+    struct walk w = {.seg = seg, .reason = SWEEP_EVICT, .earliest = SEGMENT_NEVER};
+    w.at = atomic_load_explicit(&seg->swept, memory_order_relaxed);
+    walk_on(a, &w, until_ns);
+    atomic_store_explicit(&seg->swept, w.missed ? 0 : w.at, memory_order_relaxed);
+    segment_unpin(&s->segs, seg);
+}
+
+void sweep_evict(const struct access *a, int64_t until_ns)
+{
+    while (evict_wanted(a)) {
+        struct segment *seg = evict_choose(a);
+        if (seg == NULL)
+            break;
+        evict_from(a, seg, until_ns);
+        segment_refill(&a->store->segs, &a->app->writer);
+        if (os_mono_ns() >= until_ns)
+            break;
+    }
+    store_update_pressure(a->store);
+}
+
 /* ---- passes ---- */
 
 static void pass_begin(struct sweep *sw)
@@ -293,9 +352,28 @@ static void choose_threshold(struct store *s, struct sweep *sw)
     }
 }
 
+/* Bytes x ms that expired entries have waited since the last look, by the ms since then. */
+static void estimate_expired(const struct access *a)
+{
+    enum { WINDOW_MS = 2000 };
+    struct store *s = a->store;
+    struct sweep *sw = &s->sweep;
+    uint64_t sum = 0;
+    int64_t ms = a->now_ms - sw->overdue_ms;
+    if (ms >= 0 && ms < WINDOW_MS)
+        return;
+    for (uint32_t i = 0; i < s->nthreads; i++)
+        sum += atomic_load_explicit(&s->appenders[i]->overdue, memory_order_relaxed);
+    uint64_t bytes = ms > 0 ? (sum - sw->overdue) / (uint64_t)ms : 0;
+    atomic_store_explicit(&s->expired_bytes, bytes, memory_order_relaxed);
+    sw->overdue = sum;
+    sw->overdue_ms = a->now_ms;
+}
+
 static void pass_end(const struct access *a)
 {
     struct store *s = a->store;
+    estimate_expired(a);
     struct sweep *sw = &s->sweep;
     uint64_t n = atomic_load_explicit(&s->segs.bytes, memory_order_relaxed) >> s->segs.shift;
     int64_t late = (int64_t)n * LATENESS_PER_SEGMENT_MS;
@@ -408,13 +486,17 @@ uint32_t store_maintain(const struct access *a, uint32_t budget_us)
 {
     struct store *s = a->store;
     int64_t until_ns = os_mono_ns() + (int64_t)budget_us * 1000;
+    a->app->upkeep = a;
     bool digging = store_dig(a, until_ns), reaping = store_reap(a->store, until_ns);
+    if (evict_wanted(a))
+        sweep_evict(a, until_ns);
     while (os_mono_ns() < until_ns && sweep_step(a, until_ns))
         segment_refill(&s->segs, &a->app->writer);
     bool surplus = store_give_back(s, until_ns);
     region_collapse_one(&s->region);
     store_update_pressure(s);
-    if (digging || reaping || a->app->walk.seg != NULL)
+    if (digging || reaping || a->app->walk.seg != NULL ||
+        (evict_wanted(a) && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed)))
         return 0;
     uint32_t ms = ms_to_next_pass(a);
     return surplus && ms > 1 ? 1 : ms;

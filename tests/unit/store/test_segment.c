@@ -48,9 +48,9 @@ static void test_sizes(void **state)
         uint64_t maxmemory;
         uint32_t threads, size;
     } want[] = {
-        {0, 4, 512 << 10},          {1 * mb, 4, 64 << 10},     {16 * mb, 2, 64 << 10},
-        {256 * mb, 2, 256 << 10},   {1024 * mb, 4, 512 << 10}, {4096 * mb, 4, 2 << 20},
-        {102400 * mb, 64, 2 << 20},
+        {0, 4, 512 << 10},          {1 * mb, 4, 16 << 10},     {16 * mb, 2, 16 << 10},
+        {256 * mb, 2, 64 << 10},    {1024 * mb, 4, 128 << 10}, {4096 * mb, 4, 512 << 10},
+        {102400 * mb, 64, 1 << 20},
     };
     for (size_t i = 0; i < ARRAY_LEN(want); i++) {
         struct rig r;
@@ -60,6 +60,12 @@ static void test_sizes(void **state)
         uint64_t open = (uint64_t)r.segs.size * r.segs.groups * want[i].threads;
         if (want[i].maxmemory >= 16 * mb)
             assert_true(open <= want[i].maxmemory / 50 || r.segs.groups == 2);
+        segments_plan(&r.segs, want[i].maxmemory, true);
+        assert_in_range(r.segs.classes, 1, SEGMENT_CLASSES);
+        assert_int_equal(r.segs.queues, want[i].maxmemory == 1 * mb ? 1 : 2);
+        uint64_t lanes = (uint64_t)r.segs.queues * r.segs.classes * r.segs.groups;
+        if (want[i].maxmemory >= 16 * mb)
+            assert_true(lanes * r.segs.size * want[i].threads <= want[i].maxmemory / 50);
         rig_release(&r);
     }
 }

@@ -41,7 +41,7 @@ static void rig_init(struct rig *r, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         char name[NAME + 1];
         snprintf(name, sizeof name, "k%011u", i);
-        struct shape f = {{name, NAME}, ENTRY_INLINE, {"abcd", 4}, 0, 0, 0};
+        struct shape f = {{name, NAME}, ENTRY_INLINE, {"abcd", 4}, 0, 0, 0, 0, 0, 0};
         assert_int_equal(shape_units(&f) * ENTRY_UNIT, ENTRY);
         entry_write(entry_of(r, i), &f);
     }
@@ -156,8 +156,10 @@ static void test_directory_in_an_extent(void **state)
         ASSERT(table_dir_append(&r.tm, &r.t, &p) == 0);
     }
     assert_int_equal(table_pages(&r.t), many);
-    for (uint32_t n = 1; n < many; n++)
+    for (uint32_t n = 1; n < many; n++) {
         ASSERT(table_page(&r.tm, &r.t, n)->version == (uint8_t)n);
+        table_page(&r.tm, &r.t, n)->version = 0; /* pages of different versions are not merged */
+    }
     insert(&r, 0); /* and 130,000 empty pages are merged, one with each change */
     for (uint32_t n = 0; n < many; n++) {
         removal(&r, 0);

@@ -1,0 +1,182 @@
+/* Which half speaks to a node: the cache commands are tried first, and the words "unknown command" settle
+ * it. A node that failed is asked anew, since another program may answer at its address by then. */
+#include "client/lease.h"
+
+#include "base/alloc.h"
+#include "base/num.h"
+#include "client/calls.h"
+#include "client/error.h"
+#include "client/reply.h"
+#include "os/clock.h"
+
+void lease_answer_release(struct lease_answer *a)
+{
+    larder_value_free(&a->value);
+    *a = (struct lease_answer){0};
+}
+
+struct str lease_number(char *text, int64_t v)
+{
+    return (struct str){text, num_put_i64(text, v)};
+}
+
+int lease_odd_reply(const char *what, struct larder_error *err)
+{
+    return fail(err, LARDER_ERR_PROTOCOL, "%s: a reply of an unexpected type", what);
+}
+
+int lease_copy_value(struct larder_value *out, struct larder_bytes from, struct larder_error *err)
+{
+    out->p = mem_strndup(from.p, from.n);
+    out->n = out->p != NULL ? from.n : 0;
+    return out->p != NULL ? LARDER_OK : fail(err, LARDER_ERR_MEMORY, "out of memory");
+}
+
+struct run {
+    larder_reply *reply;
+    struct larder_error *err;
+    int status;
+};
+
+static void run_done(struct cmd *cmd, const struct cmd_result *r)
+{
+    struct run *run = cmd->arg;
+    run->status = r->status;
+    if (r->status < 0)
+        fail(run->err, r->status, "%s", r->err->text);
+    else if ((run->reply = reply_copy(r->value)) == NULL)
+        run->status = fail(run->err, LARDER_ERR_MEMORY, "out of memory");
+}
+
+int lease_run(larder *l, const struct str *argv, uint32_t argc, int32_t at, int64_t wait_ms,
+              larder_reply **reply, struct larder_error *err)
+{
+    struct run run = {.err = err};
+    struct cmd cmd = {.argv = argv, .argc = argc, .key = at, .node = -1, .flags = CMD_IDEMPOTENT};
+    cmd.done = run_done;
+    cmd.arg = &run;
+    if (wait_ms > 0) {
+        cmd.timeout_ns = wait_ms * 1000000 + l->set.command_ns;
+        cmd.deadline_ns = os_mono_ns() + cmd.timeout_ns;
+    }
+    *reply = NULL;
+    int status = handle_run(l, &cmd, err);
+    *reply = run.reply;
+    return status < 0 ? status : run.status;
+}
+
+/* ---- which half ---- */
+
+static _Atomic int *speaks(larder *l, struct str key)
+{
+    int number = topo_owner(&l->topo, key);
+    return number >= 0 ? &topo_node(&l->topo, (uint32_t)number)->speaks : NULL;
+}
+
+static bool knows_commands(larder *l, struct str key)
+{
+    _Atomic int *s = speaks(l, key);
+    return s == NULL || atomic_load_explicit(s, memory_order_relaxed) != SPEAKS_PLAIN;
+}
+
+/* After a cache command: is it to be done the other way? */
+static bool turned_down(larder *l, struct str key, int status, const struct larder_error *err)
+{
+    _Atomic int *s = speaks(l, key);
+    bool unknown = status == LARDER_ERR_SERVER && strstr(err->text, ": ERR unknown command") != NULL;
+    if (s != NULL && (status >= 0 || unknown))
+        atomic_store_explicit(s, unknown ? SPEAKS_PLAIN : SPEAKS_CACHE, memory_order_relaxed);
+    return unknown;
+}
+
+/* The end of a call by commands, whose error was kept apart until then. */
+static int end(int status, const struct larder_error *why, struct larder_error *err)
+{
+    if (status < 0 && err != NULL)
+        *err = *why;
+    return status;
+}
+
+int lease_look(larder *l, struct str key, const struct lease_ask *ask, struct lease_answer *out,
+               struct larder_error *err)
+{
+    struct lease_ask now = *ask;
+    now.wait_ms = 0;
+    if (knows_commands(l, key)) {
+        struct larder_error why;
+        int status = lease_larder_get(l, key, &now, out, &why);
+        if (!turned_down(l, key, status, &why))
+            return end(status, &why, err);
+    }
+    return lease_redis_look(l, key, ask, out, err);
+}
+
+int lease_take(larder *l, struct str key, const struct lease_ask *ask, struct lease_answer *out,
+               struct larder_error *err)
+{
+    if (knows_commands(l, key)) {
+        struct larder_error why;
+        int status = lease_larder_get(l, key, ask, out, &why);
+        if (!turned_down(l, key, status, &why))
+            return end(status, &why, err);
+    }
+    return lease_redis_take(l, key, ask, out, err);
+}
+
+int lease_fill(larder *l, struct str key, const struct lease_value *v, enum lease_fill *out,
+               struct larder_error *err)
+{
+    if (knows_commands(l, key)) {
+        struct larder_error why;
+        int status = lease_larder_fill(l, key, v, out, &why);
+        if (!turned_down(l, key, status, &why))
+            return end(status, &why, err);
+    }
+    return lease_redis_fill(l, key, v, out, err);
+}
+
+int lease_fail(larder *l, struct str key, const char *token, int64_t retry_ms, struct larder_error *err)
+{
+    if (knows_commands(l, key)) {
+        struct larder_error why;
+        int status = lease_larder_fail(l, key, token, retry_ms, &why);
+        if (!turned_down(l, key, status, &why))
+            return end(status, &why, err);
+    }
+    return lease_redis_fail(l, key, token, retry_ms, err);
+}
+
+int lease_invalidate(larder *l, struct str key, const struct lease_invalidation *i, struct larder_error *err)
+{
+    if (knows_commands(l, key)) {
+        struct larder_error why;
+        int status = lease_larder_invalidate(l, key, i, &why);
+        if (!turned_down(l, key, status, &why))
+            return end(status, &why, err);
+    }
+    return lease_redis_invalidate(l, key, i, err);
+}
+
+/* CACHE.GET without options changes nothing and answers whatever is there. */
+static int probe(larder *l, struct str key, struct larder_error *err)
+{
+    larder_reply *reply;
+    struct str argv[] = {STR("CACHE.GET"), key};
+    int status = lease_run(l, argv, 2, 1, 0, &reply, err);
+    larder_reply_free(reply);
+    return status < 0 ? status : 1;
+}
+
+int lease_has_commands(larder *l, struct str key, struct larder_error *err)
+{
+    _Atomic int *s = speaks(l, key);
+    if (s != NULL && atomic_load_explicit(s, memory_order_relaxed) == SPEAKS_CACHE)
+        return 1;
+    if (knows_commands(l, key)) {
+        struct larder_error why;
+        int status = probe(l, key, &why);
+        if (!turned_down(l, key, status, &why))
+            return end(status, &why, err);
+    }
+    return 0;
+}

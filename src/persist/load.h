@@ -1,0 +1,30 @@
+/* From an RDB stream into the store. */
+#ifndef LARDER_PERSIST_LOAD_H
+#define LARDER_PERSIST_LOAD_H
+
+#include "persist/rdb_read.h"
+#include "store/store.h"
+
+/* An entry has been loaded whose extension is to be put back; its shard is locked. 0 or ERR_OOM. */
+typedef int load_extra_fn(const struct access *a, const struct key *k, struct str extra);
+
+struct load {
+    struct rdb_reader reader;
+    uint64_t loaded, expired; /* keys */
+    bool keep_expired;        /* they are the primary's to delete */
+    load_extra_fn *put_extra; /* NULL: extensions are dropped */
+    struct rdb_item item;     /* read and, if `pending`, not put yet */
+    bool pending;
+    char text[RDB_TEXT_MAX]; /* why it failed */
+};
+
+void load_init(struct load *l, rdb_read_fn *read, void *arg, const struct object_options *objects);
+void load_release(struct load *l);
+
+/* Up to `keys` keys, each under its shard's lock, replacing what is there. In a round, or under the gate.
+ * Returns 0 while there is more, 1 when all is loaded, or a negative error: then the store holds a part,
+ * which the caller has to flush. ERR_AGAIN: a long operation has the next key's shard; end the round and call
+ * again. */
+int load_step(struct load *l, const struct access *a, uint32_t databases, uint32_t keys);
+
+#endif

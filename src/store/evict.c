@@ -1,0 +1,317 @@
+#include "store/evict.h"
+
+#include "base/alloc.h"
+
+#include <stdlib.h>
+
+enum {
+    HEADROOM_SHARE = 32, /* free ahead of need: what all threads reserve, but at most 1/32 of maxmemory */
+    SMALL_SHARE = 10,    /* % of a class that its small queue may hold */
+    PROMOTE_AT = 2,      /* hits in the small queue that are worth a place in the main one */
+    CUT_SHARE = 20,      /* the worst 1/20 of memory is beyond the cut ... */
+    CUT_SAMPLE = 384,    /* ... of a sample of so many keys ... */
+    CUT_SHARDS = 256,    /* ... from at most so many shards ... */
+    CUT_PER_SLOT = 2,
+    CUT_RENEW_SHARE = 64, /* ... taken again when 1/64 of maxmemory has been swept */
+    RANDOM_TRIES = 64,
+};
+
+static const struct store_eviction *how_of(const struct access *a)
+{
+    return &a->store->evict.how;
+}
+
+bool evict_wanted(const struct access *a)
+{
+    struct store *s = a->store;
+    return how_of(a)->policy != STORE_NOEVICTION && a->expired == EXPIRED_REMOVE && s->maxmemory != 0 &&
+           store_used(s) > s->evict.goal;
+}
+
+/* ---- settings ---- */
+
+/* Gate. */
+static void plan(struct store *s)
+{
+    struct evictor *ev = &s->evict;
+    bool by_class = ev->how.policy == STORE_AUTO;
+    uint64_t headroom = (uint64_t)s->nthreads * SEGMENT_RESERVE * s->segs.size;
+    if (headroom > s->maxmemory / HEADROOM_SHARE)
+        headroom = s->maxmemory / HEADROOM_SHARE;
+    ev->goal = s->maxmemory - headroom;
+    ev->clocked = ev->how.policy == STORE_LRU || ev->how.policy == STORE_LFU;
+    for (uint32_t i = 0; i < s->nthreads; i++)
+        segment_seal_all(&s->segs, &s->appenders[i]->writer);
+    segments_plan(&s->segs, s->maxmemory, by_class);
+    ghosts_resize(&ev->ghosts, by_class ? s->maxmemory : 0);
+    atomic_store_explicit(&ev->cut_left, 0, memory_order_relaxed);
+    atomic_store_explicit(&ev->stuck, false, memory_order_relaxed);
+    store_update_pressure(s);
+}
+
+void store_set_maxmemory(struct store *s, uint64_t bytes)
+{
+    bool same = s->maxmemory == bytes;
+    atomic_store_explicit(&s->maxmemory, bytes, memory_order_relaxed);
+    store_limit_excess(s);
+    if (same)
+        store_update_pressure(s);
+    else
+        plan(s);
+}
+
+void store_set_eviction(struct store *s, const struct store_eviction *e)
+{
+    bool same = s->evict.how.policy == e->policy && s->evict.how.volatile_only == e->volatile_only;
+    s->evict.how = *e;
+    if (!same)
+        plan(s);
+}
+
+/* ---- the cut ---- */
+
+struct sample {
+    uint64_t score, weight;
+};
+
+static int worst_first(const void *x, const void *y)
+{
+    uint64_t a = ((const struct sample *)x)->score, b = ((const struct sample *)y)->score;
+    return a < b ? 1 : a > b ? -1 : 0;
+}
+
+static unsigned sample_slot(const struct access *a, struct table *t, struct sample *out, unsigned max)
+{
+    const struct table_mem *tm = &a->app->tm;
+    unsigned n = 0, pages = table_pages(t);
+    if (pages == 0 || t->nkeys == 0)
+        return 0;
+    const struct page *p = table_page(tm, t, (uint32_t)rng_below(&a->app->rng, pages));
+    uint32_t m = atomic_load_explicit(&p->m, memory_order_relaxed);
+    if (m == 0)
+        return 0;
+    uint32_t bucket = (uint32_t)rng_below(&a->app->rng, m), from = (uint32_t)rng_u64(&a->app->rng);
+    for (uint32_t i = 0; i < TABLE_BUCKET_REFS && n < CUT_PER_SLOT && n < max; i++) {
+        const struct entry *e = table_at(tm, p, bucket, (from + i) % TABLE_BUCKET_REFS);
+        if (e == NULL || (how_of(a)->volatile_only && entry_expire(e) == 0))
+            continue;
+        out[n++] = (struct sample){access_score(a, segment_of(&a->store->segs, e), e),
+                                   entry_units(e) * (uint64_t)ENTRY_UNIT + entry_heap_bytes(e)};
+    }
+    return n;
+}
+
+/* The score that the worst CUT_SHARE of what may be evicted is at or beyond. */
+static uint64_t find_cut(const struct access *a)
+{
+    struct sample samples[CUT_SAMPLE];
+    unsigned n = 0;
+    uint32_t shard = (uint32_t)rng_below(&a->app->rng, STORE_SHARDS);
+    for (unsigned i = 0; i < CUT_SHARDS && n < CUT_SAMPLE; i++) {
+        bool locked;
+        shard = (shard + 389) % STORE_SHARDS; /* prime: all are visited */
+        if (!store_shard_enter(a, shard, &locked))
+            continue;
+        for (uint32_t k = 0; k < STORE_SLOTS_PER_SHARD && n < CUT_SAMPLE; k++)
+            n += sample_slot(a, &a->store->slots[shard * STORE_SLOTS_PER_SHARD + k], samples + n,
+                             CUT_SAMPLE - n);
+        store_shard_leave(a, shard, locked);
+    }
+    uint64_t all = 0, sum = 0;
+    for (unsigned i = 0; i < n; i++)
+        all += samples[i].weight;
+    qsort(samples, n, sizeof samples[0], worst_first);
+    for (unsigned i = 0; i < n; i++)
+        if ((sum += samples[i].weight) * CUT_SHARE >= all)
+            return samples[i].score;
+    return 0;
+}
+
+static void renew_cut(const struct access *a, const struct segment *seg)
+{
+    struct evictor *ev = &a->store->evict;
+    int64_t bytes = (int64_t)atomic_load_explicit(&seg->used, memory_order_relaxed) * ENTRY_UNIT;
+    if (atomic_fetch_sub_explicit(&ev->cut_left, bytes, memory_order_relaxed) > bytes)
+        return;
+    atomic_store_explicit(&ev->cut, find_cut(a), memory_order_relaxed);
+    atomic_store_explicit(&ev->cut_left, (int64_t)(a->store->maxmemory / CUT_RENEW_SHARE),
+                          memory_order_relaxed);
+}
+
+/* ---- which segment ---- */
+
+static uint64_t list_bytes(const struct store *s, unsigned list)
+{
+    int64_t n = (int64_t)atomic_load_explicit(&s->segs.lists[list].bytes, memory_order_relaxed);
+    for (uint32_t i = 0; i < s->nthreads; i++)
+        n += atomic_load_explicit(&s->appenders[i]->list_heap[list], memory_order_relaxed);
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+static uint64_t tail_idle(const struct access *a, const struct segment *seg)
+{
+    int64_t born = atomic_load_explicit(&seg->born_ms, memory_order_relaxed);
+    return a->now_ms > born ? (uint64_t)(a->now_ms - born) : 0;
+}
+
+/* A class's turn: the small queue if it holds more than its share, else the main one. *idle: how long a
+ * tail entry of the class has been given, which is the main queue's time; a small queue's is as much shorter
+ * as the queue is. */
+static struct segment *class_tail(const struct access *a, unsigned class, double *idle, bool *pinned)
+{
+    struct segments *segs = &a->store->segs;
+    unsigned list = class * 2;
+    uint64_t small = list_bytes(a->store, list), main = list_bytes(a->store, list + 1);
+    if (small + main == 0)
+        return NULL;
+    bool from_small = small * 100 > (small + main) * SMALL_SHARE;
+    struct segment *tail[2] = {segment_oldest(segs, list, pinned), segment_oldest(segs, list + 1, pinned)};
+    if (tail[0] == NULL && tail[1] == NULL)
+        return NULL;
+    if (main > small && tail[1] != NULL)
+        *idle = (double)tail_idle(a, tail[1]);
+    else if (tail[0] != NULL)
+        *idle = (double)tail_idle(a, tail[0]) * (double)(small + main) / (double)(small + 1);
+    else
+        *idle = (double)tail_idle(a, tail[1]);
+    return tail[!from_small] != NULL ? tail[!from_small] : tail[from_small];
+}
+
+static struct segment *choose_auto(const struct access *a, bool *pinned)
+{
+    struct segment *best = NULL;
+    double worst = -1, idle;
+    for (unsigned class = 0; class < SEGMENT_CLASSES; class ++) {
+        struct segment *seg = class_tail(a, class, &idle, pinned);
+        if (seg == NULL)
+            continue;
+        double score = (idle + 1) * (double)(1u << (class * SEGMENT_CLASSES / a->store->segs.classes));
+        if (score > worst) {
+            worst = score;
+            best = seg;
+        }
+    }
+    if (best == NULL && !how_of(a)->volatile_only)
+        best = segment_oldest(&a->store->segs, SEGMENT_KEPT, pinned);
+    return best;
+}
+
+static struct segment *choose_oldest(const struct access *a, bool *pinned)
+{
+    struct segment *best = NULL;
+    unsigned lists = how_of(a)->volatile_only ? SEGMENT_KEPT : SEGMENT_LISTS;
+    for (unsigned list = 0; list < lists; list++) {
+        struct segment *seg = segment_oldest(&a->store->segs, list, pinned);
+        if (seg != NULL && (best == NULL || tail_idle(a, seg) > tail_idle(a, best)))
+            best = seg;
+    }
+    return best;
+}
+
+/* By the draw: any for random, the one with the first deadline of some for TTL. NULL: no luck. */
+static struct segment *choose_drawn(const struct access *a)
+{
+    struct segments *segs = &a->store->segs;
+    uint32_t end = atomic_load_explicit(&segs->frontier, memory_order_acquire);
+    struct segment *best = NULL;
+    int64_t first = SEGMENT_NEVER;
+    if (end == 0)
+        return NULL;
+    uint32_t at = (uint32_t)rng_below(&a->app->rng, end);
+    for (unsigned i = 0; i < RANDOM_TRIES; i++, at = at + 1 < end ? at + 1 : 0) {
+        struct segment *seg = &segs->meta[at];
+        uint32_t live = atomic_load_explicit(&seg->live, memory_order_acquire);
+        if (live == 0 || (live & (SEGMENT_SWEEP | SEGMENT_OPEN)) || segment_epoch(seg) != segs->epoch)
+            continue;
+        if (how_of(a)->policy == STORE_RANDOM && !how_of(a)->volatile_only)
+            return seg;
+        int64_t sweep_at = atomic_load_explicit(&seg->sweep_at, memory_order_relaxed);
+        if (how_of(a)->policy == STORE_RANDOM && sweep_at != SEGMENT_NEVER)
+            return seg;
+        if (sweep_at < first) {
+            first = sweep_at;
+            best = seg;
+        }
+    }
+    return best;
+}
+
+struct segment *evict_choose(const struct access *a)
+{
+    struct store *s = a->store;
+    enum store_policy policy = how_of(a)->policy;
+    for (unsigned tries = 0; tries < 4; tries++) {
+        bool pinned = false;
+        struct segment *seg = NULL;
+        if (policy == STORE_RANDOM || policy == STORE_TTL)
+            seg = choose_drawn(a);
+        if (seg == NULL)
+            seg = policy == STORE_AUTO ? choose_auto(a, &pinned) : choose_oldest(a, &pinned);
+        if (seg == NULL) {
+            if (!pinned) {
+                atomic_store_explicit(&s->evict.stuck, true, memory_order_relaxed);
+                store_update_pressure(s);
+            }
+            return NULL;
+        }
+        if (!segment_pin(seg))
+            continue;
+        if (segment_epoch(seg) == s->segs.epoch) {
+            if (policy != STORE_AUTO && policy != STORE_RANDOM)
+                renew_cut(a, seg);
+            return seg;
+        }
+        segment_unpin(&s->segs, seg);
+    }
+    return NULL;
+}
+
+/* ---- which entry ---- */
+
+static bool in_small(const struct access *a, const struct segment *seg)
+{
+    return seg->list % 2 == 0 && seg->list != SEGMENT_KEPT && a->store->segs.queues == 2;
+}
+
+enum evict_verdict evict_judge(const struct access *a, const struct segment *seg, const struct entry *e)
+{
+    const struct store_eviction *how = how_of(a);
+    unsigned freq = entry_word(e) & ENTRY_FREQ_MASK;
+    if (how->volatile_only && entry_expire(e) == 0)
+        return EVICT_NOT_MAIN;
+    switch (how->policy) {
+    case STORE_AUTO: return freq >= (in_small(a, seg) ? PROMOTE_AT : 1u) ? EVICT_NOT_MAIN : EVICT_IT;
+    case STORE_RANDOM: return EVICT_IT;
+    default:
+        return access_score(a, seg, e) >= atomic_load_explicit(&a->store->evict.cut, memory_order_relaxed)
+                   ? EVICT_IT
+                   : EVICT_NOT_SMALL;
+    }
+}
+
+/* Main: one off for each time round. From small: it starts at nothing. */
+unsigned evict_freq(const struct access *a, const struct segment *seg, unsigned freq)
+{
+    if (how_of(a)->policy != STORE_AUTO)
+        return freq;
+    return in_small(a, seg) || freq == 0 ? 0 : freq - 1;
+}
+
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+void evict_note(const struct access *a, const struct segment *seg, const struct key *k, const struct entry *e)
+{
+    struct appender *app = a->app;
+    uint64_t bytes = (uint64_t)entry_units(e) * ENTRY_UNIT + entry_heap_bytes(e);
+    bump(&app->evicted);
+    bump(&app->evicted_class[segment_class(bytes)]);
+    add(&app->evicted_age_ms, tail_idle(a, seg));
+    if (how_of(a)->policy == STORE_AUTO && seg->list % 2 == 0)
+        ghosts_add(&a->store->evict.ghosts, k->hash);
+    if (unlikely(atomic_load_explicit(&a->store->evict.stuck, memory_order_relaxed)))
+        atomic_store_explicit(&a->store->evict.stuck, false, memory_order_relaxed);
+}

@@ -1,0 +1,140 @@
+/* Nodes that join, nodes that leave, and slots that are shared out anew. */
+#include "tool/cluster/work.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The node of a word in the map of words[0]'s cluster. */
+static uint32_t named(struct work *w, const char *name)
+{
+    uint32_t node = map_find(&w->map, name);
+    if (node == MAP_NOBODY)
+        work_fail("no node, or more than one, is called '%s'; 'larder cluster status' lists them", name);
+    return node;
+}
+
+int cluster_add(struct work *w)
+{
+    char host[LINK_HOST_MAX], primary[MAP_ID + 1] = "";
+    int port;
+    struct reader_value reply;
+    if (!work_look(w, 1))
+        return 1;
+    if (w->replica_of != NULL) {
+        uint32_t node = named(w, w->replica_of);
+        if (node == MAP_NOBODY)
+            return 1;
+        memcpy(primary, w->map.nodes[node].id, sizeof primary);
+    }
+    const struct map_node *gate = &w->map.nodes[w->map.me];
+    char gate_host[LINK_HOST_MAX];
+    int gate_port = gate->port;
+    memcpy(gate_host, gate->host, sizeof gate_host);
+    uint32_t nodes = w->map.n;
+    if (!work_look(w, 0))
+        return 1;
+    if (w->map.n > 1 || w->map.uncovered != MAP_SLOTS)
+        return work_fail(
+            "%s knows other nodes or has slots already. To make it forget them: CLUSTER RESET there.",
+            w->words[0]);
+    printf("%s joins the %u nodes of %s as %s\n", w->words[0], nodes, w->words[1],
+           primary[0] != '\0' ? "a replica" : "a primary without slots");
+    if (!work_confirmed(w))
+        return w->dry_run ? 0 : 1;
+    struct link *l = work_link(w, w->map.me);
+    if (l == NULL || link_say(l, &reply, "CLUSTER MEET %s %d", gate_host, gate_port) != 0)
+        return l != NULL ? work_fail("%s", l->error) : 1;
+    if (!work_agree(w, nodes + 1))
+        return 1;
+    l = work_link(w, w->map.me);
+    if (primary[0] != '\0' && (l == NULL || link_say(l, &reply, "CLUSTER REPLICATE %s", primary) != 0))
+        return l != NULL ? work_fail("%s", l->error) : 1;
+    if (!work_agree(w, nodes + 1))
+        return 1;
+    link_parse_address(w->words[0], host, &port);
+    printf("%s:%d is a member.%s\n", host, port,
+           primary[0] != '\0' ? "" : " To give it slots: larder cluster rebalance");
+    return 0;
+}
+
+/* ---- remove ---------------------------------------------------------------------------------------- */
+
+static bool has_replicas(const struct map *m, uint32_t node)
+{
+    for (uint32_t i = 0; i < m->n; i++)
+        if (m->nodes[i].primary == node)
+            return true;
+    return false;
+}
+
+static int forget(struct work *w, uint32_t gone)
+{
+    struct reader_value reply;
+    const struct map_node *g = &w->map.nodes[gone];
+    for (uint32_t i = 0; i < w->map.n; i++) {
+        if (i == gone || w->map.nodes[i].failed)
+            continue;
+        struct link *l = work_link(w, i);
+        if (l == NULL || link_say(l, &reply, "CLUSTER FORGET %s", g->id) != 0)
+            return l != NULL ? work_fail("%s", l->error) : 1;
+    }
+    struct link *l = g->failed ? NULL : work_link(w, gone);
+    if (l != NULL && link_say(l, &reply, "CLUSTER RESET SOFT") != 0)
+        return work_fail("%s; the others have forgotten it", l->error);
+    printf("%s:%d has left. It still runs, alone and without slots.\n", g->host, g->port);
+    return 0;
+}
+
+int cluster_remove(struct work *w)
+{
+    if (!work_look(w, 0))
+        return 1;
+    uint32_t node = named(w, w->words[1]);
+    if (node == MAP_NOBODY)
+        return 1;
+    const struct map_node *n = &w->map.nodes[node];
+    if (n->failed && n->slots > 0)
+        return work_fail("%s:%d has failed and still owns %u slots: let a replica take over (CLUSTER "
+                         "FAILOVER TAKEOVER), or "
+                         "give its slots away with redis-cli --cluster fix.",
+                         n->host, n->port, n->slots);
+    if (has_replicas(&w->map, node))
+        return work_fail(
+            "%s:%d has replicas: remove them first, or let them follow another primary (CLUSTER REPLICATE "
+            "there).",
+            n->host, n->port);
+    plan_even(&w->plan, &w->map, n->replica ? MAP_NOBODY : node, MAP_SLOTS);
+    if (w->plan.n < n->slots && !n->replica)
+        return work_fail("%s:%d owns %u slots, and there is no other primary to take them", n->host, n->port,
+                         n->slots);
+    printf("%s:%d gives away %u slots and leaves\n", n->host, n->port, w->plan.n);
+    if (!work_confirmed(w))
+        return w->dry_run ? 0 : 1;
+    int rc = w->plan.n > 0 ? work_move(w) : 0;
+    return rc != 0 ? rc : forget(w, node);
+}
+
+/* ---- rebalance ------------------------------------------------------------------------------------- */
+
+int cluster_rebalance(struct work *w)
+{
+    if (!work_look(w, 0) || !work_agree(w, w->map.n))
+        return 1;
+    plan_even(&w->plan, &w->map, MAP_NOBODY, 0);
+    for (uint32_t i = 0; i < w->map.n; i++) {
+        int32_t change = 0;
+        for (uint32_t k = 0; k < w->plan.n; k++)
+            change += (w->plan.moves[k].to == i) - (w->plan.moves[k].from == i);
+        if (!w->map.nodes[i].replica)
+            printf("%s:%d  %u slots  %+d\n", w->map.nodes[i].host, w->map.nodes[i].port,
+                   w->map.nodes[i].slots, change);
+    }
+    if (w->plan.n == 0) {
+        printf("Every primary has its share.\n");
+        return 0;
+    }
+    if (!work_confirmed(w))
+        return w->dry_run ? 0 : 1;
+    return work_move(w);
+}

@@ -1,0 +1,158 @@
+/* Moving slots the way that every node understands, larder or Redis:
+ *
+ *      target: SETSLOT IMPORTING     source: SETSLOT MIGRATING
+ *      source: GETKEYSINSLOT, MIGRATE, until the slot is empty
+ *      target, source, then the other primaries: SETSLOT NODE
+ *
+ * A slot that was cut in the middle is found half open by the next run, and moved on: each step may be done
+ * twice. */
+#include "tool/cluster/work.h"
+
+#include "base/err.h"
+#include "os/clock.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* SIGINT is blocked while slots move, and asked for between two of them. */
+static bool is_interrupted(const sigset_t *set)
+{
+    static const struct timespec now = {0, 0};
+    return sigtimedwait(set, NULL, &now) == SIGINT;
+}
+
+static int set_slot(struct work *w, uint32_t at, uint32_t slot, const char *what, uint32_t node)
+{
+    struct reader_value reply;
+    struct link *l = work_link(w, at);
+    if (l == NULL)
+        return ERR_IO;
+    int rc = link_say(l, &reply, "CLUSTER SETSLOT %u %s %s", slot, what, w->map.nodes[node].id);
+    if (rc != 0)
+        work_fail("%s", l->error);
+    return rc;
+}
+
+/* Some keys of the slot to the target; *left: whether there were any. */
+static int move_keys(struct work *w, const struct plan_move *mv, bool *left)
+{
+    struct reader_value keys, reply;
+    struct link *l = work_link(w, mv->from);
+    const struct map_node *to = &w->map.nodes[mv->to];
+    char port[16], timeout[16];
+    struct str argv[WORK_BATCH + 16];
+    uint32_t n = 0;
+    if (l == NULL || link_say(l, &keys, "CLUSTER GETKEYSINSLOT %u %d", mv->slot, WORK_BATCH) != 0)
+        return l == NULL ? ERR_IO : work_fail("%s", l->error);
+    *left = keys.n > 0;
+    if (!*left)
+        return 0;
+    snprintf(port, sizeof port, "%d", to->port);
+    snprintf(timeout, sizeof timeout, "%d", LINK_MIGRATE_MS);
+    argv[n++] = STR("MIGRATE");
+    argv[n++] = str_of(to->host);
+    argv[n++] = str_of(port);
+    argv[n++] = STR("");
+    argv[n++] = STR("0");
+    argv[n++] = str_of(timeout);
+    argv[n++] = STR("REPLACE");
+    if (w->secret.password != NULL) {
+        argv[n++] = STR("AUTH2");
+        argv[n++] = str_of(w->secret.user != NULL ? w->secret.user : "default");
+        argv[n++] = str_of(w->secret.password);
+    }
+    argv[n++] = STR("KEYS");
+    for (uint64_t i = 0; i < keys.n && i < WORK_BATCH; i++)
+        argv[n++] = keys.children[i].text;
+    /* The keys lie in the link's buffer, which the request is made from before the reply comes. */
+    return link_call(l, &reply, argv, n) != 0 ? work_fail("%s", l->error) : 0;
+}
+
+/* The target has the slot; another node is told now rather than by the bus. One that has just lost its last
+ * slot may have become a replica meanwhile: then it knows already. */
+static int tell(struct work *w, uint32_t node, const struct plan_move *mv)
+{
+    struct reader_value reply;
+    struct link *l = work_link(w, node);
+    if (l == NULL)
+        return ERR_IO;
+    int rc = link_say(l, &reply, "CLUSTER SETSLOT %u NODE %s", mv->slot, w->map.nodes[mv->to].id);
+    if (rc == 0 || strstr(l->error, "use SETSLOT only with masters") != NULL)
+        return 0;
+    work_fail("%s", l->error);
+    return rc;
+}
+
+static int tell_everybody(struct work *w, const struct plan_move *mv)
+{
+    int rc = set_slot(w, mv->to, mv->slot, "NODE", mv->to);
+    if (rc == 0)
+        rc = tell(w, mv->from, mv);
+    for (uint32_t i = 0; rc == 0 && i < w->map.n; i++) {
+        const struct map_node *n = &w->map.nodes[i];
+        if (i != mv->to && i != mv->from && !n->replica && !n->failed && !n->unknown)
+            rc = tell(w, i, mv);
+    }
+    return rc;
+}
+
+static int move_slot(struct work *w, const struct plan_move *mv)
+{
+    bool left = true;
+    int rc = set_slot(w, mv->to, mv->slot, "IMPORTING", mv->from);
+    if (rc == 0)
+        rc = set_slot(w, mv->from, mv->slot, "MIGRATING", mv->to);
+    while (rc == 0 && left)
+        rc = move_keys(w, mv, &left);
+    return rc == 0 ? tell_everybody(w, mv) : rc;
+}
+
+static void show_progress(uint32_t done, uint32_t all, int64_t began_ms)
+{
+    enum { WIDTH = 40 };
+    char bar[WIDTH + 1];
+    int64_t spent = os_mono_ns() / 1000000 - began_ms;
+    if (!isatty(STDERR_FILENO))
+        return;
+    uint32_t full = all > 0 ? WIDTH * done / all : WIDTH;
+    memset(bar, '.', WIDTH);
+    memset(bar, '#', full);
+    bar[WIDTH] = '\0';
+    fprintf(stderr, "\r[%s] %u of %u slots, %lld s to go ", bar, done, all,
+            done > 0 ? (long long)(spent * (all - done) / done / 1000) : 0LL);
+}
+
+int work_move(struct work *w)
+{
+    sigset_t set, before;
+    int64_t began = os_mono_ns() / 1000000;
+    uint32_t done = 0;
+    bool interrupted = false;
+    int rc = 0;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, &before);
+    while (done < w->plan.n && rc == 0 && !interrupted) {
+        show_progress(done, w->plan.n, began);
+        rc = move_slot(w, &w->plan.moves[done]);
+        done += rc == 0;
+        interrupted = is_interrupted(&set);
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    show_progress(done, w->plan.n, began);
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\n");
+    printf("%u of %u slots moved.\n", done, w->plan.n);
+    if (rc != 0)
+        return work_fail("stopped at slot %u; run the same command again to go on.",
+                         w->plan.moves[done].slot);
+    if (interrupted && done < w->plan.n) {
+        work_fail(
+            "interrupted between two slots, nothing is half done; run the same command again to go on.");
+        return 130;
+    }
+    return 0;
+}

@@ -1,0 +1,187 @@
+#include "tool/cluster/work.h"
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "os/clock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+int work_fail(const char *fmt, ...)
+{
+    va_list ap;
+    fprintf(stderr, "larder cluster: ");
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "\n");
+    return 1;
+}
+
+static struct link *open_link(struct work *w, const char *host, int port)
+{
+    struct link *l = mem_must(mem_zalloc(sizeof *l));
+    if (link_open(l, host, port, &w->secret) == 0)
+        return l;
+    work_fail("%s", l->error);
+    link_release(l);
+    mem_free(l);
+    return NULL;
+}
+
+static void close_link(struct link *l)
+{
+    if (l == NULL)
+        return;
+    link_release(l);
+    mem_free(l);
+}
+
+void work_release(struct work *w)
+{
+    for (uint32_t i = 0; i < MAP_NODES_MAX; i++) {
+        close_link(w->links[i]);
+        w->links[i] = NULL;
+    }
+}
+
+bool work_look(struct work *w, uint32_t i)
+{
+    char host[LINK_HOST_MAX];
+    int port;
+    if (!link_parse_address(w->words[i], host, &port)) {
+        work_fail("'%s' is no address; it looks like 127.0.0.1:6379", w->words[i]);
+        return false;
+    }
+    work_release(w);
+    struct link *l = open_link(w, host, port);
+    if (l == NULL)
+        return false;
+    bool ok = map_read(&w->map, l) == 0;
+    if (ok) {
+        w->links[w->map.me] = l;
+        return true;
+    }
+    work_fail("%s", l->error);
+    if (strstr(l->error, "cluster support disabled") != NULL)
+        work_fail("start the node with 'cluster-enabled yes'");
+    close_link(l);
+    return false;
+}
+
+struct link *work_link(struct work *w, uint32_t node)
+{
+    if (w->links[node] == NULL)
+        w->links[node] = open_link(w, w->map.nodes[node].host, w->map.nodes[node].port);
+    return w->links[node];
+}
+
+/* ---- agreement ------------------------------------------------------------------------------------- */
+
+static bool same_view(const struct map *a, const struct map *b)
+{
+    for (uint32_t i = 0; i < MAP_SLOTS; i++) {
+        bool x = a->owner[i] != MAP_NOBODY, y = b->owner[i] != MAP_NOBODY;
+        if (x != y || (x && strcmp(a->nodes[a->owner[i]].id, b->nodes[b->owner[i]].id) != 0))
+            return false;
+    }
+    for (uint32_t i = 0; i < a->n; i++) {
+        uint32_t k = map_find(b, a->nodes[i].id);
+        if (k == MAP_NOBODY || a->nodes[i].replica != b->nodes[k].replica ||
+            strcmp(a->nodes[i].primary_id, b->nodes[k].primary_id) != 0)
+            return false;
+    }
+    return true;
+}
+
+static bool is_calm(const struct map *m, uint32_t nodes)
+{
+    for (uint32_t i = 0; i < m->n; i++)
+        if (m->nodes[i].unknown)
+            return false;
+    return m->n == nodes;
+}
+
+/* A node that has just come back, or joined, does not serve at once. */
+static bool serves(struct link *l, const struct map *m)
+{
+    struct reader_value reply;
+    if (m->uncovered > 0)
+        return true; /* nobody does */
+    return link_say(l, &reply, "CLUSTER INFO") == 0 &&
+           memmem(reply.text.p, reply.text.n, "cluster_state:ok", 16) != NULL;
+}
+
+/* w->map is the view of the first one, once all of them have been asked. */
+static bool all_agree(struct work *w, uint32_t nodes)
+{
+    struct map *other = &w->other;
+    struct link *first = w->links[w->map.me];
+    if (first == NULL || map_read(&w->map, first) != 0 || !is_calm(&w->map, nodes) || !serves(first, &w->map))
+        return false;
+    for (uint32_t i = 0; i < w->map.n; i++) {
+        if (w->map.nodes[i].failed || i == w->map.me)
+            continue;
+        struct link l;
+        bool ok = link_open(&l, w->map.nodes[i].host, w->map.nodes[i].port, &w->secret) == 0 &&
+                  map_read(other, &l) == 0 && is_calm(other, nodes) && same_view(&w->map, other) &&
+                  serves(&l, other);
+        link_release(&l);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+/* Numbers of nodes may change from one reading to the next, so no link is kept but the first. */
+static void keep_first_link(struct work *w)
+{
+    struct link *first = w->links[w->map.me];
+    w->links[w->map.me] = NULL;
+    work_release(w);
+    w->links[w->map.me] = first;
+}
+
+static void move_first_link(struct work *w, uint32_t from)
+{
+    struct link *first = w->links[from];
+    w->links[from] = NULL;
+    w->links[w->map.me] = first;
+}
+
+bool work_agree(struct work *w, uint32_t nodes)
+{
+    int64_t until = os_mono_ns() / 1000000 + WORK_AGREE_MS;
+    keep_first_link(w);
+    for (;;) {
+        uint32_t me = w->map.me;
+        bool ok = all_agree(w, nodes);
+        move_first_link(w, me);
+        if (ok)
+            return true;
+        if (os_mono_ns() / 1000000 > until)
+            break;
+        usleep(WORK_LOOK_MS * 1000);
+    }
+    work_fail("the nodes do not agree, or do not serve, after %d s. Can every node reach every other on its "
+              "port + 10000? "
+              "'larder cluster status' shows what each of them is missing.",
+              WORK_AGREE_MS / 1000);
+    return false;
+}
+
+bool work_confirmed(const struct work *w)
+{
+    char answer[16] = "";
+    if (w->dry_run) {
+        printf("Nothing was changed (--dry-run).\n");
+        return false;
+    }
+    if (w->yes)
+        return true;
+    printf("Do it? (yes/no) ");
+    fflush(stdout);
+    return fgets(answer, sizeof answer, stdin) != NULL && strcmp(answer, "yes\n") == 0;
+}

@@ -1,0 +1,56 @@
+/* What the subcommands share: the options, the links to all nodes, waiting until they agree, moving slots. */
+#ifndef LARDER_TOOL_CLUSTER_WORK_H
+#define LARDER_TOOL_CLUSTER_WORK_H
+
+#include "tool/cluster/map.h"
+#include "tool/cluster/plan.h"
+
+enum work_limits {
+    WORK_WORDS_MAX = 256, /* of a command line, without options */
+    WORK_AGREE_MS = 60 * 1000,
+    WORK_LOOK_MS = 100,
+    WORK_BATCH = 100, /* keys in one MIGRATE */
+};
+
+struct work {
+    /* The command line. */
+    const char *words[WORK_WORDS_MAX];
+    uint32_t nwords;
+    uint32_t replicas;
+    const char *replica_of;
+    bool dry_run, yes;
+    struct link_secret secret;
+
+    struct map map;   /* in the eyes of the node that was named */
+    struct map other; /* in those of another, while they are compared */
+    struct plan plan;
+    struct link *links[MAP_NODES_MAX]; /* by number in map; NULL: not open */
+};
+
+/* Print "larder cluster: ..." to stderr; returns 1, the exit code of a run that failed. */
+int work_fail(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
+/* Read the map from words[i]. False after saying why. */
+bool work_look(struct work *w, uint32_t i);
+/* The link to a node, opened when first asked for. NULL after saying why. */
+struct link *work_link(struct work *w, uint32_t node);
+void work_release(struct work *w);
+
+/* Until every node that lives says the same about who owns what, knows `nodes` nodes, and waits for nobody.
+ */
+bool work_agree(struct work *w, uint32_t nodes);
+
+/* Carry out w->plan with a progress bar; SIGINT ends it between two slots, and running it again goes on.
+ * Returns the exit code. */
+int work_move(struct work *w);
+
+/* "Do it? (yes/no)"; --yes answers, --dry-run says no. */
+bool work_confirmed(const struct work *w);
+
+int cluster_create(struct work *w);
+int cluster_status(struct work *w);
+int cluster_add(struct work *w);
+int cluster_remove(struct work *w);
+int cluster_rebalance(struct work *w);
+
+#endif

@@ -1,0 +1,209 @@
+"""Clusters for tests: larder nodes, redis-servers, or both, and what redis-cli does with them.
+
+LARDER_SERVER=/usr/bin/redis-server proves that an expectation is Redis's own.
+"""
+
+import re
+import subprocess
+
+import harness
+from wire import Error
+
+NODE_TIMEOUT_MS = 2000
+OPTIONS = {
+    "cluster-enabled": "yes",
+    "cluster-node-timeout": NODE_TIMEOUT_MS,
+    "cluster-config-file": "nodes.conf",
+    "cluster-replica-validity-factor": 0,
+    "repl-diskless-sync-delay": 0,
+}
+
+
+def options_for(binary, extra=None):
+    out = dict(OPTIONS)
+    if not harness.is_redis(binary):
+        del out["repl-diskless-sync-delay"]
+    else:
+        out["enable-debug-command"] = "yes"
+    out.update(extra or {})
+    return out
+
+
+def node(binary=None, extra=None, **keywords):
+    binary = binary or harness.LARDER_SERVER
+    return harness.Server(binary, options_for(binary, extra), workers=2, **keywords)
+
+
+def cli(*args, check=True, stdin=None):
+    """redis-cli --cluster ...; returns what it printed."""
+    done = subprocess.run(["redis-cli", "--cluster", *map(str, args)], input=stdin, capture_output=True, timeout=240, text=True)
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def ask(server, *command):
+    with server.wire() as w:
+        reply = w(*command)
+    return reply.decode() if isinstance(reply, bytes) else reply
+
+
+def address(server):
+    return f"127.0.0.1:{server.port}"
+
+
+def my_id(server):
+    return ask(server, "CLUSTER", "MYID")
+
+
+def info(server):
+    return dict(line.split(":", 1) for line in ask(server, "CLUSTER", "INFO").splitlines() if ":" in line)
+
+
+class Row:
+    """A line of CLUSTER NODES."""
+
+    def __init__(self, line):
+        words = line.split(" ")
+        self.id, self.address = words[0], words[1]
+        self.port = int(re.match(r".*:(\d+)@", self.address).group(1))
+        self.flags, self.primary = set(words[2].split(",")), words[3]
+        self.epoch, self.link, self.slots = int(words[6]), words[7], words[8:]
+
+
+def rows(server):
+    return [Row(line) for line in ask(server, "CLUSTER", "NODES").splitlines()]
+
+
+def row_of(observer, server):
+    for row in rows(observer):
+        if row.port == server.port:
+            return row
+    return None
+
+
+class Cluster:
+    """A list of servers; `create` makes one cluster of them by redis-cli."""
+
+    def __init__(self, servers):
+        self.servers = list(servers)
+
+    @classmethod
+    def create(cls, binaries, replicas=0, extra=None):
+        """One node for each binary; the first len / (replicas + 1) become primaries."""
+        self = cls([node(b, extra).start() for b in binaries])
+        cli("create", *map(address, self.servers), "--cluster-replicas", replicas, "--cluster-yes")
+        self.settle()
+        return self
+
+    def __getitem__(self, i):
+        return self.servers[i]
+
+    def add(self, binary=None, extra=None):
+        server = node(binary, extra).start()
+        self.servers.append(server)
+        return server
+
+    def alive(self):
+        return [s for s in self.servers if s.alive()]
+
+    def settled(self):
+        """Every living node says that all is well, and every living replica is in step."""
+        living = self.alive()
+        views = set()
+        for s in living:
+            i = info(s)
+            if i["cluster_state"] != "ok" or i["cluster_slots_ok"] != "16384":
+                return False
+            table = rows(s)
+            if any(r.flags & {"handshake", "fail?"} for r in table):
+                return False
+            views.add(tuple(sorted((r.id, tuple(r.slots), r.primary) for r in table if not any(x.startswith("[") for x in r.slots))))
+            if "role:slave" in ask(s, "INFO", "replication") and "master_link_status:up" not in ask(s, "INFO", "replication"):
+                return False
+        return len(views) == 1
+
+    def settle(self, seconds=90):
+        harness.wait_until(self.settled, seconds=seconds, every=0.1, what="the cluster to settle")
+
+    def settle_without(self, *gone):
+        """They have left the cluster: end them, and wait for the others."""
+        for server in gone:
+            self.servers.remove(server)
+            if harness.is_redis(server.binary):
+                server.process.kill()
+                server.process.wait()
+                server.remove()
+            else:
+                trouble = server.close()
+                assert not trouble, trouble
+        self.settle()
+
+    def primaries(self):
+        return [s for s in self.alive() if "role:master" in ask(s, "INFO", "replication")]
+
+    def replica_of(self, primary):
+        me = my_id(primary)
+        for s in self.alive():
+            if any("myself" in r.flags and r.primary == me for r in rows(s)):
+                return s
+        return None
+
+    def owner_of(self, key):
+        slot = ask(self.alive()[0], "CLUSTER", "KEYSLOT", key)
+        for first, last, owner, *_ in ask(self.alive()[0], "CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return next(s for s in self.servers if s.port == owner[1])
+        return None
+
+    def put(self, n, prefix="key"):
+        """n keys, each at its owner."""
+        wires = {}
+        for i in range(n):
+            key = f"{prefix}:{i}"
+            owner = self.owner_of(key) if i == 0 else owner
+            w = wires.setdefault(owner.port, owner.wire())
+            reply = w("SET", key, i)
+            if isinstance(reply, Error):
+                assert reply.startswith("MOVED"), reply
+                port = int(reply.rsplit(":", 1)[1])
+                owner = next(s for s in self.servers if s.port == port)
+                w = wires.setdefault(port, owner.wire())
+                assert w("SET", key, i) == "OK"
+        for w in wires.values():
+            w.close()
+
+    def check_keys(self, n, prefix="key"):
+        """Every key is at the node that its slot's owner is, with its value."""
+        found = {}
+        for s in self.primaries():
+            with s.wire() as w:
+                for key in w("KEYS", f"{prefix}:*"):
+                    assert key not in found, f"{key} is at {found[key]} and {s}"
+                    found[key] = s
+                    assert w("GET", key) == key.split(b":")[1]
+        assert len(found) == n
+
+    def close(self):
+        troubles = []
+        for s in self.servers:
+            if harness.is_redis(s.binary):
+                if s.alive():
+                    s.process.kill()
+                    s.process.wait()
+                s.remove()
+            else:
+                troubles.append(s.close() if s.alive() or not getattr(s, "killed", False) else s.remove())
+        troubles = [t for t in troubles if t]
+        assert not troubles, "\n".join(troubles)
+
+    def kill(self, server):
+        server.killed = True
+        server.process.kill()
+        server.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()

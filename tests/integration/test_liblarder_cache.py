@@ -1,0 +1,343 @@
+"""larder/cache.h against live servers: cache-aside, write-through, versions, invalidation. Every test runs
+with the cache commands (larder) and with scripts and envelopes (redis-server), unless it says why not."""
+
+import re
+
+import harness
+import pytest
+from liblarder import Cluster, Patterns, Peer
+
+ENVELOPE = 116
+
+
+def at(server):
+    return f"127.0.0.1:{server.port}"
+
+
+def has_commands(server):
+    with server.wire() as w:
+        try:
+            return not str(w("CACHE.GET", "probe")).startswith("ERR unknown")
+        except Exception:  # noqa: BLE001 - an error reply
+            return False
+
+
+@pytest.fixture(params=["larder", "redis_server"])
+def node(request):
+    server = request.getfixturevalue(request.param)
+    if request.param == "larder" and not has_commands(server):
+        pytest.skip("this larder-server has no CACHE.GET yet")
+    return server
+
+
+def fetched(answer):
+    """(status, freshness, version, value or None, loads)"""
+    m = re.fullmatch(r'(ok|miss) (\w+) (\d+)(?: "(.*)")? loads=(\d+)', answer)
+    assert m, answer
+    return m.group(1), m.group(2), int(m.group(3)), m.group(4), int(m.group(5))
+
+
+# ---- cache-aside -------------------------------------------------------------------------
+
+
+def test_a_value_is_loaded_once(node):
+    with Patterns(at(node)) as c:
+        assert c.opened == "ok"
+        assert c.say("fetch k") == 'ok loaded 0 "v1" loads=1'
+        assert c.say("fetch k") == 'ok fresh 0 "v1" loads=1'
+        assert c.say("inv k") == "ok"
+        assert c.say("inv k") == "miss"
+        assert c.say("fetch k") == 'ok loaded 0 "v2" loads=2'
+        with node.wire() as w:
+            assert w("DEL", "k") == 1, "a plain DEL is an invalidation too"
+        assert c.say("fetch k") == 'ok loaded 0 "v3" loads=3'
+
+
+def test_a_plain_value_is_a_fresh_one(node):
+    with Patterns(at(node)) as c, node.wire() as w:
+        assert w("SET", "k", "by hand") == "OK"
+        assert c.say("fetch k") == 'ok fresh 0 "by hand" loads=0'
+        assert w("DEL", "k") == 1 and w("SADD", "k", "member") == 1
+        assert "WRONGTYPE" in c.say("fetch k")
+
+
+@pytest.mark.parametrize("threads", [1000])
+def test_a_thousand_threads_and_one_load(node, threads):
+    with Patterns(at(node), "deadline_ms=60000") as c:
+        assert c.say("loader delay=200") == "ok"
+        assert c.say(f"storm {threads} cold") == f"ok={threads} miss=0 failed=0 values=1 loads=1"
+        assert c.say("loader says=1 delay=50") == "ok"
+        assert c.say(f"storm {threads} nothing") == f"ok=0 miss={threads} failed=0 values=0 loads=2"
+
+
+def test_two_processes_and_one_load(node):
+    with Patterns(at(node), "deadline_ms=60000") as a, Patterns(at(node), "deadline_ms=60000") as b:
+        for c in (a, b):
+            assert c.say("loader delay=300") == "ok"
+        for key in ("cold1", "cold2", "cold3"):
+            before = sum(int(c.say("loads")[6:]) for c in (a, b))
+            for c in (a, b):
+                c.send(f"storm 300 {key}")
+            answers = [c.hear() for c in (a, b)]
+            assert all(re.match("ok=300 miss=0 failed=0 values=1 ", answer) for answer in answers), answers
+            assert sum(int(c.say("loads")[6:]) for c in (a, b)) == before + 1
+
+
+def test_a_holder_that_dies_has_a_successor(node):
+    with Patterns(at(node), "deadline_ms=60000") as b:
+        a = Patterns(at(node))
+        assert a.say("option lock_ms=500") == "ok" and a.say("loader delay=60000") == "ok"
+        a.send("fetch k")
+        with node.wire() as w:
+            # The lease is there when the key's state says so: on plain Redis the key, else what INSPECT tells.
+            harness.wait_until(lambda: w("EXISTS", "k") == 1 or leased(w), what="the lease to be taken")
+        a.process.kill()
+        a.process.communicate()
+        assert b.say("fetch k") == 'ok loaded 0 "v1" loads=1'
+        assert b.say("fetch k") == 'ok fresh 0 "v1" loads=1'
+
+
+def leased(w):
+    try:
+        return b"lease" in (view := w("CACHE.INSPECT", "k")) and view[view.index(b"lease") + 1] is not None
+    except Exception:  # noqa: BLE001 - no such command, then EXISTS has told
+        return False
+
+
+def test_nothing_is_remembered_too(node):
+    with Patterns(at(node)) as c:
+        assert c.say("loader says=1") == "ok"
+        assert c.say("fetch k") == "miss loaded 0 loads=1"
+        assert c.say("fetch k") == "miss fresh 0 loads=1"
+        assert c.say("option negative_ttl_ms=0") == "ok"
+        assert [c.say("fetch n") for _ in range(2)] == [f"miss loaded 0 loads={i}" for i in (2, 3)]
+        assert c.say("inv k") in ("ok", "miss")
+        assert c.say("loader says=0") == "ok"
+        assert c.say("fetch k") == 'ok loaded 0 "v4" loads=4'
+
+
+def test_stale_is_served_while_one_refreshes_and_when_that_fails(node):
+    with Patterns(at(node)) as c:
+        assert c.say("option grace_ms=600000 beta=0 retry_ms=0") == "ok"
+        assert fetched(c.say("fetch k"))[1] == "loaded"
+        assert c.say("soft k") == "ok"
+        assert c.say("loader says=-3") == "ok"
+        assert c.say("fetch k") == 'ok stale 0 "v1" loads=2', "fail-safe"
+        assert c.say("option grace_ms=600000 beta=0 retry_ms=0 fail_safe=0") == "ok"
+        assert c.say("fetch k") == "load-failed the loader failed: cannot connect loads=3"
+        assert c.say("loader says=0") == "ok"
+        assert c.say("fetch k") == 'ok loaded 0 "v4" loads=4'
+        assert c.say("fetch k") == 'ok fresh 0 "v4" loads=4'
+        # Behind the caller's back.
+        assert c.say("option grace_ms=600000 beta=0 behind=1") == "ok" and c.say("soft k") == "ok"
+        assert c.say("fetch k").startswith('ok stale 0 "v4" ')
+        harness.wait_until(lambda: c.say("fetch k") == 'ok fresh 0 "v5" loads=5', what="the refresh")
+
+
+def test_plain_readers_do_not_see_what_is_stale_or_negative(larder):
+    if not has_commands(larder):
+        pytest.skip("this larder-server has no CACHE.GET yet")
+    with Patterns(at(larder)) as c, larder.wire() as w:
+        assert c.say("option grace_ms=600000") == "ok"
+        assert fetched(c.say("fetch k"))[1] == "loaded"
+        assert w("GET", "k") == b"v1"
+        assert c.say("soft k") == "ok"
+        assert w("GET", "k") is None
+
+
+def test_after_a_failure_nobody_tries_for_a_while(node):
+    with Patterns(at(node)) as c:
+        assert c.say("option retry_ms=60000 wait_ms=200 grace_ms=600000") == "ok"
+        assert fetched(c.say("fetch k"))[1] == "loaded"
+        assert c.say("soft k") == "ok" and c.say("loader says=-3") == "ok"
+        assert [c.say("fetch k") for _ in range(5)] == ['ok stale 0 "v1" loads=2'] * 5
+        assert c.say("inv k") == "ok"
+
+
+def test_soft_and_hard_timeouts(node):
+    with Patterns(at(node)) as c:
+        assert c.say("option grace_ms=600000 beta=0 soft_ms=50 hard_ms=100") == "ok"
+        assert c.say("loader delay=1500") == "ok"
+        assert c.say("fetch k") == "load-failed the loader is still at it; what it loads will be cached loads=1"
+        assert c.say("loads") == "loads=1"
+        harness.wait_until(lambda: c.say("fetch k") == 'ok fresh 0 "v1" loads=1', what="the late load to be cached")
+        assert c.say("soft k") == "ok"
+        assert c.say("fetch k") == 'ok stale 0 "v1" loads=2'
+        assert c.say("loads") == "loads=2"
+        harness.wait_until(lambda: c.say("fetch k") == 'ok fresh 0 "v2" loads=2', what="the late refresh")
+
+
+def test_early_refresh(node):
+    """With a huge beta every fresh hit is early, with 0 none is."""
+    with Patterns(at(node)) as c:
+        assert c.say("loader delay=20") == "ok" and c.say("option beta=0") == "ok"
+        assert c.say("fetch k") == 'ok loaded 0 "v1" loads=1'
+        assert c.say("fetch k") == 'ok fresh 0 "v1" loads=1'
+        assert c.say("option beta=1000000000") == "ok"
+        assert c.say("fetch k") == 'ok loaded 0 "v2" loads=2'
+        assert c.say("option beta=0") == "ok"
+        assert c.say("fetch k") == 'ok fresh 0 "v2" loads=2'
+
+
+def test_an_invalidation_beats_a_load_that_began_before(node):
+    """By another process, so that nothing but the server can tell."""
+    with Patterns(at(node)) as a, Patterns(at(node)) as b:
+        for invalidate in ("inv k", "hold k 5 60000"):
+            loads = int(a.say("loads")[6:])
+            assert a.say("loader delay=1000 value=old version=0") == "ok"
+            a.send("fetch k")
+            with node.wire() as w:
+                harness.wait_until(lambda: w("EXISTS", "k") == 1 or leased(w), what="the lease to be taken")
+            b.say(invalidate)
+            assert fetched(a.hear())[3] == f"old{loads + 1}", "it asked before, so it may have the old value"
+            assert b.say("loader value=new version=5") == "ok"
+            assert fetched(b.say("fetch k"))[3].startswith("new")
+            b.say("inv k")
+
+
+def test_versions_never_go_back(node):
+    with Patterns(at(node)) as c:
+        assert c.say("loader version=7") == "ok"
+        assert c.say("fetch k") == 'ok loaded 7 "v1" loads=1'
+        assert c.say("fetch k") == 'ok fresh 7 "v1" loads=1'
+        assert c.say("option min_version=9") == "ok" and c.say("loader version=9") == "ok"
+        assert c.say("fetch k") == 'ok loaded 9 "v2" loads=2'
+        assert c.say("option") == "ok"
+        assert c.say("hold k 11 60000") == "ok"
+        assert c.say("loader version=10 value=old") == "ok"
+        assert [fetched(c.say("fetch k"))[1] for _ in range(3)] == ["loaded"] * 3, "version 10 is not stored"
+        assert c.say("loader version=11 value=new") == "ok"
+        assert fetched(c.say("fetch k"))[1] == "loaded" and fetched(c.say("fetch k"))[1:3] == ("fresh", 11)
+
+
+def test_values_by_version(node):
+    with Patterns(at(node)) as c:
+        assert c.say("getv k 3") == "miss"
+        assert c.say("setv k 3 three") == "ok" and c.say("getv k 3") == 'ok "three"'
+        assert c.say("getv k 4") == "miss"
+        assert c.say("setv k 4 four") == "ok" and c.say("getv k 4") == 'ok "four"'
+        assert c.say("setv k 0 x").startswith("bad-argument ")
+        if has_commands(node):
+            assert c.say("setv k 3 late") == "old-version"
+        else:
+            with node.wire() as w:
+                assert w("GET", "k:v4") == b"four"
+
+
+# ---- write-through -----------------------------------------------------------------------
+
+
+def test_write_through(node):
+    with Patterns(at(node)) as c, Patterns(at(node)) as other:
+        assert c.say("loader value=w version=1") == "ok"
+        assert c.say("write k") == "ok"
+        assert other.say("fetch k") == 'ok fresh 1 "w1" loads=0'
+        assert c.say("loader says=-3") == "ok"
+        assert c.say("write k") == "cannot-connect the writer failed: cannot connect"
+        assert other.say("loader value=old version=1") == "ok"
+        assert fetched(other.say("fetch k"))[1] == "loaded", "certainly not committed: the lease is free"
+        assert c.say("loader says=-4 version=2") == "ok"
+        assert c.say("write k") == "timeout the writer failed: timeout; it may have committed"
+        assert [fetched(other.say("fetch k"))[1] for _ in range(3)] == ["loaded"] * 3, "version 1 is kept out"
+        assert other.say("loader value=new version=2") == "ok"
+        assert fetched(other.say("fetch k"))[1] == "loaded" and fetched(other.say("fetch k"))[1:3] == ("fresh", 2)
+
+
+def test_a_loader_cannot_store_what_it_read_before_a_write(node):
+    with Patterns(at(node)) as a, Patterns(at(node)) as b:
+        assert a.say("loader delay=1000 value=old") == "ok"
+        a.send("fetch k")
+        with node.wire() as w:
+            harness.wait_until(lambda: w("EXISTS", "k") == 1 or leased(w), what="the lease to be taken")
+        assert b.say("loader value=new") == "ok" and b.say("write k") == "ok"
+        a.hear()
+        assert fetched(b.say("fetch k"))[1:4] == ("fresh", 0, "new1")
+
+
+def test_without_the_cache_nothing_is_written(start_larder):
+    server = start_larder()
+    with Patterns(at(server), "topology=1 timeout_ms=300 deadline_ms=500") as c:
+        server.stop()
+        assert c.say("write k").startswith(("cannot-connect ", "unavailable ", "connection-closed "))
+        assert c.say("loads") == "loads=0"
+        assert c.say("option write_anyway=1") == "ok"
+        assert c.say("write k") == "uncached"
+        assert c.say("fetch k") == 'ok loaded 0 "v2" loads=2', "reads go to the source"
+        assert c.say("loader delay=200") == "ok"
+        assert re.match("ok=50 miss=0 failed=0 ", c.say("storm 50 k"))
+        assert int(c.say("loads")[6:]) < 20, "one at a time"
+        server.start()
+
+
+# ---- invalidation of many ----------------------------------------------------------------
+
+
+def test_by_pattern(node):
+    with Patterns(at(node)) as c:
+        for i in range(40):
+            assert fetched(c.say(f"fetch user:{i}"))[1] == "loaded"
+        assert fetched(c.say("fetch other"))[1] == "loaded"
+        assert c.say("pattern user:1*") == "ok 11"
+        assert fetched(c.say("fetch user:10"))[1] == "loaded"
+        assert fetched(c.say("fetch user:2"))[1] == "fresh"
+        assert c.say("pattern nothing*") == "ok 0"
+
+
+def test_tags_on_plain_redis_are_refused(redis_server):
+    with Patterns(at(redis_server)) as c:
+        assert c.say("tag red").startswith(f"unsupported {at(redis_server)}: tags need CACHE.PURGE")
+        assert c.say("option tag=red") == "ok"
+        assert c.say("fetch k").startswith("unsupported ") and c.say("write k").startswith("unsupported ")
+        assert c.say("loads") == "loads=0"
+
+
+# ---- several nodes -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def five():
+    servers = [harness.Server(harness.REDIS_SERVER).start() for _ in range(5)]
+    yield servers
+    for s in servers:
+        if s.alive():
+            s.process.kill()
+            s.process.wait()
+        s.remove()
+
+
+def test_a_ring_of_five(five):
+    servers = five
+    with Patterns(",".join(at(s) for s in servers)) as c:
+        for i in range(100):
+            assert fetched(c.say(f"fetch k:{i}"))[1] == "loaded"
+        assert [fetched(c.say(f"fetch k:{i}"))[1] for i in range(100)] == ["fresh"] * 100
+        held = []
+        for s in servers:
+            with s.wire() as w:
+                held.append(w("DBSIZE"))
+        assert sum(held) == 100 and min(held) > 0
+        assert c.say("pattern k:*") == "ok 100"
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    c = Cluster()
+    yield c
+    c.close()
+
+
+def test_a_cluster_of_six(cluster):
+    with Patterns(cluster.addresses[0], "deadline_ms=60000") as a, Patterns(cluster.addresses[3], "deadline_ms=60000") as b:
+        for key in ("k", "{t}1", "a}b", "{}x", "}{"):
+            assert fetched(a.say(f"fetch {key}"))[1] == "loaded"
+            assert fetched(b.say(f"fetch {key}"))[1] == "fresh"
+            assert b.say(f"inv {key}") == "ok"
+            assert fetched(a.say(f"fetch {key}"))[1] == "loaded"
+        for c in (a, b):
+            assert c.say("loader delay=300") == "ok"
+        before = sum(int(c.say("loads")[6:]) for c in (a, b))
+        for c in (a, b):
+            c.send("storm 500 cold")
+        assert all(c.hear().startswith("ok=500 miss=0 failed=0 values=1 ") for c in (a, b))
+        assert sum(int(c.say("loads")[6:]) for c in (a, b)) == before + 1
+        assert b.say("pattern *") == "ok 6"
