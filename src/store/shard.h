@@ -66,7 +66,6 @@ struct appender {
     struct table_mem tm;
     struct walk walk;
     int64_t heap_unseen; /* bytes of heap values not yet in store.heap */
-    void *ballast;       /* heap set aside by store_reserve(), freed when a block cannot be had */
     /* Written by the owner only (relaxed), read by anybody. */
     _Atomic uint64_t expired, evicted, compacted, ghost_hits;
     _Atomic uint64_t evicted_class[STORE_CLASSES], evicted_age_ms; /* the sum of ages */

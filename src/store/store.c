@@ -117,11 +117,8 @@ void store_free(struct store *s)
     region_unmap(s->slots, STORE_SLOTS_BYTES);
     region_unmap(s->shards, SHARDS_BYTES);
     region_unmap(s->dbs, DBS_BYTES);
-    for (uint32_t i = 0; i < s->nthreads; i++) {
-        if (s->appenders[i] != NULL)
-            mem_free(s->appenders[i]->ballast);
+    for (uint32_t i = 0; i < s->nthreads; i++)
         mem_free(s->appenders[i]);
-    }
     ghosts_resize(&s->evict.ghosts, 0);
     if (s->segs.meta != NULL)
         segments_release(&s->segs);

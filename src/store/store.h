@@ -211,10 +211,18 @@ void store_save_keys_first(const struct access *a, const struct key *keys, uint3
  * thread; no lock needed. */
 void store_release_object(struct store *s, struct object *o);
 
-/* Set aside what `entries` puts of `bytes` of keys and values together will need (without a deadline),
- * so that none of them fails for want of memory: for commands that write several keys or none. Holds
- * until the next store_reserve() or store_round_begin() of this appender. Returns 0 or ERR_OOM. */
-int store_reserve(const struct access *a, uint32_t entries, size_t bytes);
+/* One of several keys that are set to strings together. */
+struct store_pair {
+    struct str value;
+    struct block *block; /* NULL, or what value lies in: as in store_put_string() */
+    /* The store's. */
+    struct block *taken;
+    struct entry *old, *fresh;
+};
+
+/* Set all the keys, in this order and without deadlines, or none of them: a key may come twice, the later
+ * value stays. All their shards are locked. Returns 0 or ERR_OOM; on error nothing has changed. */
+int store_put_pairs(const struct access *a, const struct key *keys, struct store_pair *pairs, uint32_t n);
 
 /* The string at k, n bytes long and writable: grown with zero bytes or cut, created when
  * absent, deadline kept, marked raw. In place where it fits, with slack for the next

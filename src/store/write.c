@@ -8,22 +8,15 @@
 #include "store/evict.h"
 #include "store/shard.h"
 #include "store/store.h"
+#include "store/write_internal.h"
 
 #include <string.h>
 
 enum {
-    SLACK_SHARE = 2,            /* a grown string gets 1/2 of its size as slack ... */
-    BLOCK_DOUBLE_MAX = 1 << 20, /* ... a block doubles up to this ... */
-    BLOCK_GROW_SHARE = 4,       /* ... and grows by 1/4 beyond */
-    LATENESS_SHARE = 16,        /* a key that lives t may lie around expired for t/16 ... */
-    LATENESS_MIN_MS = 100,      /* ... but this is always allowed */
-    TTL_CLAMP_BITS = 41,        /* 69 years: what a deadline counts for in sums */
+    LATENESS_SHARE = 16,   /* a key that lives t may lie around expired for t/16 ... */
+    LATENESS_MIN_MS = 100, /* ... but this is always allowed */
+    TTL_CLAMP_BITS = 41,   /* 69 years: what a deadline counts for in sums */
 };
-
-static struct str heap_pointer(const void *const *p)
-{
-    return (struct str){(const char *)p, sizeof *p};
-}
 
 /* ---- counters ---- */
 
@@ -146,8 +139,7 @@ static bool room_take(const struct access *a, struct room *r, const struct shape
     return true;
 }
 
-/* Heap values are counted in the list of the entry that holds them. */
-static void count_list_heap(const struct access *a, const struct entry *e, int64_t bytes)
+void write_count_heap(const struct access *a, const struct entry *e, int64_t bytes)
 {
     _Atomic int64_t *sum = &a->app->list_heap[segment_of(&a->store->segs, e)->list];
     if (bytes != 0)
@@ -162,7 +154,7 @@ static void room_commit(const struct access *a, const struct room *r, const stru
     struct segment *seg = segment_of(segs, r->e);
     if (f->kind != ENTRY_INLINE)
         atomic_store_explicit(&seg->heap, true, memory_order_relaxed);
-    count_list_heap(a, r->e, (int64_t)heap_bytes(f));
+    write_count_heap(a, r->e, (int64_t)heap_bytes(f));
     uint32_t slack = r->units - (uint32_t)shape_units(f);
     if (slack > 0)
         segment_resized(seg, -(int64_t)slack);
@@ -185,7 +177,7 @@ void store_kill(const struct access *a, struct entry *e, bool drop)
     struct segments *segs = &a->store->segs;
     uint32_t n = entry_units(e), word = entry_word(e);
     DEBUG_ASSERT(!(word & ENTRY_DEAD));
-    count_list_heap(a, e, -(int64_t)entry_heap_bytes(e));
+    write_count_heap(a, e, -(int64_t)entry_heap_bytes(e));
     if (drop)
         release_heap(a, e);
     struct entry_parts p = entry_parts(e);
@@ -225,17 +217,6 @@ void store_remove_evicted(const struct access *a, const struct key *k, const str
     store_remove(a, k->slot, pos, e);
 }
 
-/* Of room for cap bytes; breaks into what store_reserve() set aside when it has to. */
-static struct block *take_block(const struct access *a, size_t cap)
-{
-    struct block *b = block_new(cap);
-    if (b != NULL || a->app->ballast == NULL)
-        return b;
-    mem_free(a->app->ballast);
-    a->app->ballast = NULL;
-    return block_new(cap);
-}
-
 /* ---- putting ---- */
 
 static struct entry *lookup(const struct access *a, const struct key *k, struct table_pos *pos)
@@ -243,9 +224,7 @@ static struct entry *lookup(const struct access *a, const struct key *k, struct 
     return table_find(&a->app->tm, table_of(a->store, k), k->hash, (struct str){k->p, k->n}, k->db, pos);
 }
 
-/* What is to be replaced: an expired key counts as absent, and is gone after this. Where it is not
- * ours to delete (EXPIRED_HIDE), whatever replaces it may, but inherits nothing. */
-static struct entry *lookup_for_write(const struct access *a, const struct key *k, struct table_pos *pos)
+struct entry *write_lookup(const struct access *a, const struct key *k, struct table_pos *pos)
 {
     struct entry *e = lookup(a, k, pos);
     if (e != NULL && a->expired == EXPIRED_REMOVE && is_expired(a, entry_expire(e))) {
@@ -255,8 +234,7 @@ static struct entry *lookup_for_write(const struct access *a, const struct key *
     return e;
 }
 
-/* The deadline that what replaces e (NULL: nothing) inherits. */
-static int64_t inherited_expire(const struct access *a, const struct entry *e)
+int64_t write_inherited(const struct access *a, const struct entry *e)
 {
     int64_t expire_ms = e != NULL ? entry_expire(e) : 0;
     return is_expired(a, expire_ms) ? 0 : expire_ms;
@@ -290,10 +268,8 @@ static void inherit(const struct access *a, const struct key *k, const struct en
         add_clock(a, f);
 }
 
-/* Write a new entry and let it take the place of old (at pos), or a place of its own. `drop`: old's
- * heap value goes, too. Returns the entry or NULL with nothing changed. */
-static struct entry *put_entry(const struct access *a, const struct key *k, struct shape *f, uint64_t slack,
-                               struct entry *old, const struct table_pos *pos, bool drop)
+struct entry *write_enter(const struct access *a, const struct key *k, struct shape *f, uint64_t slack,
+                          struct entry *old, const struct table_pos *pos)
 {
     struct store *s = a->store;
     struct room r;
@@ -303,7 +279,6 @@ static struct entry *put_entry(const struct access *a, const struct key *k, stru
     if (old != NULL) {
         table_replace(&a->app->tm, pos, r.e);
         store_count_key(s, k->slot, k->db, entry_expire(old), -1);
-        store_kill(a, old, drop);
     } else if (table_insert(&a->app->tm, table_of(s, k), k->hash, r.e) != 0) {
         segment_abandon(&s->segs, r.e, r.units);
         return NULL;
@@ -313,6 +288,15 @@ static struct entry *put_entry(const struct access *a, const struct key *k, stru
     store_count_key(s, k->slot, k->db, f->expire_ms, 1);
     room_commit(a, &r, f);
     return r.e;
+}
+
+struct entry *write_put_entry(const struct access *a, const struct key *k, struct shape *f, uint64_t slack,
+                              struct entry *old, const struct table_pos *pos, bool drop)
+{
+    struct entry *e = write_enter(a, k, f, slack, old, pos);
+    if (e != NULL && old != NULL)
+        store_kill(a, old, drop);
+    return e;
 }
 
 static struct shape shape_of(const struct segments *segs, const struct entry *e)
@@ -367,8 +351,7 @@ static void change_expire(const struct access *a, const struct key *k, struct en
         segment_sweep_before(segment_of(&s->segs, e), store_sweep_time(a, expire_ms));
 }
 
-/* Can e hold a value of n stored bytes and this deadline without moving? Then *extent is its room. */
-static bool fits_in_place(const struct entry *e, uint64_t n, int64_t expire_ms, uint32_t *extent)
+bool write_fits(const struct entry *e, uint64_t n, int64_t expire_ms, uint32_t *extent)
 {
     uint32_t word = entry_word(e);
     if (expire_ms != 0 && !(word & ENTRY_TTL))
@@ -380,9 +363,7 @@ static bool fits_in_place(const struct entry *e, uint64_t n, int64_t expire_ms, 
     return (uint64_t)(p.value - (const char *)e) + n <= (uint64_t)*extent * ENTRY_UNIT;
 }
 
-/* Change the length of an inline value in place. Returns where its bytes are. */
-static char *resize_in_place(const struct access *a, struct entry *e, uint32_t n, uint32_t marks,
-                             uint32_t extent)
+char *write_resize(const struct access *a, struct entry *e, uint32_t n, uint32_t marks, uint32_t extent)
 {
     uint32_t before = entry_units(e);
     entry_resize(e, n, marks, extent);
@@ -412,46 +393,33 @@ static bool overwrite_same(const struct access *a, const struct key *k, struct e
     return true;
 }
 
-static bool overwrite_in_place(const struct access *a, const struct key *k, struct entry *old,
-                               struct str bytes, int64_t expire_ms, uint32_t marks)
+bool write_in_place(const struct access *a, const struct key *k, struct entry *old, struct str bytes,
+                    int64_t expire_ms, uint32_t marks)
 {
     uint32_t extent;
     if (old == NULL)
         return false;
     if (likely(overwrite_same(a, k, old, bytes, expire_ms, marks)))
         return true;
-    if (entry_kind(old) != ENTRY_INLINE || !fits_in_place(old, bytes.n, expire_ms, &extent))
+    if (entry_kind(old) != ENTRY_INLINE || !write_fits(old, bytes.n, expire_ms, &extent))
         return false;
     /* The bytes may be part of this very value: move them before a filler is written over their end. */
     char *value = entry_parts(old).value;
     if (bytes.n <= entry_parts(old).vlen) {
         memmove(value, bytes.p, bytes.n);
-        resize_in_place(a, old, (uint32_t)bytes.n, marks, extent);
+        write_resize(a, old, (uint32_t)bytes.n, marks, extent);
     } else {
-        resize_in_place(a, old, (uint32_t)bytes.n, marks, extent);
+        write_resize(a, old, (uint32_t)bytes.n, marks, extent);
         memmove(value, bytes.p, bytes.n);
     }
     overwrite_expire(a, k, old, expire_ms);
     return true;
 }
 
-/* What lies outside the entry: a block or a collection, and one reference to it. */
-struct heap_value {
-    enum entry_kind kind;
-    const void *p;
-    size_t bytes;
-};
-
-static struct heap_value block_value(struct block *b)
-{
-    return (struct heap_value){ENTRY_BLOCK, b, mem_usable(b)};
-}
-
-/* Exchange the heap value of an entry; takes v. */
-static void swap_heap(const struct access *a, struct entry *e, struct heap_value v, uint32_t marks)
+void write_swap_heap(const struct access *a, struct entry *e, struct heap_value v, uint32_t marks)
 {
     uint32_t word = entry_word(e) & ~(uint32_t)(ENTRY_MARKS | ENTRY_KIND_MASK);
-    count_list_heap(a, e, (int64_t)v.bytes - (int64_t)entry_heap_bytes(e));
+    write_count_heap(a, e, (int64_t)v.bytes - (int64_t)entry_heap_bytes(e));
     release_heap(a, e);
     entry_set_heap(e, v.p);
     store_count_heap(a, (int64_t)v.bytes);
@@ -459,30 +427,44 @@ static void swap_heap(const struct access *a, struct entry *e, struct heap_value
                           memory_order_release);
 }
 
-/* Takes v, unless it fails. */
-static int put_heap(const struct access *a, const struct key *k, struct entry *old,
-                    const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks)
+bool write_heap_in_place(const struct access *a, const struct key *k, struct entry *old, struct heap_value v,
+                         int64_t expire_ms, uint32_t marks)
 {
     uint32_t extent;
-    if (old != NULL && entry_kind(old) != ENTRY_INLINE &&
-        fits_in_place(old, sizeof v.p, expire_ms, &extent)) {
-        swap_heap(a, old, v, marks);
-        if (entry_word(old) & ENTRY_TTL)
-            change_expire(a, k, old, expire_ms);
+    if (old == NULL || entry_kind(old) == ENTRY_INLINE || !write_fits(old, sizeof v.p, expire_ms, &extent))
+        return false;
+    write_swap_heap(a, old, v, marks);
+    overwrite_expire(a, k, old, expire_ms);
+    return true;
+}
+
+int write_put_heap(const struct access *a, const struct key *k, struct entry *old,
+                   const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks)
+{
+    if (write_heap_in_place(a, k, old, v, expire_ms, marks))
         return 0;
-    }
-    struct shape f = {{k->p, k->n}, v.kind, heap_pointer(&v.p), expire_ms, k->db, marks, 0, 0, 0};
-    if (put_entry(a, k, &f, 0, old, pos, true) == NULL)
+    struct shape f = {{k->p, k->n}, v.kind, write_heap_pointer(&v.p), expire_ms, k->db, marks, 0, 0, 0};
+    if (write_put_entry(a, k, &f, 0, old, pos, true) == NULL)
         return ERR_OOM;
     store_count_heap(a, (int64_t)v.bytes);
     return 0;
 }
 
-/* A write is an access as well. */
-static void note_write(const struct access *a, struct entry *old)
+void write_note(const struct access *a, struct entry *old)
 {
     if (old != NULL && (entry_word(old) & (ENTRY_CLOCK | ENTRY_FREQ_MASK)) != ENTRY_FREQ_MASK)
         access_note(a, old);
+}
+
+struct block *write_block(struct str bytes, struct block *block)
+{
+    if (block != NULL) {
+        block_get(block);
+    } else if ((block = block_new(bytes.n)) != NULL) {
+        memcpy(block->data, bytes.p, bytes.n);
+        block->n = bytes.n;
+    }
+    return block;
 }
 
 static int put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
@@ -491,28 +473,22 @@ static int put_string(const struct access *a, const struct key *k, struct str by
     struct table_pos pos;
     store_save_first(a, k);
     uint32_t marks = ((flags & PUT_RAW) ? ENTRY_RAW : 0) | ((flags & PUT_TEXT) ? ENTRY_TEXT : 0);
-    struct entry *old = lookup_for_write(a, k, &pos);
-    note_write(a, old);
+    struct entry *old = write_lookup(a, k, &pos);
+    write_note(a, old);
     if (flags & PUT_KEEP_TTL)
-        expire_ms = inherited_expire(a, old);
+        expire_ms = write_inherited(a, old);
     if (bytes.n <= a->store->inline_max) {
-        if (overwrite_in_place(a, k, old, bytes, expire_ms, marks))
+        if (write_in_place(a, k, old, bytes, expire_ms, marks))
             return 0;
         struct shape f = {{k->p, k->n}, ENTRY_INLINE, bytes, expire_ms, k->db, marks, 0, 0, 0};
         if (bytes.p == NULL)
             f.value.p = "";
-        return put_entry(a, k, &f, 0, old, &pos, true) != NULL ? 0 : ERR_OOM;
+        return write_put_entry(a, k, &f, 0, old, &pos, true) != NULL ? 0 : ERR_OOM;
     }
-    if (block != NULL) {
-        block_get(block);
-    } else {
-        block = take_block(a, bytes.n);
-        if (block == NULL)
-            return ERR_OOM;
-        memcpy(block->data, bytes.p, bytes.n);
-        block->n = bytes.n;
-    }
-    int err = put_heap(a, k, old, &pos, block_value(block), expire_ms, marks);
+    block = write_block(bytes, block);
+    if (block == NULL)
+        return ERR_OOM;
+    int err = write_put_heap(a, k, old, &pos, write_block_value(block), expire_ms, marks);
     if (err != 0)
         block_put(block);
     return err;
@@ -533,12 +509,12 @@ int store_put_object(const struct access *a, const struct key *k, struct object 
     struct table_pos pos;
     DEBUG_ASSERT(object_type(o)->count(o) > 0);
     store_save_first(a, k);
-    struct entry *old = lookup_for_write(a, k, &pos);
+    struct entry *old = write_lookup(a, k, &pos);
     if (flags & PUT_KEEP_TTL)
-        expire_ms = inherited_expire(a, old);
-    note_write(a, old);
+        expire_ms = write_inherited(a, old);
+    write_note(a, old);
     struct heap_value v = {ENTRY_OBJECT, o, object_type(o)->bytes(o)};
-    int err = put_heap(a, k, old, &pos, v, expire_ms, 0);
+    int err = write_put_heap(a, k, old, &pos, v, expire_ms, 0);
     if (err == 0)
         store_touch(a, k);
     return err;
@@ -551,140 +527,11 @@ void store_object_changed(const struct access *a, const struct key *k, struct en
     entry_set_heap(e, o);
     int64_t grown = (int64_t)object_type(o)->bytes(o) - (int64_t)before;
     store_count_heap(a, grown);
-    count_list_heap(a, e, grown);
+    write_count_heap(a, e, grown);
     if (object_type(o)->count(o) == 0)
         (void)store_delete(a, k);
     else
         store_touch(a, k);
-}
-
-/* ---- editing ---- */
-
-static size_t block_room(size_t n)
-{
-    return n < BLOCK_DOUBLE_MAX ? n * 2 : n + n / BLOCK_GROW_SHARE;
-}
-
-/* A block of n bytes that starts with `from` and is zero behind it. `room` >= n. */
-static struct block *block_from(struct str from, size_t n, size_t room)
-{
-    struct block *b = block_new(room);
-    if (b == NULL)
-        return NULL;
-    size_t keep = from.n < n ? from.n : n;
-    memcpy(b->data, from.p, keep);
-    memset(b->data + keep, 0, n - keep);
-    b->n = n;
-    return b;
-}
-
-static void mark_raw(struct entry *e)
-{
-    atomic_store_explicit(&e->word, entry_word(e) | ENTRY_RAW, memory_order_release);
-}
-
-/* The block of a live entry, made private and n bytes long. NULL when memory is short. */
-static struct block *edit_block(const struct access *a, struct entry *e, size_t n)
-{
-    struct block *b = entry_block(e);
-    size_t old = b->n, usable = mem_usable(b);
-    if (!block_is_private(b)) {
-        b = block_from(block_str(b), n, n > old ? block_room(n) : n);
-        if (b != NULL)
-            swap_heap(a, e, block_value(b), ENTRY_RAW);
-        return b;
-    }
-    if (n > b->cap) {
-        b = block_grow(b, block_room(n));
-        if (b == NULL)
-            return NULL;
-        entry_set_heap(e, b);
-        store_count_heap(a, (int64_t)mem_usable(b) - (int64_t)usable);
-        count_list_heap(a, e, (int64_t)mem_usable(b) - (int64_t)usable);
-    }
-    if (n > old)
-        memset(b->data + old, 0, n - old);
-    b->n = n;
-    mark_raw(e);
-    return b;
-}
-
-/* Without touching the table: NULL when that does not do. */
-static char *edit_in_place(const struct access *a, struct entry *cur, size_t n)
-{
-    uint32_t extent, old = entry_parts(cur).vlen;
-    if (n > a->store->inline_max || entry_kind(cur) != ENTRY_INLINE ||
-        !fits_in_place(cur, n, entry_expire(cur), &extent))
-        return NULL;
-    char *data = resize_in_place(a, cur, (uint32_t)n, ENTRY_RAW, extent);
-    if (n > old)
-        memset(data + old, 0, n - old);
-    return data;
-}
-
-/* A new inline entry takes the place of what is there (old: its bytes), with slack if it has grown. */
-static int edit_inline(const struct access *a, const struct key *k, struct entry *cur,
-                       const struct table_pos *pos, struct str old, size_t n, char **data)
-{
-    char keep[INLINE_MAX];
-    size_t nkeep = old.n < n ? old.n : n;
-    uint64_t slack = cur != NULL && n > old.n ? n / SLACK_SHARE : 0;
-    struct shape f = {
-        {k->p, k->n}, ENTRY_INLINE, {NULL, n}, inherited_expire(a, cur), k->db, ENTRY_RAW, 0, 0, 0};
-    memcpy(keep, old.p, nkeep);
-    struct entry *e = put_entry(a, k, &f, slack, cur, pos, true);
-    if (e == NULL)
-        return ERR_OOM;
-    *data = entry_parts(e).value;
-    memcpy(*data, keep, nkeep);
-    return 0;
-}
-
-static int edit_to_block(const struct access *a, const struct key *k, struct entry *cur,
-                         const struct table_pos *pos, struct str old, size_t n, char **data)
-{
-    struct block *b = block_from(old, n, cur != NULL ? block_room(n) : n);
-    if (b == NULL)
-        return ERR_OOM;
-    if (put_heap(a, k, cur, pos, block_value(b), inherited_expire(a, cur), ENTRY_RAW) != 0) {
-        block_put(b);
-        return ERR_OOM;
-    }
-    *data = b->data;
-    return 0;
-}
-
-static int edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data)
-{
-    struct table_pos pos;
-    struct block *b;
-    struct str old = {"", 0};
-    if (cur != NULL) {
-        if ((*data = edit_in_place(a, cur, n)) != NULL)
-            return 0;
-        if (entry_kind(cur) == ENTRY_BLOCK && n > a->store->inline_max) {
-            b = edit_block(a, cur, n);
-            *data = b != NULL ? b->data : NULL;
-            return b != NULL ? 0 : ERR_OOM;
-        }
-        old = entry_string(cur, &b);
-    }
-    struct entry *found =
-        lookup_for_write(a, k, &pos); /* expired but kept: it is replaced, but counts as absent */
-    DEBUG_ASSERT(found == cur || (cur == NULL && a->expired == EXPIRED_HIDE));
-    if (n > a->store->inline_max)
-        return edit_to_block(a, k, found, &pos, old, n, data);
-    return edit_inline(a, k, found, &pos, old, n, data);
-}
-
-int store_edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data)
-{
-    DEBUG_ASSERT(cur == NULL || entry_is_string(cur));
-    store_save_first(a, k);
-    int err = edit_string(a, k, cur, n, data);
-    if (err == 0)
-        store_touch(a, k);
-    return err;
 }
 
 /* ---- deadlines, deleting, copying ---- */
@@ -693,7 +540,7 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
 {
     struct table_pos pos;
     store_save_first(a, k);
-    struct entry *e = lookup_for_write(a, k, &pos);
+    struct entry *e = write_lookup(a, k, &pos);
     if (e == NULL || is_expired(a, entry_expire(e)))
         return ERR_NOTFOUND;
     if (entry_word(e) & ENTRY_TTL) {
@@ -701,7 +548,7 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
     } else if (expire_ms != 0) {
         struct shape f = shape_of(&a->store->segs, e);
         f.expire_ms = expire_ms;
-        if (put_entry(a, k, &f, 0, e, &pos, false) == NULL)
+        if (write_put_entry(a, k, &f, 0, e, &pos, false) == NULL)
             return ERR_OOM;
     }
     store_touch(a, k);
@@ -712,7 +559,7 @@ bool store_delete(const struct access *a, const struct key *k)
 {
     struct table_pos pos;
     store_save_first(a, k);
-    struct entry *e = lookup_for_write(a, k, &pos);
+    struct entry *e = write_lookup(a, k, &pos);
     if (e == NULL)
         return false;
     bool live = !is_expired(a, entry_expire(e));
