@@ -18,7 +18,7 @@ ASAN = -Db_sanitize=address,undefined $(LOOSE)
 TSAN = -Db_sanitize=thread $(LOOSE)
 
 .DEFAULT_GOAL = all
-.PHONY: all deps test check install bench bench-memory bench-stall bench-instructions bench-hitratio tidy format fuzz asan tsan debug clean help needs
+.PHONY: all deps test check install bench bench-memory bench-stall bench-instructions bench-client bench-hitratio tidy format fuzz asan tsan debug clean help needs
 
 all: needs ## build build/larder-server, build/larder and the library (the default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
@@ -60,6 +60,11 @@ bench-instructions: ## count instructions per GET and SET beside redis-server, b
 	@scripts/deps build run bench instructions
 	@$(MAKE) --no-print-directory all
 	@bench/run --instructions $(BENCH_ARGS)
+
+bench-client: ## liblarder beside hiredis (BENCH_ARGS='--instructions': counted, not timed)
+	@scripts/deps build run bench instructions client
+	@$(MAKE) --no-print-directory all
+	@bench/client $(BENCH_ARGS)
 
 bench-hitratio: ## misses at equal memory: traces replayed to larder, redis-server and memcached (BENCH_ARGS='--trace FILE')
 	@scripts/deps build run bench

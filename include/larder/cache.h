@@ -42,7 +42,8 @@ typedef struct larder_loaded larder_loaded;
 
 /* Reads the source. LARDER_OK after larder_loaded_value(); LARDER_MISS: there is nothing, which is
  * remembered for negative_ttl_ms; below 0: it failed. Runs in the calling thread, or in one of the
- * library's if a timeout or `behind` asks for that; then `arg` must live until larder_close(). */
+ * library's if a timeout or `behind` asks for that; then `arg` must live until larder_close(), which waits
+ * for loaders. */
 typedef int (*larder_loader)(void *arg, struct larder_bytes key, larder_loaded *out);
 
 /* Copies. LARDER_OK or LARDER_ERR_MEMORY. */
@@ -72,7 +73,7 @@ struct larder_fetch_options {
     const struct larder_bytes *tags; /* for larder_invalidate_tag(); only where a node has CACHE.SET */
     size_t ntags;
 };
-LARDER_API void larder_fetch_options_init(struct larder_fetch_options *options);
+LARDER_API void larder_fetch_options_init(struct larder_fetch_options *options); /* the defaults */
 
 enum larder_freshness {
     LARDER_FRESH = 0,  /* from the cache */
@@ -114,7 +115,7 @@ struct larder_write_options {
     const struct larder_bytes *tags; /* as above */
     size_t ntags;
 };
-LARDER_API void larder_write_options_init(struct larder_write_options *options);
+LARDER_API void larder_write_options_init(struct larder_write_options *options); /* the defaults */
 
 /* Invalidate and take the lease, commit, store (docs/decisions/015 says why in this order). LARDER_OK:
  * committed and cached. LARDER_UNCACHED: committed, and the key is a miss, or holds a newer version. Below 0:

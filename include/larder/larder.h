@@ -42,7 +42,8 @@ enum larder_read_from {
 };
 
 /* An encrypted connection, or any other way to carry bytes (there is room for TLS here, and none in
- * the library yet). The descriptor is connected and non-blocking. */
+ * the library yet). The descriptor is connected and non-blocking. Nothing here may raise SIGPIPE, which would
+ * end the program when a node hangs up: send(..., MSG_NOSIGNAL). */
 enum larder_io { LARDER_IO_READ = -1, LARDER_IO_WRITE = -2, LARDER_IO_FAILED = -3 };
 struct larder_transport {
     void *arg;
@@ -83,7 +84,7 @@ struct larder_options {
     const struct larder_transport *transport; /* NULL: plain TCP. Outlives the handle */
 };
 
-LARDER_API void larder_options_init(struct larder_options *options);
+LARDER_API void larder_options_init(struct larder_options *options); /* the defaults */
 
 /* ---- the handle ---- */
 

@@ -82,9 +82,12 @@ static void unlink_live(struct engine *e, struct cmd *cmd)
     e->live--;
 }
 
+/* By due_ns; of the same, the first come first. What comes is nearly always the latest: many commands are
+ * submitted at one moment, and must not be walked past by each of them. */
 void engine_delay(struct engine *e, struct cmd *cmd, int64_t due_ns)
 {
-    struct cmd **at = &e->delayed;
+    bool latest = e->delayed != NULL && e->delayed_last->due_ns <= due_ns;
+    struct cmd **at = latest ? &e->delayed_last->next : &e->delayed;
     ASSERT(cmd->state != CMD_SENT);
     while (*at != NULL && (*at)->due_ns <= due_ns)
         at = &(*at)->next;
@@ -92,14 +95,20 @@ void engine_delay(struct engine *e, struct cmd *cmd, int64_t due_ns)
     cmd->due_ns = due_ns;
     cmd->next = *at;
     *at = cmd;
+    if (cmd->next == NULL)
+        e->delayed_last = cmd;
 }
 
 static void drop_delayed(struct engine *e, struct cmd *cmd)
 {
-    struct cmd **at = &e->delayed;
-    while (*at != cmd)
-        at = &(*at)->next;
+    struct cmd **at = &e->delayed, *before = NULL;
+    while (*at != cmd) {
+        before = *at;
+        at = &before->next;
+    }
     *at = cmd->next;
+    if (cmd->next == NULL)
+        e->delayed_last = before;
     cmd->state = CMD_IDLE;
 }
 

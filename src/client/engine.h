@@ -72,6 +72,7 @@ struct engine {
     uint32_t nconns;
     struct conn *active;          /* with something under way */
     struct cmd *delayed;          /* by due_ns */
+    struct cmd *delayed_last;     /* of these, if there is any */
     struct cmd *soonest, *latest; /* all live ones, by deadline_ns */
     uint32_t live;
     struct arena scratch;

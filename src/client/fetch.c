@@ -170,7 +170,8 @@ static int lead_new(struct fetch *f)
 static bool is_answer(int status, const struct larder_error *err)
 {
     if (status == LARDER_ERR_SERVER)
-        return strstr(err->text, " LOADING ") == NULL && strstr(err->text, " MASTERDOWN ") == NULL;
+        return strstr(err->text, " LOADING ") == NULL && strstr(err->text, " MASTERDOWN ") == NULL &&
+               strstr(err->text, ": ERR unknown command") == NULL;
     return status == LARDER_ERR_ARGUMENT || status == LARDER_ERR_MEMORY || status == LARDER_ERR_AUTH ||
            status == LARDER_ERR_UNSUPPORTED || status == LARDER_ERR_PROTOCOL;
 }

@@ -33,15 +33,37 @@ int lease_copy_value(struct larder_value *out, struct larder_bytes from, struct 
 }
 
 struct run {
+    struct topo *topo;
     larder_reply *reply;
     struct larder_error *err;
     int status;
 };
 
+static bool is_unknown(const struct cmd_result *r)
+{
+    static const char text[] = "ERR unknown command";
+    return r->status == LARDER_ERR_SERVER && r->value->text.n >= sizeof text - 1 &&
+           memcmp(r->value->text.p, text, sizeof text - 1) == 0;
+}
+
+/* Of whoever answered, which while a slot moves is not always the key's owner. One that does not even know
+ * EVAL is to be asked anew: another program sits there by now. */
+static void note_what_it_speaks(struct topo *t, struct str command, const struct cmd_result *r)
+{
+    static const char cache[] = "CACHE.";
+    bool ours = command.n >= sizeof cache - 1 && memcmp(command.p, cache, sizeof cache - 1) == 0;
+    bool unknown = is_unknown(r);
+    if (r->value == NULL || (!ours && !unknown))
+        return;
+    int speaks = !ours ? SPEAKS_UNKNOWN : unknown ? SPEAKS_PLAIN : SPEAKS_CACHE;
+    atomic_store_explicit(&topo_node(t, r->node)->speaks, speaks, memory_order_relaxed);
+}
+
 static void run_done(struct cmd *cmd, const struct cmd_result *r)
 {
     struct run *run = cmd->arg;
     run->status = r->status;
+    note_what_it_speaks(run->topo, cmd->argv[0], r);
     if (r->status < 0)
         fail(run->err, r->status, "%s", r->err->text);
     else if ((run->reply = reply_copy(r->value)) == NULL)
@@ -51,7 +73,7 @@ static void run_done(struct cmd *cmd, const struct cmd_result *r)
 int lease_run(larder *l, const struct str *argv, uint32_t argc, int32_t at, int64_t wait_ms,
               larder_reply **reply, struct larder_error *err)
 {
-    struct run run = {.err = err};
+    struct run run = {.topo = &l->topo, .err = err};
     struct cmd cmd = {.argv = argv, .argc = argc, .key = at, .node = -1, .flags = CMD_IDEMPOTENT};
     cmd.done = run_done;
     cmd.arg = &run;
@@ -80,13 +102,9 @@ static bool knows_commands(larder *l, struct str key)
 }
 
 /* After a cache command: is it to be done the other way? */
-static bool turned_down(larder *l, struct str key, int status, const struct larder_error *err)
+static bool turned_down(int status, const struct larder_error *err)
 {
-    _Atomic int *s = speaks(l, key);
-    bool unknown = status == LARDER_ERR_SERVER && strstr(err->text, ": ERR unknown command") != NULL;
-    if (s != NULL && (status >= 0 || unknown))
-        atomic_store_explicit(s, unknown ? SPEAKS_PLAIN : SPEAKS_CACHE, memory_order_relaxed);
-    return unknown;
+    return status == LARDER_ERR_SERVER && strstr(err->text, ": ERR unknown command") != NULL;
 }
 
 /* The end of a call by commands, whose error was kept apart until then. */
@@ -105,7 +123,7 @@ int lease_look(larder *l, struct str key, const struct lease_ask *ask, struct le
     if (knows_commands(l, key)) {
         struct larder_error why;
         int status = lease_larder_get(l, key, &now, out, &why);
-        if (!turned_down(l, key, status, &why))
+        if (!turned_down(status, &why))
             return end(status, &why, err);
     }
     return lease_redis_look(l, key, ask, out, err);
@@ -117,7 +135,7 @@ int lease_take(larder *l, struct str key, const struct lease_ask *ask, struct le
     if (knows_commands(l, key)) {
         struct larder_error why;
         int status = lease_larder_get(l, key, ask, out, &why);
-        if (!turned_down(l, key, status, &why))
+        if (!turned_down(status, &why))
             return end(status, &why, err);
     }
     return lease_redis_take(l, key, ask, out, err);
@@ -129,7 +147,7 @@ int lease_fill(larder *l, struct str key, const struct lease_value *v, enum leas
     if (knows_commands(l, key)) {
         struct larder_error why;
         int status = lease_larder_fill(l, key, v, out, &why);
-        if (!turned_down(l, key, status, &why))
+        if (!turned_down(status, &why))
             return end(status, &why, err);
     }
     return lease_redis_fill(l, key, v, out, err);
@@ -140,7 +158,7 @@ int lease_fail(larder *l, struct str key, const char *token, int64_t retry_ms, s
     if (knows_commands(l, key)) {
         struct larder_error why;
         int status = lease_larder_fail(l, key, token, retry_ms, &why);
-        if (!turned_down(l, key, status, &why))
+        if (!turned_down(status, &why))
             return end(status, &why, err);
     }
     return lease_redis_fail(l, key, token, retry_ms, err);
@@ -151,7 +169,7 @@ int lease_invalidate(larder *l, struct str key, const struct lease_invalidation 
     if (knows_commands(l, key)) {
         struct larder_error why;
         int status = lease_larder_invalidate(l, key, i, &why);
-        if (!turned_down(l, key, status, &why))
+        if (!turned_down(status, &why))
             return end(status, &why, err);
     }
     return lease_redis_invalidate(l, key, i, err);
@@ -175,7 +193,7 @@ int lease_has_commands(larder *l, struct str key, struct larder_error *err)
     if (knows_commands(l, key)) {
         struct larder_error why;
         int status = probe(l, key, &why);
-        if (!turned_down(l, key, status, &why))
+        if (!turned_down(status, &why))
             return end(status, &why, err);
     }
     return 0;

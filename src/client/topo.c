@@ -192,10 +192,14 @@ static int route_ring(struct topo *t, const struct topo_ask *ask, int64_t now_ns
                       struct larder_error *err)
 {
     unsigned candidates[TOPO_CANDIDATES_MAX];
-    bool others = ask->stand_in && t->set->o.failover;
-    size_t n = ring_lookup(t->ring, ask->key, candidates, others ? TOPO_CANDIDATES_MAX : 1);
+    size_t n = ring_lookup(t->ring, ask->key, candidates, 1);
     if (n == 0)
         return fail(err, LARDER_ERR_UNAVAILABLE, "the ring is empty");
+    /* Others are looked for only when its own node has failed: going round the circle is what costs. */
+    bool doubtful = atomic_load_explicit(&t->nodes[candidates[0]]->failing, memory_order_relaxed) ||
+                    was_tried(ask, candidates[0]);
+    if (doubtful && ask->stand_in && t->set->o.failover)
+        n = ring_lookup(t->ring, ask->key, candidates, TOPO_CANDIDATES_MAX);
     int chosen = choose(t, ask, candidates, (unsigned)n, now_ns);
     if (chosen < 0)
         return unavailable(t, candidates[0], now_ns, err);

@@ -32,8 +32,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct cache; /* cache/cache.h */
 struct command;
-struct unit; /* repl/unit.h */
+struct unit;   /* repl/unit.h */
+struct waiter; /* cache/lease.h */
 
 /* Counters of one thread, never shared while hot; INFO adds them up. */
 struct cmd_counters {
@@ -72,7 +74,13 @@ struct cmd_ctx {
     bool again;          /* it met a busy shard */
     uint32_t busy_shard; /* with `again`: which one */
     bool too_long;       /* it has turned out to be more than a worker should do */
-    void *host;          /* server/: struct worker or lane; handlers in cmd/ leave it alone */
+    struct cache *cache;
+    /* CACHE.GET only. Parks the client, for so long at most, and gives what stands for it; the command will
+     * be run again when it is woken, with `waiter`. NULL: not now. The function is NULL where nobody can
+     * wait. */
+    struct waiter *(*cache_park)(struct cmd_ctx *c, int64_t wait_ms);
+    struct waiter *waiter; /* it has waited; NULL: it is run for the first time */
+    void *host;            /* server/: struct worker or lane; handlers in cmd/ leave it alone */
 };
 
 /* What logs and monitors see instead of a secret argument: the handler puts it there before it returns. */

@@ -148,6 +148,7 @@ enum command_group {
     GROUP_GEO,
     GROUP_STREAM,
     GROUP_BITMAP,
+    GROUP_CACHE,
 };
 
 struct command {

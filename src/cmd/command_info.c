@@ -239,6 +239,7 @@ static const char *group_name(enum command_group group)
         [GROUP_GEO] = "geo",
         [GROUP_STREAM] = "stream",
         [GROUP_BITMAP] = "bitmap",
+        [GROUP_CACHE] = "cache",
     };
     ASSERT((size_t)group < ARRAY_LEN(names));
     return names[group];

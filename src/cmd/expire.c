@@ -61,7 +61,7 @@ static void expire(struct cmd_ctx *c, int64_t unit_ms, bool absolute)
     if (!parse_conditions(c, &conditions) || !cmd_arg_deadline(c, 2, unit_ms, absolute, false, &deadline))
         return;
     const struct entry *e = store_find(&c->a, &c->keys[0]);
-    if (e == NULL || !conditions_hold(conditions, entry_expire(e), deadline)) {
+    if (e == NULL || !conditions_hold(conditions, entry_deadline(e), deadline)) {
         reply_int(c->reply, 0);
         return;
     }
@@ -102,7 +102,7 @@ void cmd_pexpireat(struct cmd_ctx *c)
 void cmd_persist(struct cmd_ctx *c)
 {
     const struct entry *e = store_find(&c->a, &c->keys[0]);
-    if (e == NULL || entry_expire(e) == 0) {
+    if (e == NULL || entry_deadline(e) == 0) {
         reply_int(c->reply, 0);
         return;
     }
@@ -117,7 +117,7 @@ void cmd_persist(struct cmd_ctx *c)
 static void reply_ttl(struct cmd_ctx *c, bool absolute, bool in_ms)
 {
     const struct entry *e = cmd_peek(c, 0);
-    int64_t at = e == NULL ? 0 : entry_expire(e);
+    int64_t at = e == NULL ? 0 : entry_deadline(e);
     if (at == 0) {
         reply_int(c->reply, e == NULL ? -2 : -1);
         return;

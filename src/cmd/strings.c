@@ -233,7 +233,7 @@ void cmd_getex(struct cmd_ctx *c)
     }
     struct reply_mark mark = reply_mark(c->reply);
     cmd_reply_value(c, e);
-    bool persist = (o.bits & OPT_PERSIST) && entry_expire(e) != 0;
+    bool persist = (o.bits & OPT_PERSIST) && entry_deadline(e) != 0;
     finish_after_reply(c, mark, deadline != 0 || persist ? set_deadline(c, deadline) : 0);
 }
 

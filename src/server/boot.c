@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "cache/cache.h"
 #include "os/clock.h"
 #include "os/random.h"
 
@@ -27,7 +28,7 @@ static int make_store(struct server *s)
     int rc = store_new(&s->store, &opt);
     if (rc != 0)
         log_warning("Cannot set up the store: %s. Is address space limited (ulimit -v)?", err_name(rc));
-    return rc;
+    return rc == 0 ? cache_new(&s->cache, s->store, s->run_id) : rc;
 }
 
 /* ---- life ------------------------------------------------------------------------------- */
@@ -148,6 +149,7 @@ void server_release(struct server *s)
     mem_free(s->workers);
     slowlog_release(&s->slowlog);
     pthread_mutex_destroy(&s->relief);
+    cache_free(s->cache);
     if (s->store != NULL)
         store_free(s->store);
 }

@@ -213,6 +213,7 @@ enum config_group {
     CONFIG_MEMORY,   /* maxmemory, maxmemory-policy, maxmemory-clients */
     CONFIG_CLIENTS,  /* maxclients */
     CONFIG_PASSWORD, /* requirepass */
+    CONFIG_CACHE,    /* cache-* */
     CONFIG_LIMITS,   /* proto-max-bulk-len, buffer limits, timeout, tcp-keepalive */
     CONFIG_SLOWLOG,
     CONFIG_LATENCY,

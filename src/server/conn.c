@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "os/clock.h"
 #include "os/sock.h"
+#include "server/cache_wait.h"
 #include "server/dispatch.h"
 #include "server/monitor.h"
 #include "server/server.h"
@@ -163,6 +164,10 @@ void conn_close(struct conn *c, const char *why)
     free_out(c);
     if (c->state == CONN_PARKED && c->parked == PARK_PAUSE) {
         unlist_paused(c);
+        c->state = CONN_OPEN;
+        c->parked = PARK_NONE;
+    }
+    if (c->state == CONN_PARKED && c->parked == PARK_LEASE && cache_wait_cancel(c)) {
         c->state = CONN_OPEN;
         c->parked = PARK_NONE;
     }
@@ -482,8 +487,8 @@ static bool read_target(struct conn *c, char **p, size_t *n)
 /* n <= 0: the peer sends no more, or -errno. */
 static void end_input(struct conn *c, int n)
 {
-    bool is_served =
-        c->state == CONN_PARKED && !waits_for_pause(c); /* what it has asked for is still being done */
+    /* What it has asked for is still being done. Who waits for others is gone, and shall inherit no lease. */
+    bool is_served = c->state == CONN_PARKED && c->parked != PARK_LEASE && !waits_for_pause(c);
     if (n == 0 && is_served) {
         c->saw_eof = true;
         set_interest(c);

@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct cache_parked; /* server/cache_wait.c */
 struct command;
 struct feed_hello; /* server/repl_feed.h */
 struct worker;
@@ -51,6 +52,7 @@ enum park_reason {
     PARK_LANE,  /* its command runs on the lane; unparked by the job's return */
     PARK_BUSY,  /* needs a shard that the lane keeps busy; unparked after each lane job */
     PARK_PAUSE, /* CLIENT PAUSE; unparked by the worker */
+    PARK_LEASE, /* waits for a value that somebody else loads (cache_wait.h) */
     PARK_RELAY, /* its command travels through all workers; unparked by its return */
 };
 
@@ -86,6 +88,7 @@ struct conn {
     struct address peer, local;
     uint64_t written;         /* of the change log: nothing that this client has written lies behind it */
     struct feed_hello *hello; /* what it said with REPLCONF; NULL: nothing */
+    struct cache_parked *parked_on; /* PARK_LEASE: what waits for it */
 };
 
 /* A new connection on `w` for an accepted socket. Takes fd (closed on error). */

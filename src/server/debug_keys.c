@@ -69,7 +69,7 @@ static void add_value(struct digest *d, const struct entry *e)
     } else {
         add_object(d, entry_object(e));
     }
-    if (entry_expire(e) != 0)
+    if (entry_deadline(e) != 0)
         xor_in(d, "!!expire!!", 10);
 }
 

@@ -25,7 +25,7 @@ static uint32_t count_simple_keys(const struct command *cmd, uint32_t argc)
     return (uint32_t)((last - cmd->key_first) / cmd->key_step) + 1;
 }
 
-static bool hash_movable_keys(struct cmd_ctx *c)
+static bool hash_movable_keys(struct cmd_ctx *c, bool prefetch)
 {
     struct keyref few[16], *refs = few;
     uint32_t n = 0;
@@ -39,8 +39,11 @@ static bool hash_movable_keys(struct cmd_ctx *c)
     if (c->keys == NULL)
         return false;
     c->nkeys = n;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         key_make(c->a.store, &c->keys[i], c->argv[refs[i].index], c->session->db);
+        if (prefetch)
+            store_approach_begin(c->a.store, &c->keys[i]);
+    }
     return true;
 }
 
@@ -50,7 +53,7 @@ bool dispatch_hash_keys(struct cmd_ctx *c, bool prefetch)
     c->nkeys = 0;
     c->keys = NULL;
     if (unlikely(cmd->flags & CMD_MOVABLE_KEYS))
-        return hash_movable_keys(c);
+        return hash_movable_keys(c, prefetch);
     uint32_t n = count_simple_keys(cmd, c->argc);
     if (n == 0)
         return true;

@@ -5,6 +5,7 @@
 #include "server/boot.h"
 
 #include "base/log.h"
+#include "cache/cache.h"
 #include "os/clock.h"
 #include "server/clients.h"
 #include "server/crash.h"
@@ -101,6 +102,19 @@ static int follow_memory(void *ctx, struct config *cfg, struct config_error *e)
     return follow_limits(ctx, cfg, e); /* the policy says what OBJECT knows */
 }
 
+static int follow_cache(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct server *s = ctx;
+    const struct cache_settings settings = {
+        .leases_max = (uint64_t)cfg->cache_leases_max,
+        .hold_ms = cfg->cache_version_hold,
+        .negative_ttl_ms = cfg->cache_negative_ttl,
+        .negative_max = cfg->cache_negative_max_memory,
+    };
+    cache_set(s->cache, &settings);
+    return 0;
+}
+
 static int follow_thresholds(void *ctx, struct config *cfg, struct config_error *e)
 {
     struct server *s = ctx;
@@ -184,6 +198,8 @@ void server_follow_config(struct server *s)
     config_hook(cfg, CONFIG_MEMORY, follow_memory, s);
     config_hook(cfg, CONFIG_CLIENTS, follow_clients, s);
     config_hook(cfg, CONFIG_PASSWORD, follow_password, s);
+    follow_cache(s, cfg, NULL);
+    config_hook(cfg, CONFIG_CACHE, follow_cache, s);
     config_hook(cfg, CONFIG_LIMITS, follow_limits, s);
     config_hook(cfg, CONFIG_SLOWLOG, follow_thresholds, s);
     config_hook(cfg, CONFIG_LATENCY, follow_thresholds, s);

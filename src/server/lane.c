@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/err.h"
+#include "cache/cache.h"
 #include "os/clock.h"
 #include "os/random.h"
 #include "server/crash.h"
@@ -29,6 +30,7 @@ int lane_init(struct lane *l, struct server *s)
                               .rng = &l->rng,
                               .counters = &l->counters,
                               .limits = &s->limits,
+                              .cache = s->cache,
                               .host = l};
     return metrics_init(&l->metrics);
 }
@@ -261,8 +263,11 @@ static void *lane_main(void *arg)
     pthread_setname_np(pthread_self(), "lane");
     crash_thread_begin();
     struct lane_job *job;
-    while ((job = next_job(l)) != NULL)
+    while ((job = next_job(l)) != NULL) {
         run_job(l, job);
+        if (cache_has_debts(&l->ctx.a))
+            cache_pay_debts(&l->ctx.a);
+    }
     crash_thread_end();
     return NULL;
 }

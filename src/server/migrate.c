@@ -165,8 +165,8 @@ static int put_restore(struct migration *g, struct cmd_ctx *c, const struct migr
 {
     struct buf value;
     char ttl[NUM_I64_TEXT_MAX];
-    int64_t left = entry_expire(e) == 0 ? 0 : entry_expire(e) - c->a.now_ms;
-    if (entry_expire(e) != 0 && left < 1)
+    int64_t left = entry_deadline(e) == 0 ? 0 : entry_deadline(e) - c->a.now_ms;
+    if (entry_deadline(e) != 0 && left < 1)
         left = 1;
     buf_init(&value);
     int rc = dump_value(e, &value);
@@ -201,7 +201,7 @@ static int put_item(struct migration *g, struct cmd_ctx *c, struct migrate_item 
                                .slot = k.slot,
                                .n = k.n,
                                .p = k.p,
-                               .expire_ms = entry_expire(e)};
+                               .expire_ms = entry_deadline(e)};
     store_watch(&c->a, &it->watch);
     return put_restore(g, c, it, e);
 }

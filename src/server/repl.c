@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "cache/cache.h"
 #include "os/clock.h"
 #include "os/random.h"
 #include "server/crash.h"
@@ -104,6 +105,9 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
     r->replica.retry_ms = 0;
     atomic_store(&r->shown.down_since_ms, os_wall_ms());
     server_care_set(r->server, CARE_REPLICA, true);
+    char address[CACHE_REPLICA_OF];
+    snprintf(address, sizeof address, "%s:%d", r->host, port);
+    cache_set_primary(r->server->cache, &r->server->lane.ctx.a, address);
     log_notice("This node is a replica of %s:%d from now on.", r->host, port);
     repl_wake(r);
 }
@@ -127,6 +131,7 @@ void repl_become_primary(struct repl *r)
     if (changelog_is_on(&r->log))
         log_threads(r, true);
     server_care_set(r->server, CARE_REPLICA, false);
+    cache_set_primary(r->server->cache, &r->server->lane.ctx.a, NULL);
     log_notice("This node is a primary from now on. Its history goes on from offset %llu under the id %s.",
                (unsigned long long)repl_offset(r), r->history.id);
     repl_wake(r);
@@ -172,6 +177,8 @@ void repl_round_begin(struct repl *r)
 
 void repl_round_end(struct repl *r)
 {
+    if (cache_has_debts(&r->ctx.a))
+        cache_pay_debts(&r->ctx.a);
     gate_leave(&r->server->gate, r->index);
 }
 

@@ -46,6 +46,7 @@ void repl_apply_init(struct repl *r)
         .rng = &r->rng,
         .counters = &r->counters,
         .limits = &s->limits,
+        .cache = s->cache,
         .in_exec = true,
     };
 }

@@ -1,6 +1,7 @@
 /* A full copy that lies in a file: checked as a whole while our own data still stand, then loaded. */
 #include "server/repl.h"
 
+#include "cache/cache.h"
 #include "persist/load.h"
 #include "server/server.h"
 
@@ -66,6 +67,7 @@ int repl_copy_load(struct repl_copy *copy, struct repl *r, uint64_t turn)
     int rc;
     copy->at = 0;
     load_init(&l, read_spool, copy, &r->server->limits.objects);
+    l.put_extra = cache_put_extra;
     l.keep_expired = true; /* the primary will say when they go */
     do {
         repl_round_begin(r);

@@ -66,6 +66,7 @@ struct server {
     struct config config;
     struct cmd_limits limits;
     struct store *store;
+    struct cache *cache;
     struct gate gate;
     struct lane lane;
     struct worker *workers; /* nworkers */

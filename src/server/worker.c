@@ -4,9 +4,11 @@
 #include "base/assert.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "cache/cache.h"
 #include "os/clock.h"
 #include "os/random.h"
 #include "os/sock.h"
+#include "server/cache_wait.h"
 #include "server/crash.h"
 #include "server/server.h"
 
@@ -70,7 +72,10 @@ int worker_init(struct worker *w, struct server *s, uint32_t index)
                               .rng = &w->rng,
                               .counters = &w->counters,
                               .limits = &s->limits,
+                              .cache = s->cache,
+                              .cache_park = cache_wait_park,
                               .host = w};
+    w->parked_due_ms = INT64_MAX;
     w->read_buf = mem_alloc(CONN_READ_SIZE);
     if (w->read_buf == NULL)
         return ERR_OOM;
@@ -118,6 +123,7 @@ void workers_drain(struct server *s)
 
 void worker_release(struct worker *w)
 {
+    cache_wait_drop(w);
     while (w->conns != NULL) {
         w->conns->state = CONN_OPEN; /* nobody is left to unpark it */
         conn_close(w->conns, "shutdown");
@@ -295,6 +301,7 @@ static void worker_cron(struct worker *w)
     w->cron_ms = w->now_ms + 1000 / w->server->config.hz;
     clients_tick(w, w->now_ms);
     scan_overdue(w);
+    cache_sweep(w->server->cache, &w->ctx.a);
     if (unlikely(w->rests))
         accept_again(w);
 }
@@ -327,6 +334,8 @@ static void set_deadline(struct worker *w)
         int64_t end_ms = pause_next_ms(w->server, w->now_ms);
         w->due_ms = end_ms < w->due_ms ? end_ms : w->due_ms;
     }
+    if (w->parked_due_ms < w->due_ms)
+        w->due_ms = w->parked_due_ms;
     if (w->relays != NULL)
         w->due_ms = w->now_ms;
 }
@@ -455,6 +464,10 @@ static void *worker_main(void *arg)
         clients_relieve(w);
         if (is_due(w, w->maintain_ms))
             maintain(w);
+        if (unlikely(w->now_ms >= w->parked_due_ms))
+            cache_wait_look(w);
+        if (unlikely(cache_has_debts(&w->ctx.a)))
+            cache_pay_debts(&w->ctx.a);
         set_deadline(w);
         gate_leave(&s->gate, w->index);
         if (unlikely(unit_take_fresh(&w->unit)))

@@ -53,6 +53,8 @@ struct worker {
     struct conn *conns;           /* all of them */
     struct conn *sweep;           /* where the timeout scan goes on */
     struct conn *paused;          /* parked by CLIENT PAUSE */
+    struct cache_parked *parked;  /* wait for a value (cache_wait.c) ... */
+    int64_t parked_due_ms;        /* ... and one of them wants to be looked after then */
     struct relay *relays;         /* that are looking at its connections now */
     int64_t cron_ms, maintain_ms; /* when due next */
     int64_t clients_s;            /* the second that clients.recent is at */
@@ -68,7 +70,7 @@ struct worker {
     struct clients clients;
     _Atomic uint32_t nconns;
     _Atomic uint32_t nmonitors;
-    _Atomic uint32_t npaused; /* clients in `paused`: INFO's blocked_clients */
+    _Atomic uint32_t npaused; /* clients in `paused` and `parked`: INFO's blocked_clients */
 };
 
 int worker_init(struct worker *w, struct server *s, uint32_t index);

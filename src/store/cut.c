@@ -24,7 +24,8 @@ static int32_t number_at_cut(const struct cut *c, const struct entry *e)
 
 static bool is_saved_with(const struct cut *c, const struct entry *e)
 {
-    return number_at_cut(c, e) >= 0 && !deadline_passed(entry_expire(e), c->now_ms);
+    return number_at_cut(c, e) >= 0 && !deadline_passed(entry_expire(e), c->now_ms) &&
+           (likely(!(entry_word(e) & ENTRY_EXT)) || !ext_hides(c->store, e, c->now_ms));
 }
 
 static size_t record_room(const struct entry *e)
@@ -42,7 +43,7 @@ static void put_record(const struct cut *c, struct cut_chunk *ch, const struct e
     *r = (struct record){.klen = p.klen,
                          .vlen = p.vlen,
                          .xlen = extra.p != NULL ? (uint32_t)extra.n : RECORD_NO_EXTRA,
-                         .expire_ms = entry_expire(e),
+                         .expire_ms = entry_deadline(e), /* peers that know no extension see it as long */
                          .kind = (uint8_t)entry_kind(e),
                          .db = (uint16_t)number_at_cut(c, e)};
     memcpy(r->bytes, p.key, p.klen);

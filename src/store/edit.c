@@ -82,7 +82,7 @@ static int edit_inline(const struct access *a, const struct key *k, struct entry
     size_t nkeep = old.n < n ? old.n : n;
     uint64_t slack = cur != NULL && n > old.n ? n / SLACK_SHARE : 0;
     struct shape f = {
-        {k->p, k->n}, ENTRY_INLINE, {NULL, n}, write_inherited(a, cur), k->db, ENTRY_RAW, 0, 0, 0};
+        {k->p, k->n}, ENTRY_INLINE, {NULL, n}, write_inherited(a, cur), k->db, ENTRY_RAW, 0, 0, 0, {NULL, 0}};
     memcpy(keep, old.p, nkeep);
     struct entry *e = write_put_entry(a, k, &f, slack, cur, pos, true);
     if (e == NULL)
@@ -98,7 +98,8 @@ static int edit_to_block(const struct access *a, const struct key *k, struct ent
     struct block *b = block_from(old, n, cur != NULL ? block_room(n) : n);
     if (b == NULL)
         return ERR_OOM;
-    if (write_put_heap(a, k, cur, pos, write_block_value(b), write_inherited(a, cur), ENTRY_RAW) != 0) {
+    if (write_put_heap(a, k, cur, pos, write_block_value(b), write_inherited(a, cur), ENTRY_RAW,
+                       (struct str){NULL, 0}) != 0) {
         block_put(b);
         return ERR_OOM;
     }
@@ -111,6 +112,11 @@ static int edit_string(const struct access *a, const struct key *k, struct entry
     struct table_pos pos;
     struct block *b;
     struct str old = {"", 0};
+    if (unlikely(cur != NULL && (entry_word(cur) & ENTRY_EXT))) {
+        (void)write_lookup(a, k, &pos);
+        if ((cur = write_make_plain(a, k, cur, &pos, entry_deadline(cur))) == NULL)
+            return ERR_OOM;
+    }
     if (cur != NULL) {
         if ((*data = edit_in_place(a, cur, n)) != NULL)
             return 0;
@@ -123,6 +129,10 @@ static int edit_string(const struct access *a, const struct key *k, struct entry
     }
     struct entry *found =
         write_lookup(a, k, &pos); /* expired but kept: it is replaced, but counts as absent */
+    if (unlikely(found != cur && (entry_word(found) & ENTRY_EXT))) { /* hidden: absent */
+        store_remove(a, k->slot, &pos, found);
+        found = write_lookup(a, k, &pos);
+    }
     DEBUG_ASSERT(found == cur || (cur == NULL && a->expired == EXPIRED_HIDE));
     if (n > a->store->inline_max)
         return edit_to_block(a, k, found, &pos, old, n, data);

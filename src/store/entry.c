@@ -30,6 +30,8 @@ uint64_t shape_units(const struct shape *f)
 {
     uint64_t head = 4 + (is_long(f) ? 8 : 0) + (f->expire_ms != 0 ? 8 : 0) +
                     (f->marks & ENTRY_CLOCK ? 4 : 0) + (f->db != 0 ? 4 : 0);
+    if (unlikely(f->ext.n > 0))
+        head += 4 + units(f->ext.n) * ENTRY_UNIT;
     return units(head + f->key.n + f->value.n);
 }
 
@@ -66,6 +68,12 @@ void entry_write(struct entry *e, const struct shape *f)
         word |= ENTRY_DB;
         put_u32(at, f->db);
         at += 4;
+    }
+    if (unlikely(f->ext.n > 0)) {
+        word |= ENTRY_EXT;
+        put_u32(at, (uint32_t)f->ext.n);
+        memcpy(at + 4, f->ext.p, f->ext.n);
+        at += 4 + units(f->ext.n) * ENTRY_UNIT;
     }
     word |= f->marks;
     memcpy(at, f->key.p, f->key.n);

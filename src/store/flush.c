@@ -109,6 +109,7 @@ void store_flush_all(const struct access *a)
     bump(&a->app->changes);
     store_cut_flushed(s);
     store_touch_db(a, -1, -1);
+    ext_tell_flushed(a, true);
     stop_threads_work(s);
     lock_hold(&s->graves_lock);
     bury_tables(a);
@@ -204,6 +205,7 @@ static bool others_are_empty(const struct store *s, uint32_t db)
 void store_flush_db(const struct access *a, uint32_t db)
 {
     struct store *s = a->store;
+    ext_tell_flushed(a, false);
     if (keys_of_id(s, s->id_of[db]) == 0)
         return;
     if (others_are_empty(s, db)) {
@@ -230,6 +232,7 @@ void store_swap_db(const struct access *a, uint32_t x, uint32_t y)
     bump(&a->app->changes);
     store_touch_db(a, x, y);
     store_touch_db(a, y, x);
+    ext_tell_flushed(a, false);
     uint16_t id = s->id_of[x];
     s->id_of[x] = s->id_of[y];
     s->id_of[y] = id;

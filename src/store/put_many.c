@@ -45,7 +45,7 @@ static int stage(const struct access *a, const struct key *k, struct store_pair 
     if (stays(p, p->old))
         return 0;
     const void *heap = p->taken;
-    struct shape f = {{k->p, k->n}, ENTRY_INLINE, p->value, 0, k->db, 0, 0, 0, 0};
+    struct shape f = {{k->p, k->n}, ENTRY_INLINE, p->value, 0, k->db, 0, 0, 0, 0, {NULL, 0}};
     if (heap != NULL) {
         f.kind = ENTRY_BLOCK;
         f.value = write_heap_pointer(&heap);

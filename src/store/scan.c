@@ -34,7 +34,7 @@ static bool scan_entry(void *arg, struct entry *e)
     if (entry_db(e) != sc->id)
         return true;
     sc->seen++;
-    if (deadline_passed(entry_expire(e), sc->a->now_ms))
+    if (deadline_passed(entry_expire(e), sc->a->now_ms) || entry_is_hidden(sc->a, e))
         return true;
     sc->stopped = !sc->visit(sc->arg, e);
     return !sc->stopped;
@@ -107,7 +107,8 @@ struct pick {
 
 static bool fits_pick(const struct pick *p, const struct entry *e)
 {
-    return e != NULL && entry_db(e) == p->id && !deadline_passed(entry_expire(e), p->a->now_ms);
+    return e != NULL && entry_db(e) == p->id && !deadline_passed(entry_expire(e), p->a->now_ms) &&
+           !entry_is_hidden(p->a, e);
 }
 
 static bool pick_first(void *arg, struct entry *e)

@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "proto/slot.h"
 #include "store/change.h"
+#include "store/ext.h"
 #include "store/ghost.h"
 #include "store/segment.h"
 #include "store/store.h"
@@ -34,9 +35,12 @@ struct db_count {
 struct shard {
     CACHE_ALIGNED struct lock lock;
     struct lock watch_lock;          /* leaf; guards the list */
-    _Atomic(struct watch *) watches; /* a writer looks at the head without it */
-    struct db_count zero;            /* id 0: by far the usual one */
+    _Atomic(struct watch *) watches; /* the head may be looked at without it */
+    _Atomic uint32_t notice; /* enum notice: who wants to hear of changes; all that a writer looks at */
+    struct db_count zero;    /* id 0: by far the usual one */
 };
+
+enum notice { NOTICE_WATCHED = 1, NOTICE_SEAM = 2 };
 
 /* Other ids: [id][shard], zero pages until used; a line each, so that shards do not share one. */
 struct db_line {
@@ -74,6 +78,7 @@ struct appender {
     _Atomic uint64_t changes;   /* change.h; never reset */
     change_removed_fn *removed; /* gate; NULL: nobody listens */
     void *listener;
+    void *debts; /* store_thread_debts() */
     struct rng rng;
     const struct access *upkeep; /* store_maintain()'s: who reclaims before a round */
 };
@@ -127,6 +132,7 @@ struct store {
     _Atomic uint32_t ids_dead;
     _Atomic uint64_t maxmemory; /* gate; any thread may read it */
     bool active_expire;         /* gate; off in tests only */
+    struct store_seam seam;     /* set at boot */
     /* Cuts (cut.h): cuts_open is read by every write; bits are set under the gate, cleared by the reader.
      * cut_sense: gate. cuts: gate and cuts_lock to write, either to read, or a shard lock while it is open.
      */
@@ -211,6 +217,7 @@ struct shape {
     uint32_t clock; /* with ENTRY_CLOCK */
     uint8_t freq;   /* ENTRY_FREQ_MASK */
     uint8_t queue;  /* of the eviction policy: 0 small, 1 main */
+    struct str ext; /* its cache extension, n 0 if it has none */
 };
 
 uint64_t shape_units(const struct shape *f);
@@ -280,8 +287,7 @@ static inline void store_note_removed(const struct access *a, uint32_t id, struc
 void store_touch_watches(const struct access *a, const struct key *k);
 static inline void store_tell_watches(const struct access *a, const struct key *k)
 {
-    if (unlikely(atomic_load_explicit(&shard_of_slot(a->store, k->slot)->watches, memory_order_relaxed) !=
-                 NULL))
+    if (unlikely(atomic_load_explicit(&shard_of_slot(a->store, k->slot)->notice, memory_order_relaxed) != 0))
         store_touch_watches(a, k);
 }
 /* A command has changed a key. */
@@ -293,6 +299,19 @@ static inline void store_touch(const struct access *a, const struct key *k)
 /* Gate: set the flag of every watch of database number db (or all, when negative) whose key exists, or whose
  * key exists in number `other`. */
 void store_touch_db(const struct access *a, int64_t db, int64_t other);
+
+/* ---- ext.c ---------------------------------------------------------------------- */
+
+/* The entry is extended, and its deadline has not passed: is it nothing to plain commands? */
+bool ext_hides(const struct store *s, const struct entry *e, int64_t now_ms);
+void ext_tell_touched(const struct access *a, const struct key *k);
+void ext_tell_dying(const struct access *a, const struct entry *e);
+void ext_tell_flushed(const struct access *a, bool all);
+static inline bool entry_is_hidden(const struct access *a, const struct entry *e)
+{
+    return unlikely(entry_word(e) & ENTRY_EXT) &&
+           ext_hides(a->store, e, a->expired == EXPIRED_SHOW ? 0 : a->now_ms);
+}
 
 /* ---- memory.c ------------------------------------------------------------------- */
 

@@ -256,15 +256,30 @@ static COLD void found_expired(const struct access *a, const struct key *k, cons
         store_remove_expired(a, k, pos, e);
 }
 
-struct entry *store_peek(const struct access *a, const struct key *k)
+static inline struct entry *find(const struct access *a, const struct key *k, bool hidden_too)
 {
     struct table_pos pos;
     struct entry *e =
         table_find(&a->app->tm, table_of(a->store, k), k->hash, (struct str){k->p, k->n}, k->db, &pos);
-    if (e != NULL && (entry_word(e) & ENTRY_TTL) && is_expired(a, entry_expire(e))) {
+    if (e == NULL || !(entry_word(e) & (ENTRY_TTL | ENTRY_EXT)))
+        return e;
+    if (is_expired(a, entry_expire(e))) {
         found_expired(a, k, &pos, e);
         return NULL;
     }
+    return hidden_too || !entry_is_hidden(a, e) ? e : NULL;
+}
+
+struct entry *store_peek(const struct access *a, const struct key *k)
+{
+    return find(a, k, false);
+}
+
+struct entry *store_find_any(const struct access *a, const struct key *k)
+{
+    struct entry *e = find(a, k, true);
+    if (e != NULL)
+        access_note(a, e);
     return e;
 }
 

@@ -11,13 +11,14 @@ void store_watch(const struct access *a, struct watch *w)
     struct key k;
     key_make(a->store, &k, (struct str){w->p, w->n}, w->db);
     const struct entry *e = store_peek(a, &k);
-    w->expire_ms = e != NULL ? entry_expire(e) : 0;
+    w->expire_ms = e != NULL ? entry_deadline(e) : 0;
     lock_hold(&sh->watch_lock);
     w->prev = NULL;
     w->next = atomic_load_explicit(&sh->watches, memory_order_relaxed);
     if (w->next != NULL)
         w->next->prev = w;
     atomic_store_explicit(&sh->watches, w, memory_order_relaxed);
+    atomic_fetch_or_explicit(&sh->notice, NOTICE_WATCHED, memory_order_relaxed);
     lock_release(&sh->watch_lock);
 }
 
@@ -29,6 +30,8 @@ void store_unwatch(struct store *s, struct watch *w)
         w->prev->next = w->next;
     else
         atomic_store_explicit(&sh->watches, w->next, memory_order_relaxed);
+    if (atomic_load_explicit(&sh->watches, memory_order_relaxed) == NULL)
+        atomic_fetch_and_explicit(&sh->notice, ~(uint32_t)NOTICE_WATCHED, memory_order_relaxed);
     if (w->next != NULL)
         w->next->prev = w->prev;
     lock_release(&sh->watch_lock);
@@ -43,6 +46,11 @@ bool store_watch_expired(const struct access *a, const struct watch *w)
 void store_touch_watches(const struct access *a, const struct key *k)
 {
     struct shard *sh = shard_of_slot(a->store, k->slot);
+    uint32_t notice = atomic_load_explicit(&sh->notice, memory_order_relaxed);
+    if (notice & NOTICE_SEAM)
+        ext_tell_touched(a, k);
+    if (!(notice & NOTICE_WATCHED))
+        return;
     lock_hold(&sh->watch_lock);
     struct watch *w = atomic_load_explicit(&sh->watches, memory_order_relaxed);
     for (; w != NULL; w = w->next)
@@ -59,7 +67,7 @@ static bool watched_key_exists(const struct access *a, const struct watch *w, ui
     key_make(a->store, &k, (struct str){w->p, w->n}, db);
     struct entry *e =
         table_find(&a->app->tm, table_of(a->store, &k), k.hash, (struct str){k.p, k.n}, k.db, &pos);
-    return e != NULL && !deadline_passed(entry_expire(e), a->now_ms);
+    return e != NULL && !deadline_passed(entry_expire(e), a->now_ms) && !entry_is_hidden(a, e);
 }
 
 void store_touch_db(const struct access *a, int64_t db, int64_t other)

@@ -178,8 +178,11 @@ void store_kill(const struct access *a, struct entry *e, bool drop)
     uint32_t n = entry_units(e), word = entry_word(e);
     DEBUG_ASSERT(!(word & ENTRY_DEAD));
     write_count_heap(a, e, -(int64_t)entry_heap_bytes(e));
-    if (drop)
+    if (drop) {
+        if (unlikely(word & ENTRY_EXT))
+            ext_tell_dying(a, e);
         release_heap(a, e);
+    }
     struct entry_parts p = entry_parts(e);
     /* The key may still be read by a sweep that is on its way here. ASan keeps one mark for 8 bytes: only
      * whole ones, since another thread may be marking what lies beside. */
@@ -232,12 +235,6 @@ struct entry *write_lookup(const struct access *a, const struct key *k, struct t
         return NULL;
     }
     return e;
-}
-
-int64_t write_inherited(const struct access *a, const struct entry *e)
-{
-    int64_t expire_ms = e != NULL ? entry_expire(e) : 0;
-    return is_expired(a, expire_ms) ? 0 : expire_ms;
 }
 
 static void add_clock(const struct access *a, struct shape *f)
@@ -312,6 +309,7 @@ static struct shape shape_of(const struct segments *segs, const struct entry *e)
         .clock = entry_word(e) & ENTRY_CLOCK ? entry_clock(e) : 0,
         .freq = entry_word(e) & ENTRY_FREQ_MASK,
         .queue = segment_of(segs, e)->list % 2,
+        .ext = {entry_ext(e).p, entry_ext(e).n},
     };
 }
 
@@ -354,7 +352,7 @@ static void change_expire(const struct access *a, const struct key *k, struct en
 bool write_fits(const struct entry *e, uint64_t n, int64_t expire_ms, uint32_t *extent)
 {
     uint32_t word = entry_word(e);
-    if (expire_ms != 0 && !(word & ENTRY_TTL))
+    if ((expire_ms != 0 && !(word & ENTRY_TTL)) || (word & ENTRY_EXT))
         return false;
     if (!(word & ENTRY_LONG) && n > ENTRY_VLEN_MAX)
         return false;
@@ -383,7 +381,7 @@ static void overwrite_expire(const struct access *a, const struct key *k, struct
 static bool overwrite_same(const struct access *a, const struct key *k, struct entry *old, struct str bytes,
                            int64_t expire_ms, uint32_t marks)
 {
-    const uint32_t mask = ENTRY_KIND_MASK | ENTRY_LONG | ENTRY_MARKS;
+    const uint32_t mask = ENTRY_KIND_MASK | ENTRY_LONG | ENTRY_MARKS | ENTRY_EXT;
     uint32_t word = entry_word(old);
     if ((word & mask) != ((uint32_t)ENTRY_INLINE << ENTRY_KIND_SHIFT | marks) ||
         bytes.n != word >> ENTRY_VLEN_SHIFT || (expire_ms != 0 && !(word & ENTRY_TTL)))
@@ -439,15 +437,22 @@ bool write_heap_in_place(const struct access *a, const struct key *k, struct ent
 }
 
 int write_put_heap(const struct access *a, const struct key *k, struct entry *old,
-                   const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks)
+                   const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks,
+                   struct str ext)
 {
-    if (write_heap_in_place(a, k, old, v, expire_ms, marks))
+    if (ext.n == 0 && write_heap_in_place(a, k, old, v, expire_ms, marks))
         return 0;
-    struct shape f = {{k->p, k->n}, v.kind, write_heap_pointer(&v.p), expire_ms, k->db, marks, 0, 0, 0};
+    struct shape f = {{k->p, k->n}, v.kind, write_heap_pointer(&v.p), expire_ms, k->db, marks, 0, 0, 0, ext};
     if (write_put_entry(a, k, &f, 0, old, pos, true) == NULL)
         return ERR_OOM;
     store_count_heap(a, (int64_t)v.bytes);
     return 0;
+}
+
+int64_t write_inherited(const struct access *a, const struct entry *e)
+{
+    int64_t deadline_ms = e == NULL || entry_is_hidden(a, e) ? 0 : entry_deadline(e);
+    return is_expired(a, deadline_ms) ? 0 : deadline_ms;
 }
 
 void write_note(const struct access *a, struct entry *old)
@@ -468,7 +473,7 @@ struct block *write_block(struct str bytes, struct block *block)
 }
 
 static int put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
-                      int64_t expire_ms, unsigned flags)
+                      int64_t expire_ms, unsigned flags, struct str ext)
 {
     struct table_pos pos;
     store_save_first(a, k);
@@ -478,9 +483,9 @@ static int put_string(const struct access *a, const struct key *k, struct str by
     if (flags & PUT_KEEP_TTL)
         expire_ms = write_inherited(a, old);
     if (bytes.n <= a->store->inline_max) {
-        if (write_in_place(a, k, old, bytes, expire_ms, marks))
+        if (ext.n == 0 && write_in_place(a, k, old, bytes, expire_ms, marks))
             return 0;
-        struct shape f = {{k->p, k->n}, ENTRY_INLINE, bytes, expire_ms, k->db, marks, 0, 0, 0};
+        struct shape f = {{k->p, k->n}, ENTRY_INLINE, bytes, expire_ms, k->db, marks, 0, 0, 0, ext};
         if (bytes.p == NULL)
             f.value.p = "";
         return write_put_entry(a, k, &f, 0, old, &pos, true) != NULL ? 0 : ERR_OOM;
@@ -488,7 +493,7 @@ static int put_string(const struct access *a, const struct key *k, struct str by
     block = write_block(bytes, block);
     if (block == NULL)
         return ERR_OOM;
-    int err = write_put_heap(a, k, old, &pos, write_block_value(block), expire_ms, marks);
+    int err = write_put_heap(a, k, old, &pos, write_block_value(block), expire_ms, marks, ext);
     if (err != 0)
         block_put(block);
     return err;
@@ -497,7 +502,17 @@ static int put_string(const struct access *a, const struct key *k, struct str by
 int store_put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
                      int64_t expire_ms, unsigned flags)
 {
-    int err = put_string(a, k, bytes, block, expire_ms, flags);
+    int err = put_string(a, k, bytes, block, expire_ms, flags, (struct str){NULL, 0});
+    if (err == 0)
+        store_touch(a, k);
+    return err;
+}
+
+int store_put_extended(const struct access *a, const struct key *k, struct str bytes, struct block *block,
+                       int64_t expire_ms, struct str ext)
+{
+    ASSERT(ext.n >= EXT_MIN);
+    int err = put_string(a, k, bytes, block, expire_ms, 0, ext);
     if (err == 0)
         store_touch(a, k);
     return err;
@@ -514,7 +529,7 @@ int store_put_object(const struct access *a, const struct key *k, struct object 
         expire_ms = write_inherited(a, old);
     write_note(a, old);
     struct heap_value v = {ENTRY_OBJECT, o, object_type(o)->bytes(o)};
-    int err = write_put_heap(a, k, old, &pos, v, expire_ms, 0);
+    int err = write_put_heap(a, k, old, &pos, v, expire_ms, 0, (struct str){NULL, 0});
     if (err == 0)
         store_touch(a, k);
     return err;
@@ -536,14 +551,28 @@ void store_object_changed(const struct access *a, const struct key *k, struct en
 
 /* ---- deadlines, deleting, copying ---- */
 
+struct entry *write_make_plain(const struct access *a, const struct key *k, struct entry *e,
+                               const struct table_pos *pos, int64_t expire_ms)
+{
+    struct shape f = shape_of(&a->store->segs, e);
+    f.ext = (struct str){NULL, 0};
+    f.expire_ms = expire_ms;
+    ext_tell_dying(
+        a, e); /* before its room may be somebody else's; if there is no memory it was told too much */
+    return write_put_entry(a, k, &f, 0, e, pos, false);
+}
+
 int store_set_expire(const struct access *a, const struct key *k, int64_t expire_ms)
 {
     struct table_pos pos;
     store_save_first(a, k);
     struct entry *e = write_lookup(a, k, &pos);
-    if (e == NULL || is_expired(a, entry_expire(e)))
+    if (e == NULL || is_expired(a, entry_expire(e)) || entry_is_hidden(a, e))
         return ERR_NOTFOUND;
-    if (entry_word(e) & ENTRY_TTL) {
+    if (unlikely(entry_word(e) & ENTRY_EXT)) {
+        if (write_make_plain(a, k, e, &pos, expire_ms) == NULL)
+            return ERR_OOM;
+    } else if (entry_word(e) & ENTRY_TTL) {
         change_expire(a, k, e, expire_ms);
     } else if (expire_ms != 0) {
         struct shape f = shape_of(&a->store->segs, e);
@@ -555,14 +584,22 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
     return 0;
 }
 
+void store_set_end(const struct access *a, const struct key *k, struct entry *e, int64_t expire_ms)
+{
+    ASSERT((entry_word(e) & ENTRY_EXT) && (entry_word(e) & ENTRY_TTL) && expire_ms != 0);
+    change_expire(a, k, e, expire_ms);
+}
+
 bool store_delete(const struct access *a, const struct key *k)
 {
     struct table_pos pos;
     store_save_first(a, k);
     struct entry *e = write_lookup(a, k, &pos);
-    if (e == NULL)
+    if (e == NULL) {
+        ext_tell_touched(a, k);
         return false;
-    bool live = !is_expired(a, entry_expire(e));
+    }
+    bool live = !is_expired(a, entry_expire(e)) && !entry_is_hidden(a, e);
     store_touch(a, k);
     store_remove(a, k->slot, &pos, e);
     return live;
@@ -580,7 +617,7 @@ int store_copy(const struct access *a, const struct key *from, const struct key 
     struct object *o = entry_object(e);
     if (o != NULL) {
         object_get(o);
-        int err = store_put_object(a, to, o, entry_expire(e), 0);
+        int err = store_put_object(a, to, o, entry_deadline(e), 0);
         bool last = err != 0 && object_drop(o);
         ASSERT(!last); /* `from` has it */
         return err;
@@ -589,5 +626,5 @@ int store_copy(const struct access *a, const struct key *from, const struct key 
     struct str bytes = entry_string(e, &b);
     uint32_t marks = entry_word(e);
     unsigned flags = ((marks & ENTRY_RAW) ? PUT_RAW : 0) | ((marks & ENTRY_TEXT) ? PUT_TEXT : 0);
-    return store_put_string(a, to, bytes, b, entry_expire(e), flags);
+    return store_put_string(a, to, bytes, b, entry_deadline(e), flags);
 }

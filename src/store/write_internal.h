@@ -43,6 +43,11 @@ struct entry *write_enter(const struct access *a, const struct key *k, struct sh
 struct entry *write_put_entry(const struct access *a, const struct key *k, struct shape *f, uint64_t slack,
                               struct entry *old, const struct table_pos *pos, bool drop);
 
+/* A plain command changes an extended entry that it sees: from now on it is a plain one, with this deadline.
+ * NULL when memory is short. */
+struct entry *write_make_plain(const struct access *a, const struct key *k, struct entry *e,
+                               const struct table_pos *pos, int64_t expire_ms);
+
 /* Can e hold a value of n stored bytes and this deadline without moving? Then *extent is its room. */
 bool write_fits(const struct entry *e, uint64_t n, int64_t expire_ms, uint32_t *extent);
 /* Change the length of an inline value in place. Returns where its bytes are. */
@@ -60,8 +65,9 @@ struct block *write_block(struct str bytes, struct block *block);
 void write_count_heap(const struct access *a, const struct entry *e, int64_t bytes);
 /* Exchange the heap value of an entry; takes v. */
 void write_swap_heap(const struct access *a, struct entry *e, struct heap_value v, uint32_t marks);
-/* Takes v, unless it fails: 0 or ERR_OOM with nothing changed. */
+/* Takes v, unless it fails: 0 or ERR_OOM with nothing changed. ext: the cache extension, usually empty. */
 int write_put_heap(const struct access *a, const struct key *k, struct entry *old,
-                   const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks);
+                   const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks,
+                   struct str ext);
 
 #endif

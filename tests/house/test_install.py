@@ -56,6 +56,11 @@ def test_a_program_links_and_runs(stage, tmp_path, linkage):
     assert said == VERSION + "\nnode:1\n"
 
 
+def test_man_pages_are_installed(stage):
+    pages = {p.name for p in stage.rglob("man3/*.3")}
+    assert {"larder_fetch.3", "larder_get.3", "larder_loop_new.3", "larder_ring_get.3"} <= pages
+
+
 def test_cplusplus_can_include_the_headers(stage, tmp_path):
     source = tmp_path / "hello.cc"
     headers = sorted(path.name for path in find(stage, "larder.h").parent.iterdir())

@@ -4,6 +4,7 @@ that do as they are told.
     Shell        tests/liblarder/shell.c as a process: say("get k") returns its line
     Patterns     tests/liblarder/patterns.c, the same for larder/cache.h
     Peer         a TCP server whose answers are a Python function
+    Xor          the other end of a transport that changes every byte
     Cluster      six redis-servers, three primaries with a replica each
 """
 
@@ -130,6 +131,67 @@ class Peer:
                             s.sendall(a)
         except (OSError, ValueError):
             pass
+
+
+class Xor:
+    """The other end of tests/liblarder/xor.c, before a real server. `deaf` never ends the handshake, `rude` ends it
+    with another byte, `cut` hangs up after so many bytes of replies."""
+
+    MASK = bytes(i ^ 0x5A for i in range(256))
+
+    def __init__(self, port, deaf=False, rude=False, cut=None):
+        self.port, self.deaf, self.rude, self.cut = port, deaf, rude, cut
+        self.greeted = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        with client, socket.create_connection(("127.0.0.1", self.port)) as server:
+            try:
+                if client.recv(1) != b"H":
+                    return
+                self.greeted += 1
+                if self.deaf:
+                    client.recv(1)
+                    return
+                client.sendall(b"?" if self.rude else b"W")
+                there = threading.Thread(target=self._pump, args=(client, server, None), daemon=True)
+                there.start()
+                self._pump(server, client, self.cut)
+                there.join()
+            except OSError:
+                pass
+
+    def _pump(self, source, target, left):
+        try:
+            while left != 0 and (data := source.recv(65536)):
+                data = data if left is None else data[:left]
+                left = None if left is None else left - len(data)
+                target.sendall(data.translate(self.MASK))
+        except OSError:
+            pass
+        finally:
+            for s in (source, target):
+                try:
+                    s.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
 
 
 class Cluster:

@@ -32,6 +32,10 @@ ONLY_LARDER = {
     "set-max-listpack-value": "64",
     "availability-zone": "",
     "io-uring": "yes",
+    "cache-leases-max": "1048576",
+    "cache-version-hold": "10000",
+    "cache-negative-ttl": "10000",
+    "cache-negative-max-memory": "16777216",
     "workers": None,  # what the test server was started with
 }
 

@@ -8,7 +8,7 @@ import threading
 
 import harness
 import pytest
-from liblarder import CLOSE, FAST, Cluster, Peer, Shell
+from liblarder import CLOSE, FAST, Cluster, Peer, Shell, Xor
 
 OK = b"+OK\r\n"
 
@@ -330,6 +330,43 @@ def test_nobody_listens():
         assert c.say("mget a b") == (f"cannot-connect 127.0.0.1:{port}: connect: Connection refused | -3 | -3")
     with Shell(f"127.0.0.1:{port}") as c:
         assert c.opened.startswith("cannot-connect ")
+
+
+# ---- another transport -------------------------------------------------------------------
+
+
+def test_every_byte_goes_through_the_transport(node):
+    with Xor(node.port) as x, Shell(x.address, "transport=xor connections=4") as c:
+        assert c.opened == "ok 1"
+        assert c.say("set k v") == "ok" and c.say("get k") == 'ok "v"'
+        big = "x" * 300000
+        assert c.say(f"set big {big}") == "ok" and c.say("get big") == f'ok "{big}"'
+        assert c.say("storm 8 60") == "ok answered=480 failed=0 wrong=0 late=0"
+        assert c.say("loop 200").startswith("ok sets=200 gets=200 failed=0 wrong=0 ")
+        told = re.fullmatch(r"closed sessions opened=(\d+) closed=(\d+)", c.say("close"))
+        assert told.group(1) == told.group(2) and int(told.group(1)) >= 2
+    with Shell(at(node), SINGLE + " transport=xor retries=0") as c:
+        assert c.say("get k") != 'ok "v"', "the server does not know this transport"
+
+
+def test_a_handshake_that_does_not_end(larder):
+    with Xor(larder.port, deaf=True) as x, Shell(x.address, SINGLE + " transport=xor retries=1 breaker_failures=0") as c:
+        assert c.say("incr n 1").startswith(f"timeout {x.address}: connect: ")
+        assert x.greeted == 2
+        assert c.say("close") == "closed sessions opened=2 closed=2"
+
+
+def test_a_handshake_that_fails(larder):
+    with Xor(larder.port, rude=True) as x, Shell(x.address, SINGLE + " transport=xor retries=1") as c:
+        assert c.say("get k") == f"cannot-connect {x.address}: transport: the handshake failed"
+        assert c.say("close") == "closed sessions opened=2 closed=2"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10, 60, 150])
+def test_a_transport_that_is_cut(larder, cut):
+    with Xor(larder.port, cut=cut) as x, Shell(x.address, SINGLE + " transport=xor retries=1 breaker_failures=0") as c:
+        answers = {c.say("get k").split()[0] for _ in range(20)}
+        assert answers <= {"miss", "connection-closed", "cannot-connect"} and answers != {"miss"}
 
 
 # ---- a ring ------------------------------------------------------------------------------

@@ -291,6 +291,84 @@ def test_tags_on_plain_redis_are_refused(redis_server):
         assert c.say("loads") == "loads=0"
 
 
+def purging(*fields):
+    """A node that knows CACHE.PURGE and answers with such a map."""
+    words = b"".join(b"+%s\r\n:%d\r\n" % (name, value) for name, value in fields)
+    return lambda argv: b"%%%d\r\n" % len(fields) + words if argv[0] == "CACHE.PURGE" else b"-ERR unknown command\r\n"
+
+
+def test_tags_reach_every_node_of_a_ring():
+    good = purging((b"shards", 1), (b"acked", 1), (b"pending", 0), (b"unsupported", 0))
+    slow = purging((b"shards", 3), (b"acked", 2), (b"pending", 1), (b"unsupported", 0))
+    old = purging((b"shards", 3), (b"acked", 2), (b"pending", 0), (b"unsupported", 1))
+    with Peer(good) as a, Peer(good) as b, Peer(slow) as c, Peer(old) as d:
+        with Patterns(f"{a.address},{b.address}", "topology=2") as p:
+            assert p.say("tag red") == "ok"
+        assert a.requests[-1] == b.requests[-1] == ["CACHE.PURGE", "TAG", "red"]
+        with Patterns(f"{c.address},{a.address}", "topology=2") as p:
+            assert p.say("tag blue").startswith(f"unavailable {c.address}: ")
+        assert a.requests[-1] == ["CACHE.PURGE", "TAG", "blue"], "the others are told all the same"
+        with Patterns(d.address, "topology=1") as p:
+            assert p.say("tag red").startswith(f"unsupported {d.address}: ")
+
+
+ANSWER = {"state": b"$5\r\nfresh\r\n", "value": b"$1\r\nv\r\n", "ttl": b":900\r\n", "age": b":1\r\n", "version": b":7\r\n",
+          "lease": b"_\r\n", "retry": b"_\r\n"}
+
+
+def replying(resp, **changes):
+    fields = {**ANSWER, **changes}
+    head = b"%%%d\r\n" % len(fields) if resp == 3 else b"*%d\r\n" % (2 * len(fields))
+    body = b"".join(b"$%d\r\n%s\r\n%s" % (len(name), name.encode(), value) for name, value in fields.items())
+    return lambda argv: head + body if argv[0] == "CACHE.GET" else b"+OK\r\n"
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+def test_the_wire_shape_of_cache_get(resp):
+    """A map, flattened for RESP2; nil where a field is absent."""
+    null = b"_\r\n" if resp == 3 else b"$-1\r\n"
+    with Peer(replying(resp, lease=null, retry=null)) as peer, Patterns(peer.address, f"topology=1 resp={resp}") as c:
+        assert c.say("fetch k") == 'ok fresh 7 "v" loads=0'
+        assert peer.requests[-1] == ["CACHE.GET", "k", "STALE", "LEASE", "10000", "EARLY", "1"]
+        assert c.say("option min_version=9 beta=0 lock_ms=5000") == "ok"
+        assert c.say("fetch k") == 'ok fresh 7 "v" loads=0'
+        assert peer.requests[-1] == ["CACHE.GET", "k", "STALE", "LEASE", "5000", "MINVER", "9"]
+    lease = replying(resp, state=b"$4\r\nmiss\r\n", value=null, version=null, lease=b"$3\r\nT-1\r\n", retry=null)
+    with Peer(lease) as peer, Patterns(peer.address, f"topology=1 resp={resp}") as c:
+        assert c.say("option ttl_ms=1000 grace_ms=500 tag=red") == "ok" and c.say("loader version=3") == "ok"
+        assert c.say("fetch k") == 'ok loaded 3 "v1" loads=1'
+        request = peer.requests[-1]
+        assert int(request.pop(12)) >= 0, "milliseconds that the load took"
+        assert request == ["CACHE.SET", "k", "v1", "LEASE", "T-1", "PX", "1000", "GRACE", "500", "VERSION", "3", "COST", "TAGS",
+                           "1", "red"]
+
+
+def test_a_node_that_knows_neither_is_asked_again():
+    """In a cluster that is being moved from one program to another, a slot's node may not know what its owner does."""
+    knows = [False]
+
+    def answer(argv):
+        if argv[0] == "CACHE.GET" and knows[0]:
+            return replying(3)(argv)
+        if argv[0] in ("PTTL", "GET"):
+            return b":-2\r\n" if argv[0] == "PTTL" else b"_\r\n"
+        return b"-ERR unknown command '%s', with args beginning with: \r\n" % argv[0].encode()
+
+    with Peer(answer) as peer, Patterns(peer.address, "topology=1") as c:
+        assert c.say("fetch k") == 'ok loaded 0 "v1" loads=1', "a cache that cannot be used is no error"
+        assert c.say("fetch k") == 'ok loaded 0 "v2" loads=2'
+        assert "unknown command" in c.say("inv k"), "but nothing is claimed"
+        knows[0] = True
+        assert c.say("fetch k") == 'ok fresh 7 "v" loads=2'
+
+
+@pytest.mark.parametrize("odd", [b"+OK\r\n", b"*0\r\n", b"*2\r\n$5\r\nstate\r\n$5\r\nmoldy\r\n", b":1\r\n",
+                                 b"*4\r\n$5\r\nstate\r\n$4\r\nmiss\r\n$5\r\nlease\r\n$200\r\n" + b"x" * 200 + b"\r\n"])
+def test_an_odd_answer_is_an_error(odd):
+    with Peer(lambda argv: odd) as peer, Patterns(peer.address, "topology=1") as c:
+        assert c.say("fetch k").startswith("protocol-error ")
+
+
 # ---- several nodes -----------------------------------------------------------------------
 
 
@@ -341,3 +419,56 @@ def test_a_cluster_of_six(cluster):
         assert all(c.hear().startswith("ok=500 miss=0 failed=0 values=1 ") for c in (a, b))
         assert sum(int(c.say("loads")[6:]) for c in (a, b)) == before + 1
         assert b.say("pattern *") == "ok 6"
+
+
+def test_fetches_while_a_slot_moves(cluster):
+    """MIGRATING and IMPORTING give ASK, the end of the move gives MOVED; scripts follow both."""
+    source, _ = cluster.owner_of("{move}1")
+    target = next(i for i in range(6) if cluster.role(i) == "master" and i != source)
+    with cluster.servers[source].wire() as s, cluster.servers[target].wire() as t, Patterns(cluster.addresses[source]) as c:
+        slot = s("CLUSTER", "KEYSLOT", "{move}1")
+        source_id, target_id = s("CLUSTER", "MYID"), t("CLUSTER", "MYID")
+        assert c.say("fetch {move}1") == 'ok loaded 0 "v1" loads=1'
+        assert t("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id) == "OK"
+        assert s("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id) == "OK"
+        assert c.say("fetch {move}1") == 'ok fresh 0 "v1" loads=1'
+        assert c.say("fetch {move}2") == 'ok loaded 0 "v2" loads=2'
+        assert c.say("fetch {move}2") == 'ok fresh 0 "v2" loads=2'
+        assert c.say("write {move}3") == "ok"
+        assert c.say("inv {move}2") == "ok"
+        assert s("MIGRATE", "127.0.0.1", cluster.servers[target].port, "", 0, 5000, "KEYS", "{move}1") == "OK"
+        assert c.say("fetch {move}1") == 'ok fresh 0 "v1" loads=3'
+        assert t("CLUSTER", "SETSLOT", slot, "NODE", target_id) == "OK"
+        assert s("CLUSTER", "SETSLOT", slot, "NODE", target_id) == "OK"
+        assert c.say("fetch {move}1") == 'ok fresh 0 "v1" loads=3'
+        assert c.say("fetch {move}3") == 'ok fresh 0 "v3" loads=3'
+
+
+def test_fetches_while_a_primary_hands_over_and_dies(cluster):
+    primary, replica = cluster.owner_of("f:0")
+    with Patterns(cluster.addresses[0], "deadline_ms=5000 timeout_ms=500") as c:
+        def fetch_all():
+            """Every value is the key's own latest or one loaded just now; none is older than an invalidation."""
+            for i in range(60):
+                status, freshness, _, value, loads = fetched(c.say(f"fetch f:{i}"))
+                assert status == "ok" and int(value[1:]) <= loads
+                assert freshness == "loaded" or int(value[1:]) >= floor.get(i, 0), (i, value, floor)
+
+        floor = {}
+        fetch_all()
+        with cluster.servers[replica].wire() as w:
+            assert w("CLUSTER", "FAILOVER") == "OK"
+        for i in range(60):
+            if c.say(f"inv f:{i}") in ("ok", "miss"):  # acknowledged
+                floor[i] = int(c.say("loads")[6:]) + 1
+        fetch_all()
+        harness.wait_until(lambda: cluster.role(replica) == "master", what="the replica to take over")
+        harness.wait_until(cluster.settled, what="the cluster to settle")
+        primary, replica = cluster.owner_of("f:0")
+        cluster.servers[primary].process.kill()
+        cluster.servers[primary].process.wait()
+        fetch_all()
+        harness.wait_until(lambda: cluster.role(replica) == "master", seconds=60, what="the replica to be promoted")
+        harness.wait_until(lambda: c.say("fetch f:0") and " fresh " in c.say("fetch f:0"), seconds=60, what="the cache to be used again")
+        cluster.servers[primary].start()
+    harness.wait_until(cluster.settled, seconds=60, what="the cluster to settle")

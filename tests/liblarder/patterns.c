@@ -99,6 +99,8 @@ static void do_open(struct prompt *p)
     for (int i = 2; (value = setting(p, i, &name)) != NULL; i++) {
         if (strcmp(name, "deadline_ms") == 0)
             o.deadline_ms = (unsigned)atoi(value);
+        else if (strcmp(name, "resp") == 0)
+            o.resp = atoi(value);
         else if (strcmp(name, "topology") == 0)
             o.topology = (enum larder_topology)atoi(value);
         else if (strcmp(name, "timeout_ms") == 0)

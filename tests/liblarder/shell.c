@@ -6,6 +6,8 @@
  *
  * The answer is "STATUS ...", STATUS being larder_status_name() with dashes. A call that outlived its
  * deadline by more than SLACK_MS is marked " LATE". */
+#include "xor.h"
+
 #include <larder/loop.h>
 
 #include <poll.h>
@@ -125,6 +127,8 @@ static bool set_option(struct larder_options *o, const char *name, const char *v
         o->standin_ttl_ms = strtoll(value, NULL, 10);
     else if (strcmp(name, "ttl_ms") == 0)
         o->ttl_ms = strtoll(value, NULL, 10);
+    else if (strcmp(name, "transport") == 0)
+        o->transport = strcmp(value, "xor") == 0 ? &xor_transport : NULL;
     else
         return false;
     return true;
@@ -473,7 +477,8 @@ static void run_line(struct shell *s)
     if (strcmp(name, "close") == 0 || s->l == NULL) {
         larder_close(s->l);
         s->l = NULL;
-        printf("closed");
+        printf("closed ");
+        xor_report();
         return;
     }
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "cache/cache.h"
 #include "cmd/effect.h"
 #include "cmd/handlers.h"
 #include "proto/reader.h"
@@ -66,6 +67,7 @@ void harness_start(struct harness *h)
         .counters = &h->counters,
         .limits = &h->limits,
     };
+    assert_int_equal(cache_new(&h->ctx.cache, h->store, "0123456789abcdef0123456789abcdef01234567"), 0);
 }
 
 void harness_stop(struct harness *h)
@@ -73,6 +75,7 @@ void harness_stop(struct harness *h)
     reply_release(&h->reply);
     buf_release(&h->answer);
     arena_release(&h->arena);
+    cache_free(h->ctx.cache);
     store_free(h->store);
 }
 

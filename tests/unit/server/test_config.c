@@ -51,7 +51,7 @@ static void rows_are_well_formed(void **state)
         for (const char *p = o->name; *p != '\0'; p++)
             assert_true((*p >= 'a' && *p <= 'z') || *p == '-' || *p == '_');
     }
-    assert_int_equal(sections, 14);
+    assert_int_equal(sections, 15);
     assert_ptr_equal(option_find(STR("MaxMemory")), option_find(STR("maxmemory")));
     assert_null(option_find(STR("maxmemor")));
     assert_null(option_find(STR("")));

@@ -41,7 +41,7 @@ static void rig_init(struct rig *r, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         char name[NAME + 1];
         snprintf(name, sizeof name, "k%011u", i);
-        struct shape f = {{name, NAME}, ENTRY_INLINE, {"abcd", 4}, 0, 0, 0, 0, 0, 0};
+        struct shape f = {{name, NAME}, ENTRY_INLINE, {"abcd", 4}, 0, 0, 0, 0, 0, 0, {NULL, 0}};
         assert_int_equal(shape_units(&f) * ENTRY_UNIT, ENTRY);
         entry_write(entry_of(r, i), &f);
     }

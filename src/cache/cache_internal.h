@@ -1,0 +1,60 @@
+/* The cache from inside: what the files of this folder share. Not for others. */
+#ifndef LARDER_CACHE_INTERNAL_H
+#define LARDER_CACHE_INTERNAL_H
+
+#include "base/assert.h"
+#include "cache/cache.h"
+#include "cache/tag.h"
+#include "cache/tomb.h"
+
+/* What belongs to the keys of one shard. Its lock. */
+struct cache_shard {
+    struct leases leases;
+    struct tombs tombs;
+    bool keeps_version; /* while an entry is replaced by one of its version or a later one */
+};
+
+struct cache {
+    struct store *store;
+    char run_id[CACHE_RUN_ID + 1];
+    char primary[CACHE_REPLICA_OF]; /* gate; "" on a primary */
+    struct cache_settings settings; /* gate */
+    uint32_t leases_max;            /* a shard's share; gate */
+    struct cache_shard *shards;     /* STORE_SHARDS, owned */
+    struct tags tags;
+    _Atomic uint64_t seq;           /* purges so far */
+    _Atomic int64_t negative_bytes; /* of negative entries */
+    _Atomic uint32_t sweep_at;      /* the shard whose turn it is */
+};
+
+static inline struct cache_shard *cache_shard_of(struct cache *c, const struct key *k)
+{
+    return &c->shards[key_shard(k)];
+}
+
+/* ---- cache.c ---- */
+
+/* What a negative entry counts for. */
+int64_t cache_negative_size(const struct key *k);
+
+/* ---- grant.c: leases change hands; the shard's lock ---- */
+
+void cache_grant(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l,
+                 int64_t lease_ms);
+void cache_void(struct cache *c, struct cache_shard *cs, struct lease *l); /* nobody has it any more */
+/* To the oldest caller that waits for it, if there is one and nothing holds it off. */
+bool cache_pass_on(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l);
+void cache_wake_all(const struct access *a, struct lease *l);
+/* Forget the record if nothing is left of it. */
+void cache_settle(struct cache *c, uint32_t shard, const struct access *a, struct lease *l);
+
+/* ---- read.c ---- */
+
+enum cache_purge { PURGE_NONE, PURGE_SOFT, PURGE_HARD };
+/* What purges have done to an entry with this extension. */
+enum cache_purge cache_purged(const struct cache *c, const struct entry *e, const struct meta *m);
+/* e is live or NULL; *m is filled in when *has_meta. */
+enum cache_state cache_judge(const struct cache *c, const struct access *a, const struct entry *e,
+                             struct meta *m, bool *has_meta);
+
+#endif

@@ -1,0 +1,169 @@
+/* CACHE.SET, FAIL and INVALIDATE: what changes an entry, and what that does to its lease and version.
+ *
+ * The store tells of every change (touched), and so the lease of a key that is filled is void and its waiters
+ * are woken by the fill itself. */
+#include "base/err.h"
+#include "cache/cache_internal.h"
+
+/* The lowest version that may be stored. */
+static uint64_t least_version(const struct cache_shard *cs, const struct access *a, const struct key *k,
+                              bool has_meta, const struct meta *old)
+{
+    uint64_t held = tombs_version(&cs->tombs, k->hash, a->now_ms);
+    uint64_t stored = has_meta && (old->flags & META_VERSION) ? old->version : 0;
+    return held > stored ? held : stored;
+}
+
+static struct meta describe(const struct cache *c, const struct access *a, const struct cache_value *v,
+                            const struct lease *l)
+{
+    struct meta m = {.set_ms = a->now_ms, .version = v->version, .ntags = v->ntags};
+    int64_t ttl = v->ttl_ms == 0 && v->negative ? c->settings.negative_ttl_ms : v->ttl_ms;
+    int64_t cost = v->cost_ms;
+    if (cost < 0)
+        cost = l != NULL ? a->now_ms - l->granted_ms : 0;
+    m.delta_ms = cost < 0 ? 0 : cost > UINT32_MAX ? UINT32_MAX : (uint32_t)cost;
+    m.flags = (v->negative ? META_NEGATIVE : 0u) | (v->has_version ? META_VERSION : 0u);
+    m.fresh_ms = ttl != 0 ? a->now_ms + ttl : 0;
+    m.born = l != NULL ? l->born : atomic_load_explicit(&c->seq, memory_order_acquire);
+    for (uint32_t i = 0; i < v->ntags; i++)
+        m.tags[i] = meta_tag_hash(v->tags[i]);
+    return m;
+}
+
+/* Loaded, but too old to be stored: somebody else may try. */
+static void release(struct cache *c, const struct access *a, const struct key *k, struct lease *l)
+{
+    cache_void(c, cache_shard_of(c, k), l);
+    (void)cache_pass_on(c, cache_shard_of(c, k), a, l);
+    cache_settle(c, key_shard(k), a, l);
+}
+
+/* There are too many negative entries. What is there now is known to be wrong all the same. */
+static bool must_drop(struct cache *c, const struct key *k)
+{
+    int64_t n = atomic_load_explicit(&c->negative_bytes, memory_order_relaxed) + cache_negative_size(k);
+    return n > (int64_t)c->settings.negative_max;
+}
+
+int cache_fill(struct cache *c, const struct access *a, const struct key *k, const struct cache_value *v,
+               enum cache_fill *out, struct meta *m, int64_t *expire_ms)
+{
+    struct cache_shard *cs = cache_shard_of(c, k);
+    struct meta old;
+    char ext[META_SIZE_MAX];
+    const struct entry *e = store_find_any(a, k); /* one that has expired takes its lease with it */
+    struct lease *l = v->has_lease ? lease_find(&cs->leases, k) : NULL;
+    *out = FILL_LEASE_LOST;
+    if (v->has_lease && (l == NULL || !lease_is_live(l, a->now_ms) || l->token != v->token))
+        return 0;
+    bool has_old = e != NULL && meta_read(e, &old);
+    *out = FILL_OLD_VERSION;
+    if (v->has_version && v->version < least_version(cs, a, k, has_old, &old)) {
+        if (l != NULL)
+            release(c, a, k, l);
+        return 0;
+    }
+    *out = FILL_DROPPED;
+    if (v->negative && must_drop(c, k)) {
+        (void)store_delete(a, k);
+        return 0;
+    }
+    *out = FILL_OK;
+    *m = describe(c, a, v, l);
+    *expire_ms = m->fresh_ms != 0 ? m->fresh_ms + v->grace_ms : 0;
+    cs->keeps_version = v->has_version;
+    int err = store_put_extended(a, k, v->negative ? STR("") : v->bytes, v->negative ? NULL : v->block,
+                                 *expire_ms, (struct str){ext, meta_write(m, ext)});
+    cs->keeps_version = false;
+    if (err == 0 && v->negative)
+        atomic_fetch_add_explicit(&c->negative_bytes, cache_negative_size(k), memory_order_relaxed);
+    return err;
+}
+
+bool cache_fail(struct cache *c, const struct access *a, const struct key *k, uint64_t token,
+                int64_t retry_ms)
+{
+    struct cache_shard *cs = cache_shard_of(c, k);
+    struct lease *l = lease_find(&cs->leases, k);
+    if (l == NULL || token == 0 || l->token != token || !lease_is_live(l, a->now_ms))
+        return false;
+    cache_void(c, cs, l);
+    if (retry_ms > 0) {
+        l->retry_until_ms = a->now_ms + retry_ms;
+        cache_wake_all(a, l);
+    } else {
+        (void)cache_pass_on(c, cs, a, l);
+    }
+    cache_settle(c, key_shard(k), a, l);
+    return true;
+}
+
+/* Grace is what makes an entry worth keeping; without it nobody could see it again. */
+static bool soften(struct cache *c, const struct access *a, const struct key *k, struct entry *e,
+                   const struct meta *m)
+{
+    if ((m->flags & META_NEGATIVE) || m->fresh_ms == 0 || entry_expire(e) <= m->fresh_ms ||
+        cache_purged(c, e, m) == PURGE_HARD)
+        return false;
+    store_before_change(a, k);
+    if (m->fresh_ms > a->now_ms) { /* fresh no longer, and usable for its grace from now on */
+        store_set_end(a, k, e, a->now_ms + entry_expire(e) - m->fresh_ms);
+        meta_set_stale(e, a->now_ms);
+    } else {
+        meta_set_stale(e, m->fresh_ms);
+    }
+    store_note_change(a, k);
+    return true;
+}
+
+bool cache_invalidate(struct cache *c, const struct access *a, const struct key *k,
+                      const struct cache_invalidation *i, bool *softened)
+{
+    struct cache_shard *cs = cache_shard_of(c, k);
+    struct meta m;
+    struct entry *e = store_find_any(a, k);
+    bool has_meta = e != NULL && meta_read(e, &m);
+    *softened = false;
+    if (i->has_version) {
+        int64_t hold = i->hold_ms >= 0 ? i->hold_ms : c->settings.hold_ms;
+        tombs_hold(&cs->tombs, k->hash, i->version, a->now_ms + hold, a->now_ms);
+    }
+    if (has_meta && i->has_version && (m.flags & META_VERSION) && m.version > i->version) {
+        store_note_change(a, k); /* it is newer than what has changed; whoever is loading may not be */
+        return false;
+    }
+    if (i->soft && has_meta && soften(c, a, k, e, &m)) {
+        *softened = true;
+        return true;
+    }
+    (void)store_delete(a, k);
+    return e != NULL;
+}
+
+/* Purges that are counted after this shall be later than this one's birth. */
+static void catch_up(struct cache *c, uint64_t born)
+{
+    uint64_t seq = atomic_load_explicit(&c->seq, memory_order_relaxed);
+    while (seq < born && !atomic_compare_exchange_weak(&c->seq, &seq, born))
+        ;
+}
+
+int cache_put_extra(const struct access *a, const struct key *k, struct str extra)
+{
+    struct cache *c = store_seam_arg(a->store);
+    struct meta m;
+    char ext[META_SIZE_MAX];
+    struct block *block;
+    const struct entry *e = store_find_any(a, k);
+    if (e == NULL)
+        return 0;
+    if (c == NULL || !entry_is_string(e) || !meta_parse(extra, &m)) {
+        (void)store_delete(a, k);
+        return 0;
+    }
+    catch_up(c, m.born);
+    m.fresh_ms = entry_expire(e); /* a snapshot ends it there, since others read it, too */
+    struct str bytes = entry_string(e, &block);
+    return store_put_extended(a, k, bytes, block, entry_expire(e), (struct str){ext, meta_write(&m, ext)});
+}

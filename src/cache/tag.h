@@ -1,0 +1,48 @@
+/* Which tags have been purged, and when: a sequence number a tag, no clock and no list of keys.
+ *
+ * The node counts purges (`seq`). An entry's `born` is what the count was when its load began; a purge of a
+ * tag notes the count after it. The entry is valid if it was born no earlier than the last purge of each of
+ * its tags.
+ *
+ *      bucket   floor_hard floor_soft | hash hard soft | x 4        128 bytes, by the tag's hash
+ *
+ * A bucket that is full forgets its oldest purge, and its floors rise to it: what is not found was purged at
+ * the floor. So forgetting invalidates too much, never too little. 8,192 buckets remember 32,768 tags in 1
+ * MB, of which only what is used is resident.
+ *
+ * Readers hold some shard's lock and take none for this: a word at a time, in an order in which a floor rises
+ * before its purge is forgotten. Writers take `lock`, a leaf. */
+#ifndef LARDER_CACHE_TAG_H
+#define LARDER_CACHE_TAG_H
+
+#include "base/lock.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct tag_bucket;
+
+struct tags {
+    struct lock lock;           /* guards writing */
+    struct tag_bucket *buckets; /* owned */
+    uint32_t mask;
+    _Atomic uint64_t forgotten; /* purges that only a floor remembers */
+};
+
+enum tag_limits { TAG_BUCKETS = 8192, TAG_WAYS = 4 };
+
+/* buckets: a power of two (TAG_BUCKETS, fewer in tests). Returns 0 or ERR_OOM. */
+int tags_init(struct tags *t, uint32_t buckets);
+void tags_release(struct tags *t);
+
+/* Everything born before `seq` that has this tag is invalid from now on; soft: only stale. */
+void tags_purge(struct tags *t, uint64_t tag, uint64_t seq, bool soft);
+
+/* When the tag (not 0) was last purged, 0 = never. */
+struct tag_purged {
+    uint64_t hard, soft;
+};
+struct tag_purged tags_purged(const struct tags *t, uint64_t tag);
+
+#endif

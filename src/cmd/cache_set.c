@@ -1,0 +1,109 @@
+/* CACHE.SET, CACHE.FAIL, CACHE.INVALIDATE: writing. */
+#include "cache/cache.h"
+#include "cmd/cache_options.h"
+#include "cmd/effect.h"
+#include "cmd/handlers.h"
+
+enum {
+    SET_OPTIONS = OPT_TOKEN | OPT_EX | OPT_PX | OPT_GRACE | OPT_VERSION | OPT_COST | OPT_NEGATIVE | OPT_TAGS,
+};
+
+/* ---- CACHE.SET ----------------------------------------------------------------------------------- */
+
+static bool agree(struct cmd_ctx *c, const struct cache_options *o)
+{
+    if ((o->given & OPT_EX) && (o->given & OPT_PX))
+        return cache_refuse(c, "ERR EX and PX both say how long; give one of them");
+    if ((o->given & OPT_GRACE) && !(o->given & (OPT_EX | OPT_PX)))
+        return cache_refuse(c,
+                            "ERR GRACE begins when freshness ends; say when: EX seconds or PX milliseconds");
+    if ((o->given & OPT_GRACE) && (o->given & OPT_NEGATIVE))
+        return cache_refuse(c, "ERR NEGATIVE entries are never served stale; leave GRACE out");
+    return true;
+}
+
+static void propagate(struct cmd_ctx *c, const struct cache_value *v, enum cache_fill fill,
+                      const struct meta *m)
+{
+    if (fill == FILL_OK && !v->negative)
+        effect_set(c, v->bytes, m->fresh_ms, false);
+    else if (fill == FILL_OK || fill == FILL_DROPPED)
+        effect_del(c);
+}
+
+void cmd_cache_set(struct cmd_ctx *c)
+{
+    struct cache_options o;
+    enum cache_fill fill;
+    struct meta m;
+    int64_t expire_ms;
+    if (!cache_parse_options(c, 3, SET_OPTIONS, &o) || !agree(c, &o))
+        return;
+    struct cache_value v = {
+        .bytes = c->argv[2],
+        .block = cmd_arg_block(c, 2),
+        .has_lease = (o.given & OPT_TOKEN) != 0,
+        .token = cache_parse_token(c->cache, o.token),
+        .ttl_ms = o.ttl_ms,
+        .grace_ms = o.grace_ms,
+        .has_version = (o.given & OPT_VERSION) != 0,
+        .version = o.version,
+        .cost_ms = (o.given & OPT_COST) ? o.cost_ms : -1,
+        .negative = (o.given & OPT_NEGATIVE) != 0,
+        .ntags = o.ntags,
+        .tags = o.tags,
+    };
+    int err = cache_fill(c->cache, &c->a, &c->keys[0], &v, &fill, &m, &expire_ms);
+    if (err != 0) {
+        cmd_reply_err(c, err);
+        return;
+    }
+    propagate(c, &v, fill, &m);
+    if (fill == FILL_LEASE_LOST)
+        reply_status(c->reply, "LEASELOST");
+    else if (fill == FILL_OLD_VERSION)
+        reply_status(c->reply, "OLDVERSION");
+    else
+        reply_ok(c->reply);
+}
+
+/* ---- CACHE.FAIL ------------------------------------------------------------------------------------ */
+
+void cmd_cache_fail(struct cmd_ctx *c)
+{
+    struct cache_options o;
+    if (!cache_parse_options(c, 3, OPT_RETRY, &o))
+        return;
+    uint64_t token = cache_parse_token(c->cache, c->argv[2]);
+    effect_none(c);
+    if (cache_fail(c->cache, &c->a, &c->keys[0], token, o.retry_ms))
+        reply_ok(c->reply);
+    else
+        reply_status(c->reply, "LEASELOST");
+}
+
+/* ---- CACHE.INVALIDATE ------------------------------------------------------------------------------- */
+
+void cmd_cache_invalidate(struct cmd_ctx *c)
+{
+    struct cache_options o;
+    bool softened;
+    if (!cache_parse_options(c, 2, OPT_SOFT | OPT_VERSION | OPT_HOLD, &o))
+        return;
+    if ((o.given & OPT_HOLD) && !(o.given & OPT_VERSION)) {
+        cache_refuse(c, "ERR HOLD keeps older versions out; say older than which: VERSION version");
+        return;
+    }
+    const struct cache_invalidation i = {
+        .soft = (o.given & OPT_SOFT) != 0,
+        .has_version = (o.given & OPT_VERSION) != 0,
+        .version = o.version,
+        .hold_ms = (o.given & OPT_HOLD) ? o.hold_ms : -1,
+    };
+    bool found = cache_invalidate(c->cache, &c->a, &c->keys[0], &i, &softened);
+    if (found)
+        effect_del(c);
+    else
+        effect_none(c);
+    reply_int(c->reply, found);
+}

@@ -1,0 +1,618 @@
+"""CACHE.GET, SET, FAIL, MGET, INVALIDATE and INSPECT on one node: leases, waiting, freshness, versions."""
+
+import time
+
+import harness
+import pytest
+from cachekit import FIELDS, as_dict, get, inspect, wait_for_waiters
+from wire import encode
+
+pytestmark = pytest.mark.larder
+
+
+@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
+def c(larder, request):
+    with larder.wire(protocol=request.param) as wire:
+        yield wire
+
+
+@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
+def others(larder, request):
+    """Makes further connections of the same protocol."""
+    made = []
+
+    def make():
+        made.append(larder.wire(protocol=request.param))
+        return made[-1]
+
+    yield make
+    for wire in made:
+        wire.close()
+
+
+# ---- what a read says ---------------------------------------------------------------------------
+
+
+def test_a_miss_has_all_fields(c):
+    assert get(c, "k") == dict.fromkeys(FIELDS) | {"state": "miss"}
+
+
+def test_a_plain_value_is_fresh(c):
+    c("SET", "k", "v", "PX", "60000")
+    answer = get(c, "k")
+    assert answer["state"] == "fresh" and answer["value"] == b"v" and 0 < answer["ttl"] <= 60000
+    assert answer["age"] is None and answer["version"] is None
+
+
+def test_a_cached_value_is_fresh_and_plain_commands_see_it(c):
+    assert c("CACHE.SET", "k", "v", "EX", "60", "GRACE", "5000", "VERSION", "7") == "OK"
+    answer = get(c, "k")
+    assert answer["state"] == "fresh" and answer["value"] == b"v" and answer["version"] == 7
+    assert 0 < answer["ttl"] <= 60000 and 0 <= answer["age"] < 60000
+    assert c("GET", "k") == b"v" and c("EXISTS", "k") == 1 and c("MGET", "k") == [b"v"]
+    assert 0 < c("PTTL", "k") <= 60000  # without the grace
+
+
+def test_without_a_time_it_stays(c):
+    assert c("CACHE.SET", "k", "v") == "OK"
+    assert get(c, "k")["ttl"] is None and c("TTL", "k") == -1
+
+
+def test_large_values(c):
+    big = b"x" * 100_000
+    assert c("CACHE.SET", "k", big, "PX", "60000") == "OK"
+    assert get(c, "k")["value"] == big and c("GET", "k") == big
+    assert c("APPEND", "k", "y") == 100_001
+    assert get(c, "k")["value"] == big + b"y"
+
+
+def test_stale_within_grace_for_those_who_ask(c):
+    c("CACHE.SET", "k", "v", "PX", "1", "GRACE", "60000")
+    time.sleep(0.01)
+    assert get(c, "k") == dict.fromkeys(FIELDS) | {"state": "miss"}
+    answer = get(c, "k", "STALE")
+    assert answer["state"] == "stale" and answer["value"] == b"v" and 0 < answer["ttl"] <= 60000
+
+
+def test_plain_commands_do_not_see_what_is_no_longer_fresh(c):
+    c("CACHE.SET", "k", "5", "PX", "1", "GRACE", "60000")
+    time.sleep(0.01)
+    assert c("GET", "k") is None and c("EXISTS", "k") == 0 and c("TTL", "k") == -2 and c("MGET", "k") == [None]
+    assert c("STRLEN", "k") == 0 and c("TYPE", "k") == "none" and c("KEYS", "*") == [] and c("RANDOMKEY") is None
+    assert c("SCAN", "0", "COUNT", "1000")[1] == []
+    assert c("EXPIRE", "k", "100") == 0 and c("PERSIST", "k") == 0 and c("DEL", "k") == 0
+    assert get(c, "k", "STALE")["state"] == "miss"  # DEL took it all the same
+
+
+@pytest.mark.parametrize(
+    "command, then",
+    [
+        (("SET", "k", "new", "NX"), b"new"),
+        (("INCR", "k"), b"1"),
+        (("APPEND", "k", "x"), b"x"),
+        (("SET", "k", "new", "KEEPTTL"), b"new"),
+        (("SETRANGE", "k", "0", "ab"), b"ab"),
+    ],
+)
+def test_plain_writes_begin_anew_where_nothing_is_seen(c, command, then):
+    c("CACHE.SET", "k", "5", "PX", "1", "GRACE", "60000")
+    time.sleep(0.01)
+    c(*command)
+    assert c("GET", "k") == then and c("TTL", "k") == -1
+    assert inspect(c, "k")["kind"] == "plain"
+
+
+def test_a_set_takes_the_place_of_what_is_hidden(c):
+    c("CACHE.SET", "k", "", "NEGATIVE")
+    assert c("SADD", "k", "a") == 1
+    assert c("SMEMBERS", "k") == [b"a"] or list(c("SMEMBERS", "k")) == [b"a"]
+
+
+def test_plain_edits_of_a_fresh_value_keep_its_time(c):
+    c("CACHE.SET", "k", "5", "PX", "60000", "GRACE", "60000")
+    assert c("INCR", "k") == 6
+    assert 0 < c("PTTL", "k") <= 60000 and inspect(c, "k")["kind"] == "plain"
+    c("CACHE.SET", "e", "5", "PX", "60000", "GRACE", "60000")
+    assert c("PEXPIRE", "e", "100000") == 1 and 60000 < c("PTTL", "e") <= 100000
+    c("CACHE.SET", "p", "5", "PX", "60000")
+    assert c("PERSIST", "p") == 1 and c("TTL", "p") == -1
+    c("CACHE.SET", "a", "5", "PX", "60000", "GRACE", "60000")
+    assert c("COPY", "a", "b") == 1 and 0 < c("PTTL", "b") <= 60000
+    assert c("RENAME", "a", "d") == "OK" and c("GET", "d") == b"5" and c("EXISTS", "a") == 0
+
+
+def test_minver(c):
+    c("CACHE.SET", "k", "v", "PX", "60000", "VERSION", "5")
+    assert get(c, "k", "MINVER", "5")["state"] == "fresh"
+    assert get(c, "k", "MINVER", "6")["state"] == "miss"
+    answer = get(c, "k", "MINVER", "6", "STALE", "LEASE", "1000")
+    assert answer["state"] == "stale" and answer["value"] == b"v" and answer["lease"]
+
+
+def test_wrong_type(c):
+    c("SADD", "s", "a")
+    assert c("CACHE.GET", "s").startswith("WRONGTYPE")
+    assert c("CACHE.SET", "s", "v") == "OK" and get(c, "s")["value"] == b"v"
+
+
+# ---- leases ----------------------------------------------------------------------------------------
+
+
+def test_one_lease_and_the_fill(c, others):
+    other = others()
+    first = get(c, "k", "LEASE", "60000")
+    assert first["state"] == "miss" and first["lease"] and first["retry"] is None
+    second = get(other, "k", "LEASE", "60000")
+    assert second["lease"] is None and second["retry"] > 0
+    assert c("CACHE.SET", "k", "v", "LEASE", first["lease"], "PX", "60000") == "OK"
+    assert get(other, "k", "LEASE", "1000")["state"] == "fresh"
+    assert c("CACHE.SET", "k", "w", "LEASE", first["lease"]) == "LEASELOST"  # it was good for one fill
+    assert c("GET", "k") == b"v"
+
+
+def test_tokens_rise_and_carry_the_run_id(c):
+    run_id = next(line for line in c("INFO", "server").decode().splitlines() if line.startswith("run_id:"))[7:]
+    tokens = []
+    for i in range(50):
+        token = get(c, "k", "LEASE", "60000")["lease"].decode()
+        tokens.append(token)
+        assert token.endswith(run_id)
+        assert c("CACHE.FAIL", "k", token) == "OK"
+    assert tokens == sorted(tokens) and len(set(tokens)) == 50
+
+
+def test_stale_while_somebody_loads(c, others):
+    c("CACHE.SET", "k", "old", "PX", "1", "GRACE", "60000")
+    time.sleep(0.01)
+    loader = get(c, "k", "LEASE", "60000", "STALE")
+    assert loader["state"] == "stale" and loader["value"] == b"old" and loader["lease"]
+    reader = get(others(), "k", "LEASE", "60000", "STALE", "WAIT", "60000")  # does not wait: there is a value
+    assert reader["state"] == "stale" and reader["value"] == b"old" and reader["lease"] is None
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        ("SET", "k", "x"),
+        ("DEL", "k"),
+        ("GETDEL", "k"),
+        ("CACHE.INVALIDATE", "k"),
+        ("CACHE.INVALIDATE", "k", "SOFT"),
+        ("CACHE.SET", "k", "x"),
+        ("RENAME", "other", "k"),
+        ("FLUSHALL",),
+        ("FLUSHDB",),
+        ("SWAPDB", "0", "1"),
+    ],
+)
+def test_any_write_voids_the_lease_of_a_missing_key(c, write):
+    c("SET", "other", "x")
+    token = get(c, "k", "LEASE", "60000")["lease"]
+    c(*write)
+    assert c("CACHE.SET", "k", "v", "LEASE", token) == "LEASELOST" or write[0] == "GETDEL"
+    if write[0] == "GETDEL":  # a missing key is only read by it
+        assert c("GET", "k") == b"v"
+
+
+@pytest.mark.parametrize(
+    "write", [("SET", "k", "x"), ("DEL", "k"), ("PEXPIRE", "k", "5000"), ("PERSIST", "k"), ("APPEND", "k", "x")]
+)
+def test_plain_writes_void_the_lease_of_an_early_refresh(c, write):
+    c("CACHE.SET", "k", "v", "PX", "60000", "COST", "86400000")
+    token = None
+    while token is None:
+        token = get(c, "k", "LEASE", "60000", "EARLY", "1000")["lease"]
+    c(*write)
+    assert c("CACHE.SET", "k", "v", "LEASE", token) == "LEASELOST"
+
+
+def test_expiry_voids_the_lease(c):
+    c("CACHE.SET", "k", "v", "PX", "1", "GRACE", "200")
+    time.sleep(0.01)
+    token = get(c, "k", "LEASE", "60000", "STALE")["lease"]
+    assert token
+    while inspect(c, "k")["kind"] != "none":
+        time.sleep(0.01)
+    assert c("CACHE.SET", "k", "v", "LEASE", token) == "LEASELOST"
+
+
+def test_a_lease_that_ran_out_is_lost(c):
+    token = get(c, "k", "LEASE", "1")["lease"]
+    time.sleep(0.01)
+    assert c("CACHE.SET", "k", "v", "LEASE", token) == "LEASELOST"
+    assert get(c, "k", "LEASE", "1000")["lease"]
+
+
+@pytest.mark.parametrize("token", ["", "x", "0" * 57, "0" * 16 + "-" + "0" * 40, "g" * 57])
+def test_foreign_tokens_are_lost(c, token):
+    get(c, "k", "LEASE", "60000")
+    assert c("CACHE.SET", "k", "v", "LEASE", token) == "LEASELOST"
+    assert c("CACHE.FAIL", "k", token) == "LEASELOST"
+
+
+def test_leases_are_by_database(c):
+    token = get(c, "k", "LEASE", "60000")["lease"]
+    c("SELECT", "1")
+    c("SET", "k", "x")
+    assert c("CACHE.SET", "k", "v", "LEASE", token) == "LEASELOST"
+    c("SELECT", "0")
+    assert c("CACHE.SET", "k", "v", "LEASE", token) == "OK"
+
+
+# ---- waiting ------------------------------------------------------------------------------------------
+
+
+def test_those_who_wait_get_the_value(c, others):
+    waiting = [others() for _ in range(8)]
+    token = get(c, "k", "LEASE", "60000")["lease"]
+    for w in waiting:
+        w.send(encode("CACHE.GET", "k", "LEASE", "60000", "WAIT", "60000"))
+    wait_for_waiters(c, "k", 8)
+    c("CACHE.SET", "k", "v", "LEASE", token, "PX", "60000")
+    for w in waiting:
+        answer = as_dict(w.read())
+        assert answer["state"] == "fresh" and answer["value"] == b"v" and answer["lease"] is None
+
+
+def test_pipelined_requests_wait_their_turn(c, others):
+    w = others()
+    token = get(c, "k", "LEASE", "60000")["lease"]
+    w.send(encode("CACHE.GET", "k", "WAIT", "60000"))
+    w.send(encode("PING"))
+    wait_for_waiters(c, "k", 1)
+    c("CACHE.SET", "k", "v", "LEASE", token)
+    assert as_dict(w.read())["value"] == b"v"
+    assert w.read() == "PONG"
+
+
+def test_waiting_ends(c, others):
+    get(c, "k", "LEASE", "60000")
+    answer = get(others(), "k", "LEASE", "60000", "WAIT", "20")
+    assert answer["state"] == "miss" and answer["lease"] is None and answer["retry"] > 0
+    assert inspect(c, "k")["waiters"] == 0
+
+
+def test_a_reader_without_lease_waits_too(c, others):
+    w = others()
+    w.send(encode("CACHE.GET", "k", "WAIT", "60000"))
+    wait_for_waiters(c, "k", 1)
+    c("SET", "k", "v")
+    assert as_dict(w.read())["value"] == b"v"
+
+
+def test_the_oldest_who_asked_succeeds_a_lease_that_runs_out(c, others):
+    get(c, "k", "LEASE", "300")
+    only_reads, first, second = others(), others(), others()
+    for n, (w, options) in enumerate([(only_reads, ()), (first, ("LEASE", "60000")), (second, ("LEASE", "60000"))]):
+        w.send(encode("CACHE.GET", "k", *options, "WAIT", "60000"))
+        wait_for_waiters(c, "k", n + 1)
+    token = as_dict(first.read())["lease"]
+    assert token
+    assert inspect(c, "k")["waiters"] == 2
+    c("CACHE.SET", "k", "v", "LEASE", token)
+    assert as_dict(second.read())["value"] == b"v" and as_dict(only_reads.read())["value"] == b"v"
+
+
+def test_a_newcomer_does_not_overtake(c, others):
+    w, newcomer = others(), others()
+    get(c, "k", "LEASE", "200")
+    w.send(encode("CACHE.GET", "k", "LEASE", "60000", "WAIT", "60000"))
+    wait_for_waiters(c, "k", 1)
+    while True:
+        answer = get(newcomer, "k", "LEASE", "60000")
+        assert answer["lease"] is None
+        if inspect(c, "k")["waiters"] == 0:
+            break
+    assert as_dict(w.read())["lease"]
+
+
+def test_deleting_hands_the_load_to_one_who_waits(c, others):
+    get(c, "k", "LEASE", "60000")
+    waiting = [others() for _ in range(3)]
+    for n, w in enumerate(waiting):
+        w.send(encode("CACHE.GET", "k", "LEASE", "60000", "WAIT", "60000"))
+        wait_for_waiters(c, "k", n + 1)
+    c("DEL", "k")
+    wait_for_waiters(c, "k", 2)
+    c("CACHE.SET", "k", "v")
+    answers = [as_dict(w.read()) for w in waiting]
+    assert sum(a["lease"] is not None for a in answers) == 1
+    assert sum(a["value"] == b"v" for a in answers) == 2
+
+
+def test_a_client_that_left_inherits_nothing(c, others):
+    get(c, "k", "LEASE", "300")
+    gone, stays = others(), others()
+    gone.send(encode("CACHE.GET", "k", "LEASE", "60000", "WAIT", "60000"))
+    wait_for_waiters(c, "k", 1)
+    stays.send(encode("CACHE.GET", "k", "LEASE", "60000", "WAIT", "60000"))
+    wait_for_waiters(c, "k", 2)
+    gone.close()
+    assert as_dict(stays.read())["lease"]
+
+
+def test_killed_while_waiting(c, others):
+    w = others()
+    ident = w("CLIENT", "ID")
+    get(c, "k", "LEASE", "60000")
+    w.send(encode("CACHE.GET", "k", "LEASE", "60000", "WAIT", "60000"))
+    wait_for_waiters(c, "k", 1)
+    assert c("CLIENT", "KILL", "ID", str(ident)) == 1
+    wait_for_waiters(c, "k", 0)
+
+
+def test_inside_multi_nobody_waits(c, others):
+    get(others(), "k", "LEASE", "60000")
+    c("MULTI")
+    c("CACHE.GET", "k", "LEASE", "60000", "WAIT", "60000")
+    c("CACHE.SET", "j", "v", "PX", "60000")
+    c("CACHE.GET", "j")
+    replies = c("EXEC")
+    assert as_dict(replies[0])["lease"] is None and as_dict(replies[0])["retry"] > 0
+    assert replies[1] == "OK" and as_dict(replies[2])["value"] == b"v"
+
+
+def test_a_full_table_answers_retry(start_larder):
+    server = start_larder({"cache-leases-max": "1"})  # one a shard
+    with server.wire() as c:
+        answers = [get(c, f"k{i}", "LEASE", "60000", "WAIT", "60000") for i in range(5000)]
+        refused = [a for a in answers if a["lease"] is None]
+        assert 3000 < len(refused) < 5000
+        assert all(a["state"] == "miss" and a["retry"] > 0 for a in refused)
+
+
+# ---- failing --------------------------------------------------------------------------------------------
+
+
+def test_fail_passes_the_lease_on(c, others):
+    token = get(c, "k", "LEASE", "60000")["lease"]
+    w = others()
+    w.send(encode("CACHE.GET", "k", "LEASE", "60000", "WAIT", "60000"))
+    wait_for_waiters(c, "k", 1)
+    assert c("CACHE.FAIL", "k", token) == "OK"
+    assert as_dict(w.read())["lease"]
+    assert c("CACHE.FAIL", "k", token) == "LEASELOST"
+
+
+def test_fail_with_retry_holds_everybody_off(c, others):
+    c("CACHE.SET", "k", "old", "PX", "1", "GRACE", "60000")
+    time.sleep(0.01)
+    token = get(c, "k", "LEASE", "60000")["lease"]
+    w = others()
+    w.send(encode("CACHE.GET", "k", "LEASE", "60000", "WAIT", "60000"))
+    wait_for_waiters(c, "k", 1)
+    assert c("CACHE.FAIL", "k", token, "RETRY", "50000") == "OK"
+    told = as_dict(w.read())
+    assert told["lease"] is None and 40000 < told["retry"] <= 50000
+    answer = get(c, "k", "LEASE", "60000", "STALE")
+    assert answer["state"] == "stale" and answer["lease"] is None and answer["retry"] > 40000
+    c("SET", "k", "new")  # a write ends it
+    c("DEL", "k")
+    assert get(c, "k", "LEASE", "60000")["lease"]
+
+
+# ---- early refresh --------------------------------------------------------------------------------------
+
+
+def test_early_needs_a_cost_and_a_time(c):
+    c("CACHE.SET", "k", "v", "PX", "60000")
+    assert all(get(c, "k", "LEASE", "1000", "EARLY", "1000000")["lease"] is None for _ in range(100))
+    c("CACHE.SET", "j", "v", "COST", "86400000")
+    assert all(get(c, "j", "LEASE", "1000", "EARLY", "1000000")["lease"] is None for _ in range(100))
+
+
+def test_early_gives_one_lease_with_the_fresh_value(c):
+    c("CACHE.SET", "k", "v", "PX", "60000", "COST", "86400000")
+    answers = [get(c, "k", "LEASE", "60000", "EARLY", "1000") for _ in range(50)]
+    assert all(a["state"] == "fresh" and a["value"] == b"v" and a["retry"] is None for a in answers)
+    assert sum(a["lease"] is not None for a in answers) == 1
+
+
+def test_the_cost_is_measured_from_lease_to_fill(c):
+    token = get(c, "k", "LEASE", "60000")["lease"]
+    time.sleep(0.05)
+    c("CACHE.SET", "k", "v", "LEASE", token, "PX", "60000")
+    assert 50 <= inspect(c, "k")["cost"] < 60000
+    c("CACHE.SET", "k", "v", "PX", "60000", "COST", "123")
+    assert inspect(c, "k")["cost"] == 123
+
+
+# ---- versions -----------------------------------------------------------------------------------------------
+
+
+def test_versions_never_go_back(c):
+    assert c("CACHE.SET", "k", "b", "VERSION", "5") == "OK"
+    assert c("CACHE.SET", "k", "a", "VERSION", "4") == "OLDVERSION"
+    assert c("CACHE.SET", "k", "c", "VERSION", "5") == "OK"
+    assert c("CACHE.SET", "k", "d", "VERSION", "6") == "OK"
+    assert get(c, "k")["value"] == b"d"
+
+
+def test_an_invalidated_version_stays_out(c):
+    c("CACHE.SET", "k", "v", "VERSION", "5")
+    assert c("CACHE.INVALIDATE", "k", "VERSION", "6", "HOLD", "60000") == 1
+    assert c("CACHE.SET", "k", "old", "VERSION", "5") == "OLDVERSION"
+    assert inspect(c, "k")["held-version"] == 6
+    assert c("CACHE.SET", "k", "new", "VERSION", "6") == "OK"
+
+
+def test_a_hold_ends(c):
+    c("CACHE.INVALIDATE", "k", "VERSION", "6", "HOLD", "1")
+    time.sleep(0.01)
+    assert c("CACHE.SET", "k", "old", "VERSION", "5") == "OK"
+
+
+def test_a_newer_value_survives_a_late_invalidation(c):
+    c("CACHE.SET", "k", "v", "VERSION", "9")
+    assert c("CACHE.INVALIDATE", "k", "VERSION", "8") == 0
+    assert get(c, "k")["value"] == b"v"
+
+
+@pytest.mark.parametrize("gone", [("DEL", "k"), ("SET", "k", "plain"), ("CACHE.INVALIDATE", "k"), ("INCR", "k")])
+def test_the_version_outlives_its_entry(c, gone):
+    c("CACHE.SET", "k", "1", "VERSION", "5")
+    c(*gone)
+    assert c("CACHE.SET", "k", "v", "VERSION", "4") == "OLDVERSION"
+    assert c("CACHE.SET", "k", "v", "VERSION", "5") == "OK"
+
+
+def test_an_old_version_gives_the_lease_back(c):
+    c("CACHE.INVALIDATE", "k", "VERSION", "6", "HOLD", "60000")
+    token = get(c, "k", "LEASE", "60000")["lease"]
+    assert c("CACHE.SET", "k", "old", "VERSION", "5", "LEASE", token) == "OLDVERSION"
+    assert get(c, "k", "LEASE", "60000")["lease"]
+
+
+# ---- invalidation ------------------------------------------------------------------------------------------------
+
+
+def test_invalidate(c):
+    assert c("CACHE.INVALIDATE", "k") == 0
+    c("CACHE.SET", "k", "v", "PX", "60000", "GRACE", "60000")
+    assert c("CACHE.INVALIDATE", "k") == 1
+    assert get(c, "k", "STALE")["state"] == "miss"
+    c("SET", "k", "plain")
+    assert c("CACHE.INVALIDATE", "k") == 1 and c("EXISTS", "k") == 0
+
+
+def test_soft_invalidation_keeps_the_grace(c):
+    c("CACHE.SET", "k", "v", "PX", "60000", "GRACE", "30000")
+    assert c("CACHE.INVALIDATE", "k", "SOFT") == 1
+    assert c("GET", "k") is None
+    answer = get(c, "k", "STALE")
+    assert answer["state"] == "stale" and answer["value"] == b"v" and 0 < answer["ttl"] <= 30000
+    c("CACHE.SET", "n", "v", "PX", "60000")  # no grace: nothing to keep
+    assert c("CACHE.INVALIDATE", "n", "SOFT") == 1 and get(c, "n", "STALE")["state"] == "miss"
+
+
+def test_watch_sees_a_soft_invalidation(c, others):
+    c("CACHE.SET", "k", "v", "PX", "60000", "GRACE", "30000")
+    c("WATCH", "k")
+    c("MULTI")
+    c("PING")
+    others()("CACHE.INVALIDATE", "k", "SOFT")
+    assert c("EXEC") is None
+
+
+# ---- negative entries ----------------------------------------------------------------------------------------------
+
+
+def test_negative_entries(c):
+    assert c("CACHE.SET", "k", "", "NEGATIVE", "PX", "60000") == "OK"
+    answer = get(c, "k", "LEASE", "1000")
+    assert answer["state"] == "negative" and answer["value"] is None and answer["lease"] is None
+    assert 0 < answer["ttl"] <= 60000
+    assert c("GET", "k") is None and c("EXISTS", "k") == 0
+    assert c("SET", "k", "v", "NX") == "OK" and get(c, "k")["state"] == "fresh"
+
+
+def test_negative_entries_have_their_own_ttl(c):
+    c("CACHE.SET", "k", "", "NEGATIVE")
+    assert 0 < get(c, "k")["ttl"] <= 10000
+    c("CACHE.SET", "j", "", "NEGATIVE", "PX", "1")
+    time.sleep(0.01)
+    assert get(c, "j")["state"] == "miss"
+
+
+def test_negative_entries_have_a_cap(start_larder):
+    server = start_larder({"cache-negative-max-memory": "10000"})
+    with server.wire() as c:
+        for i in range(1000):
+            assert c("CACHE.SET", f"k{i}", "", "NEGATIVE", "PX", "600000") == "OK"
+        kept = sum(get(c, f"k{i}")["state"] == "negative" for i in range(1000))
+        assert 50 < kept < 200
+        for i in range(1000):
+            c("DEL", f"k{i}")
+        assert c("CACHE.SET", "again", "", "NEGATIVE", "PX", "600000") == "OK"
+        assert get(c, "again")["state"] == "negative"
+        c("CACHE.SET", "v", "value")
+        for i in range(1000):
+            c("CACHE.SET", f"k{i}", "", "NEGATIVE", "PX", "600000")
+        c("CACHE.SET", "v", "", "NEGATIVE")  # not kept, but the old value is known to be wrong
+        assert c("GET", "v") is None
+
+
+# ---- several keys -----------------------------------------------------------------------------------------------------
+
+
+def test_mget(c):
+    c("CACHE.SET", "a", "1", "PX", "60000")
+    c("CACHE.SET", "n", "", "NEGATIVE")
+    c("SADD", "s", "x")
+    replies = c("CACHE.MGET", "4", "a", "n", "missing", "s", "LEASE", "60000")
+    a, n, missing = map(as_dict, replies[:3])
+    assert a["value"] == b"1" and n["state"] == "negative" and missing["lease"] is not None
+    assert replies[3].startswith("WRONGTYPE")
+    assert [list(x) for x in (a, n, missing)] == [FIELDS] * 3
+    many = c("CACHE.MGET", "2000", *[f"k{i}" for i in range(2000)])
+    assert len(many) == 2000 and all(as_dict(m)["state"] == "miss" for m in many)
+
+
+# ---- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "request_, words",
+    [
+        (("CACHE.GET", "k", "FOO"), ["FOO", "LEASE", "MINVER"]),
+        (("CACHE.GET", "k", "LEASE"), ["LEASE", "milliseconds"]),
+        (("CACHE.GET", "k", "LEASE", "0"), ["LEASE", "from 1 to", "'0'"]),
+        (("CACHE.GET", "k", "LEASE", "-1"), ["LEASE"]),
+        (("CACHE.GET", "k", "LEASE", "9223372036854775807"), ["LEASE"]),
+        (("CACHE.GET", "k", "LEASE", "x"), ["LEASE", "'x'"]),
+        (("CACHE.GET", "k", "LEASE", "1", "LEASE", "2"), ["LEASE", "twice"]),
+        (("CACHE.GET", "k", "WAIT", "-1"), ["WAIT"]),
+        (("CACHE.GET", "k", "EARLY", "1"), ["EARLY", "LEASE"]),
+        (("CACHE.GET", "k", "EARLY", "-1", "LEASE", "1"), ["EARLY"]),
+        (("CACHE.GET", "k", "EARLY", "nan", "LEASE", "1"), ["EARLY"]),
+        (("CACHE.GET", "k", "EARLY", "inf", "LEASE", "1"), ["EARLY"]),
+        (("CACHE.GET", "k", "MINVER", "-1"), ["MINVER"]),
+        (("CACHE.SET", "k", "v", "EX", "1", "PX", "1"), ["EX", "PX"]),
+        (("CACHE.SET", "k", "v", "EX", "0"), ["EX"]),
+        (("CACHE.SET", "k", "v", "EX", "9223372036854775807"), ["EX"]),
+        (("CACHE.SET", "k", "v", "PX", "9223372036854775807"), ["PX"]),
+        (("CACHE.SET", "k", "v", "GRACE", "5"), ["GRACE", "EX", "PX"]),
+        (("CACHE.SET", "k", "v", "NEGATIVE", "PX", "5", "GRACE", "5"), ["NEGATIVE", "GRACE"]),
+        (("CACHE.SET", "k", "v", "VERSION", "-1"), ["VERSION"]),
+        (("CACHE.SET", "k", "v", "TAGS", "0"), ["TAGS"]),
+        (("CACHE.SET", "k", "v", "TAGS", "2", "a"), ["TAGS 2", "1 tags"]),
+        (("CACHE.SET", "k", "v", "TAGS", "1", ""), ["TAGS", "empty"]),
+        (("CACHE.SET", "k", "v", "TAGS", "4294967297", "a"), ["TAGS"]),
+        (("CACHE.SET", "k", "v", "TAGS"), ["TAGS", "needs"]),
+        (("CACHE.SET", "k", "v", "LEASE"), ["LEASE", "token"]),
+        (("CACHE.SET", "k", "v", "WAIT", "5"), ["WAIT", "cache.set"]),
+        (("CACHE.FAIL", "k", "t", "RETRY", "-5"), ["RETRY"]),
+        (("CACHE.INVALIDATE", "k", "HOLD", "5"), ["HOLD", "VERSION"]),
+        (("CACHE.MGET", "2", "k", "j", "WAIT", "5"), ["WAIT", "CACHE.GET"]),
+        (("CACHE.MGET", "3", "k"), ["number of keys"]),
+        (("CACHE.MGET", "-1", "k"), ["number of keys"]),
+        (("CACHE.MGET", "4294967297", "k"), ["number of keys"]),
+    ],
+)
+def test_errors_name_the_option_and_the_fix(c, request_, words):
+    error = c(*request_)
+    assert error.startswith("ERR ")
+    for word in words:
+        assert word in error
+    assert c("DBSIZE") == 0
+
+
+def test_a_flood_of_leases_is_forgotten(larder, c):
+    for i in range(3000):
+        get(c, f"k{i}", "LEASE", "1")
+    harness.wait_until(lambda: all(inspect(c, f"k{i}")["lease"] is None for i in range(0, 3000, 100)))
+
+
+def test_redis_py(larder):
+    with larder.client() as r:
+        answer = as_dict(r.execute_command("CACHE.GET", "k", "LEASE", 1000))
+        assert answer["lease"]
+        assert r.execute_command("CACHE.SET", "k", "v", "LEASE", answer["lease"], "PX", 60000) in (b"OK", True)
+        assert as_dict(r.execute_command("CACHE.GET", "k"))["value"] == b"v"
+        assert r.execute_command("COMMAND GETKEYS", "CACHE.MGET", 2, "a", "b", "STALE") == ["a", "b"]
+
+
+def test_flushall_begins_anew(c):
+    c("CACHE.INVALIDATE", "k", "VERSION", "6", "HOLD", "60000")
+    c("FLUSHALL")
+    assert c("CACHE.SET", "k", "v", "VERSION", "5") == "OK"
