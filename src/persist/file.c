@@ -35,36 +35,50 @@ static int write_all(struct snapshot_sink *sink, const char *p, size_t n)
     return fdatasync(f->fd) == 0 ? 0 : failed(f, "sync");
 }
 
+static void close_directory(struct snapshot_file *f)
+{
+    if (f->dir >= 0)
+        close(f->dir);
+    f->dir = -1;
+}
+
 int snapshot_file_begin(struct snapshot_file *f, const char *prefix, const char *name, bool sync_often)
 {
-    *f = (struct snapshot_file){.sink = {write_all}, .sync_often = sync_often};
+    *f = (struct snapshot_file){.sink = {write_all}, .fd = -1, .sync_often = sync_often};
+    snprintf(f->name, sizeof f->name, "%s", name);
     snprintf(f->temporary, sizeof f->temporary, "temp-%s%s", prefix, name);
-    f->fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-    return f->fd >= 0 ? 0 : failed(f, "create");
+    f->dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (f->dir < 0)
+        return failed(f, "open the directory of");
+    f->fd = openat(f->dir, f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (f->fd >= 0)
+        return 0;
+    int rc = failed(f, "create");
+    close_directory(f);
+    return rc;
 }
 
 static int sync_directory(struct snapshot_file *f)
 {
-    int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
-    if (fd < 0)
-        return failed(f, "open the directory of");
-    if (fsync(fd) != 0 && errno != EINVAL) /* some file systems cannot, and need not */
-        rc = failed(f, "sync the directory of");
-    close(fd);
-    return rc;
+    if (fsync(f->dir) != 0 && errno != EINVAL) /* some file systems cannot, and need not */
+        return failed(f, "sync the directory of");
+    return 0;
 }
 
-int snapshot_file_commit(struct snapshot_file *f, const char *name)
+int snapshot_file_commit(struct snapshot_file *f)
 {
     int rc = fsync(f->fd) == 0 ? 0 : failed(f, "sync");
     if (close(f->fd) != 0 && rc == 0)
         rc = failed(f, "close");
     f->fd = -1;
-    if (rc == 0 && rename(f->temporary, name) != 0)
+    if (rc == 0 && renameat(f->dir, f->temporary, f->dir, f->name) != 0)
         rc = failed(f, "rename");
-    if (rc == 0)
-        return sync_directory(f);
-    snapshot_file_abort(f);
+    if (rc != 0) {
+        snapshot_file_abort(f);
+        return rc;
+    }
+    rc = sync_directory(f);
+    close_directory(f);
     return rc;
 }
 
@@ -73,5 +87,7 @@ void snapshot_file_abort(struct snapshot_file *f)
     if (f->fd >= 0)
         close(f->fd);
     f->fd = -1;
-    unlink(f->temporary);
+    if (f->dir >= 0)
+        unlinkat(f->dir, f->temporary, 0);
+    close_directory(f);
 }

@@ -1,7 +1,7 @@
 /* A snapshot as a file: written beside its place, synced, renamed. Whatever happens on the way, the old file
  * stays.
  *
- * Paths are relative to the current directory, where the old file and the temporary one lie side by side. */
+ * Both lie side by side in what is the current directory when it is begun. */
 #ifndef LARDER_PERSIST_FILE_H
 #define LARDER_PERSIST_FILE_H
 
@@ -17,7 +17,8 @@ enum file_limits {
 
 struct snapshot_file {
     struct snapshot_sink sink; /* must be first */
-    char temporary[FILE_NAME_MAX + 16];
+    char name[FILE_NAME_MAX], temporary[FILE_NAME_MAX + 16];
+    int dir;         /* -1: none */
     int fd;          /* -1: none */
     bool sync_often; /* in small pieces, so that no sync has much to do */
     uint64_t unsynced;
@@ -28,7 +29,7 @@ struct snapshot_file {
 /* prefix tells apart those that may be written at the same time. 0 or ERR_IO. */
 int snapshot_file_begin(struct snapshot_file *f, const char *prefix, const char *name, bool sync_often);
 /* The complete file takes its place. 0 or ERR_IO; then the old one is as it was. Ends f either way. */
-int snapshot_file_commit(struct snapshot_file *f, const char *name);
+int snapshot_file_commit(struct snapshot_file *f);
 void snapshot_file_abort(struct snapshot_file *f); /* ends f; the temporary file goes */
 
 #endif

@@ -63,7 +63,9 @@ static void send_psync(struct link *l)
     char text[NUM_I64_TEXT_MAX];
     struct str from = {text, num_put_u64(text, l->offset + 1)};
     l->state = LINK_PSYNC;
-    if (l->has_history)
+    if (l->has_history && l->config.failover)
+        SEND(l, STR("PSYNC"), str_of(l->id), from, STR("FAILOVER"));
+    else if (l->has_history)
         SEND(l, STR("PSYNC"), str_of(l->id), from);
     else
         SEND(l, STR("PSYNC"), STR("?"), STR("-1"));

@@ -45,6 +45,7 @@ struct link_config {
     struct str user, password; /* empty: none */
     int64_t port;              /* what we tell the primary about ourselves */
     struct str ip;             /* empty: it sees it */
+    bool failover;             /* it is to take our place: PSYNC ... FAILOVER */
 };
 
 struct link {

@@ -23,7 +23,7 @@ static int make_store(struct server *s)
 {
     struct store_options opt = {.maxmemory = s->config.maxmemory,
                                 .databases = (uint32_t)s->config.databases,
-                                .threads = s->nworkers + 2};
+                                .threads = s->nworkers + 3};
     os_random(&opt.seed, sizeof opt.seed);
     int rc = store_new(&s->store, &opt);
     if (rc != 0)
@@ -43,8 +43,8 @@ int server_init(struct server *s)
     stats_init(&s->stats);
     pthread_mutex_init(&s->relief, NULL);
     server_listen_init(s);
-    gate_init(&s->gate,
-              s->nworkers + 2); /* places by thread: the lane's stays empty, the last is replication's */
+    /* Places by thread: the lane's stays empty, the last are replication's and the saver's. */
+    gate_init(&s->gate, s->nworkers + 3);
     int rc = make_store(s);
     if (rc != 0)
         return rc;
@@ -58,6 +58,7 @@ int server_init(struct server *s)
     memset(s->workers, 0, s->nworkers * sizeof *s->workers);
     rc = repl_init(&s->repl, s);
     migrator_init(&s->migrator, s);
+    saver_init(&s->saver, s);
     if (rc == 0)
         rc = lane_init(&s->lane, s);
     for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
@@ -71,7 +72,9 @@ int server_init(struct server *s)
 
 int server_start(struct server *s)
 {
-    repl_take_role(&s->repl);
+    bool loads = saver_finds_file(&s->saver);
+    if (!loads)
+        repl_take_role(&s->repl);
     stats_note_empty(s);
     int rc = lane_start(&s->lane);
     if (rc == 0 && s->config.io_uring && !loop_has_ring(s->workers[0].loop))
@@ -81,6 +84,8 @@ int server_start(struct server *s)
     for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
         rc = worker_start(&s->workers[i]);
     if (rc == 0)
+        rc = saver_start(&s->saver);
+    if (rc == 0 && !loads) /* else the saver does it, when the data are there */
         rc = repl_start(&s->repl);
     if (rc == 0)
         rc = migrator_start(&s->migrator);
@@ -97,8 +102,7 @@ int server_start(struct server *s)
 static void set_stop(struct server *s, enum server_stop stop)
 {
     atomic_store_explicit(&s->stop, (int)stop, memory_order_release);
-    for (uint32_t i = 0; i < s->nworkers; i++)
-        loop_wake(s->workers[i].loop);
+    workers_wake(s);
 }
 
 /* False when somebody is in a hurry. */
@@ -119,6 +123,7 @@ static bool join(pthread_t thread, bool (*hurry)(void *arg), void *arg)
 bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
 {
     set_stop(s, STOP_BEGUN);
+    saver_end(&s->saver);
     repl_end(&s->repl);
     migrator_end(&s->migrator);
     bool ended = true;
@@ -144,6 +149,7 @@ void server_release(struct server *s)
     if (s->workers != NULL)
         lane_release(&s->lane);
     repl_release(&s->repl);
+    saver_release(&s->saver);
     migrator_release(&s->migrator);
     server_unlisten(s);
     mem_free(s->workers);

@@ -5,8 +5,10 @@
 #include "server/handlers.h"
 
 #include "base/alloc.h"
+#include "os/clock.h"
 #include "os/sock.h"
 #include "server/monitor.h"
+#include "server/repl_peers.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -175,7 +177,7 @@ struct client_relay {
     char addr[SOCK_ADDR_MAX], laddr[SOCK_ADDR_MAX], user[64];
     uint64_t killed;
     struct buf lines;
-    uint32_t nids; /* sorted when it sets out */
+    uint32_t nids; /* sorted by sort_ids() */
     uint64_t ids[];
 };
 
@@ -185,11 +187,10 @@ static int compare_ids(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* A relay with its filter complete sets out. */
-static void start(struct client_relay *r, struct cmd_ctx *c)
+/* The filter is complete. */
+static void sort_ids(struct client_relay *r)
 {
     qsort(r->ids, r->nids, sizeof *r->ids, compare_ids);
-    relay_start(&r->relay, c);
 }
 
 static struct client_relay *relay_new(struct cmd_ctx *c, uint32_t ids_max)
@@ -200,15 +201,18 @@ static struct client_relay *relay_new(struct cmd_ctx *c, uint32_t ids_max)
     return r;
 }
 
+static bool has_id(const struct client_relay *r, uint64_t id)
+{
+    return r->nids == 0 || bsearch(&id, r->ids, r->nids, sizeof *r->ids, compare_ids) != NULL;
+}
+
 static bool matches(const struct client_relay *r, const struct conn *c)
 {
     char text[ADDRESS_TEXT];
-    if (r->nids > 0 && bsearch(&c->session.id, r->ids, r->nids, sizeof *r->ids, compare_ids) == NULL)
-        return false;
-    if (r->skip_me && c == r->relay.asker)
+    if (!has_id(r, c->session.id) || (r->skip_me && c == r->relay.asker))
         return false;
     if (r->type != TYPE_ANY && r->type != TYPE_NORMAL)
-        return false; /* no other kind of client exists yet */
+        return false;
     if (r->user[0] != '\0' && strcmp(r->user, "default") != 0)
         return false;
     if (r->has_addr) {
@@ -223,6 +227,30 @@ static bool matches(const struct client_relay *r, const struct conn *c)
     return true;
 }
 
+/* A primary has no user: it may do everything. */
+static bool matches_peer(const struct client_relay *r, const struct repl_peer *p)
+{
+    enum client_type type = p->is_primary ? TYPE_MASTER : TYPE_REPLICA;
+    return has_id(r, p->id) && (r->type == TYPE_ANY || r->type == type) &&
+           (r->user[0] == '\0' || !p->is_primary) && (!r->has_addr || strcmp(p->addr, r->addr) == 0) &&
+           (!r->has_laddr || strcmp(p->laddr, r->laddr) == 0);
+}
+
+static void put_peer(struct buf *b, const struct repl_peer *p, const struct repl_peer_state *st,
+                     int64_t now_ms)
+{
+    buf_printf(b,
+               "id=%llu addr=%s laddr=%s fd=%d name= age=%lld idle=%lld flags=%c db=0 sub=0 psub=0 ssub=0 "
+               "multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0",
+               (unsigned long long)p->id, p->addr, p->laddr, p->fd, (long long)(now_ms - p->since_ms) / 1000,
+               (long long)(now_ms - st->heard_ms) / 1000, p->is_primary ? 'M' : 'S');
+    buf_printf(b,
+               " rbs=0 rbp=0 obl=0 oll=0 omem=%llu tot-mem=%llu events=r cmd=%s user=%s redir=-1 resp=2 "
+               "lib-name= lib-ver=\n",
+               (unsigned long long)st->unsent, (unsigned long long)st->unsent,
+               p->is_primary ? "NULL" : "replconf", p->is_primary ? "(superuser)" : "default");
+}
+
 /* ---- CLIENT LIST --------------------------------------------------------------------------- */
 
 static void list_one(struct relay *relay, struct conn *c)
@@ -230,6 +258,14 @@ static void list_one(struct relay *relay, struct conn *c)
     struct client_relay *r = container_of(relay, struct client_relay, relay);
     if (matches(r, c))
         put_client(&r->lines, c, c->worker->now_ms);
+}
+
+static bool list_peer(void *arg, const struct repl_peer *p, const struct repl_peer_state *st)
+{
+    struct client_relay *r = arg;
+    if (matches_peer(r, p))
+        put_peer(&r->lines, p, st, os_wall_ms());
+    return false;
 }
 
 static void finish_list(struct relay *relay, struct conn *asker, struct reply *reply)
@@ -285,9 +321,11 @@ void cmd_client_list(struct cmd_ctx *c)
     }
     buf_init(&r->lines);
     ctx_conn(c)->last_cmd = c->cmd;
+    sort_ids(r);
+    repl_each_peer(&ctx_server(c)->repl, list_peer, r);
     r->relay.each = list_one;
     r->relay.finish = finish_list;
-    start(r, c);
+    relay_start(&r->relay, c);
 }
 
 /* ---- CLIENT KILL --------------------------------------------------------------------------- */
@@ -302,6 +340,15 @@ static void kill_one(struct relay *relay, struct conn *c)
         c->session.close_after_reply = true;
     else
         conn_close(c, "CLIENT KILL");
+}
+
+static bool kill_peer(void *arg, const struct repl_peer *p, const struct repl_peer_state *st)
+{
+    struct client_relay *r = arg;
+    if (!matches_peer(r, p) || (r->one_address && r->killed > 0))
+        return false;
+    r->killed++;
+    return true;
 }
 
 static void finish_kill(struct relay *relay, struct conn *asker, struct reply *reply)
@@ -385,11 +432,11 @@ void cmd_client_kill(struct cmd_ctx *c)
         mem_free(r);
         return;
     }
-    if (r->type == TYPE_REPLICA && !r->has_addr && !r->has_laddr && r->nids == 0)
-        r->killed = repl_kill_feeds(&ctx_server(c)->repl);
+    sort_ids(r);
+    repl_each_peer(&ctx_server(c)->repl, kill_peer, r);
     r->relay.each = kill_one;
     r->relay.finish = finish_kill;
-    start(r, c);
+    relay_start(&r->relay, c);
 }
 
 /* ---- CLIENT PAUSE, UNPAUSE, UNBLOCK (the first two under the gate) -------------------------- */

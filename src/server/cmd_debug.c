@@ -46,6 +46,8 @@ static void debug_help(struct cmd_ctx *c)
         "    How the value is held.",
         "POPULATE <count> [<prefix>] [<size>]",
         "    Create keys <prefix>:0 and on, where they do not exist.",
+        "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
+        "    Save a snapshot and load it again.",
         "SEGFAULT",
         "    Crash.",
         "SET-ACTIVE-EXPIRE (0|1)",
@@ -104,11 +106,6 @@ static void debug_change_repl_id(struct cmd_ctx *c)
     os_random_hex(id, HISTORY_ID);
     history_init(&ctx_server(c)->repl.history, id);
     reply_ok(c->reply);
-}
-
-static void debug_reload(struct cmd_ctx *c)
-{
-    reply_error(c->reply, "ERR DEBUG RELOAD is not possible: this version saves no snapshots to load again");
 }
 
 static void debug_active_expire(struct cmd_ctx *c)

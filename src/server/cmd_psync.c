@@ -96,6 +96,7 @@ static struct feed *take_socket(struct cmd_ctx *c)
         return NULL;
     }
     f->letter.kind = LETTER_FEED;
+    repl_peer_init(&f->peer, fd, conn->session.id, false, c->a.now_ms);
     f->knows_psync2 = conn->hello != NULL && conn->hello->knows_psync2;
     f->knows_eof = conn->hello != NULL && conn->hello->knows_eof;
     name_feed(f, conn, conn->hello);
@@ -123,6 +124,25 @@ static bool is_ahead_of_us(struct cmd_ctx *c, struct str id, int64_t from)
     return true;
 }
 
+/* Who is about to give its role away has nothing to offer. */
+static bool hands_over(struct cmd_ctx *c)
+{
+    if (failover_state(&ctx_server(c)->repl.failover) == FAILOVER_NONE)
+        return false;
+    reply_error(c->reply, "NOMASTERLINK Can't SYNC while failing over");
+    return true;
+}
+
+/* The FAILOVER of PSYNC ... FAILOVER. False after replying. */
+static bool may_take_over(struct cmd_ctx *c, struct str id)
+{
+    const char *no = failover_refusal(&ctx_server(c)->repl, id);
+    log_notice("A failover request has come for replication id %.*s.", (int)(id.n < 40 ? id.n : 40), id.p);
+    if (no != NULL)
+        reply_error(c->reply, no);
+    return no == NULL;
+}
+
 /* PSYNC id offset [FAILOVER] */
 void cmd_psync(struct cmd_ctx *c)
 {
@@ -130,12 +150,15 @@ void cmd_psync(struct cmd_ctx *c)
     struct str id = c->argv[1];
     if (!cmd_arg_i64(c, 2, &from))
         return;
-    bool has = history_id_ok(id);
+    bool has = history_id_ok(id), failover = c->argc > 3 && cmd_arg_is(c, 3, STR("FAILOVER"));
+    if ((failover && !may_take_over(c, id)) || hands_over(c))
+        return;
     if (has && is_ahead_of_us(c, id, from))
         return;
     struct feed *f = take_socket(c);
     if (f == NULL)
         return;
+    f->hands_over = failover;
     f->has_history = has;
     f->from = from;
     if (has)
@@ -146,6 +169,8 @@ void cmd_psync(struct cmd_ctx *c)
 /* The way of old: a copy without a word before it. */
 void cmd_sync(struct cmd_ctx *c)
 {
+    if (hands_over(c))
+        return;
     if (ctx_server(c)->repl.lost_history) {
         reply_error(c->reply, "NOMASTERLINK this node was restarted without its data; see its log");
         return;

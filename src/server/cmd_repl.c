@@ -22,6 +22,10 @@ void cmd_replicaof(struct cmd_ctx *c)
         reply_error(c->reply, "ERR REPLICAOF not allowed in cluster mode.");
         return;
     }
+    if (failover_state(&r->failover) != FAILOVER_NONE) {
+        reply_error(c->reply, "ERR REPLICAOF not allowed while failing over.");
+        return;
+    }
     if (cmd_arg_is(c, 1, STR("NO")) && cmd_arg_is(c, 2, STR("ONE"))) {
         repl_become_primary(r);
         reply_ok(c->reply);
@@ -162,11 +166,11 @@ void repl_put_info(struct server *s, struct buf *b)
         put_as_replica(r, b);
     put_feeds(r, b);
     buf_printf(b,
-               "master_failover_state:no-failover\r\nmaster_replid:%s\r\n"
+               "master_failover_state:%s\r\nmaster_replid:%s\r\n"
                "master_replid2:%s\r\nmaster_repl_offset:%llu\r\nsecond_repl_offset:%lld\r\n"
                "repl_backlog_active:%d\r\nrepl_backlog_size:%lld\r\nrepl_backlog_first_byte_offset:%llu\r\n"
                "repl_backlog_histlen:%llu\r\n",
-               r->history.id, r->history.id2, (unsigned long long)head, (long long)r->history.second, on,
-               (long long)s->config.repl_backlog_size, (unsigned long long)(on ? begin + 1 : 0),
-               (unsigned long long)(on ? head - begin : 0));
+               failover_state_name(&r->failover), r->history.id, r->history.id2, (unsigned long long)head,
+               (long long)r->history.second, on, (long long)s->config.repl_backlog_size,
+               (unsigned long long)(on ? begin + 1 : 0), (unsigned long long)(on ? head - begin : 0));
 }

@@ -18,34 +18,6 @@ void cmd_time(struct cmd_ctx *c)
     reply_bulk_i64(c->reply, us % 1000000);
 }
 
-/* Under the gate. There is nothing to save yet, so SAVE and NOSAVE end alike. */
-void cmd_shutdown(struct cmd_ctx *c)
-{
-    bool save = false, nosave = false, abort = false, other = false;
-    for (uint32_t i = 1; i < c->argc; i++) {
-        bool *known = cmd_arg_is(c, i, STR("SAVE"))                                    ? &save
-                      : cmd_arg_is(c, i, STR("NOSAVE"))                                ? &nosave
-                      : cmd_arg_is(c, i, STR("ABORT"))                                 ? &abort
-                      : cmd_arg_is(c, i, STR("NOW")) || cmd_arg_is(c, i, STR("FORCE")) ? &other
-                                                                                       : NULL;
-        if (known == NULL) {
-            reply_error(c->reply, REPLY_SYNTAX);
-            return;
-        }
-        *known = true;
-    }
-    if ((save && nosave) || (abort && c->argc > 2)) {
-        reply_error(c->reply, REPLY_SYNTAX);
-        return;
-    }
-    if (abort) {
-        reply_error(c->reply, "ERR No shutdown in progress.");
-        return;
-    }
-    c->session->close_after_reply = true;
-    server_request_stop(ctx_server(c), 0);
-}
-
 /* LOLWUT [VERSION number] [...]: always this picture. */
 void cmd_lolwut(struct cmd_ctx *c)
 {

@@ -121,6 +121,21 @@ void option_store(struct config *cfg, const struct option *o, union option_value
     memcpy(option_field(cfg, o), value, option_ops_of(o)->size);
 }
 
+int config_set_primary(struct config *cfg, struct str host, int port)
+{
+    struct buf b;
+    buf_init(&b);
+    if (host.n > 0)
+        buf_printf(&b, "%.*s %d", (int)host.n, host.p, port);
+    char *text = b.oom ? NULL : mem_strndup(b.p, b.n);
+    buf_release(&b);
+    if (text == NULL)
+        return ERR_OOM;
+    mem_free(cfg->replicaof);
+    cfg->replicaof = text;
+    return 0;
+}
+
 /* ---- the whole ---------------------------------------------------------------------------- */
 
 int config_init(struct config *cfg)

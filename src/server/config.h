@@ -236,6 +236,10 @@ struct config_pair {
 int config_set(struct config *cfg, const struct config_pair *pairs, size_t n, bool trusted,
                struct config_error *e);
 
+/* REPLICAOF: what CONFIG GET and CONFIG REWRITE say from now on. host empty: a primary. Gate held. ERR_OOM.
+ */
+int config_set_primary(struct config *cfg, struct str host, int port);
+
 /* CONFIG GET: each option that a pattern matches, once, aliases under their own name.
  * Names without glob characters are echoed as given. Returns 0 or ERR_OOM. */
 typedef void config_emit_fn(void *ctx, struct str name, struct str value);

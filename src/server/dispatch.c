@@ -89,13 +89,18 @@ static void note_rejected(struct cmd_ctx *c)
         c->session->txn.aborted |= c->session->txn.open;
 }
 
-static void reject(struct cmd_ctx *c, const char *text)
+static void reply_rejection(struct cmd_ctx *c, const char *text)
 {
-    note_rejected(c);
     if (c->cmd->fn == cmd_exec)
         reply_errorf(c->reply, "EXECABORT Transaction discarded because of: %s", text);
     else
         reply_error(c->reply, text);
+}
+
+static void reject(struct cmd_ctx *c, const char *text)
+{
+    note_rejected(c);
+    reply_rejection(c, text);
 }
 
 /* In a cluster: may this node execute it? False: refused, the reply says who may. */
@@ -162,6 +167,11 @@ static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
     const char *no = (care & CARE_REPLICA) ? refuse_on_replica(c, &conn->worker->server->repl) : NULL;
     if (no == NULL && (care & CARE_FEW_REPLICAS) && writes(c))
         no = "NOREPLICAS Not enough good replicas to write.";
+    if ((care & CARE_LOADING) && !(c->cmd->flags & CMD_LOADING))
+        no = "LOADING Redis is loading the dataset in memory";
+    else if (no == NULL && (care & CARE_DISK) && writes(c))
+        no = "MISCONF The last snapshot could not be written to disk, and writes are refused until one is "
+             "(stop-writes-on-bgsave-error). The log says why.";
     if (no != NULL) {
         reject(c, no);
         return false;
@@ -577,6 +587,17 @@ static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
     return s->view != NULL && !is_ours(c, s, true);
 }
 
+/* The role may have changed, too: what a primary has accepted a replica must not do. */
+static bool is_refused_now(struct lane_job *job, struct cmd_ctx *c)
+{
+    struct server *s = job->conn->worker->server;
+    bool replica = (atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_REPLICA) != 0;
+    const char *no = replica ? refuse_on_replica(c, &s->repl) : NULL;
+    if (no != NULL)
+        reply_rejection(c, no);
+    return no != NULL;
+}
+
 /* What the job's mode holds covers its keys, or it is LANE_PLAIN and writes nothing. */
 static void run_job_command(struct lane_job *job, struct cmd_ctx *c)
 {
@@ -591,6 +612,14 @@ static void run_job_command(struct lane_job *job, struct cmd_ctx *c)
         effect_run(c);
         effect_reserve(c);
     }
+}
+
+static void run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m)
+{
+    if (!job->exec)
+        run_job_command(job, c);
+    else if (!has_moved(job, c))
+        exec_run(c, m);
 }
 
 void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m)
@@ -608,10 +637,8 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     c->a.expired = server_expired_rule(conn->worker->server);
     c->again = false;
     uint64_t t0 = os_ticks();
-    if (!job->exec)
-        run_job_command(job, c);
-    else if (!has_moved(job, c))
-        exec_run(c, m);
+    if (!is_refused_now(job, c))
+        run_job(job, c, m);
     effect_publish(c);
     job->written = c->unit != NULL ? c->unit->last_end : 0;
     c->cmd = job->cmd;

@@ -182,8 +182,7 @@ static int follow_password(void *ctx, struct config *cfg, struct config_error *e
 static int follow_timers(void *ctx, struct config *cfg, struct config_error *e)
 {
     struct server *s = ctx;
-    for (uint32_t i = 0; i < s->nworkers; i++)
-        loop_wake(s->workers[i].loop); /* what it waits for may be too far away now */
+    workers_wake(s); /* the time they wait for may be too far away now */
     return 0;
 }
 

@@ -18,6 +18,8 @@ static inline struct server *ctx_server(struct cmd_ctx *c)
     return ctx_conn(c)->worker->server;
 }
 
+/* cmd_save.c: DEBUG RELOAD. Under the gate. */
+void debug_reload(struct cmd_ctx *c);
 /* cmd_debug.c: is DEBUG open to this connection (enable-debug-command)? */
 bool debug_is_allowed(const struct conn *conn);
 #define DEBUG_NOT_ALLOWED                                                                                    \

@@ -186,14 +186,7 @@ static void put_memory(struct server *s, struct buf *b)
 
 static void put_persistence(struct server *s, struct buf *b)
 {
-    buf_printf(b,
-               "loading:0\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\n"
-               "current_cow_size_age:0\r\ncurrent_fork_perc:0.00\r\ncurrent_save_keys_processed:0\r\n"
-               "current_save_keys_total:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n"
-               "rdb_last_save_time:%lld\r\nrdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:-1\r\n"
-               "rdb_current_bgsave_time_sec:-1\r\nrdb_saves:0\r\nrdb_last_cow_size:0\r\n"
-               "rdb_last_load_keys_expired:0\r\nrdb_last_load_keys_loaded:0\r\n",
-               (long long)s->started_ms / 1000);
+    saver_put_info(s, b);
     buf_puts(b,
              STR("aof_enabled:0\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\n"
                  "aof_last_rewrite_time_sec:-1\r\naof_current_rewrite_time_sec:-1\r\n"

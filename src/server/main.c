@@ -122,18 +122,30 @@ static void block_signals(sigset_t *set)
     signal(SIGHUP, SIG_IGN);
 }
 
+/* A signal: what is to be saved must be saved first. */
+static bool may_end(struct server *s, int sig)
+{
+    if (saver_part(&s->saver, sig == SIGINT))
+        return true;
+    log_warning("The data could not be saved, so this node stays. To end it all the same: SHUTDOWN NOSAVE.");
+    return false;
+}
+
 /* Ten times a second: rates for INFO. Everything else is the workers' own business. */
 static void wait_for_stop(struct server *s, const sigset_t *set)
 {
     static const struct timespec tick = {0, 100 * 1000 * 1000};
     siginfo_t info;
     int sig;
-    while ((sig = sigtimedwait(set, &info, &tick)) < 0)
-        stats_sample(s);
+    do {
+        while ((sig = sigtimedwait(set, &info, &tick)) < 0)
+            stats_sample(s);
+    } while (info.si_code != SI_QUEUE && !may_end(s, sig));
     const char *why = info.si_code == SI_QUEUE ? "SHUTDOWN" : sig == SIGINT ? "SIGINT" : "SIGTERM";
-    log_notice("%s: shutting down. Clients get the replies they are owed and are disconnected; the data in "
-               "memory is dropped. Another signal ends the process at once.",
-               why);
+    log_notice(
+        "%s: shutting down. Clients get the replies they are owed and are disconnected. Another signal ends "
+        "the process at once.",
+        why);
 }
 
 /* While the threads end: has somebody lost patience? */

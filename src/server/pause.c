@@ -3,13 +3,6 @@
 #include "base/assert.h"
 #include "server/server.h"
 
-/* Parked clients look again, and deadlines are set anew. */
-static void wake_all(struct server *s)
-{
-    for (uint32_t i = 0; i < s->nworkers; i++)
-        loop_wake(s->workers[i].loop);
-}
-
 static bool is_on(const struct pause *p, int64_t now_ms)
 {
     return p->until_ms > now_ms;
@@ -37,14 +30,14 @@ void pause_begin(struct server *s, enum pause_reason why, uint32_t what, int64_t
     *p = (struct pause){until_ms, what};
     if (is_on(p, now_ms))
         server_care_set(s, what, true);
-    wake_all(s);
+    workers_wake(s); /* parked clients look again, and deadlines are set anew */
 }
 
 void pause_end(struct server *s, enum pause_reason why)
 {
     s->pauses[why] = (struct pause){0};
     pause_tick(s, 0);
-    wake_all(s);
+    workers_wake(s);
 }
 
 int64_t pause_next_ms(const struct server *s, int64_t now_ms)

@@ -88,6 +88,12 @@ void repl_log_off(struct repl *r)
     log_notice("The change log is off: no replica has asked for it within repl-backlog-ttl.");
 }
 
+static void show_primary(struct repl *r, struct str host, int port)
+{
+    if (config_set_primary(&r->server->config, host, port) != 0)
+        log_warning("Out of memory: CONFIG GET replicaof and CONFIG REWRITE do not know the change of role.");
+}
+
 void repl_follow_primary(struct repl *r, struct str host, int port)
 {
     ASSERT(host.n < REPL_HOST_MAX);
@@ -97,6 +103,7 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
         log_threads(r, false);
     memcpy(r->host, host.p, host.n);
     r->host[host.n] = '\0';
+    show_primary(r, str_of(r->host), port);
     r->port = port;
     r->is_replica = r->named_anew = true;
     r->lost_history = false;
@@ -117,6 +124,7 @@ void repl_become_primary(struct repl *r)
     r->lost_history = false;
     if (!r->is_replica)
         return;
+    show_primary(r, STR(""), 0);
     repl_link_drop(r, NULL);
     repl_feeds_cut(r, "this node is a primary now, under another replication id");
     r->is_replica = r->named_anew = false;
@@ -204,12 +212,11 @@ static void open_letters(struct repl *r)
     while ((n = mpsc_pop(&r->mailbox)) != NULL) {
         struct repl_letter *l = container_of(n, struct repl_letter, node);
         if (l->kind == LETTER_FEED)
-            repl_feed_arrives(r, container_of(l, struct feed, letter));
+            repl_feed_comes(r, container_of(l, struct feed, letter));
         else
             repl_waiter_arrives(r, l);
     }
-    if (atomic_exchange(&r->kill_feeds, false))
-        repl_feeds_cut(r, "killed by CLIENT KILL");
+    repl_peers_kill(r);
 }
 
 static void round_of(struct repl *r, int nevents)
@@ -240,7 +247,9 @@ static void round_of(struct repl *r, int nevents)
     r->todo = (struct repl_todo){.timeout_ms = timeout_ms(r)};
     repl_link_plan(r, &r->todo);
     repl_feeds_plan(r, &r->todo);
+    failover_plan(r, &r->todo);
     repl_round_end(r);
+    failover_outside(r);
     repl_link_outside(r);
     repl_feeds_outside(r);
     repl_record_keep(r);
@@ -320,6 +329,7 @@ void repl_release(struct repl *r)
 {
     if (r->loop == NULL)
         return;
+    failover_release(r);
     repl_feeds_release(r);
     repl_link_release(r);
     unit_release(&r->unit);

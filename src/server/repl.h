@@ -25,6 +25,8 @@
 #include "repl/link.h"
 #include "repl/stream.h"
 #include "repl/unit.h"
+#include "server/failover.h"
+#include "server/repl_peers.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -67,6 +69,7 @@ struct replica {
     bool loading;               /* it is being loaded: the stream behind it waits */
     bool wants_alone;           /* the unit at the front needs the world stopped */
     bool more;                  /* there is something to apply without anything having come */
+    bool ack_asked;             /* the unit at the front asks for an acknowledgement */
     bool blocked;               /* ... but a shard it needs is busy */
     char failed[LINK_TEXT_MAX]; /* why the last attempt ended, so that the log says it once */
     uint64_t errors;            /* commands that failed here and not there */
@@ -76,6 +79,7 @@ struct replica {
  * somebody may hold the gate. The thread's own. */
 struct repl_todo {
     bool alone, reach, load;  /* the link: a unit that needs the world; connect; a copy is whole */
+    bool failover, take_over; /* failover.h: go on with ours; answer another's */
     bool mend, log_off;       /* the log */
     bool copy, step, give_up; /* a full copy: begin one, go on with it, nobody wants it any more */
     int timeout_ms;           /* of the sleep that follows */
@@ -149,17 +153,21 @@ struct repl {
         _Atomic uint64_t net_in, net_out, full, partial_ok, partial_err;
     } shown;
 
-    struct feed *feeds;      /* repl_feed.h */
-    struct full_copy copy;   /* what new ones are given */
-    struct waiter *waiters;  /* clients in WAIT; the thread's */
-    pthread_mutex_t mutex;   /* leaf */
-    struct unit unit;        /* what this thread itself says in the stream, as a primary */
-    bool more_to_feed;       /* a replica has not had all there is, and could take more */
-    int64_t ping_ms;         /* the next PING for replicas */
-    int64_t comfort_ms;      /* the next word to those who wait for their copy */
-    int64_t alone_since_ms;  /* the last time that anybody needed the log */
-    int spill_fd;            /* the log's file, -1: none yet */
-    _Atomic bool kill_feeds; /* CLIENT KILL TYPE replica */
+    struct failover failover;
+    struct feed *feeds;     /* repl_feed.h */
+    struct full_copy copy;  /* what new ones are given */
+    struct waiter *waiters; /* clients in WAIT; the thread's */
+    pthread_mutex_t mutex;  /* leaf */
+    struct unit unit;       /* what this thread itself says in the stream, as a primary */
+    bool more_to_feed;      /* a replica has not had all there is, and could take more */
+    int64_t ping_ms;        /* the next PING for replicas */
+    int64_t comfort_ms;     /* the next word to those who wait for their copy */
+    int64_t alone_since_ms; /* the last time that anybody needed the log */
+    int spill_fd;           /* the log's file, -1: none yet */
+    /* CLIENT KILL; repl_peers.h. */
+    struct repl_peer primary; /* the mutex; id 0: no connection */
+    _Atomic bool kill_feeds;
+    _Atomic uint64_t kill_primary; /* its id */
 };
 
 int repl_init(struct repl *r, struct server *s);
@@ -172,9 +180,6 @@ void repl_release(struct repl *r);
 
 /* Any thread, at the end of a round in which its unit was published. */
 void repl_wake(struct repl *r);
-
-/* Any thread: CLIENT KILL TYPE replica. Returns how many there are; they are gone with the next round. */
-uint32_t repl_kill_feeds(struct repl *r);
 
 /* ---- roles (gate) ---- */
 

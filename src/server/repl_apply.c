@@ -126,7 +126,7 @@ static bool run_one(struct repl *r, const struct stream_command *sc)
         return true;
     if (str_is(sc->argv[0], "REPLCONF")) {
         if (sc->argc >= 2 && str_is(sc->argv[1], "GETACK"))
-            link_ack(&r->replica.link, repl_offset(r));
+            r->replica.ack_asked = true;
         return true;
     }
     const struct command *cmd = command_resolve(sc->argv, sc->argc);
@@ -187,6 +187,9 @@ enum apply_result repl_apply_one(struct repl *r, bool alone, const char **why)
     if (result != APPLY_DONE)
         return result;
     changelog_append(&r->log, r->index, in.p, u.bytes);
+    if (rep->ack_asked) /* with the question itself: a FAILOVER waits until we have every byte */
+        link_ack(&rep->link, repl_offset(r));
+    rep->ack_asked = false;
     rep->at += u.bytes;
     return APPLY_MORE;
 }

@@ -52,11 +52,6 @@ struct feed *feed_new(int fd)
     return f;
 }
 
-static enum feed_state state_of(const struct feed *f)
-{
-    return (enum feed_state)atomic_load_explicit(&f->state, memory_order_relaxed);
-}
-
 static void set_state(struct feed *f, enum feed_state state)
 {
     atomic_store_explicit(&f->state, (int)state, memory_order_relaxed);
@@ -64,7 +59,7 @@ static void set_state(struct feed *f, enum feed_state state)
 
 static void lose(struct feed *f, const char *why)
 {
-    if (state_of(f) == FEED_GONE)
+    if (feed_state(f) == FEED_GONE)
         return;
     log_warning("Replica %s is disconnected: %s.", f->name, why);
     set_state(f, FEED_GONE);
@@ -81,7 +76,7 @@ static void sweep(struct repl *r)
 {
     for (struct feed **at = &r->feeds; *at != NULL;) {
         struct feed *f = *at;
-        if (state_of(f) != FEED_GONE) {
+        if (feed_state(f) != FEED_GONE) {
             at = &f->next;
             continue;
         }
@@ -122,6 +117,13 @@ void repl_feeds_cut(struct repl *r, const char *why)
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
         lose(f, why);
     r->copy.spoilt = true;
+}
+
+void repl_feeds_kill(struct repl *r)
+{
+    for (struct feed *f = r->feeds; f != NULL; f = f->next)
+        if (atomic_load(&f->kill))
+            lose(f, "killed by CLIENT KILL");
 }
 
 /* ---- arriving ---------------------------------------------------------------------------- */
@@ -173,6 +175,13 @@ static bool go_on(struct repl *r, struct feed *f)
 
 static void answer(struct repl *r, struct feed *f)
 {
+    if (f->hands_over) {
+        say(f, "-");
+        say(f, failover_refusal(r, str_of(f->id)));
+        say(f, "\r\n");
+        f->last_words = true;
+        return;
+    }
     if (go_on(r, f))
         return;
     if (f->has_history)
@@ -187,6 +196,14 @@ static void answer(struct repl *r, struct feed *f)
     (void)join_copy(r, f);
 }
 
+void repl_feed_comes(struct repl *r, struct feed *f)
+{
+    if (f->hands_over)
+        failover_claimed(r, f);
+    else
+        repl_feed_arrives(r, f);
+}
+
 /* In a round of this thread. */
 void repl_feed_arrives(struct repl *r, struct feed *f)
 {
@@ -195,7 +212,7 @@ void repl_feed_arrives(struct repl *r, struct feed *f)
     r->feeds = f;
     pthread_mutex_unlock(&r->mutex);
     atomic_store(&f->ack_ms, r->now_ms);
-    f->heard_ms = r->now_ms;
+    f->heard_ms = f->came_ms = r->now_ms;
     if (loop_add(r->loop, f->fd, LOOP_READ, f) != 0) {
         set_state(f, FEED_GONE);
         return;
@@ -206,18 +223,26 @@ void repl_feed_arrives(struct repl *r, struct feed *f)
 
 /* ---- a copy for all who wait ------------------------------------------------------------------ */
 
+/* Does somebody wait for a copy, and have others had their time to come, too? */
 bool repl_feeds_wait(const struct repl *r)
 {
-    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (state_of(f) == FEED_WAIT)
-            return true;
-    return false;
+    const struct config *cfg = &r->server->config;
+    int64_t since_ms = r->now_ms, waiting = 0;
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next) {
+        if (feed_state(f) != FEED_WAIT)
+            continue;
+        waiting++;
+        since_ms = f->came_ms < since_ms ? f->came_ms : since_ms;
+    }
+    bool enough = cfg->repl_diskless_sync_max_replicas > 0 && waiting >= cfg->repl_diskless_sync_max_replicas;
+    return waiting > 0 && (!cfg->repl_diskless_sync || enough ||
+                           r->now_ms - since_ms >= (int64_t)cfg->repl_diskless_sync_delay * 1000);
 }
 
 static void join_waiting(struct repl *r)
 {
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (state_of(f) == FEED_WAIT)
+        if (feed_state(f) == FEED_WAIT)
             (void)join_copy(r, f);
 }
 
@@ -232,7 +257,7 @@ void repl_feeds_copy(struct repl *r)
     }
     bool begun = repl_copy_begin(r) == 0;
     for (struct feed *f = r->feeds; f != NULL && !begun; f = f->next)
-        if (state_of(f) == FEED_WAIT)
+        if (feed_state(f) == FEED_WAIT)
             lose(f, "its full copy cannot be made");
     join_waiting(r);
 }
@@ -338,7 +363,7 @@ static bool next_piece(struct repl *r, struct feed *f)
         lose(f, "out of memory");
         return false;
     }
-    if (state_of(f) == FEED_COPY)
+    if (feed_state(f) == FEED_COPY)
         return next_of_copy(r, f);
     if (!f->reading)
         return false;
@@ -358,12 +383,13 @@ static void feed_push(struct repl *r, struct feed *f)
         set_state(f, FEED_GONE);
         return;
     }
-    while (done && most >= REPL_READ_SIZE && state_of(f) >= FEED_COPY && next_piece(r, f)) {
+    while (done && most >= REPL_READ_SIZE && feed_state(f) >= FEED_COPY && next_piece(r, f)) {
         done = send_out(r, f);
         most -= REPL_READ_SIZE;
     }
     r->more_to_feed |= done && most < REPL_READ_SIZE;
-    if (state_of(f) != FEED_GONE)
+    atomic_store_explicit(&f->unsent, f->out.n - f->sent, memory_order_relaxed);
+    if (feed_state(f) != FEED_GONE)
         set_interest(r, f, LOOP_READ | (done ? 0 : LOOP_WRITE));
 }
 
@@ -371,18 +397,21 @@ static void feed_push(struct repl *r, struct feed *f)
 
 static void on_request(struct repl *r, struct feed *f, const struct request *req)
 {
-    int64_t offset;
-    if (req->argc >= 3 && str_is(req->argv[0], "REPLCONF") && str_is(req->argv[1], "ACK") &&
-        num_parse_i64(req->argv[2], &offset) && offset >= 0) {
-        if ((uint64_t)offset > repl_offset(r)) {
-            lose(f, "it acknowledges what was never sent");
-            return;
-        }
-        if (f->copy_sent)
-            begin_stream(r, f);
-        atomic_store(&f->ack, (uint64_t)offset);
-        atomic_store(&f->ack_ms, r->now_ms);
+    int64_t offset, fsynced = 0;
+    if (req->argc < 3 || !str_is(req->argv[0], "REPLCONF") || !str_is(req->argv[1], "ACK") ||
+        !num_parse_i64(req->argv[2], &offset) || offset < 0)
+        return;
+    if (req->argc >= 5 && str_is(req->argv[3], "FACK") && !num_parse_i64(req->argv[4], &fsynced))
+        fsynced = 0;
+    if ((uint64_t)offset > repl_offset(r) || (fsynced > 0 && (uint64_t)fsynced > repl_offset(r))) {
+        lose(f, "it acknowledges what was never sent");
+        return;
     }
+    if (f->copy_sent)
+        begin_stream(r, f);
+    atomic_store(&f->ack, (uint64_t)offset);
+    atomic_store(&f->fack, fsynced > 0 ? (uint64_t)fsynced : 0);
+    atomic_store(&f->ack_ms, r->now_ms);
 }
 
 static void read_requests(struct repl *r, struct feed *f)
@@ -424,7 +453,7 @@ static void feed_receive(struct repl *r, struct feed *f)
 
 void repl_feed_event(struct repl *r, struct feed *f, const struct loop_event *ev)
 {
-    if (state_of(f) != FEED_GONE && (ev->readable || ev->hangup))
+    if (feed_state(f) != FEED_GONE && (ev->readable || ev->hangup))
         feed_receive(r, f);
 }
 
@@ -436,47 +465,24 @@ void repl_feeds_push(struct repl *r)
     if (r->copy.state == COPY_WHOLE || r->copy.state == COPY_FAILED)
         end_copy(r);
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (state_of(f) != FEED_GONE && !(f->interest & LOOP_WRITE))
+        if (feed_state(f) != FEED_GONE && !(f->interest & LOOP_WRITE))
             feed_push(r, f);
     sweep(r);
 }
 
 void repl_feed_writable(struct repl *r, struct feed *f)
 {
-    if (state_of(f) != FEED_GONE)
+    if (feed_state(f) != FEED_GONE)
         feed_push(r, f);
-}
-
-uint32_t repl_kill_feeds(struct repl *r)
-{
-    uint32_t n = 0;
-    pthread_mutex_lock(&r->mutex);
-    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        n += state_of(f) != FEED_GONE;
-    pthread_mutex_unlock(&r->mutex);
-    atomic_store(&r->kill_feeds, n > 0);
-    repl_wake(r);
-    return n;
-}
-
-uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms)
-{
-    uint32_t n = 0;
-    pthread_mutex_lock(&r->mutex);
-    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        n += state_of(f) == FEED_STREAM && atomic_load(&f->ack) >= offset &&
-             atomic_load(&f->ack_ms) >= since_ms;
-    pthread_mutex_unlock(&r->mutex);
-    return n;
 }
 
 static void check_timeouts(struct repl *r)
 {
     int64_t timeout_ms = (int64_t)r->server->config.repl_timeout * 1000;
     for (struct feed *f = r->feeds; f != NULL; f = f->next) {
-        if (state_of(f) == FEED_STREAM && r->now_ms - atomic_load(&f->ack_ms) > timeout_ms && f->out.n == 0)
+        if (feed_state(f) == FEED_STREAM && r->now_ms - atomic_load(&f->ack_ms) > timeout_ms && f->out.n == 0)
             lose(f, "it has acknowledged nothing for 'repl-timeout' seconds");
-        if (state_of(f) == FEED_WAIT && r->is_replica && !atomic_load(&r->link_up))
+        if (feed_state(f) == FEED_WAIT && r->is_replica && !atomic_load(&r->link_up))
             answer(r, f);
     }
 }
@@ -498,7 +504,7 @@ static void comfort(struct repl *r)
 {
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
         if (f->out.n == 0 &&
-            (state_of(f) == FEED_WAIT || (state_of(f) == FEED_COPY && f->copy_grows && !f->knows_eof)))
+            (feed_state(f) == FEED_WAIT || (feed_state(f) == FEED_COPY && f->copy_grows && !f->knows_eof)))
             say(f, "\n");
 }
 
@@ -506,10 +512,18 @@ static void comfort(struct repl *r)
 static void ping(struct repl *r)
 {
     const struct str argv[] = {STR("PING")};
-    if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) || r->now_ms < r->ping_ms)
-        return;
+    bool quiet = failover_state(&r->failover) != FAILOVER_NONE && r->failover.until_ms != 0;
+    if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) || r->now_ms < r->ping_ms || quiet)
+        return; /* quiet: the target is to have everything before the time is over */
     r->ping_ms = r->now_ms + (int64_t)r->server->config.repl_ping_replica_period * 1000;
     unit_add(&r->unit, 0, argv, 1);
+}
+
+void repl_feeds_ask(struct repl *r)
+{
+    const struct str ask[] = {STR("REPLCONF"), STR("GETACK"), STR("*")};
+    if (!r->is_replica && changelog_is_on(&r->log) && r->feeds != NULL)
+        unit_add(&r->unit, 0, ask, ARRAY_LEN(ask));
 }
 
 void repl_feeds_cron(struct repl *r)
@@ -556,12 +570,4 @@ void repl_feeds_outside(struct repl *r)
         repl_copy_give_up(r);
     else if (r->todo.step)
         repl_copy_step(r);
-}
-
-/* ---- to be seen ------------------------------------------------------------------------------------ */
-
-const char *feed_state_name(const struct feed *f)
-{
-    static const char *const names[] = {"wait_bgsave", "wait_bgsave", "send_bulk", "online"};
-    return names[state_of(f)];
 }

@@ -10,6 +10,7 @@
 #include "repl/history.h"
 #include "repl/link.h"
 #include "server/conn.h"
+#include "server/repl_peers.h"
 
 #include <stdatomic.h>
 
@@ -42,13 +43,17 @@ struct feed {
     struct repl_letter letter;
     struct feed *next;
     int fd;
-    _Atomic int state; /* enum feed_state */
-    _Atomic uint64_t ack;
+    _Atomic int state;          /* enum feed_state */
+    _Atomic uint64_t ack, fack; /* what it has; what it has on disk, in its append-only file */
     _Atomic int64_t ack_ms;
-    char ip[FEED_IP_MAX], name[ADDRESS_TEXT]; /* constant */
+    _Atomic uint64_t unsent;
+    _Atomic bool kill;                        /* somebody wants it gone */
+    char ip[FEED_IP_MAX], name[ADDRESS_TEXT]; /* constant, as are: */
     uint16_t port;
+    struct repl_peer peer;
     /* What it asked for. */
     bool knows_psync2, knows_eof, wants_sync_only, has_history;
+    bool hands_over; /* PSYNC ... FAILOVER: it wants this node to take its place, which this has not done */
     char id[HISTORY_ID + 1];
     int64_t from;
     /* The thread's. */
@@ -61,16 +66,22 @@ struct feed {
     bool copy_sent;           /* all of it, and it has not said yet that it has loaded it */
     bool copy_grows;          /* it is the copy at hand */
     uint64_t copy_at, copy_n; /* copy_n once it is whole */
-    int64_t heard_ms;
+    int64_t heard_ms, came_ms;
     struct buf in, out;
     size_t sent; /* of out */
 };
+
+static inline enum feed_state feed_state(const struct feed *f)
+{
+    return (enum feed_state)atomic_load_explicit(&f->state, memory_order_relaxed);
+}
 
 struct feed *feed_new(int fd); /* takes fd, unless it returns NULL */
 void feed_free(struct feed *f);
 const char *feed_state_name(const struct feed *f);
 
 /* The replication thread, in a round. */
+void repl_feed_comes(struct repl *r, struct feed *f);   /* from a worker; takes f */
 void repl_feed_arrives(struct repl *r, struct feed *f); /* takes f */
 void repl_feed_event(struct repl *r, struct feed *f, const struct loop_event *ev);
 void repl_feed_writable(struct repl *r, struct feed *f);
@@ -79,13 +90,22 @@ void repl_feeds_cron(struct repl *r);
 void repl_feeds_plan(struct repl *r, struct repl_todo *t); /* at its end */
 void repl_feeds_outside(struct repl *r);                   /* after it */
 bool repl_feeds_wait(const struct repl *r);
+bool repl_feeds_any(const struct repl *r);
+void repl_feeds_ask(struct repl *r); /* for an acknowledgement, now; also under the gate */
+/* Round or gate. The replica that listens there, NULL: none; one that has acknowledged everything, host "":
+ * any. */
+const struct feed *repl_feed_find(const struct repl *r, struct str host, int64_t port);
+const struct feed *repl_feed_in_step(const struct repl *r, const char *host, int port);
+/* Gate: make the copy that some wait for. */
 /* Gate: begin the copy that some wait for. */
 void repl_feeds_copy(struct repl *r);
 /* Round or gate: disconnect all, in the next round. */
 void repl_feeds_cut(struct repl *r, const char *why);
+void repl_feeds_kill(struct repl *r); /* those who are to be killed */
 void repl_feeds_release(struct repl *r);
 /* Any thread: replicas that have acknowledged `offset`, the last time not before since_ms. */
 uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms);
+uint32_t repl_feeds_fsynced(struct repl *r, uint64_t offset); /* ... that have it on disk */
 
 /* repl_copy.c. Gate: 0, or an error that is in the log. */
 int repl_copy_begin(struct repl *r);

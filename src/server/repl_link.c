@@ -54,6 +54,9 @@ void repl_link_drop(struct repl *r, const char *why)
         close(rep->fd);
     }
     rep->fd = -1;
+    pthread_mutex_lock(&r->mutex);
+    r->primary.id = 0;
+    pthread_mutex_unlock(&r->mutex);
     rep->retry_ms = os_wall_ms() + REPL_RETRY_MS;
     rep->more = rep->blocked = rep->wants_alone = rep->wants_write = false;
     rep->at = rep->wait_for = rep->sent = 0;
@@ -175,18 +178,24 @@ static bool on_event(struct repl *r, enum link_event e)
     case LINK_NOTHING: return true;
     case LINK_TRANSFER: atomic_store(&r->shown.total, rep->link.marked ? 0 : rep->link.left); return true;
     case LINK_FULL:
+        failover_answered(r, NULL);
         log_notice("The primary %s:%d sends a full copy, as of offset %llu.", r->host, r->port,
                    (unsigned long long)rep->link.offset);
         if (open_spool(rep))
             return true;
         snprintf(rep->link.text, sizeof rep->link.text, "cannot create a file in 'dir': %s", strerror(errno));
         break;
-    case LINK_CONTINUE: go_on(r); return true;
+    case LINK_CONTINUE:
+        failover_answered(r, NULL);
+        go_on(r);
+        return true;
     case LINK_LATER:
     case LINK_BROKEN: break;
     }
     char why[LINK_TEXT_MAX];
     memcpy(why, rep->link.text, sizeof why);
+    if (rep->link.state == LINK_PSYNC)
+        failover_answered(r, why);
     repl_link_drop(r, why);
     return false;
 }
@@ -394,6 +403,12 @@ static void adopt(struct repl *r, int fd, uint64_t turn)
         close(fd);
         return;
     }
+    struct repl_peer peer;
+    uint64_t id = atomic_fetch_add_explicit(&r->server->next_client_id, 1, memory_order_relaxed) + 1;
+    repl_peer_init(&peer, fd, id, true, r->now_ms);
+    pthread_mutex_lock(&r->mutex);
+    r->primary = peer;
+    pthread_mutex_unlock(&r->mutex);
     rep->fd = fd;
     rep->heard_ms = r->now_ms;
     sock_set_nodelay(fd);
@@ -402,6 +417,7 @@ static void adopt(struct repl *r, int fd, uint64_t turn)
         .password = str_of(cfg->masterauth),
         .port = cfg->replica_announce_port != 0 ? cfg->replica_announce_port : cfg->port,
         .ip = str_of(cfg->replica_announce_ip),
+        .failover = failover_state(&r->failover) == FAILOVER_GOING && !r->failover.taken,
     };
     link_begin(&rep->link, &config, r->has_history ? &r->history : NULL, repl_offset(r));
     atomic_store(&r->shown.state, LINK_PING);

@@ -15,6 +15,7 @@
 #include "server/pause.h"
 #include "server/process.h"
 #include "server/repl.h"
+#include "server/saver.h"
 #include "server/slowlog.h"
 #include "server/stats.h"
 #include "server/worker.h"
@@ -43,13 +44,15 @@ enum server_stop {
 /* Reasons for which dispatch leaves its fast path, for everybody. */
 enum care {
     CARE_MONITOR = 1 << 0,     /* somebody watches with MONITOR */
-    CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
+    CARE_PAUSE_WRITE = 1 << 1, /* see pause.h */
     CARE_PAUSE_ALL = 1 << 2,
     CARE_PAUSE = CARE_PAUSE_WRITE | CARE_PAUSE_ALL,
+    CARE_MEMORY = 1 << 3,       /* data is beyond maxmemory: refuse CMD_DENYOOM */
+    CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
     CARE_FEW_REPLICAS = 1 << 5, /* fewer than min-replicas-to-write: refuse writes */
     CARE_CLUSTER = 1 << 6,      /* keys may live elsewhere */
-    CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
-    CARE_MEMORY = 1 << 3,       /* data is beyond maxmemory: refuse CMD_DENYOOM */
+    CARE_LOADING = 1 << 7,      /* the snapshot is being loaded */
+    CARE_DISK = 1 << 8,         /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
 };
 
 /* Written at boot and under the gate. */
@@ -87,6 +90,7 @@ struct server {
     struct stats stats;
     char run_id[SERVER_RUN_ID + 1];
     struct repl repl;
+    struct saver saver;
     struct migrator migrator;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */

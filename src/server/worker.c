@@ -143,6 +143,12 @@ void worker_mail(struct worker *w, struct mail *m)
     loop_wake(w->loop);
 }
 
+void workers_wake(struct server *s)
+{
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        loop_wake(s->workers[i].loop);
+}
+
 struct worker *worker_least_loaded(struct server *s)
 {
     struct worker *best = &s->workers[0];
@@ -457,6 +463,10 @@ static void *worker_main(void *arg)
     while (atomic_load_explicit(&s->stop, memory_order_acquire) == STOP_NO) {
         int n = loop_wait(w->loop, next_timeout(w));
         begin_round(w);
+        if (atomic_load_explicit(&s->stop, memory_order_acquire) != STOP_NO) { /* saved while it waited */
+            gate_leave(&s->gate, w->index);
+            break;
+        }
         check_care(w);
         serve(w, n);
         if (is_due(w, w->cron_ms))

@@ -81,6 +81,9 @@ int worker_listen(struct worker *w, struct listener *l);
 void workers_drain(struct server *s);
 void worker_release(struct worker *w); /* then */
 
+/* Any thread: what they wait for has changed. */
+void workers_wake(struct server *s);
+
 /* The worker that accepted connections should go to now: the one with the fewest. */
 struct worker *worker_least_loaded(struct server *s);
 

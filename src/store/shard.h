@@ -21,7 +21,7 @@
 enum {
     IDS_MAX = 4096,         /* database ids: live ones and those whose garbage is being swept */
     INLINE_MAX = 8 << 10,   /* values above are blocks in the heap ... */
-    INLINE_SHARE = 32,      /* ... or above 1/32 of a segment */
+    INLINE_SHARE = 8,       /* ... or above 1/8 of a segment */
     HEAP_UNSEEN = 64 << 10, /* a thread adds its heap bytes to the sum when they differ by this */
 };
 

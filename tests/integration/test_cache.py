@@ -1,5 +1,6 @@
 """CACHE.GET, SET, FAIL, MGET, INVALIDATE and INSPECT on one node: leases, waiting, freshness, versions."""
 
+import select
 import time
 
 import harness
@@ -616,3 +617,44 @@ def test_flushall_begins_anew(c):
     c("CACHE.INVALIDATE", "k", "VERSION", "6", "HOLD", "60000")
     c("FLUSHALL")
     assert c("CACHE.SET", "k", "v", "VERSION", "5") == "OK"
+
+
+# ---- stampedes ------------------------------------------------------------------------------------
+
+
+def answered(crowd, seconds=30):
+    """Those of the crowd that have an answer, once there is one."""
+    poll = select.poll()
+    by_fd = {one.sock.fileno(): one for one in crowd}
+    for fd in by_fd:
+        poll.register(fd, select.POLLIN)
+    return [by_fd[fd] for fd, _ in poll.poll(seconds * 1000)]
+
+
+def test_a_thousand_miss_the_same_key(c, others):
+    crowd = [others() for _ in range(1000)]
+    for one in crowd:
+        one.send(encode("CACHE.GET", "cold", "LEASE", "60000", "WAIT", "60000"))
+    wait_for_waiters(c, "cold", 999)
+    (loader,) = answered(crowd)
+    crowd.remove(loader)
+    lease = as_dict(loader.read())["lease"]
+    assert lease and c("CACHE.SET", "cold", "value", "LEASE", lease, "PX", "60000") == "OK"
+    for answer in (as_dict(one.read()) for one in crowd):
+        assert answer["state"] == "fresh" and answer["value"] == b"value" and answer["lease"] is None
+    assert inspect(c, "cold")["waiters"] == 0
+
+
+def test_the_loader_dies_and_has_one_successor(c, others):
+    crowd = [others() for _ in range(200)]
+    for one in crowd:
+        one.send(encode("CACHE.GET", "cold", "LEASE", "1000", "WAIT", "60000"))
+    wait_for_waiters(c, "cold", 199)
+    (loader,) = answered(crowd)
+    crowd.remove(loader)
+    loader.close()
+    (successor,) = answered(crowd)
+    crowd.remove(successor)
+    lease = as_dict(successor.read())["lease"]
+    assert lease and c("CACHE.SET", "cold", "value", "LEASE", lease) == "OK"
+    assert {as_dict(one.read())["value"] for one in crowd} == {b"value"}

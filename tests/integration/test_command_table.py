@@ -33,7 +33,7 @@ INFO_OF_72 = {
 }
 
 # What 7.0 does not have at all.
-NEW_IN_72 = {"client|no-touch", "client|setinfo"}
+NEW_IN_72 = {"client|no-touch", "client|setinfo", "waitaof"}
 LARDERS_OWN = "cache."  # names that begin so are in no Redis
 
 DOCS_OF_72 = {

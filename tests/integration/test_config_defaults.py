@@ -342,17 +342,17 @@ def test_rename_command(start_larder):
 
 @pytest.mark.larder
 def test_accepted_options_warn_once(start_larder):
-    server = start_larder(config="io-threads 4\nsave 60 1\n")
+    server = start_larder(config="io-threads 4\nrdb-del-sync-files yes\n")
     log = server.log().decode()
     assert log.count("Option 'io-threads' is accepted but changes nothing") == 1
-    assert log.count("Option 'save' is accepted but changes nothing") == 1
+    assert log.count("Option 'rdb-del-sync-files' is accepted but changes nothing") == 1
     with server.wire() as w:
         assert w("CONFIG", "SET", "maxmemory-samples", "5") == "OK"
         assert w("CONFIG", "SET", "maxmemory-samples", "6") == "OK"
-        assert w("CONFIG", "SET", "save", "1 1") == "OK"
+        assert w("CONFIG", "SET", "rdb-del-sync-files", "no") == "OK"
     log = server.log().decode()
     assert log.count("Option 'maxmemory-samples' is accepted but changes nothing") == 1
-    assert log.count("Option 'save' is accepted but changes nothing") == 1
+    assert log.count("Option 'rdb-del-sync-files' is accepted but changes nothing") == 1
 
 
 def test_debians_file_starts_it(start_larder):

@@ -7,7 +7,7 @@ import threading
 import pytest
 import redis
 
-from harness import REDIS_SERVER, free_port, wait_until
+from harness import REDIS_SERVER, wait_until
 from test_replica import follow, in_step, servers, single  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs redis-server")

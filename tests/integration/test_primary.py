@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from harness import REDIS_SERVER, Server, free_port, wait_until
-from test_replica import Proxy, data_of, fill, follow, in_step, primary, same, servers, single  # noqa: F401
+from test_replica import Proxy, data_of, fill, fill_two_databases, follow, in_step, primary, same, servers, single, streams_every_database  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs redis-server")
 
@@ -41,26 +41,12 @@ def busy(client, rounds=300):
 def test_full_copy_then_stream(servers, kind):
     p, r = servers(), servers(REDIS_SERVER) if kind == "redis" else servers()
     a, b = single(p), single(r)
-    fill(a)
-    a.select(7)
-    a.set("elsewhere", 1)
-    a.select(0)
+    fill_two_databases(a)
     follow(r, p.port)
     in_step(a, b)
     same(a, b, (0, 7))
     busy(a)
-    a.select(7)
-    a.set("more", 2)
-    a.copy("more", "copied", destination_db=3)
-    a.move("elsewhere", 5)
-    a.select(0)
-    in_step(a, b)
-    same(a, b, (0, 3, 5, 7))
-    a.flushdb()
-    a.set("after", 1)
-    a.swapdb(0, 7)
-    in_step(a, b)
-    same(a, b, (0, 7))
+    streams_every_database(a, b)
 
 
 def test_what_is_shown(servers):

@@ -19,6 +19,7 @@ def servers():
 
     def start(binary=None, **options):
         options = {name.replace("_", "-"): value for name, value in options.items()}
+        options.setdefault("repl-diskless-sync-delay", 0)
         s = Server(binary, options) if binary else Server(options=options)
         started.append(s)
         return s.start()
@@ -29,7 +30,7 @@ def servers():
 
 
 def primary(servers, **options):
-    return servers(REDIS_SERVER, repl_diskless_sync_delay=0, **options)
+    return servers(REDIS_SERVER, **options)
 
 
 def data_of(client, db=0):
@@ -89,28 +90,15 @@ def single(server):
     return server.client(single_connection_client=True)
 
 
-def test_full_copy_then_stream(servers):
-    p, r = primary(servers), servers()
-    a, b = single(p), single(r)
-    fill(a)
-    a.select(7)
-    a.set("elsewhere", 1)
-    a.select(0)
-    b.set("mine", "will go")
-    follow(r, p.port)
-    in_step(a, b)
-    same(a, b, (0, 7))
-    a.incr("number")
-    a.append("empty", "x" * 100)
-    a.expire("key:1", 1000)
-    a.getex("key:3", persist=True)
-    a.mset({"m1": 1, "m2": 2, "m3": 3})
-    a.rename("m1", "m4")
-    pipe = a.pipeline()
-    pipe.set("t1", 1)
-    pipe.incrbyfloat("t1", 0.25)
-    pipe.delete("key:5")
-    pipe.execute()
+def fill_two_databases(client):
+    fill(client)
+    client.select(7)
+    client.set("elsewhere", 1)
+    client.select(0)
+
+
+def streams_every_database(a, b):
+    """What a names of several databases and whole ones reaches b. They begin with fill_two_databases()."""
     a.select(7)
     a.set("more", 2)
     a.copy("more", "copied", destination_db=3)
@@ -126,6 +114,28 @@ def test_full_copy_then_stream(servers):
     a.flushall()
     in_step(a, b)
     assert b.dbsize() == 0
+
+
+def test_full_copy_then_stream(servers):
+    p, r = primary(servers), servers()
+    a, b = single(p), single(r)
+    fill_two_databases(a)
+    b.set("mine", "will go")
+    follow(r, p.port)
+    in_step(a, b)
+    same(a, b, (0, 7))
+    a.incr("number")
+    a.append("empty", "x" * 100)
+    a.expire("key:1", 1000)
+    a.getex("key:3", persist=True)
+    a.mset({"m1": 1, "m2": 2, "m3": 3})
+    a.rename("m1", "m4")
+    pipe = a.pipeline()
+    pipe.set("t1", 1)
+    pipe.incrbyfloat("t1", 0.25)
+    pipe.delete("key:5")
+    pipe.execute()
+    streams_every_database(a, b)
 
 
 def test_a_replica_refuses_writes_and_shows_its_link(servers):

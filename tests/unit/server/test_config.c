@@ -470,7 +470,8 @@ static void warnings_come_once(void **state)
     buf_init(&b);
     assert_int_equal(config_init(&cfg), 0);
     assert_loads(&cfg,
-                 "io-threads 4\nrdbcompression yes\nmaxmemory 1gb\nlua-replicate-commands yes\nsave 60 1\n");
+                 "io-threads 4\nrdbcompression yes\nmaxmemory 1gb\nlua-replicate-commands yes\nsave 60 1\n"
+                 "appendonly no\nrdb-del-sync-files yes\n");
     assert_int_equal(config_take_warnings(&cfg, &b), 0);
     buf_putc(&b, '\0');
     assert_string_equal(
@@ -479,8 +480,8 @@ static void warnings_come_once(void **state)
         "neither\n"
         "Option 'io-threads' is accepted but changes nothing: every worker reads, executes and writes by "
         "itself; set 'workers'\n"
-        "Option 'save' is accepted but changes nothing: there are no snapshots in this version yet, and "
-        "nothing is saved: data lives in memory only\n");
+        "Option 'rdb-del-sync-files' is accepted but changes nothing: files for replication have no name and "
+        "are gone when they are sent\n");
     buf_clear(&b);
     assert_loads(&cfg, "io-threads 8\n");
     assert_int_equal(config_take_warnings(&cfg, &b), 0);

@@ -1,0 +1,211 @@
+/* One node's part in a cluster: step(event, now, rng) -> actions. Gossip, failure detection, election,
+ * epochs, ownership. No socket, no clock, no disk: the server and the simulator run the same object file.
+ *
+ * Owned by one thread. After each step the owner carries out the actions in their order; what they point at
+ * is valid until the next step. Time is CLOCK_BOOTTIME in ms (it goes on while the machine sleeps) and never
+ * falls.
+ *
+ * Durability: ACT_PERSIST carries the text of nodes.conf. The owner writes and fsyncs it, on a thread of its
+ * own if it likes, and answers EV_PERSISTED with the same number; only then the machine does what depends on
+ * it (sends a vote, asks for votes, announces that it is primary). Newer texts replace older ones that are
+ * not yet written. A write that fails is retried by the owner, not answered.
+ *
+ * Links: the machine opens one to every node (ACT_OPEN, numbers from 1) and accepts one from each (EV_ACCEPT,
+ * the owner's numbers, with LINK_INBOUND set). Sends on a link that is not up are dropped by the owner. A
+ * link that ended is told by EV_LINK_DOWN, also if the machine closed it or it never came up; its number is
+ * not used again.
+ *
+ * Writes: serve them only while machine_may_write() says so, asked just before the reply is sent. */
+#ifndef LARDER_CLUSTER_MACHINE_H
+#define LARDER_CLUSTER_MACHINE_H
+
+#include "base/buf.h"
+#include "base/rng.h"
+#include "cluster/frame.h"
+#include "cluster/nodesconf.h"
+#include "cluster/slotmap.h"
+
+enum machine_limits {
+    MACHINE_TICK_MS = 100,       /* EV_TICK at least so often; at short timeouts machine_tick_ms() */
+    LINK_INBOUND = 1 << 30,      /* links that the owner numbered */
+    MACHINE_ACTIONS_MAX = 65536, /* a step; sends beyond it are dropped, as the network may */
+    MACHINE_MF_TIMEOUT_MS = 5000,
+    MACHINE_FORGET_MS = 60000,
+    MACHINE_ERROR_MAX = 160,
+};
+
+enum machine_event_kind {
+    EV_TICK,
+    EV_ACCEPT,    /* link, ip: a peer has connected */
+    EV_LINK_UP,   /* link: ACT_OPEN succeeded */
+    EV_LINK_DOWN, /* link */
+    EV_FRAME,     /* link, bytes: one whole frame (frame_length() cuts the stream) */
+    EV_DATA,      /* data: what replication says; at least each 100 ms while it changes */
+    EV_PERSISTED, /* seq */
+    EV_COMMAND,   /* command: the result is step's; the text for the client in machine.error */
+    EV_PUBLISH,   /* channel, message, sharded: tell the cluster */
+};
+
+/* Of our own data. */
+struct machine_data {
+    uint64_t offset;    /* of the replication stream; primary: produced, replica: applied */
+    uint64_t replid;    /* a hash of the replication id; 0: none */
+    uint64_t silent_ms; /* replica: since the primary was last heard on the replication link */
+    bool link_up;       /* replica: the stream flows, the first copy is complete */
+    bool empty;         /* no key at all */
+    bool paused;        /* primary: ACT_PAUSE is in force, offset is final */
+};
+
+enum machine_command_kind {
+    CMD_MEET,      /* ip, port, cport (0: port + 10000) */
+    CMD_FORGET,    /* id */
+    CMD_REPLICATE, /* id */
+    CMD_FAILOVER,  /* how */
+    CMD_RESET,     /* hard; new_id: 40 random hex digits, for hard */
+    CMD_ADDSLOTS,  /* slots */
+    CMD_DELSLOTS,  /* slots */
+    CMD_FLUSHSLOTS,
+    CMD_SETSLOT, /* slot, how, id */
+    CMD_BUMPEPOCH,
+    CMD_SET_CONFIG_EPOCH, /* epoch */
+    CMD_SAVECONFIG,
+};
+
+enum failover_how { FAILOVER_PLAIN, FAILOVER_FORCE, FAILOVER_TAKEOVER };
+enum setslot_how { SETSLOT_MIGRATING, SETSLOT_IMPORTING, SETSLOT_STABLE, SETSLOT_NODE };
+
+struct machine_command {
+    enum machine_command_kind kind;
+    struct node_id id, new_id;
+    struct str ip;
+    uint16_t port, cport;
+    unsigned how, slot;
+    uint64_t epoch;
+    uint64_t keys; /* SETSLOT NODE: how many keys we hold in the slot */
+    bool hard;
+    const uint8_t *slots; /* SLOT_BYTES */
+};
+
+struct machine_event {
+    enum machine_event_kind kind;
+    uint32_t link;
+    struct str bytes, ip, channel, message;
+    bool sharded;
+    uint64_t seq;
+    struct machine_data data;
+    const struct machine_command *command;
+};
+
+enum machine_action_kind {
+    ACT_OPEN,    /* link, node (ip, cport) */
+    ACT_CLOSE,   /* link */
+    ACT_SEND,    /* link, bytes */
+    ACT_PERSIST, /* seq, bytes: the text of nodes.conf */
+    ACT_PROMOTE, /* we are a primary now: stop following, a new replication id */
+    ACT_FOLLOW,  /* node: replicate from it (ip, port); what it does not have is lost */
+    ACT_DROP,    /* slots: they are another's now; delete what we hold of them */
+    ACT_PAUSE,   /* until_ms: refuse writes for a manual failover; answer with EV_DATA.paused */
+    ACT_RESUME,
+    ACT_PUBLISH, /* channel, message, sharded: a peer's; tell our subscribers */
+    ACT_STATE,   /* the cluster became ok or down: machine.ok */
+    ACT_FLUSH,   /* RESET of a replica: delete everything */
+    ACT_VIEW,    /* slots, nodes, flags or addresses changed: publish a new view to readers */
+};
+
+struct machine_action {
+    enum machine_action_kind kind;
+    uint32_t link;
+    const struct node *node;
+    size_t at, n; /* machine.out[at..at+n]: bytes of SEND and PERSIST, the bitmap of DROP */
+    uint64_t seq, until_ms;
+    struct str channel, message;
+    bool sharded;
+};
+
+struct machine_config {
+    uint64_t node_timeout_ms;
+    bool full_coverage;     /* cluster-require-full-coverage */
+    bool no_failover;       /* cluster-replica-no-failover */
+    bool replica_migration; /* cluster-allow-replica-migration */
+    unsigned migration_barrier, validity_factor;
+    char ip[NODE_IP_MAX]; /* announced; empty: peers see it */
+    char host[NODE_HOST_MAX], name[NODE_HOST_MAX];
+    uint16_t port, cport, tls_port;
+};
+
+enum manual_state { MANUAL_NONE, MANUAL_ASKED, MANUAL_WAITING, MANUAL_READY, MANUAL_PAUSED };
+
+struct machine {
+    struct machine_config config; /* the owner may change it between steps */
+    struct slotmap map;
+    struct node *self;
+    struct slot_move *moves; /* SETSLOT MIGRATING and IMPORTING, by no order */
+    unsigned nmoves;
+    uint64_t current_epoch, vote_epoch, data_epoch;
+    bool ok; /* cluster_state */
+    uint64_t stats_sent[FRAME_TYPES], stats_received[FRAME_TYPES], stats_refused;
+
+    /* Private from here. */
+    struct machine_data data;
+    uint64_t now_ms, boot_ms, tick_ms, minority_ms, rejoin_ms;
+    uint32_t next_link, next_seq;
+    struct rng *rng;
+    bool dirty, view, state_known;
+    uint64_t persist_seq, persisted_seq;
+    /* A vote waits for its fsync. */
+    struct node_id vote_for;
+    uint64_t vote_seq;
+    /* An election of ours. */
+    uint64_t election_epoch, election_ms, election_at_ms, election_seq, announce_seq;
+    unsigned election_votes, election_rank;
+    bool election_asked, election_sent;
+    /* A manual failover of ours (replica) or of one of our replicas (primary). */
+    enum manual_state manual;
+    bool manual_force;
+    uint64_t manual_end_ms, manual_offset;
+    struct node_id manual_replica;
+    struct forgotten {
+        struct node_id id;
+        uint64_t until_ms;
+    } forgotten[64];
+    uint8_t lost[SLOT_BYTES];
+    unsigned nlost;
+
+    /* What the last step wants. */
+    struct machine_action *actions;
+    unsigned nactions, actions_cap;
+    struct buf out;
+    char error[MACHINE_ERROR_MAX]; /* of the last command that failed, as Redis says it, without "ERR " */
+};
+
+/* A new node with this id and no cluster. Borrows rng. 0 or ERR_OOM. */
+int machine_init(struct machine *m, const struct machine_config *c, const struct node_id *id, struct rng *rng,
+                 uint64_t now_ms);
+/* From the text of nodes.conf: 0, or what nodesconf_read() says. Machine is empty on error (no release
+ * needed). A restarted node waits: one node timeout before it votes, and until it has heard of the cluster
+ * before it serves. */
+int machine_restore(struct machine *m, const struct machine_config *c, struct str text, struct rng *rng,
+                    uint64_t now_ms, unsigned *line);
+void machine_release(struct machine *m);
+
+/* One event. Returns 0, or the error of a command (ERR_RANGE, ERR_NOTFOUND, ERR_EXISTS, ERR_AGAIN; ERR_OOM)
+ * with m->error set. ERR_PROTO: close this link, its peer is broken. Actions stand in m->actions either way.
+ */
+int machine_step(struct machine *m, const struct machine_event *e, uint64_t now_ms);
+
+/* How often EV_TICK should come. */
+unsigned machine_tick_ms(const struct machine *m);
+/* May a write be acknowledged now? Also false while it is paused. */
+bool machine_may_write(const struct machine *m, uint64_t now_ms);
+/* Until when, if nothing is heard: for those who must ask without the machine's thread. 0: not at all. */
+uint64_t machine_write_until_ms(const struct machine *m);
+/* Where a slot is going or coming from, NULL if it stays. */
+const struct slot_move *machine_move(const struct machine *m, unsigned slot);
+/* The text of nodes.conf, and the lines of CLUSTER NODES. 0 or ERR_OOM. */
+int machine_save(const struct machine *m, struct buf *out);
+int machine_nodes(const struct machine *m, struct buf *out, int64_t wall_offset_ms);
+/* Votes needed: the majority of primaries with slots. */
+unsigned machine_quorum(const struct machine *m);
+unsigned machine_failure_reports(struct machine *m, const struct node *n);
+
+#endif
