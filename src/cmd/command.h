@@ -71,7 +71,8 @@ enum command_limits {
 #define CMD_LANE (1ULL << 35)         /* always runs on the lane */
 #define CMD_NOT_QUEUED                                                                                       \
     (1ULL << 37) /* like NO_MULTI, but Redis queues it: its reply comes when others have done something */
-#define CMD_RELAY (1ULL << 36) /* visits every worker; inside EXEC it needs the world stopped instead */
+#define CMD_CLUSTER (1ULL << 38) /* the cluster's thread runs it; in a transaction of its like only */
+#define CMD_RELAY (1ULL << 36)   /* visits every worker; inside EXEC it needs the world stopped instead */
 
 /* ACL categories. READ, WRITE, ADMIN + DANGEROUS, PUBSUB, BLOCKING, FAST and SLOW
  * follow from the flags at boot; rows name the others. */

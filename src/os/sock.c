@@ -241,6 +241,31 @@ int sock_connect_unix(const char *path, int timeout_ms, bool nonblock, struct so
     return fd >= 0 ? fd : failed_unix(err, "connect", path);
 }
 
+int sock_connect_begin(const char *ip, int port, struct sock_err *err)
+{
+    struct addrinfo *at = NULL, hints = {.ai_family = AF_UNSPEC,
+                                         .ai_socktype = SOCK_STREAM,
+                                         .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    char text[PORT_TEXT_MAX];
+    snprintf(text, sizeof text, "%d", port);
+    if (getaddrinfo(ip, text, &hints, &at) != 0)
+        return failed_tcp(err, "connect", ip, port, "not a numeric address");
+    int fd = new_socket(at->ai_family);
+    if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) < 0 && errno != EINPROGRESS)
+        fd = give_up(fd);
+    int why = errno;
+    freeaddrinfo(at);
+    errno = why;
+    return fd >= 0 ? fd : failed_tcp(err, "connect", ip, port, strerror(why));
+}
+
+int sock_connect_result(int fd)
+{
+    int why = 0;
+    socklen_t len = sizeof why;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &why, &len) < 0 ? errno : why;
+}
+
 /* ---- options and names ---- */
 
 /* These only tune: a socket that cannot (a Unix one has no delay) works without. */
@@ -325,4 +350,33 @@ bool sock_peer_is_loopback(int fd)
         return false;
     const unsigned char *v6 = a.v6.sin6_addr.s6_addr;
     return IN6_IS_ADDR_LOOPBACK(&a.v6.sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&a.v6.sin6_addr) && v6[12] == 127);
+}
+
+static void print_ip(const union address *a, char *out, size_t n)
+{
+    out[0] = '\0';
+    if (a->any.sa_family == AF_INET)
+        inet_ntop(AF_INET, &a->v4.sin_addr, out, (socklen_t)n);
+    else if (a->any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a->v6.sin6_addr))
+        inet_ntop(AF_INET, a->v6.sin6_addr.s6_addr + 12, out, (socklen_t)n);
+    else if (a->any.sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &a->v6.sin6_addr, out, (socklen_t)n);
+}
+
+void sock_peer_ip(int fd, char *out, size_t n)
+{
+    union address a = {0};
+    socklen_t len = sizeof a;
+    out[0] = '\0';
+    if (getpeername(fd, &a.any, &len) == 0)
+        print_ip(&a, out, n);
+}
+
+void sock_local_ip(int fd, char *out, size_t n)
+{
+    union address a = {0};
+    socklen_t len = sizeof a;
+    out[0] = '\0';
+    if (getsockname(fd, &a.any, &len) == 0)
+        print_ip(&a, out, n);
 }

@@ -23,11 +23,19 @@ int sock_listen_unix(const char *path, int mode, int backlog, struct sock_err *e
 int sock_connect_tcp(const char *host, int port, int timeout_ms, bool nonblock, struct sock_err *err);
 int sock_connect_unix(const char *path, int timeout_ms, bool nonblock, struct sock_err *err);
 
+/* Begin to connect to a numeric address, non-blocking: when the descriptor is writable, sock_connect_result()
+ * says 0 or errno. */
+int sock_connect_begin(const char *ip, int port, struct sock_err *err);
+int sock_connect_result(int fd);
+
 void sock_set_nodelay(int fd);
 void sock_set_keepalive(int fd, int idle_s); /* 0 = off */
 /* "1.2.3.4:5", "[::1]:5", or "path:0" for Unix sockets, as CLIENT LIST prints it. */
 void sock_peer_name(int fd, char out[SOCK_ADDR_MAX]);
 void sock_local_name(int fd, char out[SOCK_ADDR_MAX]);
+/* The address alone; an IPv4 one never as ::ffff:1.2.3.4. "" when there is none. */
+void sock_peer_ip(int fd, char *out, size_t n);
+void sock_local_ip(int fd, char *out, size_t n);
 bool sock_peer_is_loopback(int fd); /* Unix sockets count as loopback */
 
 #endif

@@ -23,6 +23,7 @@ static int make_store(struct server *s)
 {
     struct store_options opt = {.maxmemory = s->config.maxmemory,
                                 .databases = (uint32_t)s->config.databases,
+                                .cluster = s->config.cluster_enabled,
                                 .threads = s->nworkers + 3};
     os_random(&opt.seed, sizeof opt.seed);
     int rc = store_new(&s->store, &opt);
@@ -60,6 +61,8 @@ int server_init(struct server *s)
     migrator_init(&s->migrator, s);
     saver_init(&s->saver, s);
     if (rc == 0)
+        rc = cluster_init(&s->cluster, s);
+    if (rc == 0)
         rc = lane_init(&s->lane, s);
     for (uint32_t i = 0; rc == 0 && i < s->nworkers; i++)
         rc = worker_init(&s->workers[i], s, i);
@@ -76,7 +79,9 @@ int server_start(struct server *s)
     if (!loads)
         repl_take_role(&s->repl);
     stats_note_empty(s);
-    int rc = lane_start(&s->lane);
+    int rc = cluster_take_role(&s->cluster);
+    if (rc == 0)
+        rc = lane_start(&s->lane);
     if (rc == 0 && s->config.io_uring && !loop_has_ring(s->workers[0].loop))
         log_notice(
             "Clients are read by epoll: this kernel or sandbox does not offer io_uring as it is needed "
@@ -89,6 +94,8 @@ int server_start(struct server *s)
         rc = repl_start(&s->repl);
     if (rc == 0)
         rc = migrator_start(&s->migrator);
+    if (rc == 0)
+        rc = cluster_start(&s->cluster);
     if (rc == 0) {
         server_log_listeners(s);
         return 0;
@@ -123,6 +130,7 @@ static bool join(pthread_t thread, bool (*hurry)(void *arg), void *arg)
 bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
 {
     set_stop(s, STOP_BEGUN);
+    cluster_end(&s->cluster);
     saver_end(&s->saver);
     repl_end(&s->repl);
     migrator_end(&s->migrator);
@@ -151,6 +159,7 @@ void server_release(struct server *s)
     repl_release(&s->repl);
     saver_release(&s->saver);
     migrator_release(&s->migrator);
+    cluster_release(&s->cluster);
     server_unlisten(s);
     mem_free(s->workers);
     slowlog_release(&s->slowlog);

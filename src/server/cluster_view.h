@@ -17,13 +17,33 @@
 enum cluster_view_limits {
     VIEW_ID = 40,
     VIEW_HOST_MAX = 256,
+    VIEW_IP_MAX = 46,
     VIEW_NOBODY = 0, /* the number of no node */
 };
 
+enum view_flags { /* as CLUSTER NODES names them, in its order */
+                  VIEW_MYSELF = 1 << 0,
+                  VIEW_PRIMARY = 1 << 1,
+                  VIEW_REPLICA = 1 << 2,
+                  VIEW_PFAIL = 1 << 3,
+                  VIEW_FAIL = 1 << 4,
+                  VIEW_HANDSHAKE = 1 << 5,
+                  VIEW_NOADDR = 1 << 6,
+                  VIEW_NOFAILOVER = 1 << 7,
+};
+
 struct view_node {
-    char id[VIEW_ID + 1];
+    char id[VIEW_ID + 1], shard[VIEW_ID + 1];
     char host[VIEW_HOST_MAX]; /* for clients: by cluster-preferred-endpoint-type */
-    uint16_t port;
+    char ip[VIEW_IP_MAX];
+    char hostname[VIEW_HOST_MAX];
+    uint16_t port, cport;
+    uint16_t primary; /* of a replica; VIEW_NOBODY otherwise */
+    uint32_t flags;   /* enum view_flags */
+    int64_t ping_ms, pong_ms;
+    uint64_t epoch;
+    uint64_t offset; /* of replication, as far as it is known */
+    bool connected;
 };
 
 struct cluster_view {

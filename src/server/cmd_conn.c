@@ -100,9 +100,9 @@ static void reply_hello(struct cmd_ctx *c)
     reply_cstr(r, "id");
     reply_int(r, (int64_t)c->session->id);
     reply_cstr(r, "mode");
-    reply_cstr(r, "standalone");
+    reply_cstr(r, c->limits->cluster ? "cluster" : "standalone");
     reply_cstr(r, "role");
-    reply_cstr(r, "master");
+    reply_cstr(r, ctx_server(c)->repl.is_replica ? "replica" : "master");
     reply_cstr(r, "modules");
     reply_array(r, 0);
 }

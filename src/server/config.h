@@ -221,6 +221,7 @@ enum config_group {
     CONFIG_TITLE,
     CONFIG_DIR,
     CONFIG_CRASH,
+    CONFIG_CLUSTER,
     CONFIG_GROUPS,
 };
 typedef int config_hook_fn(void *ctx, struct config *cfg, struct config_error *e);

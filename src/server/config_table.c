@@ -155,7 +155,6 @@ static bool check_node_name(const struct option *o, const char *value, struct co
 #define NOTE_STREAM "streams are not in this version yet"
 #define NOTE_AOF "the append-only file is not in this version yet"
 #define NOTE_REPL "replication does without it in this version"
-#define NOTE_CLUSTER "the cluster is not in this version yet"
 #define NOTE_TLS "TLS is not in this version yet"
 #define NOTE_TLS_REFUSED "TLS is not in this version yet, and traffic that should be secret would not be"
 

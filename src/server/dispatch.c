@@ -310,6 +310,10 @@ static ALWAYS_INLINE enum outcome run_exec(struct cmd_ctx *c, struct conn *conn,
     struct worker *w = c->host;
     if (!exec_begin(c))
         return DONE;
+    if (unlikely(exec_any(c->session, CMD_CLUSTER))) {
+        cluster_send(c);
+        return conn->state == CONN_OPEN ? DONE : AWAY;
+    }
     struct exec_plan plan;
     exec_plan(c->session, c->a.store, &plan);
     if (plan.gate)
@@ -650,6 +654,9 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
 
 void dispatch_job_done(struct conn *conn, struct lane_job *job)
 {
+    struct worker *w = conn->worker;
+    if (job->began != 0)
+        metrics_record(&w->metrics, job->cmd, 1, os_ticks() - job->began, job->reply.errored);
     if (job->written > conn->written)
         conn->written = job->written;
     if (conn->state != CONN_ZOMBIE) {

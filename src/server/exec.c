@@ -82,6 +82,14 @@ bool exec_any(const struct session *s, uint64_t flags)
     return false;
 }
 
+bool exec_all(const struct session *s, uint64_t flags)
+{
+    for (uint32_t i = 0; i < s->txn.ncommands; i++)
+        if (!(s->txn.commands[i].cmd->flags & flags))
+            return false;
+    return true;
+}
+
 static void plan_keys(const struct store *store, const struct txn_command *tc, struct exec_plan *plan)
 {
     struct keyref refs[64], *all = refs;
@@ -124,6 +132,8 @@ static void aim_back(struct cmd_ctx *c, const struct cmd_ctx *exec)
     c->cmd = exec->cmd;
     c->argv = exec->argv;
     c->argc = exec->argc;
+    c->keys = exec->keys;
+    c->nkeys = exec->nkeys;
 }
 
 static enum route_verdict route_queue(struct cmd_ctx *c, struct route *r, struct route_asker *who)

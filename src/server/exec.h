@@ -34,5 +34,7 @@ void exec_end(struct session *s, struct store *store);
 
 /* Does any queued command have one of these flags? */
 bool exec_any(const struct session *s, uint64_t flags);
+/* Do all of them? */
+bool exec_all(const struct session *s, uint64_t flags);
 
 #endif

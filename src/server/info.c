@@ -45,8 +45,10 @@ static void put_server(struct server *s, struct buf *b)
     struct utsname u;
     uname(&u);
     int64_t up = (os_wall_ms() - s->started_ms) / 1000, us = os_wall_us();
-    buf_printf(b, "redis_version:" SERVER_REDIS_VERSION "\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\n"
-                  "redis_build_id:0\r\nredis_mode:standalone\r\nlarder_version:" LARDER_VERSION "\r\n");
+    buf_printf(b,
+               "redis_version:" SERVER_REDIS_VERSION "\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\n"
+               "redis_build_id:0\r\nredis_mode:%s\r\nlarder_version:" LARDER_VERSION "\r\n",
+               s->config.cluster_enabled ? "cluster" : "standalone");
     buf_printf(b,
                "os:%s %s %s\r\narch_bits:%u\r\nmonotonic_clock:%s\r\nmultiplexing_api:%s\r\n"
                "atomicvar_api:c11-builtin\r\ngcc_version:" __VERSION__ "\r\n",
@@ -322,7 +324,7 @@ static void put_latencystats(struct server *s, struct buf *b)
 
 static void put_cluster(struct server *s, struct buf *b)
 {
-    buf_puts(b, STR("cluster_enabled:0\r\n"));
+    buf_printf(b, "cluster_enabled:%d\r\n", s->config.cluster_enabled);
 }
 
 static void put_nothing(struct server *s, struct buf *b)

@@ -42,6 +42,7 @@ struct lane_job {
      * place of sending it home. Whoever has it then owes it lane_send_home(). */
     void (*take)(struct lane_job *job);
     bool done;        /* the lane's mutex */
+    uint64_t began;   /* ticks, when it is executed by neither lane nor worker */
     uint64_t written; /* of the change log, for the client's WAIT */
     const struct command *cmd;
     struct str *argv; /* in the arena */

@@ -96,19 +96,20 @@ static void log_config_warnings(struct config *cfg)
 static void show_logo(const struct server *s)
 {
     const struct config *cfg = &s->config;
+    const char *mode = cfg->cluster_enabled ? "cluster" : "standalone";
     bool terminal = cfg->logfile[0] == '\0' && !cfg->daemonize && isatty(STDOUT_FILENO);
     if (!terminal && !cfg->always_show_logo) {
-        log_notice("Running mode=standalone, port=%lld.", (long long)cfg->port);
+        log_notice("Running mode=%s, port=%lld.", mode, (long long)cfg->port);
         return;
     }
     char text[512];
     int n = snprintf(text, sizeof text,
                      "\n   _______________\n"
                      "  |  _   _   ___  |   larder %s\n"
-                     "  |_|_|_(_)_|___|_|   mode: standalone\n"
+                     "  |_|_|_(_)_|___|_|   mode: %s\n"
                      "  |  ___   _   _  |   port: %lld\n"
                      "  |_|___|_(_)_|_|_|   pid: %d\n\n",
-                     LARDER_VERSION, (long long)cfg->port, (int)getpid());
+                     LARDER_VERSION, mode, (long long)cfg->port, (int)getpid());
     log_raw(text, (size_t)n);
 }
 

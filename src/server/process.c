@@ -68,7 +68,8 @@ static void put_variable(struct buf *b, struct str name, const struct process *p
         buf_puts(b, str_of(cfg->unixsocket));
     else if (str_eq(name, STR("config-file")))
         buf_puts(b, str_of(config_path(cfg) != NULL ? config_path(cfg) : ""));
-    /* {server-mode} is empty: neither cluster nor sentinel */
+    else if (str_eq(name, STR("server-mode")) && cfg->cluster_enabled)
+        buf_puts(b, STR("[cluster]"));
 }
 
 static void put_title(struct buf *b, const struct process *p, const struct config *cfg)

@@ -8,6 +8,7 @@
 #define LARDER_SERVER_SERVER_H
 
 #include "cmd/cmd.h"
+#include "server/cluster.h"
 #include "server/config.h"
 #include "server/lane.h"
 #include "server/latency.h"
@@ -92,6 +93,7 @@ struct server {
     struct repl repl;
     struct saver saver;
     struct migrator migrator;
+    struct cluster cluster;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */
     int64_t started_ms;

@@ -1,4 +1,4 @@
-"""`larder cluster`: it manages clusters of any nodes that speak the protocol, so redis-server's stand in here."""
+"""`larder cluster` against larder nodes; set LARDER_SERVER to redis-server to see that it manages those too."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from clusters import Cluster, address, ask, my_id, row_of
 LARDER = os.environ.get("LARDER_TOOL", os.path.join(os.path.dirname(harness.LARDER_SERVER), "larder"))
 if harness.is_redis(harness.LARDER_SERVER):
     LARDER = os.path.join(harness.ROOT, "build", "larder")
-NODE = harness.REDIS_SERVER
+NODE = harness.LARDER_SERVER
 
 
 def larder(*args, code=0, env=None, stdin=""):

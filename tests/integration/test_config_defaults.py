@@ -32,6 +32,7 @@ ONLY_LARDER = {
     "set-max-listpack-value": "64",
     "availability-zone": "",
     "io-uring": "yes",
+    "cluster-bus-open": "no",
     "cache-leases-max": "1048576",
     "cache-version-hold": "10000",
     "cache-negative-ttl": "10000",
@@ -313,7 +314,6 @@ def test_a_wrong_line_stops_the_start(start_larder):
     [
         ("port 70000", "argument must be between 0 and 65535 inclusive"),
         ("appendonly yes", "'appendonly' is refused: there is no append-only file"),
-        ("cluster-enabled yes", "'cluster-enabled' is refused: it comes with the cluster"),
         ("loadmodule /x.so", "'loadmodule' is refused: larder loads no modules"),
         ("rename-command GETT x", "no such command"),
         ("include /nonexistent", "can't open config file '/nonexistent': No such file or directory"),

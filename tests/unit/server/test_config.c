@@ -385,8 +385,8 @@ static void lists_read_and_show(void **state)
 static void refusals_say_why(void **state)
 {
     static const char *const other[][2] = {
-        {"appendonly", "yes"}, {"cluster-enabled", "yes"}, {"aclfile", "/etc/users.acl"},
-        {"tls-port", "6380"},  {"tls-replication", "yes"}, {"tls-cluster", "yes"},
+        {"appendonly", "yes"},      {"aclfile", "/etc/users.acl"}, {"tls-port", "6380"},
+        {"tls-replication", "yes"}, {"tls-cluster", "yes"},
     };
     uint32_t refused = 0;
     for_each_option(o) refused += o->status == OPTION_REFUSED;

@@ -1,0 +1,226 @@
+#include "server/cluster.h"
+
+#include "base/log.h"
+#include "os/clock.h"
+#include "server/cluster_core.h"
+#include "server/crash.h"
+#include "server/exec.h"
+#include "server/handlers.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ---- where the bus listens --------------------------------------------------------------------------------
+ */
+
+int cluster_bus_port(const struct config *cfg)
+{
+    return (int)(cfg->cluster_port != 0 ? cfg->cluster_port : cfg->port + CLUSTER_PORT_STEP);
+}
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
+}
+
+/* Whoever reaches the bus can take the cluster over: nobody is asked for a password there. So it is open to
+ * this machine alone, unless somebody has said that the network is trusted. */
+static const char *allowed(const struct config *cfg, const char *host)
+{
+    if (cfg->cluster_bus_open || !cfg->protected_mode || is_loopback(host))
+        return host;
+    if (strcmp(host, "*") == 0 || strcmp(host, "0.0.0.0") == 0)
+        return "127.0.0.1";
+    if (strcmp(host, "::*") == 0 || strcmp(host, "::") == 0)
+        return "::1";
+    return NULL;
+}
+
+static int listen_bus(struct cluster *cl)
+{
+    const struct config *cfg = &cl->server->config;
+    int port = cluster_bus_port(cfg), rc = 0;
+    bool closed = false;
+    if (cfg->port == 0 || port > 65535) {
+        log_warning("A cluster needs 'port', and 'port' + %d or 'cluster-port' for its bus; %d is no port.",
+                    CLUSTER_PORT_STEP, port);
+        return ERR_RANGE;
+    }
+    for (uint32_t i = 0; rc == 0 && i < cfg->bind.n; i++) {
+        const char *written = cfg->bind.v[i] + (cfg->bind.v[i][0] == '-');
+        const char *host = allowed(cfg, written);
+        closed |= host != written;
+        if (host != NULL)
+            rc = bus_wire_listen(cl->core->wire, host, port, host != cfg->bind.v[i]);
+    }
+    if (closed)
+        log_warning("The cluster bus listens to this machine only, because it asks nobody for a password. "
+                    "For nodes on other "
+                    "machines: make sure that only they reach port %d, and set 'cluster-bus-open yes'.",
+                    port);
+    return rc;
+}
+
+/* ---- requests ---------------------------------------------------------------------------------------------
+ */
+
+void cluster_send(struct cmd_ctx *c)
+{
+    struct server *s = ctx_server(c);
+    struct conn *conn = ctx_conn(c);
+    if (!s->config.cluster_enabled) {
+        reply_error(c->reply, "ERR This instance has cluster support disabled");
+        return;
+    }
+    if (c->cmd->fn == cmd_exec && !exec_all(c->session, CMD_CLUSTER)) {
+        exec_end(c->session, c->a.store);
+        reply_error(c->reply,
+                    "ERR CLUSTER subcommands about nodes cannot share a transaction with other commands");
+        return;
+    }
+    struct lane_job *job = lane_job_new(conn, c->cmd, c->argv, c->argc, LANE_PLAIN);
+    if (job == NULL) {
+        cmd_reply_err(c, ERR_OOM);
+        return;
+    }
+    job->began = os_ticks();
+    job->exec = c->cmd->fn == cmd_exec;
+    conn_park(conn, PARK_LANE);
+    if (job_queue_put(&s->cluster.jobs, job)) {
+        loop_wake(s->cluster.core->loop);
+        return;
+    }
+    reply_error(&job->reply, "ERR The server is shutting down");
+    lane_send_home(job);
+}
+
+static void execute_one(struct cluster *cl, struct cmd_ctx *c)
+{
+    struct cluster_view *v = cluster_core_view(cl->core);
+    if (v == NULL)
+        reply_error(c->reply, REPLY_NOMEM);
+    else
+        cluster_execute(c, cl->core, v);
+    cluster_view_free(v);
+}
+
+static void execute(struct cluster *cl, struct lane_job *job)
+{
+    const struct txn *t = &job->conn->session.txn;
+    struct cmd_ctx c = {.argv = job->argv,
+                        .argc = job->argc,
+                        .reply = &job->reply,
+                        .cmd = job->cmd,
+                        .session = &job->conn->session,
+                        .arena = &job->arena,
+                        .limits = &cl->server->limits};
+    if (job->exec)
+        reply_array(&job->reply, t->ncommands);
+    else
+        execute_one(cl, &c);
+    for (uint32_t i = 0; job->exec && i < t->ncommands; i++) {
+        c.cmd = t->commands[i].cmd;
+        c.argv = t->commands[i].argv;
+        c.argc = t->commands[i].argc;
+        execute_one(cl, &c);
+    }
+    lane_send_home(job);
+}
+
+/* ---- the thread -------------------------------------------------------------------------------------------
+ */
+
+static void *cluster_main(void *arg)
+{
+    struct cluster *cl = arg;
+    struct lane_job *job;
+    pthread_setname_np(pthread_self(), "cluster");
+    crash_thread_begin();
+    while (!atomic_load_explicit(&cl->stop, memory_order_acquire)) {
+        int n = loop_wait(cl->core->loop, cluster_core_timeout(cl->core));
+        for (int i = 0; i < n; i++) {
+            struct loop_event ev = loop_event(cl->core->loop, i);
+            if (ev.tag != NULL)
+                cluster_core_event(cl->core, &ev);
+        }
+        cluster_core_tick(cl->core);
+        while ((job = job_queue_take(&cl->jobs, false)) != NULL)
+            execute(cl, job);
+    }
+    while ((job = job_queue_take(&cl->jobs, false)) != NULL) {
+        reply_error(&job->reply, "ERR The server is shutting down");
+        lane_send_home(job);
+    }
+    crash_thread_end();
+    return NULL;
+}
+
+static int options_changed(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct cluster *cl = ctx;
+    atomic_store(&cl->core->options_changed, true);
+    loop_wake(cl->core->loop);
+    return 0;
+}
+
+int cluster_init(struct cluster *cl, struct server *s)
+{
+    cl->server = s;
+    job_queue_init(&cl->jobs);
+    if (!s->config.cluster_enabled)
+        return 0;
+    if (s->config.replicaof[0] != '\0') {
+        log_warning(
+            "'replicaof' and 'cluster-enabled yes' exclude each other: in a cluster, CLUSTER REPLICATE says "
+            "whose replica a node is.");
+        return ERR_SYNTAX;
+    }
+    int rc = cluster_core_new(&cl->core, s);
+    if (rc == 0)
+        rc = listen_bus(cl);
+    if (rc == 0)
+        config_hook(&s->config, CONFIG_CLUSTER, options_changed, cl);
+    return rc;
+}
+
+int cluster_take_role(struct cluster *cl)
+{
+    if (cl->core == NULL)
+        return 0;
+    server_care_set(cl->server, CARE_CLUSTER, true);
+    return cluster_core_begin(cl->core);
+}
+
+int cluster_start(struct cluster *cl)
+{
+    if (cl->core == NULL)
+        return 0;
+    int rc = pthread_create(&cl->thread, NULL, cluster_main, cl);
+    if (rc != 0) {
+        errno = rc;
+        return ERR_IO;
+    }
+    cl->running = true;
+    return 0;
+}
+
+void cluster_end(struct cluster *cl)
+{
+    if (!cl->running)
+        return;
+    job_queue_close(&cl->jobs);
+    atomic_store_explicit(&cl->stop, true, memory_order_release);
+    loop_wake(cl->core->loop);
+    pthread_join(cl->thread, NULL);
+    cl->running = false;
+}
+
+void cluster_release(struct cluster *cl)
+{
+    if (cl->server == NULL)
+        return;
+    cluster_core_free(cl->core);
+    cluster_view_free(cl->server->view);
+    cl->server->view = NULL;
+    job_queue_release(&cl->jobs);
+}

@@ -1,0 +1,51 @@
+/* The cluster's thread: it has the state machine, the bus, and the file nodes.conf, and nobody else touches
+ * them.
+ *
+ *      bus ── frames ──> ┌─────────────┐ ──> frames, links
+ *      clock ──────────> │ the machine │ ──> nodes.conf (written and fsynced before what depends on it is
+ * sent) CLUSTER ... ────> └─────────────┘ ──> role of this node, view of the slots   (the lane, under the
+ * gate)
+ *
+ * A CLUSTER command that asks the machine, or changes it, is a job that its client's worker sends here; the
+ * client is parked until the job comes home with the reply. So a change is in the file and in force before
+ * its OK is sent.
+ *
+ * Everybody else reads `server.view` (cluster_view.h). */
+#ifndef LARDER_SERVER_CLUSTER_H
+#define LARDER_SERVER_CLUSTER_H
+
+#include "server/cluster_view.h"
+#include "server/job_queue.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct config;
+struct server;
+struct cluster_core; /* cluster_core.h: the machine and what surrounds it; the thread's */
+
+struct cluster {
+    struct server *server;
+    pthread_t thread;
+    bool running;
+    _Atomic bool stop;
+    struct job_queue jobs;
+    struct cluster_core *core; /* NULL: cluster-enabled no */
+};
+
+/* With cluster-enabled: reads nodes.conf, listens, makes the first view. 0, or negative with the reason
+ * logged. */
+int cluster_init(struct cluster *cl, struct server *s);
+/* Before any thread runs: be what the file says. ERR_OOM. */
+int cluster_take_role(struct cluster *cl);
+int cluster_start(struct cluster *cl);
+void cluster_end(struct cluster *cl); /* joins the thread. Before the lane and replication end */
+void cluster_release(struct cluster *cl);
+
+int cluster_bus_port(const struct config *cfg);
+
+/* A worker: c's command is executed by the thread, its client parked meanwhile. */
+struct cmd_ctx;
+void cluster_send(struct cmd_ctx *c);
+
+#endif

@@ -1,0 +1,546 @@
+/* CLUSTER: what operators, redis-cli and clients ask of the cluster's thread, on that thread.
+ *
+ * A handler is run twice: first on the client's worker, which sends the request on (cluster_send), then with
+ * the machine at hand. What can be refused is refused here, by the view; what is left is an order. */
+#include "server/cluster_core.h"
+#include "server/cluster_text.h"
+#include "server/handlers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- arguments ----------------------------------------------------------------------------------- */
+
+static bool arg_slot(struct cmd_ctx *c, uint32_t i, uint32_t *slot)
+{
+    int64_t v;
+    if (!num_parse_i64(c->argv[i], &v) || v < 0 || v >= SLOT_COUNT) {
+        reply_error(c->reply, "ERR Invalid or out of range slot");
+        return false;
+    }
+    *slot = (uint32_t)v;
+    return true;
+}
+
+static uint32_t find_node(const struct cluster_view *v, struct str id)
+{
+    for (uint32_t i = 1; i < v->nnodes && id.n == VIEW_ID; i++)
+        if (memcmp(v->nodes[i].id, id.p, VIEW_ID) == 0)
+            return i;
+    return VIEW_NOBODY;
+}
+
+static bool arg_node(struct cmd_ctx *c, const struct cluster_view *v, uint32_t i, uint32_t *node)
+{
+    *node = find_node(v, c->argv[i]);
+    if (*node == VIEW_NOBODY)
+        reply_errorf(c->reply, "ERR Unknown node %.*s", (int)c->argv[i].n, c->argv[i].p);
+    return *node != VIEW_NOBODY;
+}
+
+/* ---- what is asked -------------------------------------------------------------------------------- */
+
+static void reply_text_of(struct cmd_ctx *c, struct buf *b)
+{
+    if (b->oom)
+        cmd_reply_err(c, ERR_OOM);
+    else
+        reply_verbatim(c->reply, "txt", buf_str(b));
+    buf_release(b);
+}
+
+static void do_nodes(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct buf b;
+    buf_init(&b);
+    cluster_put_nodes(&b, v);
+    reply_text_of(c, &b);
+}
+
+static void do_info(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct buf b;
+    buf_init(&b);
+    cluster_core_put_info(core, v, &b);
+    reply_text_of(c, &b);
+}
+
+static enum endpoint_type endpoint_of(struct cmd_ctx *c)
+{
+    return (enum endpoint_type)ctx_server(c)->config.cluster_preferred_endpoint_type;
+}
+
+static void do_slots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    cluster_reply_slots(c->reply, v, endpoint_of(c));
+}
+
+static void do_shards(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    cluster_reply_shards(c->reply, v, endpoint_of(c));
+}
+
+static void do_links(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    cluster_core_reply_links(core, c->reply);
+}
+
+static void do_replicas(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    uint32_t node;
+    uint64_t n = 0;
+    struct buf b;
+    if (!arg_node(c, v, 2, &node))
+        return;
+    if (!(v->nodes[node].flags & VIEW_PRIMARY)) {
+        reply_error(c->reply, "ERR The specified node is not a master");
+        return;
+    }
+    buf_init(&b);
+    size_t list = reply_deferred(c->reply);
+    for (uint32_t i = 1; i < v->nnodes; i++) {
+        if (v->nodes[i].primary != node)
+            continue;
+        buf_clear(&b);
+        cluster_put_node(&b, v, i);
+        reply_bulk(c->reply, buf_str(&b));
+        n++;
+    }
+    reply_deferred_end(c->reply, list, '*', n);
+    buf_release(&b);
+}
+
+static void do_count_failure_reports(struct cmd_ctx *c, struct cluster_core *core,
+                                     const struct cluster_view *v)
+{
+    uint32_t node;
+    if (arg_node(c, v, 2, &node))
+        reply_int(c->reply, cluster_core_failure_reports(core, v->nodes[node].id));
+}
+
+/* ---- orders ---------------------------------------------------------------------------------------- */
+
+/* Carry it out; OK, or why not. */
+static void carry_out(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_order *o)
+{
+    const char *why = cluster_core_order(core, o);
+    if (why != NULL)
+        reply_error(c->reply, why);
+    else
+        reply_ok(c->reply);
+}
+
+static struct cluster_order *new_order(struct cmd_ctx *c, enum cluster_order_kind kind)
+{
+    struct cluster_order *o = arena_alloc(c->arena, sizeof *o);
+    if (o == NULL) {
+        cmd_reply_err(c, ERR_OOM);
+        return NULL;
+    }
+    memset(o, 0, sizeof *o);
+    o->kind = kind;
+    return o;
+}
+
+static bool mark_slot(struct cmd_ctx *c, const struct cluster_view *v, struct cluster_order *o, uint32_t slot)
+{
+    bool owned = v->owner[slot] != VIEW_NOBODY;
+    if (o->kind == ORDER_DEL_SLOTS && !owned)
+        reply_errorf(c->reply, "ERR Slot %u is already unassigned", slot);
+    else if (o->kind == ORDER_ADD_SLOTS && owned)
+        reply_errorf(c->reply, "ERR Slot %u is already busy", slot);
+    else if (o->slots[slot])
+        reply_errorf(c->reply, "ERR Slot %u specified multiple times", slot);
+    else
+        return o->slots[slot] = true;
+    return false;
+}
+
+static void slots_listed(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v,
+                         enum cluster_order_kind kind)
+{
+    struct cluster_order *o = new_order(c, kind);
+    uint32_t slot;
+    if (o == NULL)
+        return;
+    for (uint32_t i = 2; i < c->argc; i++)
+        if (!arg_slot(c, i, &slot))
+            return;
+    for (uint32_t i = 2; i < c->argc; i++)
+        if (!arg_slot(c, i, &slot) || !mark_slot(c, v, o, slot))
+            return;
+    carry_out(c, core, o);
+}
+
+static void slots_ranged(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v,
+                         enum cluster_order_kind kind)
+{
+    struct cluster_order *o = new_order(c, kind);
+    uint32_t first, last;
+    if (o == NULL)
+        return;
+    if (c->argc % 2 == 1) {
+        cmd_reply_arity(c);
+        return;
+    }
+    for (uint32_t i = 2; i < c->argc; i += 2) {
+        if (!arg_slot(c, i, &first) || !arg_slot(c, i + 1, &last))
+            return;
+        if (first > last) {
+            reply_errorf(c->reply, "ERR start slot number %u is greater than end slot number %u", first,
+                         last);
+            return;
+        }
+        for (uint32_t slot = first; slot <= last; slot++)
+            if (!mark_slot(c, v, o, slot))
+                return;
+    }
+    carry_out(c, core, o);
+}
+
+static void do_addslots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    slots_listed(c, core, v, ORDER_ADD_SLOTS);
+}
+
+static void do_delslots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    slots_listed(c, core, v, ORDER_DEL_SLOTS);
+}
+
+static void do_addslotsrange(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    slots_ranged(c, core, v, ORDER_ADD_SLOTS);
+}
+
+static void do_delslotsrange(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    slots_ranged(c, core, v, ORDER_DEL_SLOTS);
+}
+
+static void do_flushslots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct cluster_order *o = new_order(c, ORDER_DEL_SLOTS);
+    if (o == NULL)
+        return;
+    if (cluster_core_has_keys(core)) {
+        reply_error(c->reply, "ERR DB must be empty to perform CLUSTER FLUSHSLOTS.");
+        return;
+    }
+    for (uint32_t i = 0; i < SLOT_COUNT; i++)
+        o->slots[i] = v->owner[i] == v->me;
+    carry_out(c, core, o);
+}
+
+static void set_slot_moving(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v,
+                            struct cluster_order *o)
+{
+    bool leaves = o->kind == ORDER_MIGRATING;
+    if (leaves && v->owner[o->slot] != v->me) {
+        reply_errorf(c->reply, "ERR I'm not the owner of hash slot %u", o->slot);
+        return;
+    }
+    if (!leaves && v->owner[o->slot] == v->me) {
+        reply_errorf(c->reply, "ERR I'm already the owner of hash slot %u", o->slot);
+        return;
+    }
+    uint32_t node = find_node(v, c->argv[4]);
+    if (node == VIEW_NOBODY) {
+        reply_errorf(c->reply, "ERR I don't know about node %.*s", (int)c->argv[4].n, c->argv[4].p);
+        return;
+    }
+    if (v->nodes[node].flags & VIEW_REPLICA) {
+        reply_error(c->reply, "ERR Target node is not a master");
+        return;
+    }
+    memcpy(o->id, v->nodes[node].id, sizeof o->id);
+    carry_out(c, core, o);
+}
+
+static void set_slot_node(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v,
+                          struct cluster_order *o)
+{
+    uint32_t node;
+    if (!arg_node(c, v, 4, &node))
+        return;
+    if (v->nodes[node].flags & VIEW_REPLICA) {
+        reply_error(c->reply, "ERR Target node is not a master");
+        return;
+    }
+    if (v->owner[o->slot] == v->me && node != v->me && cluster_core_slot_has_keys(core, o->slot)) {
+        reply_errorf(c->reply,
+                     "ERR Can't assign hashslot %u to a different node while I still hold keys for this hash "
+                     "slot.",
+                     o->slot);
+        return;
+    }
+    memcpy(o->id, v->nodes[node].id, sizeof o->id);
+    carry_out(c, core, o);
+}
+
+static void do_setslot(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct cluster_order *o = new_order(c, ORDER_STABLE);
+    if (o == NULL)
+        return;
+    if (v->replica) {
+        reply_error(c->reply, "ERR Please use SETSLOT only with masters.");
+        return;
+    }
+    if (!arg_slot(c, 2, &o->slot))
+        return;
+    if (cmd_arg_is(c, 3, STR("MIGRATING")) && c->argc == 5) {
+        o->kind = ORDER_MIGRATING;
+        set_slot_moving(c, core, v, o);
+    } else if (cmd_arg_is(c, 3, STR("IMPORTING")) && c->argc == 5) {
+        o->kind = ORDER_IMPORTING;
+        set_slot_moving(c, core, v, o);
+    } else if (cmd_arg_is(c, 3, STR("NODE")) && c->argc == 5) {
+        o->kind = ORDER_SLOT_NODE;
+        set_slot_node(c, core, v, o);
+    } else if (cmd_arg_is(c, 3, STR("STABLE")) && c->argc == 4) {
+        carry_out(c, core, o);
+    } else {
+        reply_error(c->reply, "ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP");
+    }
+}
+
+static bool arg_port(struct cmd_ctx *c, uint32_t i, const char *what, int64_t *port)
+{
+    if (num_parse_i64(c->argv[i], port))
+        return true;
+    reply_errorf(c->reply, "ERR Invalid %s specified: %.*s", what, (int)c->argv[i].n, c->argv[i].p);
+    return false;
+}
+
+static void do_meet(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct cluster_order *o = new_order(c, ORDER_MEET);
+    int64_t port, cport;
+    if (o == NULL)
+        return;
+    if (c->argc > 5) {
+        cmd_reply_arity(c);
+        return;
+    }
+    if (!arg_port(c, 3, "TCP base port", &port))
+        return;
+    cport = port + CLUSTER_PORT_STEP;
+    if (c->argc == 5 && !arg_port(c, 4, "TCP bus port", &cport))
+        return;
+    struct str ip = c->argv[2];
+    if (!cluster_normal_ip(ip, o->ip) || port < 1 || port > 65535 || cport < 1 || cport > 65535) {
+        reply_errorf(c->reply, "ERR Invalid node address specified: %.*s:%.*s", (int)ip.n, ip.p,
+                     (int)c->argv[3].n, c->argv[3].p);
+        return;
+    }
+    o->port = (uint16_t)port;
+    o->cport = (uint16_t)cport;
+    carry_out(c, core, o);
+}
+
+static void do_forget(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct cluster_order *o = new_order(c, ORDER_FORGET);
+    uint32_t node;
+    if (o == NULL || !arg_node(c, v, 2, &node))
+        return;
+    if (node == v->me) {
+        reply_error(c->reply, "ERR I tried hard but I can't forget myself...");
+        return;
+    }
+    if (v->replica && node == v->primary) {
+        reply_error(c->reply, "ERR Can't forget my master!");
+        return;
+    }
+    memcpy(o->id, v->nodes[node].id, sizeof o->id);
+    carry_out(c, core, o);
+}
+
+static bool owns_any(const struct cluster_view *v)
+{
+    for (uint32_t i = 0; i < SLOT_COUNT; i++)
+        if (v->owner[i] == v->me)
+            return true;
+    return false;
+}
+
+static void do_replicate(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct cluster_order *o = new_order(c, ORDER_REPLICATE);
+    uint32_t node;
+    if (o == NULL || !arg_node(c, v, 2, &node))
+        return;
+    if (node == v->me) {
+        reply_error(c->reply, "ERR Can't replicate myself");
+    } else if (v->nodes[node].flags & VIEW_REPLICA) {
+        reply_error(c->reply, "ERR I can only replicate a master, not a replica.");
+    } else if (!v->replica && (owns_any(v) || cluster_core_has_keys(core))) {
+        reply_error(c->reply, "ERR To set a master the node must be empty and without assigned slots.");
+    } else {
+        memcpy(o->id, v->nodes[node].id, sizeof o->id);
+        carry_out(c, core, o);
+    }
+}
+
+static void do_failover(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct cluster_order *o = new_order(c, ORDER_FAILOVER);
+    if (o == NULL)
+        return;
+    if (c->argc > 3) {
+        cmd_reply_arity(c);
+        return;
+    }
+    if (c->argc == 3 && cmd_arg_is(c, 2, STR("FORCE"))) {
+        o->kind = ORDER_FAILOVER_FORCE;
+    } else if (c->argc == 3 && cmd_arg_is(c, 2, STR("TAKEOVER"))) {
+        o->kind = ORDER_FAILOVER_TAKEOVER;
+    } else if (c->argc == 3) {
+        reply_error(c->reply, REPLY_SYNTAX);
+        return;
+    }
+    const struct view_node *p = &v->nodes[v->primary];
+    if (!v->replica)
+        reply_error(c->reply, "ERR You should send CLUSTER FAILOVER to a replica");
+    else if (v->primary == VIEW_NOBODY)
+        reply_error(c->reply, "ERR I'm a replica but my master is unknown to me");
+    else if (o->kind == ORDER_FAILOVER && ((p->flags & VIEW_FAIL) || !p->connected))
+        reply_error(c->reply, "ERR Master is down or failed, please use CLUSTER FAILOVER FORCE");
+    else
+        carry_out(c, core, o);
+}
+
+static void do_reset(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct cluster_order *o = new_order(c, ORDER_RESET_SOFT);
+    if (o == NULL)
+        return;
+    if (c->argc > 3) {
+        cmd_reply_arity(c);
+        return;
+    }
+    if (c->argc == 3 && cmd_arg_is(c, 2, STR("HARD"))) {
+        o->kind = ORDER_RESET_HARD;
+    } else if (c->argc == 3 && !cmd_arg_is(c, 2, STR("SOFT"))) {
+        reply_error(c->reply, REPLY_SYNTAX);
+        return;
+    }
+    if (!v->replica && cluster_core_has_keys(core))
+        reply_error(c->reply, "ERR CLUSTER RESET can't be called with master nodes containing keys");
+    else
+        carry_out(c, core, o);
+}
+
+static void do_bumpepoch(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct cluster_order *o = new_order(c, ORDER_BUMP_EPOCH);
+    char text[64];
+    if (o == NULL)
+        return;
+    uint64_t before = v->nodes[v->me].epoch;
+    const char *why = cluster_core_order(core, o);
+    uint64_t now = cluster_core_my_epoch(core);
+    if (why != NULL) {
+        reply_error(c->reply, why);
+        return;
+    }
+    snprintf(text, sizeof text, "%s %llu", now != before ? "BUMPED" : "STILL", (unsigned long long)now);
+    reply_status(c->reply, text);
+}
+
+static void do_set_config_epoch(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct cluster_order *o = new_order(c, ORDER_SET_EPOCH);
+    int64_t epoch;
+    if (o == NULL || !cmd_arg_i64(c, 2, &epoch))
+        return;
+    uint32_t known = 0;
+    for (uint32_t i = 1; i < v->nnodes; i++)
+        known += v->nodes[i].id[0] != '\0';
+    if (epoch < 0)
+        reply_errorf(c->reply, "ERR Invalid config epoch specified: %lld", (long long)epoch);
+    else if (known > 1)
+        reply_error(c->reply, "ERR The user can assign a config epoch only when the node does not know any "
+                              "other node.");
+    else if (v->nodes[v->me].epoch != 0)
+        reply_error(c->reply, "ERR Node config epoch is already non-zero");
+    else {
+        o->epoch = (uint64_t)epoch;
+        carry_out(c, core, o);
+    }
+}
+
+static void do_saveconfig(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    struct cluster_order *o = new_order(c, ORDER_SAVE);
+    if (o != NULL)
+        carry_out(c, core, o);
+}
+
+/* ---- from the worker to here ------------------------------------------------------------------------ */
+
+typedef void cluster_do_fn(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v);
+
+/* On the worker: all of them are sent. */
+#define SENT(name)                                                                                           \
+    void cmd_cluster_##name(struct cmd_ctx *c)                                                               \
+    {                                                                                                        \
+        cluster_send(c);                                                                                     \
+    }
+SENT(nodes)
+SENT(info)
+SENT(slots)
+SENT(shards)
+SENT(links)
+SENT(replicas)
+SENT(count_failure_reports)
+SENT(addslots)
+SENT(delslots)
+SENT(addslotsrange)
+SENT(delslotsrange)
+SENT(flushslots)
+SENT(setslot)
+SENT(meet)
+SENT(forget)
+SENT(replicate)
+SENT(failover)
+SENT(reset)
+SENT(bumpepoch)
+SENT(set_config_epoch)
+SENT(saveconfig)
+SENT(slaves)
+
+void cluster_execute(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+{
+    static const struct {
+        cmd_fn *fn;
+        cluster_do_fn *run;
+    } all[] = {
+        {cmd_cluster_nodes, do_nodes},
+        {cmd_cluster_info, do_info},
+        {cmd_cluster_slots, do_slots},
+        {cmd_cluster_shards, do_shards},
+        {cmd_cluster_links, do_links},
+        {cmd_cluster_replicas, do_replicas},
+        {cmd_cluster_count_failure_reports, do_count_failure_reports},
+        {cmd_cluster_addslots, do_addslots},
+        {cmd_cluster_delslots, do_delslots},
+        {cmd_cluster_addslotsrange, do_addslotsrange},
+        {cmd_cluster_delslotsrange, do_delslotsrange},
+        {cmd_cluster_flushslots, do_flushslots},
+        {cmd_cluster_setslot, do_setslot},
+        {cmd_cluster_meet, do_meet},
+        {cmd_cluster_forget, do_forget},
+        {cmd_cluster_replicate, do_replicate},
+        {cmd_cluster_failover, do_failover},
+        {cmd_cluster_reset, do_reset},
+        {cmd_cluster_bumpepoch, do_bumpepoch},
+        {cmd_cluster_set_config_epoch, do_set_config_epoch},
+        {cmd_cluster_saveconfig, do_saveconfig},
+        {cmd_cluster_slaves, do_replicas},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (all[i].fn == c->cmd->fn)
+            all[i].run(c, core, v);
+}

@@ -1,0 +1,177 @@
+"""CLUSTER's subcommands: replies and errors beside those of redis-server 7.0.15, on lone nodes and in a pair."""
+
+import re
+
+import pytest
+
+import clusters
+import harness
+from clusters import Cluster, ask, my_id
+from wire import Error
+
+ALONE = """
+CLUSTER INFO
+CLUSTER NODES
+CLUSTER SLOTS
+CLUSTER SHARDS
+CLUSTER LINKS
+CLUSTER MYID
+CLUSTER
+CLUSTER NOSUCH
+CLUSTER ADDSLOTS
+CLUSTER ADDSLOTS x
+CLUSTER ADDSLOTS -1
+CLUSTER ADDSLOTS 16384
+CLUSTER ADDSLOTS 5 5
+CLUSTER ADDSLOTSRANGE 1
+CLUSTER ADDSLOTSRANGE 1 2 3
+CLUSTER ADDSLOTSRANGE 5 3
+CLUSTER ADDSLOTSRANGE 5 x
+CLUSTER DELSLOTS 5
+CLUSTER DELSLOTS 16384
+CLUSTER DELSLOTSRANGE 5 6
+CLUSTER DELSLOTSRANGE 6 5
+CLUSTER SETSLOT 1 NODE x
+CLUSTER SETSLOT 1 FOO
+CLUSTER SETSLOT 1 NODE
+CLUSTER SETSLOT 1 MIGRATING x
+CLUSTER SETSLOT 1 IMPORTING 1234
+CLUSTER SETSLOT 99999 STABLE
+CLUSTER SETSLOT 1 STABLE
+CLUSTER MEET 127.0.0.1
+CLUSTER MEET foo 1
+CLUSTER MEET 127.0.0.1 99999
+CLUSTER MEET 127.0.0.1 x
+CLUSTER MEET 127.0.0.1 1 999999
+CLUSTER MEET 127.0.0.1 1 x
+CLUSTER FORGET x
+CLUSTER FORGET me
+CLUSTER REPLICATE x
+CLUSTER REPLICATE me
+CLUSTER FAILOVER
+CLUSTER FAILOVER FOO
+CLUSTER RESET FOO
+CLUSTER SET-CONFIG-EPOCH x
+CLUSTER SET-CONFIG-EPOCH -1
+CLUSTER SET-CONFIG-EPOCH 0
+CLUSTER COUNT-FAILURE-REPORTS x
+CLUSTER COUNT-FAILURE-REPORTS me
+CLUSTER SLAVES x
+CLUSTER SLAVES me
+CLUSTER REPLICAS x
+CLUSTER REPLICAS me
+CLUSTER KEYSLOT a
+CLUSTER KEYSLOT {user1000}.following
+CLUSTER KEYSLOT foo{}{bar}
+CLUSTER COUNTKEYSINSLOT 5
+CLUSTER COUNTKEYSINSLOT -1
+CLUSTER COUNTKEYSINSLOT 16384
+CLUSTER COUNTKEYSINSLOT x
+CLUSTER GETKEYSINSLOT 1 -1
+CLUSTER GETKEYSINSLOT 16384 1
+CLUSTER GETKEYSINSLOT 1 x
+CLUSTER GETKEYSINSLOT 1 10
+CLUSTER BUMPEPOCH
+CLUSTER SAVECONFIG
+CLUSTER FLUSHSLOTS
+CLUSTER ADDSLOTS 1 2 3 10
+CLUSTER ADDSLOTS 2
+CLUSTER ADDSLOTSRANGE 100 200 300 310
+CLUSTER ADDSLOTSRANGE 400 410 405 415
+CLUSTER DELSLOTS 2
+CLUSTER DELSLOTS 1 7
+CLUSTER DELSLOTSRANGE 150 160
+CLUSTER SLOTS
+CLUSTER SHARDS
+CLUSTER NODES
+CLUSTER INFO
+CLUSTER SETSLOT 1 MIGRATING me
+CLUSTER SETSLOT 1 IMPORTING me
+CLUSTER SETSLOT 3 NODE me
+CLUSTER SET-CONFIG-EPOCH 5
+CLUSTER FLUSHSLOTS
+CLUSTER NODES
+CLUSTER RESET
+CLUSTER RESET HARD
+CLUSTER INFO
+CLUSTER SET-CONFIG-EPOCH 7
+CLUSTER SET-CONFIG-EPOCH 8
+CLUSTER INFO
+CLUSTER BUMPEPOCH
+ASKING
+READONLY
+READWRITE
+REPLICAOF NO ONE
+GET a
+INFO cluster
+"""
+
+
+def neutral(reply, server):
+    """What may differ between two nodes: ids, ports, times."""
+    if isinstance(reply, (list, tuple)):
+        return [neutral(x, server) for x in reply]
+    if isinstance(reply, dict):
+        return {neutral(k, server): neutral(v, server) for k, v in reply.items()}
+    if reply == server.port:
+        return "PORT"
+    if not isinstance(reply, (bytes, str)):
+        return reply
+    text = reply.decode() if isinstance(reply, bytes) else str(reply)
+    text = re.sub(r"[0-9a-f]{40}", "ID", text).replace(str(server.port + 10000), "BUS").replace(str(server.port), "PORT")
+    text = re.sub(r"nodes.*\.conf", "CONF", text)
+    return re.sub(r"\b1[67]\d{11}\b", "TIME", text)
+
+
+
+@pytest.mark.larder
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_alone_as_redis(protocol):
+    with Cluster([clusters.node().start(), clusters.node(harness.REDIS_SERVER).start()]) as pair:
+        answers = []
+        for s in pair.servers:
+            with s.wire(protocol=protocol) as w:
+                mine = []
+                for line in ALONE.strip().splitlines():
+                    words = [w("CLUSTER", "MYID") if x == "me" else x for x in line.split()]
+                    mine.append((line, neutral(w(*words), s)))
+                answers.append(mine)
+        differences = [(a, b) for a, b in zip(*answers) if a != b]
+        assert not differences, "\n".join(f"{a}\n{b}" for a, b in differences)
+
+
+def test_disabled(larder, redis_server):
+    for command in (("CLUSTER", "INFO"), ("CLUSTER", "KEYSLOT", "a"), ("ASKING",), ("READONLY",), ("READWRITE",)):
+        assert ask(larder, *command) == ask(redis_server, *command) == Error("ERR This instance has cluster support disabled")
+
+
+@pytest.mark.parametrize("theirs", [harness.LARDER_SERVER, harness.REDIS_SERVER])
+def test_a_pair(theirs):
+    """MEET, REPLICATE, FORGET between two kinds of node."""
+    with Cluster([clusters.node().start(), clusters.node(theirs).start()]) as pair:
+        ours, other = pair.servers
+        assert ask(ours, "CLUSTER", "ADDSLOTSRANGE", 0, 16383) == "OK"
+        assert ask(ours, "CLUSTER", "MEET", "127.0.0.1", other.port) == "OK"
+        harness.wait_until(lambda: all(len(clusters.rows(s)) == 2 and not any("handshake" in r.flags for r in clusters.rows(s))
+                                       for s in pair.servers), what="the nodes to know each other")
+        harness.wait_until(lambda: clusters.row_of(other, ours).slots == ["0-16383"], what="the slots to be known")
+        assert ask(other, "CLUSTER", "ADDSLOTS", 1) == Error("ERR Slot 1 is already busy")
+        harness.wait_until(lambda: ask(ours, "SET", "k", "v") == "OK", what="the cluster to serve")
+        assert ask(other, "CLUSTER", "REPLICATE", my_id(ours)) == "OK"
+        pair.settle()
+        harness.wait_until(lambda: ask(other, "DBSIZE") == 1, what="the key to arrive")
+        assert ask(other, "CLUSTER", "FORGET", my_id(ours)) == Error("ERR Can't forget my master!")
+        assert str(ask(ours, "CLUSTER", "REPLICATE", my_id(other))).startswith("ERR")
+        for line in (("SETSLOT", 1, "STABLE"), ("RESET", "FOO")):
+            assert isinstance(ask(other, "CLUSTER", *line), Error)
+        slots = ask(ours, "CLUSTER", "SLOTS")
+        harness.wait_until(lambda: len(ask(ours, "CLUSTER", "SLOTS")[0]) == 4, what="the replica to be listed")
+        slots = ask(ours, "CLUSTER", "SLOTS")
+        assert [slots[0][2][1], slots[0][3][1]] == [ours.port, other.port]
+        lines = ask(ours, "CLUSTER", "REPLICAS", my_id(ours))
+        assert len(lines) == 1 and lines[0].decode().startswith(my_id(other))
+        assert len(ask(ours, "CLUSTER", "LINKS")) == 2
+        # A replica leaves: it is empty and free.
+        assert ask(other, "CLUSTER", "RESET", "HARD") == "OK"
+        assert ask(other, "DBSIZE") == 0
+        assert len(clusters.rows(other)) == 1

@@ -1,0 +1,110 @@
+"""A primary that dies is replaced, comes back as a replica, and hands over when asked."""
+
+import os
+import signal
+
+import pytest
+
+import clusters
+import harness
+from clusters import Cluster, ask, info, my_id, row_of
+from wire import Error
+
+L, R = harness.LARDER_SERVER, harness.REDIS_SERVER
+# Primaries first: 3 and 3; redis-cli pairs them.
+KINDS = {
+    "ours": [L] * 6,
+    "redis takes over from larder": [L, L, L, R, R, R],
+    "larder takes over from redis": [R, R, R, L, L, L],
+}
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def cluster(request):
+    with Cluster.create(KINDS[request.param], replicas=1) as c:
+        yield c
+
+
+def roles_changed(new, old):
+    """`new` owns slots in everybody's eyes, and `old`, if it lives, follows it."""
+
+    def check():
+        if "role:master" not in ask(new, "INFO", "replication"):
+            return False
+        return not old.alive() or "role:slave" in ask(old, "INFO", "replication")
+
+    return check
+
+
+def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(cluster):
+    cluster.put(200)
+    old = cluster.primaries()[0]
+    new = cluster.replica_of(old)
+    harness.wait_until(lambda: ask(new, "DBSIZE") == ask(old, "DBSIZE"), what="the replica to have it all")
+    slots = row_of(new, old).slots
+    epoch = int(info(new)["cluster_current_epoch"])
+    cluster.kill(old)
+    harness.wait_until(roles_changed(new, old), seconds=60, what="the replica to take over")
+    cluster.settle()
+    assert row_of(new, new).slots == slots
+    assert int(info(new)["cluster_current_epoch"]) > epoch
+    assert "fail" in row_of(new, old).flags
+    cluster.check_keys(200)
+    old.killed = False
+    old.start()
+    harness.wait_until(roles_changed(new, old), seconds=60, what="the old one to follow")
+    cluster.settle()
+    assert "fail" not in row_of(new, old).flags
+    harness.wait_until(lambda: ask(new, "DBSIZE") == ask(old, "DBSIZE"), what="the old one to have it all")
+
+
+def test_a_frozen_primary_is_replaced(cluster):
+    old = cluster.primaries()[0]
+    new = cluster.replica_of(old)
+    os.kill(old.pid, signal.SIGSTOP)
+    try:
+        harness.wait_until(lambda: "role:master" in ask(new, "INFO", "replication"), seconds=60,
+                           what="the replica to take over")
+    finally:
+        os.kill(old.pid, signal.SIGCONT)
+    harness.wait_until(roles_changed(new, old), seconds=60, what="the old one to follow")
+    cluster.settle()
+
+
+@pytest.mark.parametrize("how", [(), ("FORCE",), ("TAKEOVER",)])
+def test_a_handover_by_hand(cluster, how):
+    old = cluster.primaries()[-1]
+    new = cluster.replica_of(old)
+    assert ask(new, "CLUSTER", "FAILOVER", *how) == "OK"
+    harness.wait_until(roles_changed(new, old), seconds=60, what="the handover")
+    cluster.settle()
+    assert my_id(new) == row_of(old, old).primary
+
+
+def test_no_write_is_lost_in_a_handover(cluster):
+    old = cluster.primaries()[0]
+    new = cluster.replica_of(old)
+    key = next(k for k in ("n%d" % i for i in range(1000)) if cluster.owner_of(k) is old)
+    acknowledged, wire = 0, old.wire()
+    wire("SET", key, 0)
+    assert ask(new, "CLUSTER", "FAILOVER") == "OK"
+    while True:
+        reply = wire("INCR", key)
+        if isinstance(reply, Error):
+            break
+        acknowledged = reply
+    assert reply.startswith("MOVED") and reply.endswith(f":{new.port}"), reply
+    assert int(ask(new, "GET", key)) == acknowledged
+    cluster.settle()
+
+
+def test_restarts_remember(cluster):
+    """Everybody at once: the same nodes, slots and roles as before."""
+    cluster.settle()
+    before = sorted((r.id, tuple(r.slots), r.primary) for r in clusters.rows(cluster[0]))
+    for s in cluster.servers:
+        s.kill(signal.SIGTERM) if not harness.is_redis(s.binary) else s.kill(signal.SIGKILL)
+    for s in cluster.servers:
+        s.start()
+    cluster.settle()
+    assert sorted((r.id, tuple(r.slots), r.primary) for r in clusters.rows(cluster[0])) == before

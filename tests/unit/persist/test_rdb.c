@@ -1,0 +1,144 @@
+/* The reader against files that are cut at every byte, changed at every byte, and brought in small pieces. */
+#include "unit/unit.h"
+
+#include "base/err.h"
+#include "persist/rdb.h"
+#include "persist/rdb_read.h"
+#include "value/set.h"
+
+#include <string.h>
+
+static const struct object_options options = {
+    .set_max_intset_entries = 512, .set_max_listpack_entries = 128, .set_max_listpack_value = 64};
+
+struct feed {
+    struct str in;
+    size_t piece;
+};
+
+static int64_t give(void *arg, char *p, size_t n)
+{
+    struct feed *f = arg;
+    n = n < f->piece ? n : f->piece;
+    n = n < f->in.n ? n : f->in.n;
+    memcpy(p, f->in.p, n);
+    f->in = (struct str){f->in.p + n, f->in.n - n};
+    return (int64_t)n;
+}
+
+/* Strings of all kinds, a set, two databases, an extension, a field that nobody knows. */
+static void put_file(struct buf *b)
+{
+    struct object *set = set_new(&options, STR("1"), 3);
+    struct object_walk w = {0};
+    assert_int_equal(rdb_put_header(b, 10), 0);
+    rdb_put_aux(b, STR("redis-ver"), STR("7.0.15"));
+    rdb_put_select(b, 0);
+    rdb_put_resize(b, 3, 1);
+    rdb_put_extra(b, STR("about the key"));
+    rdb_put_key(b, 1234567890123, RDB_STRING, STR("number"), true);
+    rdb_put_string(b, STR("12345"), true);
+    rdb_put_key(b, 0, RDB_STRING, STR("packed"), true);
+    rdb_put_string(b, STR("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), true);
+    rdb_put_aux(b, STR("unknown"), STR("ignored"));
+    rdb_put_select(b, 3);
+    assert_int_equal(set_add(&set, &options, STR("1")), 1);
+    assert_int_equal(set_add(&set, &options, STR("member")), 1);
+    rdb_put_key(b, 0, object_type(set)->rdb_type(set, 10), STR("set"), true);
+    assert_int_equal(object_type(set)->dump(set, 10, &w, 1 << 20, b), 0);
+    object_put(set);
+    rdb_put_end(b);
+    rdb_put_sum(b, hash_crc64(0, b->p, b->n));
+}
+
+/* Returns what the reader said last; *keys counts. */
+static int read_all(struct str file, size_t piece, uint32_t *keys)
+{
+    struct feed f = {file, piece};
+    struct rdb_reader r;
+    struct rdb_item item;
+    int rc;
+    rdb_reader_init(&r, give, &f, &options);
+    *keys = 0;
+    while ((rc = rdb_read(&r, &item)) == 0) {
+        ++*keys;
+        assert_true(item.key.p != NULL && (item.object != NULL || item.value.p != NULL));
+        if (str_eq(item.key, STR("number")) && rc == 0)
+            assert_true(item.extra.p == NULL || item.extra.n <= file.n);
+        if (item.object != NULL)
+            object_put(item.object);
+    }
+    assert_true(rc == 1 || (rc < 0 && r.text[0] != '\0'));
+    if (rc == 1)
+        assert_int_equal(rdb_offset(&r), file.n);
+    rdb_reader_release(&r);
+    return rc;
+}
+
+static void test_whole(void **state)
+{
+    struct buf b;
+    uint32_t keys;
+    buf_init(&b);
+    put_file(&b);
+    for (size_t piece = 1; piece <= b.n; piece++) {
+        assert_int_equal(read_all(buf_str(&b), piece, &keys), 1);
+        assert_int_equal(keys, 3);
+    }
+    buf_release(&b);
+}
+
+static void test_cut(void **state)
+{
+    struct buf b;
+    uint32_t keys;
+    buf_init(&b);
+    put_file(&b);
+    for (size_t n = 0; n < b.n; n++)
+        assert_int_equal(read_all((struct str){b.p, n}, 7, &keys), ERR_CORRUPT);
+    buf_release(&b);
+}
+
+/* Every bit of every byte: the checksum sees it, if nothing before it does. */
+static void test_changed(void **state)
+{
+    struct buf b;
+    uint32_t keys;
+    buf_init(&b);
+    put_file(&b);
+    for (size_t at = 0; at < b.n; at++)
+        for (int bit = 0; bit < 8; bit++) {
+            b.p[at] ^= (char)(1 << bit);
+            assert_true(read_all(buf_str(&b), 4096, &keys) < 0);
+            b.p[at] ^= (char)(1 << bit);
+        }
+    buf_release(&b);
+}
+
+static void test_extension(void **state)
+{
+    struct buf b;
+    struct rdb_reader r;
+    struct rdb_item item;
+    buf_init(&b);
+    put_file(&b);
+    struct feed f = {buf_str(&b), 5};
+    rdb_reader_init(&r, give, &f, &options);
+    assert_int_equal(rdb_read(&r, &item), 0);
+    assert_true(str_eq(item.extra, STR("about the key")) && item.expire_ms == 1234567890123);
+    assert_int_equal(rdb_read(&r, &item), 0);
+    assert_true(item.extra.p == NULL && item.expire_ms == 0);
+    rdb_reader_release(&r);
+    buf_release(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_changed),
+        cmocka_unit_test(test_extension),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
