@@ -76,7 +76,8 @@ class Logged:
     fed: float  # with one replica
 
     def cost(self):
-        return self.fed / self.alone - 1
+        """Of a write's CPU time; a run too short for the clock of CPU time says nothing."""
+        return self.fed / self.alone - 1 if self.alone > 0 else 0.0
 
 
 class Sink:

@@ -46,13 +46,13 @@ enum care {
     CARE_MONITOR = 1 << 0,     /* somebody watches with MONITOR */
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
+    CARE_MEMORY = 1 << 3,       /* data is beyond maxmemory: refuse CMD_DENYOOM */
+    CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
     CARE_FEW_REPLICAS = 1 << 5, /* fewer than min-replicas-to-write: refuse writes */
-    CARE_LOADING = 1 << 7,      /* the snapshot is being loaded */
-    CARE_DISK = 1 << 8,         /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
     CARE_CLUSTER = 1 << 6,      /* keys may live elsewhere */
     CARE_FAILOVER = 1 << 7,     /* this node hands its role over: writes wait */
-    CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
-    CARE_MEMORY = 1 << 3,       /* data is beyond maxmemory: refuse CMD_DENYOOM */
+    CARE_DISK = 1 << 8,         /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
+    CARE_LOADING = 1 << 9,      /* the snapshot is being loaded */
 };
 
 /* Written at boot and under the gate. */
