@@ -94,7 +94,7 @@ def fill(server, keys=15000):
         pipe.set(f"s{i}", b"value of %d " % i * (i % 20))
         if i % 2000 == 0:
             pipe.execute()
-    pipe.sadd("bigset", *range(50000))
+    pipe.sadd("bigset", *range(2000))
     pipe.set("huge", os.urandom(1 << 20) * 8)
     for i in range(3000):
         pipe.sadd(f"set{i}", *range(i % 400 + 1))
