@@ -162,7 +162,7 @@ static void room_commit(const struct access *a, const struct room *r, const stru
     struct segment *seg = segment_of(segs, r->e);
     if (f->kind != ENTRY_INLINE)
         atomic_store_explicit(&seg->heap, true, memory_order_relaxed);
-    count_list_heap(a, r->e, (int64_t)heap_bytes(f));
+    count_list_heap(a, r->e, (int64_t)entry_heap_bytes(r->e)); /* f may lie in an entry that is gone */
     uint32_t slack = r->units - (uint32_t)shape_units(f);
     if (slack > 0)
         segment_resized(seg, -(int64_t)slack);
