@@ -20,7 +20,7 @@ static uint64_t bytes_for(uint64_t sets)
 
 uint64_t ghosts_bytes(const struct ghosts *g)
 {
-    return g->slots == NULL ? 0 : bytes_for(g->sets);
+    return atomic_load_explicit(&g->bytes, memory_order_relaxed);
 }
 
 void ghosts_resize(struct ghosts *g, uint64_t maxmemory)
@@ -35,6 +35,7 @@ void ghosts_resize(struct ghosts *g, uint64_t maxmemory)
         region_unmap((void *)g->slots, bytes_for(g->sets));
     g->slots = sets == 0 ? NULL : region_map(bytes_for(sets));
     g->sets = sets;
+    atomic_store_explicit(&g->bytes, g->slots != NULL ? bytes_for(sets) : 0, memory_order_relaxed);
     atomic_store_explicit(&g->written, 0, memory_order_relaxed);
 }
 

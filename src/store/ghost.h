@@ -19,6 +19,7 @@ struct ghosts {
     _Atomic uint16_t *slots; /* NULL: none */
     uint64_t sets;           /* a power of 2 */
     _Atomic uint64_t written;
+    _Atomic uint64_t bytes; /* of the slots; for any thread to read */
 };
 
 /* For a cache of so many bytes, 0 for none: forgets everything if that is a new size. Nobody else may use it
