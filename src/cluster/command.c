@@ -31,14 +31,23 @@ static int add_slots(struct machine *m, const uint8_t *slots, bool add)
     return 0;
 }
 
-static int forget(struct machine *m, const struct node_id *id)
+/* NULL: there is none, and the command has failed with ERR_NOTFOUND. */
+static struct node *named(struct machine *m, const struct node_id *id)
 {
     char text[MACHINE_ERROR_MAX];
     struct node *n = slotmap_find(&m->map, id);
     if (n == NULL) {
         snprintf(text, sizeof(text), "Unknown node %.*s", NODE_ID, id->c);
-        return machine_fail_command(m, ERR_NOTFOUND, text);
+        (void)machine_fail_command(m, ERR_NOTFOUND, text);
     }
+    return n;
+}
+
+static int forget(struct machine *m, const struct node_id *id)
+{
+    struct node *n = named(m, id);
+    if (n == NULL)
+        return ERR_NOTFOUND;
     if (n == m->self)
         return machine_fail_command(m, ERR_TYPE, "I tried hard but I can't forget myself...");
     if (n == m->self->primary)
@@ -49,12 +58,9 @@ static int forget(struct machine *m, const struct node_id *id)
 
 static int replicate(struct machine *m, const struct node_id *id)
 {
-    char text[MACHINE_ERROR_MAX];
-    struct node *n = slotmap_find(&m->map, id);
-    if (n == NULL) {
-        snprintf(text, sizeof(text), "Unknown node %.*s", NODE_ID, id->c);
-        return machine_fail_command(m, ERR_NOTFOUND, text);
-    }
+    struct node *n = named(m, id);
+    if (n == NULL)
+        return ERR_NOTFOUND;
     if (n == m->self)
         return machine_fail_command(m, ERR_TYPE, "Can't replicate myself");
     if (!node_is(n, NODE_PRIMARY))

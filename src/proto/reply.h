@@ -112,6 +112,7 @@ void reply_errorf(struct reply *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 #define REPLY_NOT_FLOAT "ERR value is not a valid float"
 #define REPLY_WRONGTYPE "WRONGTYPE Operation against a key holding the wrong kind of value"
 #define REPLY_NO_KEY "ERR no such key"
+#define REPLY_LOADING "LOADING Redis is loading the dataset in memory"
 #define REPLY_OOM "OOM command not allowed when used memory > 'maxmemory'."
 #define REPLY_NOMEM "OOM out of memory: the allocation failed, nothing was changed"
 #define REPLY_DB_RANGE "ERR DB index is out of range"

@@ -136,7 +136,7 @@ static bool writes(const struct cmd_ctx *c)
 static const char *refuse_on_replica(struct cmd_ctx *c, const struct repl *r)
 {
     if (atomic_load_explicit(&r->loading, memory_order_relaxed) && !(c->cmd->flags & CMD_LOADING))
-        return "LOADING Redis is loading the dataset in memory";
+        return REPLY_LOADING;
     if (!(c->cmd->flags & CMD_STALE) && !repl_may_serve(r))
         return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
     if (writes(c) && ctx_server(c)->config.replica_read_only)
@@ -168,7 +168,7 @@ static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
     if (no == NULL && (care & CARE_FEW_REPLICAS) && writes(c))
         no = "NOREPLICAS Not enough good replicas to write.";
     if ((care & CARE_LOADING) && !(c->cmd->flags & CMD_LOADING))
-        no = "LOADING Redis is loading the dataset in memory";
+        no = REPLY_LOADING;
     else if (no == NULL && (care & CARE_DISK) && writes(c))
         no = "MISCONF The last snapshot could not be written to disk, and writes are refused until one is "
              "(stop-writes-on-bgsave-error). The log says why.";

@@ -132,9 +132,9 @@ void store_save_entry_first(const struct access *a, const struct entry *e)
     struct store *s = a->store;
     if (likely(atomic_load_explicit(&s->cuts_open, memory_order_relaxed) == 0))
         return;
-    struct str key = entry_key(e);
-    uint64_t raw = hash_sip13(key.p, key.n, &s->seed);
-    store_cut_save(a, slot_for(s, key, raw), table_hash_db(raw, entry_db(e)));
+    struct key k;
+    store_key_of(s, e, &k);
+    store_cut_save(a, k.slot, k.hash);
 }
 
 /* ---- open, walk, close ---- */

@@ -146,24 +146,13 @@ static inline int64_t entry_expire(const struct entry *e)
     return at;
 }
 
-/* Where the extension's length is; the entry has one. */
-static inline const char *entry_ext_at(const struct entry *e)
-{
-    uint32_t w = entry_word(e);
-    const char *at = (const char *)e + 4;
-    at += (w & ENTRY_LONG) ? 8 : 0;
-    at += (w & ENTRY_TTL) ? 8 : 0;
-    at += (w & ENTRY_CLOCK) ? 4 : 0;
-    return at + ((w & ENTRY_DB) ? 4 : 0);
-}
-
 /* The deadline that plain commands know: an extended entry's freshness ends before the entry does (ext.h). */
 static inline int64_t entry_deadline(const struct entry *e)
 {
     int64_t fresh;
     if (likely(!(entry_word(e) & ENTRY_EXT)))
         return entry_expire(e);
-    memcpy(&fresh, entry_ext_at(e) + 4 + 8, sizeof fresh);
+    memcpy(&fresh, entry_extension(e).p + 8, sizeof fresh); /* EXT_FRESH_AT */
     return fresh;
 }
 

@@ -33,10 +33,8 @@ void **store_thread_debts(const struct access *a)
 
 struct ext entry_ext(const struct entry *e)
 {
-    if (likely(!(entry_word(e) & ENTRY_EXT)))
-        return (struct ext){NULL, 0};
-    char *at = (char *)(uintptr_t)entry_ext_at(e);
-    return (struct ext){at + 4, entry_load_u32(at)};
+    struct str x = entry_extension(e);
+    return (struct ext){(char *)(uintptr_t)x.p, (uint32_t)x.n};
 }
 
 bool ext_hides(const struct store *s, const struct entry *e, int64_t now_ms)
@@ -67,13 +65,7 @@ void store_note_change(const struct access *a, const struct key *k)
 
 void store_key_of(const struct store *s, const struct entry *e, struct key *out)
 {
-    struct str name = entry_key(e);
-    uint64_t raw = hash_sip13(name.p, name.n, &s->seed);
-    *out = (struct key){.p = name.p,
-                        .n = (uint32_t)name.n,
-                        .slot = slot_for(s, name, raw),
-                        .db = (uint16_t)entry_db(e),
-                        .hash = table_hash_db(raw, entry_db(e))};
+    key_set(s, out, entry_key(e), entry_db(e));
 }
 
 void ext_tell_dying(const struct access *a, const struct entry *e)

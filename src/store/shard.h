@@ -181,6 +181,17 @@ static inline uint16_t slot_for(const struct store *s, struct str key, uint64_t 
     return likely(!s->cluster) ? (uint16_t)(raw >> 36) % STORE_SLOTS : slot_of(key);
 }
 
+/* The key of that name in the database with this id; borrows the name. */
+static inline void key_set(const struct store *s, struct key *k, struct str name, uint32_t id)
+{
+    k->p = name.p;
+    k->n = (uint32_t)name.n;
+    uint64_t raw = hash_sip13(name.p, name.n, &s->seed);
+    k->slot = slot_for(s, name, raw);
+    k->db = (uint16_t)id;
+    k->hash = table_hash_db(raw, id);
+}
+
 static inline struct table *table_of(const struct store *s, const struct key *k)
 {
     return &s->slots[k->slot];

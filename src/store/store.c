@@ -148,12 +148,7 @@ struct hash_seed store_seed(const struct store *s)
 void key_make(const struct store *s, struct key *k, struct str bytes, uint32_t db)
 {
     DEBUG_ASSERT(db < s->databases);
-    k->p = bytes.p;
-    k->n = (uint32_t)bytes.n;
-    uint64_t raw = hash_sip13(bytes.p, bytes.n, &s->seed);
-    k->slot = slot_for(s, bytes, raw);
-    k->db = s->id_of[db];
-    k->hash = table_hash_db(raw, k->db);
+    key_set(s, k, bytes, s->id_of[db]);
 }
 
 uint32_t store_key_shard(const struct store *s, struct str key)

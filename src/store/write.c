@@ -150,9 +150,7 @@ static bool room_take(const struct access *a, struct room *r, const struct shape
 static void count_list_heap(const struct access *a, const struct entry *e, int64_t bytes)
 {
     _Atomic int64_t *sum = &a->app->list_heap[segment_of(&a->store->segs, e)->list];
-    if (bytes != 0)
-        atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + bytes,
-                              memory_order_relaxed);
+    atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + bytes, memory_order_relaxed);
 }
 
 static void room_commit(const struct access *a, const struct room *r, const struct shape *f)
@@ -160,9 +158,10 @@ static void room_commit(const struct access *a, const struct room *r, const stru
     struct segments *segs = &a->store->segs;
     segment_commit(segs, &a->app->writer, r->e, r->units, r->lane, store_sweep_time(a, f->expire_ms));
     struct segment *seg = segment_of(segs, r->e);
-    if (f->kind != ENTRY_INLINE)
+    if (f->kind != ENTRY_INLINE) {
         atomic_store_explicit(&seg->heap, true, memory_order_relaxed);
-    count_list_heap(a, r->e, (int64_t)entry_heap_bytes(r->e)); /* f may lie in an entry that is gone */
+        count_list_heap(a, r->e, (int64_t)entry_heap_bytes(r->e)); /* f may lie in an entry that is gone */
+    }
     uint32_t slack = r->units - (uint32_t)shape_units(f);
     if (slack > 0)
         segment_resized(seg, -(int64_t)slack);
@@ -185,7 +184,8 @@ void store_kill(const struct access *a, struct entry *e, bool drop)
     struct segments *segs = &a->store->segs;
     uint32_t n = entry_units(e), word = entry_word(e);
     DEBUG_ASSERT(!(word & ENTRY_DEAD));
-    count_list_heap(a, e, -(int64_t)entry_heap_bytes(e));
+    if (entry_kind_of(word) != ENTRY_INLINE)
+        count_list_heap(a, e, -(int64_t)entry_heap_bytes(e));
     if (drop) {
         if (unlikely(word & ENTRY_EXT))
             ext_tell_dying(a, e);
@@ -324,7 +324,7 @@ static struct shape shape_of(const struct segments *segs, const struct entry *e)
         .clock = entry_word(e) & ENTRY_CLOCK ? entry_clock(e) : 0,
         .freq = entry_word(e) & ENTRY_FREQ_MASK,
         .queue = segment_of(segs, e)->list % 2,
-        .ext = {entry_ext(e).p, entry_ext(e).n},
+        .ext = entry_extension(e),
     };
 }
 

@@ -57,6 +57,22 @@ def free_port():
             return port
 
 
+def sanitized(server):
+    """A sanitizer's build: its heap has its own idea of what is resident."""
+    binary = open(server.binary, "rb").read()
+    return b"__asan_init" in binary or b"__tsan_init" in binary
+
+
+def refuses_writes(client, why):
+    """True if a write is refused, and then for that reason: a word of the error."""
+    try:
+        client.set("k", 1)
+    except redis.exceptions.ResponseError as e:
+        assert why in str(e)
+        return True
+    return False
+
+
 def wait_until(true, seconds=30, every=0.02, what="the condition"):
     """Poll until true() holds; the deadline only bounds a hang."""
     deadline = time.monotonic() + seconds

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from harness import wait_until
+from harness import sanitized, wait_until
 from wire import encode
 
 KB, MB = 1 << 10, 1 << 20
@@ -22,11 +22,6 @@ def listed(w):
     lines = w("CLIENT", "LIST").decode().splitlines()
     clients = [dict(f.split("=", 1) for f in line.split(" ")) for line in lines]
     return {int(c["id"]): c for c in clients}
-
-
-def sanitized(server):
-    binary = open(server.binary, "rb").read()
-    return b"__asan_init" in binary or b"__tsan_init" in binary
 
 
 def connect_many(server, n):

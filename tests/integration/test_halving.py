@@ -1,14 +1,13 @@
 """maxmemory halved while the node serves: takes effect by eviction (docs/ROADMAP.md, the eviction policies)."""
 
-from harness import wait_until
-from test_clients import sanitized
+from harness import sanitized, wait_until
 
 MB = 1 << 20
 
 
 def test_halving_maxmemory_gives_memory_back(start_larder):
     server = start_larder({"maxmemory": "128mb", "maxmemory-policy": "allkeys-auto"}, workers=1)
-    plain = not sanitized(server)  # a sanitizer's heap has its own idea of what is resident
+    plain = not sanitized(server)
     with server.wire() as w, server.client() as r:
         empty = server.rss()
         for at in range(0, 400000, 1000):

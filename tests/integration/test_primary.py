@@ -8,7 +8,7 @@ import time
 import pytest
 import redis
 
-from harness import REDIS_SERVER, Server, free_port, wait_until
+from harness import REDIS_SERVER, Server, free_port, refuses_writes, wait_until
 from test_replica import Proxy, data_of, fill, fill_two_databases, follow, in_step, primary, same, servers, single, streams_every_database  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs redis-server")
@@ -190,25 +190,16 @@ def test_siblings_follow_a_promoted_replica_without_a_copy(servers):
 def test_min_replicas(servers):
     p, r = servers(min_replicas_to_write=1), servers()
     a, b = p.client(), r.client()
-    wait_until(lambda: refused(a), what="the refusal")
+    wait_until(lambda: refuses_writes(a, "NOREPLICAS"), what="the refusal")
     assert a.get("k") is None
     follow(r, p.port)
     in_step(a, b)
-    wait_until(lambda: not refused(a), what="a good replica")
+    wait_until(lambda: not refuses_writes(a, "NOREPLICAS"), what="a good replica")
     assert a.info("replication")["min_slaves_good_slaves"] == 1
     follow(r, free_port())
-    wait_until(lambda: refused(a), what="the refusal")
+    wait_until(lambda: refuses_writes(a, "NOREPLICAS"), what="the refusal")
     a.config_set("min-replicas-to-write", 0)
-    wait_until(lambda: not refused(a), what="freedom")
-
-
-def refused(client):
-    try:
-        client.set("k", 1)
-    except redis.exceptions.ResponseError as e:
-        assert "NOREPLICAS" in str(e)
-        return True
-    return False
+    wait_until(lambda: not refuses_writes(a, "NOREPLICAS"), what="freedom")
 
 
 def test_many_writers_reach_every_replica(servers):

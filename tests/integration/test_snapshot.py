@@ -8,7 +8,7 @@ import time
 import pytest
 import redis
 
-from harness import REDIS_SERVER, Server, wait_until
+from harness import REDIS_SERVER, Server, refuses_writes, wait_until
 from test_full_copy import Writer, contents, fill, same
 from test_replica import servers, single  # noqa: F401
 
@@ -158,21 +158,12 @@ def test_writes_stop_when_the_disk_fails(servers):
     client.set("k", 1)
     with pytest.raises(redis.exceptions.ResponseError):
         client.save()
-    wait_until(lambda: refused(client), what="the refusal")
+    wait_until(lambda: refuses_writes(client, "MISCONF"), what="the refusal")
     assert client.get("k") == b"1"
     assert client.info("persistence")["rdb_last_bgsave_status"] == "err"
     os.rmdir(os.path.join(s.dir, "dump.rdb"))
     assert client.save()
-    wait_until(lambda: not refused(client), what="writes again")
-
-
-def refused(client):
-    try:
-        client.set("k", 1)
-    except redis.exceptions.ResponseError as e:
-        assert "MISCONF" in str(e)
-        return True
-    return False
+    wait_until(lambda: not refuses_writes(client, "MISCONF"), what="writes again")
 
 
 @pytest.mark.parametrize(

@@ -158,12 +158,7 @@ static bool wants(const struct access *a, struct walk *w, const struct entry *e,
 static void visit_make(const struct access *a, struct visit *v, struct entry *e, struct str key, uint32_t db)
 {
     v->e = e;
-    v->key.p = key.p;
-    v->key.n = (uint32_t)key.n;
-    v->key.db = (uint16_t)db;
-    uint64_t raw = hash_sip13(key.p, key.n, &a->store->seed);
-    v->key.slot = slot_for(a->store, key, raw);
-    v->key.hash = table_hash_db(raw, db);
+    key_set(a->store, &v->key, key, db);
     store_approach_begin(a->store, &v->key);
 }
 
