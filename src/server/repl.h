@@ -58,7 +58,8 @@ struct replica {
     bool connected;
     bool wants_write;
     struct buf in;
-    size_t at;        /* of `in`: what is before it has been applied */
+    struct stream stream; /* what reads it; why it could not lives here until the next unit */
+    size_t at;            /* of `in`: what is before it has been applied */
     size_t wait_for;  /* of `in`: a long unit is cut; look again when there is so much, or at the next cron */
     size_t sent;      /* of link.out */
     int64_t retry_ms; /* the next attempt */

@@ -179,18 +179,17 @@ static enum apply_result apply_unit(struct repl *r, const struct stream_unit *u,
 enum apply_result repl_apply_one(struct repl *r, bool alone, const char **why)
 {
     struct replica *rep = &r->replica;
-    struct stream stream;
     struct stream_unit u;
     arena_reset(&r->arena);
     struct str in = {rep->in.p + rep->at, rep->in.n - rep->at};
     if (in.n == 0 || rep->in.n < rep->wait_for)
         return APPLY_DONE;
-    int rc = stream_next(&stream, in, &r->arena, &u);
+    int rc = stream_next(&rep->stream, in, &r->arena, &u);
     if (rc == ERR_AGAIN) {
         rep->wait_for = in.n < REPL_UNIT_LONG ? 0 : rep->in.n + in.n;
         return APPLY_DONE;
     }
-    *why = rc == ERR_PROTO ? stream.error_text : "out of memory";
+    *why = rc == ERR_PROTO ? rep->stream.error : "out of memory";
     if (rc != 0)
         return APPLY_BROKEN;
     rep->wait_for = 0;
