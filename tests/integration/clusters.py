@@ -42,9 +42,15 @@ def cli(*args, check=True, stdin=None):
     return done.stdout + done.stderr
 
 
+class Loading(Exception):
+    """A replica is loading its copy: it answers later."""
+
+
 def ask(server, *command):
     with server.wire() as w:
         reply = w(*command)
+    if isinstance(reply, str) and reply.startswith("LOADING"):
+        raise Loading(reply)
     return reply.decode() if isinstance(reply, bytes) else reply
 
 
@@ -109,6 +115,12 @@ class Cluster:
 
     def settled(self):
         """Every living node says that all is well, and every living replica is in step."""
+        try:
+            return self._agree()
+        except Loading:
+            return False
+
+    def _agree(self):
         living = self.alive()
         views = set()
         for s in living:
