@@ -2,7 +2,8 @@
 
 import csv
 import dataclasses
-import hashlib
+
+import host
 
 TEXT = {"trace", "subject", "error", "program"}
 REAL = {"share", "seconds"}
@@ -14,7 +15,7 @@ class Ledger:
     def __init__(self, path, kind, larder, resume):
         self.path = path
         self.kind = kind
-        self.larder = hashlib.sha256(larder.read_bytes()).hexdigest()[:16] if larder.exists() else ""
+        self.larder = host.program_hash(larder)
         self.runs = {}
         if resume and path.exists():
             with open(path, newline="", encoding="utf-8") as f:

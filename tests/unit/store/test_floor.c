@@ -121,16 +121,16 @@ static const struct workload {
     double most;                               /* misses / LRU's */
     int64_t ttl_ms;                            /* of half the keys; 0: none */
 } workloads[] = {
-    {"zipf", make_zipf, 0.95},
+    {"zipf", make_zipf, 0.95, 0},
     {"zipf with short lives", make_zipf, 1.00, 1000},
-    {"zipf that moves on", make_zipf_that_moves, 1.04},
-    {"zipf and scans", make_zipf_and_scans, 0.95},
-    {"zipf and keys asked for twice", make_twice_and_zipf, 1.02},
-    {"keys asked for twice", make_twice, 1.02},
-    {"keys asked for three times", make_three_times, 1.02},
-    {"hot sets that change", make_hot_sets, 1.04},
-    {"uniform", make_uniform, 1.02},
-    {"a loop larger than the cache", make_loop, 0.80},
+    {"zipf that moves on", make_zipf_that_moves, 1.04, 0},
+    {"zipf and scans", make_zipf_and_scans, 0.95, 0},
+    {"zipf and keys asked for twice", make_twice_and_zipf, 1.02, 0},
+    {"keys asked for twice", make_twice, 1.02, 0},
+    {"keys asked for three times", make_three_times, 1.02, 0},
+    {"hot sets that change", make_hot_sets, 1.04, 0},
+    {"uniform", make_uniform, 1.02, 0},
+    {"a loop larger than the cache", make_loop, 0.80, 0},
 };
 
 static void load_init(struct load *l, const struct workload *w)
