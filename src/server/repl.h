@@ -26,6 +26,7 @@
 #include "repl/stream.h"
 #include "repl/unit.h"
 #include "server/failover.h"
+#include "server/purge.h"
 #include "server/repl_peers.h"
 
 #include <pthread.h>
@@ -159,6 +160,7 @@ struct repl {
     struct feed *feeds;     /* repl_feed.h */
     struct full_copy copy;  /* what new ones are given */
     struct waiter *waiters; /* clients in WAIT; the thread's */
+    struct purges purges;   /* on their way to other nodes */
     pthread_mutex_t mutex;  /* leaf */
     struct unit unit;       /* what this thread itself says in the stream, as a primary */
     bool more_to_feed;      /* a replica has not had all there is, and could take more */
