@@ -12,6 +12,7 @@ struct load {
     struct rdb_reader reader;
     uint64_t loaded, expired; /* keys */
     bool keep_expired;        /* they are the primary's to delete */
+    bool keep_in_history;     /* as far as the file has a place in a history: replicas want to hear of it */
     load_extra_fn *put_extra; /* NULL: extensions are dropped */
     struct rdb_item item;     /* read and, if `pending`, not put yet */
     bool pending;

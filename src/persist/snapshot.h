@@ -42,7 +42,7 @@ struct snapshot_options {
         *aux; /* copied into the head; for a replica: repl-id, repl-offset, repl-stream-db */
     uint32_t naux;
     uint32_t version; /* RDB_VERSION_MIN to RDB_VERSION_MAX: what the reader understands */
-    int64_t now_ms;   /* what has expired by now is left out */
+    int64_t now_ms;   /* what has expired by now is left out; 0: nothing */
     bool whole;       /* a flush ends it */
     bool lane;        /* the lane steps: busy shards are its own */
     struct gate

@@ -512,7 +512,8 @@ static void comfort(struct repl *r)
 static void ping(struct repl *r)
 {
     const struct str argv[] = {STR("PING")};
-    bool quiet = failover_state(&r->failover) != FAILOVER_NONE && r->failover.until_ms != 0;
+    bool quiet =
+        r->log_frozen || (failover_state(&r->failover) != FAILOVER_NONE && r->failover.until_ms != 0);
     if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) || r->now_ms < r->ping_ms || quiet)
         return; /* quiet: the target is to have everything before the time is over */
     r->ping_ms = r->now_ms + (int64_t)r->server->config.repl_ping_replica_period * 1000;
@@ -522,7 +523,7 @@ static void ping(struct repl *r)
 void repl_feeds_ask(struct repl *r)
 {
     const struct str ask[] = {STR("REPLCONF"), STR("GETACK"), STR("*")};
-    if (!r->is_replica && changelog_is_on(&r->log) && r->feeds != NULL)
+    if (!r->is_replica && changelog_is_on(&r->log) && r->feeds != NULL && !r->log_frozen)
         unit_add(&r->unit, 0, ask, ARRAY_LEN(ask));
 }
 
