@@ -156,7 +156,8 @@ static int take_aux(struct rdb_reader *r)
     if (err != 0)
         return err;
     bool stream_db = str_eq(name, STR("repl-stream-db")), extra = str_eq(name, RDB_EXTRA_NAME),
-         id = str_eq(name, STR("repl-id")), offset = str_eq(name, STR("repl-offset"));
+         id = str_eq(name, STR("repl-id")), offset = str_eq(name, STR("repl-offset")),
+         state = str_eq(name, RDB_STATE_NAME);
     err = take_string(r, &r->value, &value);
     if (err == 0 && stream_db && (!num_parse_i64(value, &r->stream_db) || r->stream_db < -1))
         err = ERR_CORRUPT;
@@ -164,10 +165,11 @@ static int take_aux(struct rdb_reader *r)
         err = ERR_CORRUPT;
     if (err == 0 && id && value.n == RDB_REPL_ID)
         memcpy(r->repl_id, value.p, RDB_REPL_ID);
-    if (err == 0 && extra) {
+    if (err == 0 && (extra || state)) {
         buf_clear(&r->extra);
         err = buf_puts(&r->extra, value);
-        r->has_extra = true;
+        r->has_extra = extra;
+        r->has_state = state;
     }
     return err;
 }
@@ -299,6 +301,11 @@ int rdb_read(struct rdb_reader *r, struct rdb_item *out)
             return check_end(r);
         if (type >= SLOT_INFO) {
             err = take_field(r, type);
+            if (err == 0 && r->has_state) {
+                r->has_state = false;
+                *out = (struct rdb_item){.state = r->extra.n > 0 ? buf_str(&r->extra) : STR("")};
+                return 0;
+            }
             continue;
         }
         err = take_key(r);

@@ -119,6 +119,8 @@ void debug_reload(struct cmd_ctx *c)
         reply_errorf(c->reply, "ERR Error trying to load the RDB dump: %s", text);
         return;
     }
+    if (!save)
+        repl_doubt(&ctx_server(c)->repl);
     reply_ok(c->reply);
 }
 

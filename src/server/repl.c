@@ -73,10 +73,15 @@ void repl_log_on(struct repl *r)
 void repl_settle(struct repl *r)
 {
     char id[HISTORY_ID + 1];
-    if (r->is_replica || !r->has_place)
+    if (r->is_replica)
         return;
+    bool has_place = r->has_place;
     new_id(id);
     repl_resume_as_primary(r, id);
+    if (r->from_file)
+        repl_doubt(r);
+    if (!has_place)
+        return;
     log_threads(r, true);
     log_notice(
         "The snapshot belongs to the history %s, up to offset %llu. It goes on from there under the id %s.",

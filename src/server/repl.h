@@ -130,7 +130,7 @@ struct repl {
     bool has_record; /* the file is there; the thread's */
     bool has_place;  /* a snapshot has been loaded that stands at `place`, and the role is not settled yet */
     bool resumed;    /* as a primary, from `place`: who has the same history and more of it is ahead of us */
-    bool from_file;  /* as a replica, from `place`: what has happened since nobody has told us yet */
+    bool from_file;  /* data are as a snapshot had them: what has happened since nobody has told us yet */
     bool log_frozen; /* the end has begun: the log is as the last snapshot */
     bool parts_at_once; /* ... and nobody waits for replicas */
     struct history_place place;

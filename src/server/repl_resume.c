@@ -10,7 +10,7 @@
  * values stale first (cache_doubt()). */
 #include "server/repl.h"
 
-#include "cache/cache.h"
+#include "cache/note.h"
 #include "os/clock.h"
 #include "server/server.h"
 
@@ -30,6 +30,7 @@ bool repl_place(const struct repl *r, struct history_place *out)
 
 void repl_loaded(struct repl *r, const char *id, int64_t offset, int64_t db)
 {
+    r->from_file = true;
     r->has_place = history_id_ok(str_of(id)) && offset >= 0 && offset <= INT64_MAX >> OFFSET_MAX_SHIFT &&
                    db >= 0 && db < r->server->limits.databases;
     r->place = (struct history_place){.offset = (uint64_t)offset, .db = (uint32_t)db};
@@ -45,7 +46,6 @@ void repl_resume_as_replica(struct repl *r)
         return;
     if (r->has_place) {
         changelog_start(&r->log, r->place.offset);
-        r->from_file = true;
         r->named_anew =
             false; /* by the configuration, long ago: an empty primary may not take the data away */
     }
@@ -65,11 +65,16 @@ void repl_resume_as_primary(struct repl *r, const char *id)
     changelog_start(&r->log, r->place.offset);
     r->has_history = r->resumed = true;
     r->alone_since_ms = os_wall_ms();
-    repl_doubt(r);
     repl_keep_expired(r, false);
 }
 
 void repl_doubt(struct repl *r)
 {
+    char bytes[NOTE_MAX];
     r->from_file = false;
+    uint64_t seq = cache_doubt(r->server->cache);
+    if (seq == 0 || r->is_replica || !changelog_is_on(&r->log))
+        return;
+    const struct str argv[] = {STR("PING"), {bytes, note_purge(0, seq, true, bytes)}};
+    unit_add(&r->unit, 0, argv, ARRAY_LEN(argv));
 }

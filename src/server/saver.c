@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "cache/state.h"
 #include "os/clock.h"
 #include "persist/rdb.h"
 #include "server/crash.h"
@@ -94,6 +95,8 @@ static int open_snapshot(struct saver *v, struct snapshot_file *f, bool on_lane,
                                  .lane = on_lane,
                                  .gate = on_lane ? NULL : &s->gate,
                                  .round = v->index,
+                                 .put_state = cache_put_state,
+                                 .state_arg = s->cache,
                                  .compress = s->config.rdbcompression,
                                  .checksum = s->config.rdbchecksum};
     int err = snapshot_open(out, s->store, &o);

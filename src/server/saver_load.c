@@ -1,7 +1,7 @@
 /* Loading a snapshot: at the start, while clients are told to wait, and for DEBUG RELOAD. */
 #include "base/err.h"
 #include "base/log.h"
-#include "cache/cache.h"
+#include "cache/state.h"
 #include "os/clock.h"
 #include "server/saver.h"
 #include "server/server.h"
@@ -110,7 +110,8 @@ static bool load_source(struct saver *v, struct source *src)
     struct server *s = v->server;
     struct load l;
     load_init(&l, read_file, src, &s->limits.objects);
-    l.put_extra = cache_drop_extra;
+    l.put_extra = cache_put_extra;
+    l.put_state = cache_take_state;
     l.keep_expired = s->config.replicaof[0] != '\0';
     l.keep_in_history = true;
     int rc = load_in_rounds(v, &l);
@@ -167,7 +168,8 @@ int saver_load_alone(struct saver *v, const struct access *a, bool flush, char *
     if (flush)
         store_flush_all(a);
     load_init(&l, read_file, &src, &s->limits.objects);
-    l.put_extra = cache_drop_extra;
+    l.put_extra = cache_put_extra;
+    l.put_state = cache_take_state;
     int rc;
     do {
         store_round_begin(s->store, a->app);
