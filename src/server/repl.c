@@ -320,6 +320,7 @@ int repl_init(struct repl *r, struct server *s)
     r->index = s->nworkers + 1;
     mpsc_init(&r->mailbox);
     pthread_mutex_init(&r->mutex, NULL);
+    pthread_cond_init(&r->acked, NULL);
     new_id(id);
     history_init(&r->history, id);
     struct changelog_spill spill = repl_spill(r);
@@ -365,8 +366,17 @@ int repl_start(struct repl *r)
 
 static bool somebody_lags(struct repl *r)
 {
-    struct history_place now;
-    return !r->is_replica && repl_place(r, &now) && repl_feeds_lag(r, now.offset);
+    return repl_feeds_lag(r, repl_offset(r));
+}
+
+/* Of some replica, or a moment: one may go, and somebody be in a hurry. */
+static void wait_for_word(struct repl *r)
+{
+    int64_t until_us = os_wall_us() + REPL_PART_US;
+    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
+    pthread_mutex_lock(&r->mutex);
+    (void)pthread_cond_timedwait(&r->acked, &r->mutex, &until);
+    pthread_mutex_unlock(&r->mutex);
 }
 
 /* Whoever is about to lose this primary shall have all of it. */
@@ -376,7 +386,7 @@ static void let_them_take(struct repl *r, bool (*hurry)(void *arg), void *arg)
     if (!r->log_frozen || r->parts_at_once)
         return;
     while (somebody_lags(r) && os_wall_ms() < until_ms && (hurry == NULL || !hurry(arg)))
-        usleep(REPL_PART_US);
+        wait_for_word(r);
     if (somebody_lags(r))
         log_warning("This node ends although some replica has not acknowledged all of its data.");
 }
@@ -407,5 +417,6 @@ void repl_release(struct repl *r)
     repl_apply_release(r);
     changelog_release(&r->log);
     loop_free(r->loop);
+    pthread_cond_destroy(&r->acked);
     pthread_mutex_destroy(&r->mutex);
 }

@@ -49,7 +49,7 @@ enum repl_limits {
     REPL_ERRORS_LOGGED = 10,     /* of commands from the stream that fail */
     REPL_UNIT_LONG = 1 << 20,    /* bytes of a cut unit that is not parsed again at every piece */
     REPL_REFUSED_MS = 10 * 1000, /* before a copy that was refused is asked for again */
-    REPL_PART_US = 1000,         /* at the end, between two looks at how far replicas are */
+    REPL_PART_US = 20 * 1000,    /* at the end, between two looks at how far replicas are, at the most */
 };
 
 /* The connection to the primary. */
@@ -131,8 +131,8 @@ struct repl {
     bool has_place;  /* a snapshot has been loaded that stands at `place`, and the role is not settled yet */
     bool resumed;    /* as a primary, from `place`: who has the same history and more of it is ahead of us */
     bool from_file;  /* data are as a snapshot had them: what has happened since nobody has told us yet */
-    bool log_frozen; /* the end has begun: the log is as the last snapshot */
-    bool parts_at_once; /* ... and nobody waits for replicas */
+    _Atomic bool log_frozen;    /* the end has begun: the log is as the last snapshot */
+    _Atomic bool parts_at_once; /* ... and nobody waits for replicas */
     struct history_place place;
     bool has_history; /* our data are `history` up to the log's head: a primary may go on from there */
     bool is_replica;
@@ -168,6 +168,7 @@ struct repl {
     struct full_copy copy;  /* what new ones are given */
     struct waiter *waiters; /* clients in WAIT; the thread's */
     pthread_mutex_t mutex;  /* leaf */
+    pthread_cond_t acked;   /* a replica has said how far it is, and the log is frozen */
     struct unit unit;       /* what this thread itself says in the stream, as a primary */
     bool more_to_feed;      /* a replica has not had all there is, and could take more */
     int64_t ping_ms;        /* the next PING for replicas */

@@ -412,6 +412,11 @@ static void on_request(struct repl *r, struct feed *f, const struct request *req
     atomic_store(&f->ack, (uint64_t)offset);
     atomic_store(&f->fack, fsynced > 0 ? (uint64_t)fsynced : 0);
     atomic_store(&f->ack_ms, r->now_ms);
+    if (!r->log_frozen)
+        return;
+    pthread_mutex_lock(&r->mutex);
+    pthread_cond_signal(&r->acked);
+    pthread_mutex_unlock(&r->mutex);
 }
 
 static void read_requests(struct repl *r, struct feed *f)
