@@ -1,7 +1,11 @@
-/* A futex mutex in 32 bits (Drepper, "Futexes are tricky", mutex 3), with one
- * state more: BUSY.
+/* A mutex of a futex word and a count of sleepers, with one state more than most: BUSY.
  *
- *      0 free      1 held      2 held, others sleep      4 busy
+ *      0 free      1 held      4 busy
+ *
+ * To take it is one locked instruction, to let go is a plain store and a load: a releaser must see either
+ * nobody who sleeps, or somebody to wake. The usual fence between the two is moved to the sleeper, who has
+ * the kernel put it into every running thread (membarrier(2)) after it counted itself and before it sleeps.
+ * A releaser touches the lock after it let go, so the memory of a lock must outlive whoever may release it.
  *
  * BUSY belongs to a long operation that owns what the lock guards without
  * holding the lock: nobody waits for it, lock_acquire() says so at once and the
@@ -16,10 +20,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum lock_state { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_CONTENDED = 2, LOCK_BUSY = 4 };
+enum lock_state { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_BUSY = 4 };
 
 struct lock {
     _Atomic uint32_t word;
+    _Atomic uint32_t sleepers;
 };
 
 bool lock_acquire_slow(struct lock *l); /* after TSAN_LOCK_PRE() */
@@ -68,9 +73,10 @@ static inline bool lock_try(struct lock *l)
 static inline void lock_release(struct lock *l)
 {
     TSAN_UNLOCK_PRE(l);
-    uint32_t was = atomic_exchange_explicit(&l->word, LOCK_FREE, memory_order_release);
+    atomic_store_explicit(&l->word, LOCK_FREE, memory_order_release);
     TSAN_UNLOCK_POST(l);
-    if (unlikely(was == LOCK_CONTENDED))
+    atomic_signal_fence(memory_order_seq_cst); /* in this order; the other half is the sleeper's */
+    if (unlikely(atomic_load_explicit(&l->sleepers, memory_order_relaxed) != 0))
         lock_wake(l, 1);
 }
 

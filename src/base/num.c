@@ -115,10 +115,10 @@ bool num_parse_bytes(struct str s, uint64_t *out)
     return n > 0 && !num_mul_overflows(v, unit, out);
 }
 
-static const char pairs[200] = "00010203040506070809101112131415161718192021222324"
-                               "25262728293031323334353637383940414243444546474849"
-                               "50515253545556575859606162636465666768697071727374"
-                               "75767778798081828384858687888990919293949596979899";
+const char num_pairs[200] = "00010203040506070809101112131415161718192021222324"
+                            "25262728293031323334353637383940414243444546474849"
+                            "50515253545556575859606162636465666768697071727374"
+                            "75767778798081828384858687888990919293949596979899";
 
 static unsigned count_digits(uint64_t v)
 {
@@ -143,11 +143,11 @@ unsigned num_put_u64(char *dst, uint64_t v)
     char *at = dst + n;
     while (v >= 100) {
         at -= 2;
-        memcpy(at, pairs + v % 100 * 2, 2);
+        memcpy(at, num_pairs + v % 100 * 2, 2);
         v /= 100;
     }
     if (v >= 10)
-        memcpy(dst, pairs + v * 2, 2);
+        memcpy(dst, num_pairs + v * 2, 2);
     else
         *dst = (char)('0' + v);
     return n;

@@ -29,6 +29,8 @@ bool num_parse_bytes(struct str s, uint64_t *out);
 /* Write decimal text to dst (>= NUM_I64_TEXT_MAX bytes), return its length. */
 unsigned num_put_i64(char *dst, int64_t v);
 unsigned num_put_u64(char *dst, uint64_t v);
+/* "00" to "99", two letters each. */
+extern const char num_pairs[200];
 
 /* INCRBYFLOAT's text: %.17Lf without trailing zeros, "-0" as "0". dst >= NUM_DOUBLE_TEXT_MAX. */
 unsigned num_put_ldouble(char *dst, long double v);

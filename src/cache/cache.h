@@ -155,9 +155,9 @@ int cache_extend(struct cache *c, const struct access *a, const struct key *k, i
 
 /* ---- purging: any thread, no lock needed ------------------------------------------------ */
 
-/* Every entry with this tag whose load began before now is invalid, or only stale. O(1). Returns the purge's
- * number. */
-uint64_t cache_purge_tag(struct cache *c, struct str name, bool soft);
+/* Every entry with this tag (a meta_tag_hash()) whose load began before now is invalid, or only stale. O(1).
+ * Returns the purge's number. */
+uint64_t cache_purge_tag(struct cache *c, uint64_t tag, bool soft);
 /* A primary's purge, by its number; tag 0: of everything that knows of tags. */
 void cache_purge_at(struct cache *c, uint64_t tag, uint64_t seq, bool soft);
 

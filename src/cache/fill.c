@@ -197,10 +197,10 @@ void cache_purge_at(struct cache *c, uint64_t tag, uint64_t seq, bool soft)
 }
 
 /* Counted first: a lease that is granted meanwhile loads what is true after the purge was asked for. */
-uint64_t cache_purge_tag(struct cache *c, struct str name, bool soft)
+uint64_t cache_purge_tag(struct cache *c, uint64_t tag, bool soft)
 {
     uint64_t seq = atomic_fetch_add(&c->seq, 1) + 1;
-    tags_purge(&c->tags, meta_tag_hash(name), seq, soft);
+    tags_purge(&c->tags, tag, seq, soft);
     return seq;
 }
 

@@ -48,7 +48,7 @@ void flights_release(struct flights *fs)
 
 static struct flight **list_of(struct flights *fs, struct str key)
 {
-    return &fs->lists[hash_sip13(key.p, key.n, &fs->seed) % FLIGHT_LISTS];
+    return &fs->lists[hash_seeded(key.p, key.n, &fs->seed) % FLIGHT_LISTS];
 }
 
 static struct flight **find(struct flights *fs, struct str key)

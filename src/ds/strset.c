@@ -25,7 +25,7 @@ _Static_assert(sizeof(struct strset_leaf) + LEAF_PAGES * sizeof(void *) <= 2048,
 
 static uint64_t hash_of(const struct strset *s, struct str member)
 {
-    return hash_sip13(member.p, member.n, &s->seed);
+    return hash_seeded(member.p, member.n, &s->seed);
 }
 
 /* ---- which page ------------------------------------------------------------------------ */

@@ -113,15 +113,16 @@ static ALWAYS_INLINE char *put_crlf(char *at)
 static ALWAYS_INLINE char *put_header(char *at, char kind, uint64_t n)
 {
     *at++ = kind;
-    if (n >= 1000) {
+    if (unlikely(n >= 1000)) {
         at += num_put_u64(at, n);
-        return put_crlf(at);
+    } else if (n < 10) {
+        *at++ = (char)('0' + n);
+    } else {
+        unsigned hundreds = (unsigned)n * 41 >> 12; /* right below 1,024 */
+        if (hundreds > 0)
+            *at++ = (char)('0' + hundreds);
+        at = put(at, num_pairs + 2 * ((unsigned)n - 100 * hundreds), 2);
     }
-    if (n >= 100)
-        *at++ = (char)('0' + n / 100);
-    if (n >= 10)
-        *at++ = (char)('0' + n / 10 % 10);
-    *at++ = (char)('0' + n % 10);
     return put_crlf(at);
 }
 

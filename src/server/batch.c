@@ -77,6 +77,9 @@ static int parse_batch(struct conn *conn, struct request_parser *rp, struct str 
             continue;
         }
         prepare(w, p);
+        if (*n > 0)
+            p[-1].more = p[-1].cmd == p->cmd;
+        p->more = false;
         ++*n;
         if (alone || !is_plain(p))
             return 0;
@@ -100,13 +103,15 @@ static void protocol_error(struct conn *conn, const struct request_parser *rp, i
 /* Run a batch. Returns how many of its requests are used up. */
 static uint32_t run_batch(struct worker *w, struct conn *conn, struct pending *batch, uint32_t n)
 {
-    for (unsigned step = 0; n > 1 && step < STORE_APPROACH_STEPS; step++)
-        for (uint32_t i = 0; i < n; i++)
-            for (uint32_t k = 0; k < batch[i].nkeys; k++)
-                store_approach(w->server->store, &batch[i].keys[k]);
+    const struct store *store = w->server->store;
+    for (bool more = n > 1; more;) {
+        more = false;
+        for (struct pending *p = batch; p < batch + n; p++)
+            for (struct key *k = p->keys, *end = k + p->nkeys; k < end; k++)
+                more |= store_approach(store, k);
+    }
     struct stopwatch sw = {.from = os_ticks()};
     for (uint32_t i = 0; i < n; i++) {
-        batch[i].more = i + 1 < n && batch[i + 1].cmd == batch[i].cmd;
         enum outcome out = dispatch_one(w, conn, &batch[i], &sw);
         if (unlikely(out == NOT_YET))
             return i;

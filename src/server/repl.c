@@ -258,6 +258,8 @@ static void open_letters(struct repl *r)
         struct repl_letter *l = container_of(n, struct repl_letter, node);
         if (l->kind == LETTER_FEED)
             repl_feed_comes(r, container_of(l, struct feed, letter));
+        else if (l->kind == LETTER_PURGE)
+            purge_arrives(&r->purges, l);
         else
             repl_waiter_arrives(r, l);
     }
@@ -272,6 +274,8 @@ static void round_of(struct repl *r, int nevents)
         struct loop_event ev = loop_event(r->loop, i);
         if (ev.tag == &r->replica) {
             repl_link_event(r, &ev);
+        } else if (purges_own(&r->purges, ev.tag)) {
+            purges_event(&r->purges, &ev);
         } else if (ev.tag != NULL) {
             repl_feed_event(r, ev.tag, &ev);
             if (ev.writable)
@@ -286,10 +290,11 @@ static void round_of(struct repl *r, int nevents)
         repl_feeds_cron(r);
         changelog_set_backlog(&r->log, (uint64_t)r->server->config.repl_backlog_size);
     }
+    purges_step(&r->purges);
     repl_feeds_push(r);
     changelog_trim(&r->log);
     repl_waiters_check(r);
-    r->todo = (struct repl_todo){.timeout_ms = timeout_ms(r)};
+    r->todo = (struct repl_todo){.timeout_ms = purges_timeout(&r->purges, timeout_ms(r))};
     repl_link_plan(r, &r->todo);
     repl_feeds_plan(r, &r->todo);
     failover_plan(r, &r->todo);
@@ -326,6 +331,7 @@ int repl_init(struct repl *r, struct server *s)
     struct changelog_spill spill = repl_spill(r);
     changelog_init(&r->log, r->index + 1, (uint64_t)s->config.repl_backlog_size, &spill);
     unit_init(&r->unit, &r->log, r->index);
+    purges_init(&r->purges, r);
     repl_apply_init(r);
     repl_link_init(r);
     return loop_new(&r->loop, false);
@@ -402,6 +408,7 @@ void repl_end(struct repl *r, bool (*hurry)(void *arg), void *arg)
     r->running = false;
     repl_record_end(r);
     repl_waiters_release(r);
+    purges_end(&r->purges);
 }
 
 void repl_release(struct repl *r)
@@ -410,6 +417,7 @@ void repl_release(struct repl *r)
         return;
     failover_release(r);
     repl_feeds_release(r);
+    purges_release(&r->purges);
     repl_link_release(r);
     unit_release(&r->unit);
     if (r->spill_fd >= 0)

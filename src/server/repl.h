@@ -26,6 +26,7 @@
 #include "repl/stream.h"
 #include "repl/unit.h"
 #include "server/failover.h"
+#include "server/purge.h"
 #include "server/repl_peers.h"
 
 #include <pthread.h>
@@ -167,6 +168,7 @@ struct repl {
     struct feed *feeds;     /* repl_feed.h */
     struct full_copy copy;  /* what new ones are given */
     struct waiter *waiters; /* clients in WAIT; the thread's */
+    struct purges purges;   /* on their way to other nodes */
     pthread_mutex_t mutex;  /* leaf */
     pthread_cond_t acked;   /* a replica has said how far it is, and the log is frozen */
     struct unit unit;       /* what this thread itself says in the stream, as a primary */

@@ -100,6 +100,8 @@ void repl_feeds_release(struct repl *r)
         struct repl_letter *l = container_of(n, struct repl_letter, node);
         if (l->kind == LETTER_FEED)
             feed_free(container_of(l, struct feed, letter));
+        else if (l->kind == LETTER_PURGE)
+            purge_letter_free(l);
         else
             repl_waiter_free(l);
     }

@@ -33,7 +33,7 @@ struct feed_hello {
 };
 
 /* What workers send to the replication thread. */
-enum letter_kind { LETTER_FEED, LETTER_WAITER };
+enum letter_kind { LETTER_FEED, LETTER_WAITER, LETTER_PURGE };
 struct repl_letter {
     struct mpsc_node node;
     enum letter_kind kind;

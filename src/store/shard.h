@@ -186,7 +186,7 @@ static inline void key_set(const struct store *s, struct key *k, struct str name
 {
     k->p = name.p;
     k->n = (uint32_t)name.n;
-    uint64_t raw = hash_sip13(name.p, name.n, &s->seed);
+    uint64_t raw = hash_seeded(name.p, name.n, &s->seed);
     k->slot = slot_for(s, name, raw);
     k->db = (uint16_t)id;
     k->hash = table_hash_db(raw, id);

@@ -153,7 +153,7 @@ void key_make(const struct store *s, struct key *k, struct str bytes, uint32_t d
 
 uint32_t store_key_shard(const struct store *s, struct str key)
 {
-    return slot_for(s, key, hash_sip13(key.p, key.n, &s->seed)) / STORE_SLOTS_PER_SHARD;
+    return slot_for(s, key, hash_seeded(key.p, key.n, &s->seed)) / STORE_SLOTS_PER_SHARD;
 }
 
 void store_approach_begin(const struct store *s, struct key *k)
@@ -163,9 +163,9 @@ void store_approach_begin(const struct store *s, struct key *k)
     __builtin_prefetch(k->near.at);
 }
 
-void store_approach(const struct store *s, struct key *k)
+bool store_approach(const struct store *s, struct key *k)
 {
-    table_approach(&s->appenders[0]->tm, &k->near, k->hash);
+    return table_approach(&s->appenders[0]->tm, &k->near, k->hash);
 }
 
 /* ---- locks ---- */

@@ -112,12 +112,13 @@ static inline uint32_t key_shard(const struct key *k)
     return k->slot / STORE_SLOTS_PER_SHARD;
 }
 
-/* Prefetching for batches, without locks: begin with every key, then take STORE_APPROACH_STEPS steps,
- * each with all keys before the next, so that what a step reads has arrived. Reads memory that may
+/* Prefetching for batches, without locks: begin with every key, then take steps, each
+ * with all keys before the next, so that what a step reads has arrived, until none of them says that
+ * there is more; STORE_APPROACH_STEPS at most. Reads memory that may
  * change under it, which is always mapped, and changes nothing (region.h). */
 enum { STORE_APPROACH_STEPS = 3 };
 void store_approach_begin(const struct store *s, struct key *k);
-void store_approach(const struct store *s, struct key *k);
+bool store_approach(const struct store *s, struct key *k);
 
 /* ---- locks ------------------------------------------------------------------- */
 

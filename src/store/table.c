@@ -42,6 +42,12 @@ static ALWAYS_INLINE uint64_t load_u64(const char *p)
 /* memcmp() == 0 for the lengths that keys have, without the call. */
 static ALWAYS_INLINE bool bytes_equal(const char *a, const char *b, size_t n)
 {
+    if (likely(n - 16 <= 32 - 16)) { /* two halves that overlap */
+        uint64_t front = (load_u64(a) ^ load_u64(b)) | (load_u64(a + 8) ^ load_u64(b + 8));
+        uint64_t back =
+            (load_u64(a + n - 16) ^ load_u64(b + n - 16)) | (load_u64(a + n - 8) ^ load_u64(b + n - 8));
+        return (front | back) == 0;
+    }
     if (unlikely(n < 8 || n > 64))
         return memcmp(a, b, n) == 0;
     uint64_t differ = load_u64(a + n - 8) ^ load_u64(b + n - 8);
@@ -403,7 +409,7 @@ UNLOCKED static void prefetch_entries(const struct table_mem *tm, const struct b
     }
 }
 
-UNLOCKED void table_approach(const struct table_mem *tm, struct table_near *near, uint64_t hash)
+UNLOCKED bool table_approach(const struct table_mem *tm, struct table_near *near, uint64_t hash)
 {
     const void *next = NULL;
     switch (near->stage) {
@@ -421,12 +427,13 @@ UNLOCKED void table_approach(const struct table_mem *tm, struct table_near *near
     case NEAR_BUCKET:
         prefetch_entries(tm, near->at, hash);
         near->stage = NEAR_DONE;
-        return;
-    case NEAR_DONE: return;
+        return false;
+    case NEAR_DONE: return false;
     }
     if (next == NULL)
         near->stage = NEAR_DONE;
     else
         __builtin_prefetch(next);
     near->at = next;
+    return next != NULL;
 }

@@ -106,7 +106,7 @@ static inline uint64_t table_hash_db(uint64_t raw, uint32_t db)
 
 static inline uint64_t table_hash(const struct hash_seed *seed, const void *p, size_t n, uint32_t db)
 {
-    return table_hash_db(hash_sip13(p, n, seed), db);
+    return table_hash_db(hash_seeded(p, n, seed), db);
 }
 
 static inline uint64_t table_entry_hash(const struct hash_seed *seed, const struct entry *e)
@@ -144,7 +144,7 @@ struct entry *table_at(const struct table_mem *tm, const struct page *p, uint32_
 
 /* No lock; see region.h. One step from the table's header (which has been fetched) towards the entry:
  * reads what the last step has fetched, and fetches what the next one will read. */
-void table_approach(const struct table_mem *tm, struct table_near *near, uint64_t hash);
+bool table_approach(const struct table_mem *tm, struct table_near *near, uint64_t hash);
 
 /* For tests, tools and INFO. */
 struct table_stats {

@@ -85,6 +85,7 @@ static void one_thread_sees_each_state(void **state)
     assert_true(lock_try(&l));
     lock_release(&l);
     assert_int_equal(atomic_load(&l.word), LOCK_FREE);
+    assert_int_equal(atomic_load(&l.sleepers), 0);
 }
 
 /* Every thread takes the lock; now and then it turns it busy, goes on as the long
@@ -192,7 +193,7 @@ static void sleepers_see_it_turn_busy(void **state)
         lock_hold(&h.lock);
         for (int i = 0; i < THREADS; i++)
             assert_int_equal(pthread_create(&threads[i], NULL, wait_for_it, &h), 0);
-        while (atomic_load(&h.turn) < THREADS || atomic_load(&h.lock.word) != LOCK_CONTENDED)
+        while (atomic_load(&h.turn) < THREADS || atomic_load(&h.lock.sleepers) < THREADS)
             sched_yield();
         if (round % 2) {
             lock_release(&h.lock);

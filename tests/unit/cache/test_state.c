@@ -62,7 +62,7 @@ static void nothing_is_lost(void **state)
     for (uint32_t i = 0; i < KEYS; i++) {
         struct key k = key_of(&a, i, text);
         cache_hold(a.cache, &k, i + 1, NOW + 100, NOW);
-        cache_purge_tag(a.cache, (struct str){text, k.n}, i % 2 == 0);
+        cache_purge_tag(a.cache, meta_tag_hash((struct str){text, k.n}), i % 2 == 0);
     }
     cache_hold(a.cache, &(struct key){.p = "long", .n = 4}, 5, INT64_MAX, NOW); /* a clock that is wrong */
     hand_on(&a, &b, true);
@@ -89,7 +89,7 @@ static void garbage_is_ignored(void **state)
     char bytes[9 + 3 * 24];
     node_init(&n, 5);
     rng_init(&rng, 7);
-    cache_purge_tag(n.cache, STR("red"), false);
+    cache_purge_tag(n.cache, meta_tag_hash(STR("red")), false);
     for (unsigned i = 0; i < 20000; i++) {
         for (size_t at = 0; at < sizeof bytes; at++)
             bytes[at] = (char)rng_below(&rng, 256);

@@ -217,7 +217,7 @@ static void test_flooding(void **state)
     uint32_t aimed = 0;
     for (uint32_t i = 0; i < POOL; i++) {
         struct str k = entry_key(entry_of(&r, i));
-        uint64_t h = hash_sip13(k.p, k.n, &known);
+        uint64_t h = hash_seeded(k.p, k.n, &known);
         if ((h & ((1 << BITS) - 1)) == 0) {
             insert(&r, i);
             aimed++;
