@@ -125,8 +125,9 @@ static uint64_t word_at(struct str s, size_t i)
 static void take_tags(struct cache *c, struct str triples)
 {
     for (size_t i = 0; i + 3 <= triples.n / WORD; i += 3) {
-        cache_purge_at(c, word_at(triples, i), word_at(triples, i + 1), false);
-        cache_purge_at(c, word_at(triples, i), word_at(triples, i + 2), true);
+        for (unsigned soft = 0; soft < 2; soft++)
+            if (word_at(triples, i + 1 + soft) != 0)
+                cache_purge_at(c, word_at(triples, i), word_at(triples, i + 1 + soft), soft != 0);
     }
 }
 
