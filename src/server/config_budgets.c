@@ -1,4 +1,5 @@
-/* The values of cache-origin-budget: prefix leases [prefix leases ...] */
+/* The values of cache-origin-budget: prefix leases [prefix leases ...]; of a prefix that is said twice the
+ * later one counts. */
 #include "base/num.h"
 #include "server/config_internal.h"
 
@@ -14,12 +15,13 @@ static bool is_word(struct str s)
     return s.n > 0;
 }
 
-static bool is_twice(const struct config_budgets *b, struct str prefix)
+/* The place of a prefix: its old one, if it was said before. */
+static uint32_t place_of(const struct config_budgets *b, struct str prefix)
 {
-    for (uint32_t i = 0; i < b->n; i++)
-        if (str_eq(prefix, str_of(b->v[i].prefix)))
-            return true;
-    return false;
+    uint32_t i = 0;
+    while (i < b->n && !str_eq(prefix, str_of(b->v[i].prefix)))
+        i++;
+    return i;
 }
 
 int config_parse_budgets(const struct option *o, const struct str *argv, uint32_t n, const void *old,
@@ -34,20 +36,21 @@ int config_parse_budgets(const struct option *o, const struct str *argv, uint32_
     if (n % 2 != 0)
         return config_fail(e, ERR_SYNTAX,
                            "give pairs: a prefix and the number of leases, as in user: 50 page: 10");
-    for (uint32_t i = 0; i < n; i += 2, b.n++) {
-        if (b.n == CONFIG_BUDGETS_MAX)
+    for (uint32_t i = 0; i < n; i += 2) {
+        uint32_t at = place_of(&b, argv[i]);
+        int64_t leases;
+        if (at == CONFIG_BUDGETS_MAX)
             return config_fail(e, ERR_FULL, "Too many budgets: %d is the most", CONFIG_BUDGETS_MAX);
         if (!is_word(argv[i]) || argv[i].n > CONFIG_PREFIX_MAX)
             return config_fail(e, ERR_SYNTAX,
                                "a prefix has 1 to %d bytes, none of them a blank, a quote or '#'",
                                CONFIG_PREFIX_MAX);
-        if (is_twice(&b, argv[i]))
-            return config_fail(e, ERR_SYNTAX, "a prefix is given twice; give it once");
-        memcpy(b.v[b.n].prefix, argv[i].p, argv[i].n);
-        b.v[b.n].prefix[argv[i].n] = '\0';
-        if (!num_parse_i64(argv[i + 1], &b.v[b.n].leases) || b.v[b.n].leases < 1 ||
-            b.v[b.n].leases > INT32_MAX)
+        if (!num_parse_i64(argv[i + 1], &leases) || leases < 1 || leases > INT32_MAX)
             return config_fail(e, ERR_SYNTAX, "a budget is a number of leases from 1 to %d", INT32_MAX);
+        memcpy(b.v[at].prefix, argv[i].p, argv[i].n);
+        b.v[at].prefix[argv[i].n] = '\0';
+        b.v[at].leases = leases;
+        b.n += at == b.n;
     }
     *(struct config_budgets *)out = b;
     return 0;

@@ -88,6 +88,8 @@ def test_a_budget_parks_or_refuses(start_larder):
         assert c("CONFIG", "GET", "cache-origin-budget")[1] == b"user: 1 page: 7"
         assert [(b["prefix"], b["leases"]) for b in stats(c)["budgets"]] == [(b"user:", 1), (b"page:", 1)]
         assert get(c, "user:3", "LEASE", "60000")["lease"] is None
+        assert c("CONFIG", "SET", "cache-origin-budget", "user: 5 page: 7 user: 1") == "OK"  # the later one counts
+        assert c("CONFIG", "GET", "cache-origin-budget")[1] == b"user: 1 page: 7"
         assert "pairs" in c("CONFIG", "SET", "cache-origin-budget", "user:")
         assert c("CACHE.STATS", "none:").startswith("ERR no budget")
 

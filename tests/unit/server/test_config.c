@@ -255,7 +255,6 @@ static const struct wrong {
     {OPTION_BUDGETS, "user:", "give pairs: a prefix and the number of leases, as in user: 50 page: 10"},
     {OPTION_BUDGETS, "user: 0", "a budget is a number of leases from 1 to 2147483647"},
     {OPTION_BUDGETS, "user: x", "a budget is a number of leases from 1 to 2147483647"},
-    {OPTION_BUDGETS, "user: 1 user: 2", "a prefix is given twice; give it once"},
     {OPTION_BUDGETS, "\"a b\" 1", "a prefix has 1 to 64 bytes, none of them a blank, a quote or '#'"},
     {OPTION_BUDGETS, "\"\" 1", "a prefix has 1 to 64 bytes, none of them a blank, a quote or '#'"},
     {OPTION_PERCENTILES, "101",
