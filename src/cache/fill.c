@@ -147,12 +147,12 @@ bool cache_invalidate(struct cache *c, const struct access *a, const struct key 
     }
     if (i->soft && has_meta && soften(c, a, k, e, &m)) {
         *softened = true;
-        cache_count(cs, COUNT_INVALIDATED);
+        cache_count(cache_shard_of(c, k), COUNT_INVALIDATED);
         return true;
     }
     (void)store_delete(a, k);
     if (e != NULL)
-        cache_count(cs, COUNT_INVALIDATED);
+        cache_count(cache_shard_of(c, k), COUNT_INVALIDATED);
     return e != NULL;
 }
 
