@@ -38,6 +38,14 @@ bool evict_wanted(const struct access *a);
 struct segment *evict_choose(const struct access *a);
 /* One entry of it, shard locked. */
 enum evict_verdict evict_judge(const struct access *a, const struct segment *seg, const struct entry *e);
+/* What a snapshot tells of an entry's use: idle seconds, or LFU's counter, by the policy in force. */
+enum access_use_kind { USE_UNKNOWN, USE_IDLE, USE_FREQ };
+struct access_use {
+    enum access_use_kind kind;
+    uint32_t n;
+};
+struct access_use access_use_of(const struct store *s, const struct entry *e, int64_t now_ms);
+
 /* The counter of hits with which an entry that had `freq` is moved. */
 unsigned evict_freq(const struct access *a, const struct segment *seg, unsigned freq);
 /* It goes: count it and remember it. Shard locked. */

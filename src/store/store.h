@@ -237,6 +237,7 @@ uint64_t store_idle_s(const struct access *a, const struct key *k);
 uint32_t store_freq(const struct access *a, const struct key *k);
 /* RESTORE: what another server knew of a live key. idle_s or freq negative: not known. */
 void store_set_access(const struct access *a, const struct key *k, int64_t idle_s, int64_t freq);
+bool store_keeps_clocks(const struct store *s); /* does the policy in force want to know? */
 
 /* ---- watching ---------------------------------------------------------------- */
 
