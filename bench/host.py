@@ -53,9 +53,12 @@ class Noise:
         spent = time.monotonic() - self.began
         return max(0.0, 100 * (self.others() - self.before) / (spent * os.cpu_count()))
 
-    def line(self):
+    def line(self, spoils=True):
+        """`spoils`: what was measured depends on time."""
         percent = self.percent()
         text = f"- noise: other programs used {percent:.1f} % of the machine meanwhile"
+        if not spoils:
+            return text + " (misses and memory do not depend on it; times do)"
         return text + (" (**too much: do not quote**)" if percent > self.BAD_PERCENT else "")
 
 
