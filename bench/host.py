@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -128,8 +129,15 @@ def conditions(title, command, argv, versions, more=()):
                       *(f"- {name}: {version}" for name, version in versions.items()), *more]) + "\n\n"  # fmt: skip
 
 
+def interruptible():
+    """Ended by whatever signal, servers are stopped on the way; a job in the background would ignore SIGINT."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def guarded(run):
     """Run it and turn what can go wrong into one line and an exit code."""
+    interruptible()
     try:
         run()
     except Missing as e:

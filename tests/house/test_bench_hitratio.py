@@ -3,6 +3,7 @@ invents, replays that must lose nothing, and one small real run. Counts and stat
 
 import csv
 import lzma
+import os
 import pathlib
 import random
 import subprocess
@@ -279,6 +280,17 @@ def test_a_quick_run_measures_everything(tmp_path):
     (tmp_path / "raw.csv").write_text(raw, encoding="utf-8")
     again = hitratio(*command, "--resume")
     assert again.returncode == 0 and "larder allkeys-auto, limit" in again.stderr and "redis allkeys-lru, limit" not in again.stderr
+
+
+def test_ended_from_outside_it_leaves_no_server(tmp_path):
+    process = subprocess.Popen([ROOT / "bench/hitratio", "--quick", "--out", tmp_path / "o.md", "--raw", tmp_path / "raw.csv"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip
+    while ", limit " not in process.stderr.readline():
+        assert process.poll() is None
+    process.terminate()
+    assert "--resume goes on" in process.communicate(timeout=60)[1] and process.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 def tables(text):
