@@ -2,11 +2,12 @@
 
 #include "base/assert.h"
 #include "store/region.h"
+#include "store/segment.h"
 
 #include <string.h>
 
 enum {
-    MEMORY_SHARE = 128, /* of maxmemory, at the most */
+    MEMORY_SHARE = 64, /* of maxmemory, at the most */
     NODES_MIN = 512,    /* fewer tell nothing */
     NODES_MAX = 8192,
     RATE_MOST = 4,     /* one key in so many at first */
@@ -27,6 +28,7 @@ enum queue { NOWHERE, SMALL, MAIN, GHOST, QUEUES };
 /* Of one node in one way's queues; by node number, 0 = none. */
 struct seat {
     uint16_t newer, older;
+    uint16_t at; /* misses so far when it came there */
     uint8_t queue, hits;
 };
 
@@ -50,7 +52,9 @@ struct shadow_book {
     uint64_t misses;   /* since the counts were halved, of any way */
     uint64_t lost[SHADOW_WAYS];
     uint64_t differ[SHADOW_WAYS][SHADOW_WAYS]; /* [i][j]: i missed, j had it */
-    struct line line[SHADOW_WAYS][QUEUES];
+    uint16_t now;                              /* misses so far */
+    uint64_t held[SHADOW_WAYS];                /* bytes, but ghosts' */
+    struct line line[SHADOW_WAYS][SEGMENT_CLASSES][QUEUES];
     uint16_t *heads; /* as many as nodes */
     struct node node[];
 };
@@ -96,23 +100,31 @@ void shadows_resize(struct shadows *sh, uint64_t maxmemory)
 
 /* ---- queues ---- */
 
+/* Ghosts of all sizes stand in one. */
+static struct line *line_of(struct shadow_book *b, unsigned way, uint16_t n, unsigned queue)
+{
+    unsigned class = queue == GHOST ? 0 : segment_class(b->node[n].bytes);
+    return &b->line[way][class][queue];
+}
+
 static void enter(struct shadow_book *b, unsigned way, uint16_t n, enum queue queue)
 {
-    struct line *l = &b->line[way][queue];
+    struct line *l = line_of(b, way, n, queue);
     struct seat *s = &b->node[n].seat[way];
-    *s = (struct seat){.older = l->newest, .queue = (uint8_t)queue, .hits = s->hits};
+    *s = (struct seat){.older = l->newest, .at = b->now, .queue = (uint8_t)queue, .hits = s->hits};
     if (l->newest != 0)
         b->node[l->newest].seat[way].newer = n;
     else
         l->oldest = n;
     l->newest = n;
     l->bytes += b->node[n].bytes;
+    b->held[way] += queue == GHOST ? 0 : b->node[n].bytes;
 }
 
 static void leave(struct shadow_book *b, unsigned way, uint16_t n)
 {
     struct seat *s = &b->node[n].seat[way];
-    struct line *l = &b->line[way][s->queue];
+    struct line *l = line_of(b, way, n, s->queue);
     if (s->newer != 0)
         b->node[s->newer].seat[way].older = s->older;
     else
@@ -122,6 +134,7 @@ static void leave(struct shadow_book *b, unsigned way, uint16_t n)
     else
         l->oldest = s->newer;
     l->bytes -= b->node[n].bytes;
+    b->held[way] -= s->queue == GHOST ? 0 : b->node[n].bytes;
     s->queue = NOWHERE;
 }
 
@@ -169,9 +182,42 @@ static void forget_unseated(struct shadow_book *b, uint16_t n)
 
 /* ---- one way's cache ---- */
 
+static double idle_of(const struct shadow_book *b, unsigned way, uint16_t n)
+{
+    return (uint16_t)(b->now - b->node[n].seat[way].at);
+}
+
+/* As evict.c weighs a class: how long its tail has been idle, times how large its entries are. */
+static double weight(const struct shadow_book *b, unsigned way, unsigned class)
+{
+    const struct line *small = &b->line[way][class][SMALL], *main = &b->line[way][class][MAIN];
+    double idle = main->bytes > small->bytes
+                      ? idle_of(b, way, main->oldest)
+                      : idle_of(b, way, small->oldest) * (double)(small->bytes + main->bytes) /
+                            (double)(small->bytes + 1);
+    return (idle + 1) * (double)(1u << class);
+}
+
+static unsigned worst_class(const struct shadow_book *b, unsigned way)
+{
+    unsigned worst = 0;
+    double most = -1;
+    for (unsigned class = 0; class < SEGMENT_CLASSES; class ++) {
+        const struct line *line = b->line[way][class];
+        if (line[SMALL].oldest == 0 && line[MAIN].oldest == 0)
+            continue;
+        double w = weight(b, way, class);
+        if (w > most) {
+            most = w;
+            worst = class;
+        }
+    }
+    return worst;
+}
+
 static void evict_one(struct shadow_book *b, unsigned way)
 {
-    struct line *line = b->line[way];
+    struct line *line = b->line[way][worst_class(b, way)];
     uint64_t all = line[SMALL].bytes + line[MAIN].bytes;
     bool small = line[SMALL].bytes * 100 > all * ways[way].small_percent || line[MAIN].oldest == 0;
     uint16_t n = line[small ? SMALL : MAIN].oldest;
@@ -192,11 +238,11 @@ static void evict_one(struct shadow_book *b, unsigned way)
 
 static void make_room_in(struct shadow_book *b, unsigned way)
 {
-    struct line *line = b->line[way];
-    while (line[SMALL].bytes + line[MAIN].bytes > b->capacity)
+    const struct line *ghosts = &b->line[way][0][GHOST];
+    while (b->held[way] > b->capacity)
         evict_one(b, way);
-    while (line[GHOST].bytes > b->capacity) {
-        uint16_t n = line[GHOST].oldest;
+    while (ghosts->bytes > b->capacity) {
+        uint16_t n = ghosts->oldest;
         leave(b, way, n);
         forget_unseated(b, n);
     }
@@ -264,13 +310,20 @@ static uint16_t add(struct shadows *sh, const struct shadow_event *ev)
 
 /* ---- playing ---- */
 
+/* In another class it begins at the young end: so does an entry that is written anew. */
 static void resize_node(struct shadow_book *b, uint16_t n, uint32_t bytes)
 {
     struct node *node = &b->node[n];
+    unsigned queue[SHADOW_WAYS];
+    if (node->bytes == bytes)
+        return;
     for (unsigned way = 0; way < SHADOW_WAYS; way++)
-        b->line[way][node->seat[way].queue].bytes +=
-            (uint64_t)bytes - node->bytes; /* NOWHERE's means nothing */
+        if ((queue[way] = node->seat[way].queue) != NOWHERE)
+            leave(b, way, n);
     node->bytes = bytes;
+    for (unsigned way = 0; way < SHADOW_WAYS; way++)
+        if (queue[way] != NOWHERE)
+            enter(b, way, n, queue[way]);
 }
 
 /* Hits are noted; where it is missing it is put, if the real cache has it. Returns who missed it, a bit a
@@ -318,6 +371,7 @@ static void fade(struct shadows *sh)
 static void count(struct shadow_book *b, unsigned missed)
 {
     b->misses++;
+    b->now++;
     for (unsigned i = 0; i < SHADOW_WAYS; i++) {
         if (!(missed & 1u << i))
             continue;

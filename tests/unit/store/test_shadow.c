@@ -66,7 +66,7 @@ static void test_off_until_begun(void **state)
     rig_init(&r, MEMORY);
     for (uint64_t i = 0; i < 1000; i++)
         assert_false(shadows_want(&r.sh, hash_mix64(i)));
-    assert_true(shadows_bytes(&r.sh) > 0 && shadows_bytes(&r.sh) <= MEMORY / 128);
+    assert_true(shadows_bytes(&r.sh) > 0 && shadows_bytes(&r.sh) <= MEMORY / 64);
     shadows_begin(&r.sh, MEMORY);
     unsigned wanted = 0;
     for (uint64_t i = 0; i < 10000; i++)
