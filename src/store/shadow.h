@@ -18,10 +18,10 @@
  * key in four and is halved whenever there are more keys than nodes, so its size is bounded and
  * the cost for each request shrinks as the cache grows. A node stands in up to three queues:
  *
- *      | hash | bytes | deadline | chain | seat 0: newer, older, queue, hits | seat 1 | seat 2 |
+ *      | hash | bytes | deadline | chain | seat 0: newer, older, at, queue, hits | seat 1 | seat 2 |
  *
  * Rejected: adapting by ghost hits alone (as ARC does): a ghost tells what a larger queue would have hit, not
- * what the smaller rest would then miss, and gives no floor. A shadow for each size class: too few keys in
+ * what the smaller rest would then miss, and gives no floor. A judgement for each size class: too few keys in
  * each.
  *
  * Threads: any. One lock, only tried: a request that finds it taken is not part of the sample. */
