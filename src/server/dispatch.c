@@ -106,7 +106,8 @@ static void reject(struct cmd_ctx *c, const char *text)
 /* In a cluster: may this node execute it? False: refused, the reply says who may. */
 static bool is_ours(struct cmd_ctx *c, const struct server *s, bool locked)
 {
-    return c->cmd->fn == cmd_exec ? exec_route(c, s->view, locked) : route_allows(c, s->view, locked);
+    return c->cmd->fn == cmd_exec ? exec_route(c, server_view(s), locked)
+                                  : route_allows(c, server_view(s), locked);
 }
 
 /* The last word, with the shards locked; `ls` or the one shard is let go of when it is no. */
@@ -588,7 +589,7 @@ enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p
 static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
 {
     const struct server *s = job->conn->worker->server;
-    return s->view != NULL && !is_ours(c, s, true);
+    return server_view(s) != NULL && !is_ours(c, s, true);
 }
 
 /* The role may have changed, too: what a primary has accepted a replica must not do. */

@@ -77,7 +77,7 @@ struct server {
     struct listener listeners[SERVER_LISTEN_MAX];
     int64_t listen_port; /* of the sockets that are open */
     _Atomic uint32_t care;
-    struct cluster_view *view; /* gate; NULL: not in a cluster */
+    _Atomic(struct cluster_view *) view; /* NULL: not in a cluster; see server_view() */
     _Atomic uint32_t nclients;
     _Atomic uint64_t next_client_id;
     int64_t pause_until_ms;   /* gate */
@@ -103,6 +103,12 @@ struct server {
 
 /* Any thread, also a signal's: begin a graceful end. */
 void server_request_stop(struct server *s, int exit_code);
+
+/* In a round, or in a job of the lane: it lasts as long as that does. Seq_cst: see gate_outlive(). */
+static inline const struct cluster_view *server_view(const struct server *s)
+{
+    return atomic_load_explicit(&s->view, memory_order_seq_cst);
+}
 
 static inline void server_care_set(struct server *s, uint32_t bit, bool on)
 {
