@@ -4,7 +4,7 @@
  *      bus ── frames ──> ┌─────────────┐ ──> frames, links
  *      clock ──────────> │ the machine │ ──> nodes.conf, fsynced before what depends on it
  *      CLUSTER ... ────> └─────────────┘ ──> view of the slots, at once
- *                                        ──> role, pause: the lane, under the gate
+ *                                        ──> role, pause, slots given up: the lane, under the gate
  *
  * A CLUSTER command that asks the machine, or changes it, is a job that its client's worker sends here; the
  * client is parked until the job comes home with the reply. So a change is in the file and in force before

@@ -11,6 +11,7 @@
 #include "os/clock.h"
 #include "os/random.h"
 #include "server/cluster_text.h"
+#include "server/route.h"
 #include "server/server.h"
 
 #include <arpa/inet.h>
@@ -323,7 +324,9 @@ static void take_role(struct cluster_core *core)
     const struct node *me = core->gossip.myself, *p = me->primary;
     struct repl *r = &core->server->repl;
     if (!(me->flags & NODE_REPLICA)) {
-        repl_become_primary(r);
+        if (r->is_replica)
+            repl_become_primary(r);
+        repl_settle(r);
         return;
     }
     if (p == NULL || p->ip[0] == '\0' || (r->is_replica && r->port == p->port && strcmp(r->host, p->ip) == 0))
@@ -358,10 +361,11 @@ static void put_in_force(void *arg)
     if (core->gossip.todo.pause || (core->gossip.todo.role && s->pause_until_ms != 0))
         take_pause(core);
     swap_views(core);
+    route_leave_slots(s, core->next_view);
 }
 
-/* The view alone, as when a slot moves: nobody is stopped for it, and when this returns nobody is served by
- * the old one any more. */
+/* The view alone, as when a slot comes or is about to go: nobody is stopped for it, and when this returns
+ * nobody is served by the old one any more. */
 static void replace_view(struct cluster_core *core)
 {
     swap_views(core);
@@ -415,7 +419,7 @@ static void settle(struct cluster_core *core)
     if (t->view && core->next_view == NULL)
         log_warning("No memory for the new map of slots: clients are still served by the old one.");
     bool role = t->role && !is_loading(core);
-    if (role || t->pause)
+    if (role || t->pause || route_leaves_slots(server_view(core->server), core->next_view))
         lane_call(&core->server->lane, put_in_force, core);
     else if (core->next_view != NULL)
         replace_view(core);
