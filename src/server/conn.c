@@ -10,9 +10,7 @@
 #include "server/monitor.h"
 #include "server/server.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -20,59 +18,19 @@
 
 /* ---- birth ------------------------------------------------------------------------- */
 
-static void read_addr(const struct sockaddr_storage *ss, struct conn_addr *out)
+void conn_peer_text(const struct conn *c, char out[ADDRESS_TEXT])
 {
-    memset(out, 0, sizeof *out);
-    out->family = (uint8_t)ss->ss_family;
-    if (ss->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)ss;
-        memcpy(out->ip, &in->sin_addr, 4);
-        out->port = ntohs(in->sin_port);
-    } else if (ss->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
-        memcpy(out->ip, &in6->sin6_addr, 16);
-        out->port = ntohs(in6->sin6_port);
-    }
+    address_text(&c->peer, c->worker->server->config.unixsocket, out);
 }
 
-static void addr_text(const struct conn *c, const struct conn_addr *a, char out[CONN_ADDR_TEXT])
+void conn_local_text(const struct conn *c, char out[ADDRESS_TEXT])
 {
-    char ip[INET6_ADDRSTRLEN] = "";
-    if (a->family == AF_INET) {
-        inet_ntop(AF_INET, a->ip, ip, sizeof ip);
-        snprintf(out, CONN_ADDR_TEXT, "%s:%u", ip, a->port);
-    } else if (a->family == AF_INET6) {
-        inet_ntop(AF_INET6, a->ip, ip, sizeof ip);
-        snprintf(out, CONN_ADDR_TEXT, "[%s]:%u", ip, a->port);
-    } else {
-        snprintf(out, CONN_ADDR_TEXT, "%s:0", c->worker->server->config.unixsocket);
-    }
-}
-
-void conn_peer_text(const struct conn *c, char out[CONN_ADDR_TEXT])
-{
-    addr_text(c, &c->peer, out);
-}
-
-void conn_local_text(const struct conn *c, char out[CONN_ADDR_TEXT])
-{
-    addr_text(c, &c->local, out);
-}
-
-static bool addr_is_loopback(const struct conn_addr *a)
-{
-    static const uint8_t v6[16] = {[15] = 1};
-    static const uint8_t mapped[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
-    if (a->family == AF_INET)
-        return a->ip[0] == 127;
-    if (a->family == AF_INET6)
-        return memcmp(a->ip, v6, 16) == 0 || memcmp(a->ip, mapped, 13) == 0;
-    return true;
+    address_text(&c->local, c->worker->server->config.unixsocket, out);
 }
 
 bool conn_is_local(const struct conn *c)
 {
-    return addr_is_loopback(&c->peer);
+    return address_is_loopback(&c->peer);
 }
 
 /* Without a password and without a say where to listen, the open network is a trap. */
@@ -144,13 +102,8 @@ void conn_accept(struct worker *w, int fd)
     c->fd = fd;
     c->interest = LOOP_READ;
     c->created_ms = c->active_ms = w->now_ms;
-    struct sockaddr_storage ss;
-    socklen_t len = sizeof ss;
-    if (getpeername(fd, (struct sockaddr *)&ss, &len) == 0)
-        read_addr(&ss, &c->peer);
-    len = sizeof ss;
-    if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
-        read_addr(&ss, &c->local);
+    address_of_peer(&c->peer, fd);
+    address_of_socket(&c->local, fd);
     session_init(&c->session, w->server);
     link_conn(w, c);
     clients_note(c);
@@ -282,12 +235,21 @@ static bool is_deaf(const struct conn *c)
     return c->saw_eof || c->session.close_after_reply || c->worker->stopping;
 }
 
+/* A pause may be long: who hangs up meanwhile is let go at once, and what it has asked for is not done.
+ * Other reasons to park end by themselves, so that who only closes its sending half gets its replies.
+ * (Behind more than the kernel holds for a socket that is not read, a hangup does not arrive.) */
+static bool waits_for_pause(const struct conn *c)
+{
+    return c->state == CONN_PARKED && c->parked == PARK_PAUSE;
+}
+
 /* What the loop shall wait for. A parked client may pile up a bounded amount of requests; then
  * its socket waits. */
 static void set_interest(struct conn *c)
 {
     bool full = c->state == CONN_PARKED && c->in.n >= CONN_READ_SIZE;
-    unsigned interest = (full || is_deaf(c) ? 0 : LOOP_READ) | (c->wants_write ? LOOP_WRITE : 0);
+    unsigned interest = (full || is_deaf(c) ? 0 : LOOP_READ) | (c->wants_write ? LOOP_WRITE : 0) |
+                        (full && waits_for_pause(c) ? LOOP_HANGUP : 0);
     if (interest != c->interest)
         loop_change(c->worker->loop, c->fd, interest, c);
     c->interest = (uint8_t)interest;
@@ -340,7 +302,7 @@ static const char *over_limit(struct conn *c)
 
 static void close_over_limit(struct conn *c, const char *why)
 {
-    char peer[CONN_ADDR_TEXT];
+    char peer[ADDRESS_TEXT];
     conn_peer_text(c, peer);
     log_warning("Closing client id=%llu addr=%s: %s (%zu bytes unsent).", (unsigned long long)c->session.id,
                 peer, why, conn_unsent(c));
@@ -500,7 +462,7 @@ static void conn_turn(struct conn *c, struct str in, bool own)
         reply_clear(&w->reply);
         return;
     }
-    if (conn_flush(c) && c->saw_eof && c->state == CONN_OPEN)
+    if (conn_flush(c) && c->saw_eof && (c->state == CONN_OPEN || waits_for_pause(c)))
         conn_close(c, "closed by peer");
 }
 
@@ -526,7 +488,8 @@ static bool read_target(struct conn *c, char **p, size_t *n)
 static void end_input(struct conn *c, int n)
 {
     /* What it has asked for is still being done. Who waits for others is gone, and shall inherit no lease. */
-    if (n == 0 && c->state == CONN_PARKED && c->parked != PARK_LEASE) {
+    bool is_served = c->state == CONN_PARKED && c->parked != PARK_LEASE && !waits_for_pause(c);
+    if (n == 0 && is_served) {
         c->saw_eof = true;
         set_interest(c);
         return;

@@ -226,7 +226,7 @@ void dispatch_account(struct cmd_ctx *c, struct conn *conn, struct metrics *m, u
     const struct config *cfg = &s->config;
     if (cfg->slowlog_log_slower_than >= 0 && us >= (uint64_t)cfg->slowlog_log_slower_than &&
         !(c->cmd->flags & CMD_SKIP_SLOWLOG)) {
-        char peer[CONN_ADDR_TEXT];
+        char peer[ADDRESS_TEXT];
         conn_peer_text(conn, peer);
         slowlog_add(&s->slowlog, c->a.now_ms / 1000, us, c->argv, c->argc, peer,
                     c->session->name != NULL ? c->session->name : "", cfg->slowlog_max_len);
@@ -455,7 +455,7 @@ static bool speaks_http(struct cmd_ctx *c, const struct pending *p)
     if (!str_is(p->req.argv[0], "POST") && !str_is(p->req.argv[0], "Host:"))
         return false;
     struct conn *conn = container_of(c->session, struct conn, session);
-    char peer[CONN_ADDR_TEXT];
+    char peer[ADDRESS_TEXT];
     conn_peer_text(conn, peer);
     log_warning("Possible attack: client addr=%s sent '%.*s', as a web browser would. Connection closed.",
                 peer, (int)p->req.argv[0].n, p->req.argv[0].p);
@@ -638,6 +638,7 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     c->argc = job->argc;
     c->a.now_ms = os_wall_ms();
     c->a.no_touch = conn->session.no_touch;
+    c->a.expired = server_expired_rule(conn->worker->server);
     c->again = false;
     uint64_t t0 = os_ticks();
     if (!is_refused_now(job, c))

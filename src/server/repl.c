@@ -44,14 +44,6 @@ static void log_threads(struct repl *r, bool on)
     log_thread(&s->lane.ctx, &s->lane.unit, on);
 }
 
-void repl_keep_expired(struct repl *r, bool on)
-{
-    struct server *s = r->server;
-    for (uint32_t i = 0; i < s->nworkers; i++)
-        s->workers[i].ctx.a.keep_expired = on;
-    s->lane.ctx.a.keep_expired = on;
-}
-
 static void new_id(char id[HISTORY_ID + 1])
 {
     os_random_hex(id, HISTORY_ID);
@@ -107,10 +99,8 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
     ASSERT(host.n < REPL_HOST_MAX);
     repl_link_drop(r, NULL);
     repl_feeds_cut(r, "this node follows another primary now");
-    if (!r->is_replica) {
+    if (!r->is_replica)
         log_threads(r, false);
-        repl_keep_expired(r, true);
-    }
     memcpy(r->host, host.p, host.n);
     r->host[host.n] = '\0';
     show_primary(r, str_of(r->host), port);
@@ -146,7 +136,6 @@ void repl_become_primary(struct repl *r)
     else
         history_init(&r->history, id);
     changelog_forget_db(&r->log);
-    repl_keep_expired(r, false);
     if (changelog_is_on(&r->log))
         log_threads(r, true);
     server_care_set(r->server, CARE_REPLICA, false);

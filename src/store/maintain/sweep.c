@@ -57,7 +57,7 @@ struct visit {
 /* On a replica only the primary deletes; and tests want to see what lies around. */
 static bool may_expire(const struct access *a)
 {
-    return !a->keep_expired && a->store->active_expire;
+    return a->expired == EXPIRED_REMOVE && a->store->active_expire;
 }
 
 static struct entry *entry_of(const struct store *s, const struct walk *w)
