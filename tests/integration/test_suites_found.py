@@ -142,3 +142,22 @@ def test_commands_that_visit_every_worker_are_counted(r, w):
     assert stats["cmdstat_client|kill"]["calls"] == 2 and stats["cmdstat_client|kill"]["failed_calls"] == 1
     assert r.info("errorstats")["errorstat_ERR"] in ({"count": 1}, "count=1")
     assert set(w("LATENCY", "HISTOGRAM", "client")[::2]) == {b"client|list", b"client|kill"}
+
+
+def changes(w):
+    return int(dict(line.split(":", 1) for line in w("INFO", "persistence").decode().split("\r\n") if ":" in line)["rdb_changes_since_last_save"])
+
+
+def test_bits_that_are_there_already_are_no_change(w):
+    w("SETBIT", "k", "7", "1")
+    was = changes(w)
+    w("WATCH", "k")
+    assert w("SETBIT", "k", "7", "1") == 1
+    assert w("BITFIELD", "k", "SET", "u8", "0", "1", "GET", "u4", "4", "OVERFLOW", "FAIL", "SET", "u2", "0", "4") == [1, 1, None]
+    assert changes(w) == was
+    w("MULTI")
+    w("SETBIT", "k", "7", "0")
+    assert w("EXEC") == [1]
+    assert changes(w) == was + 1
+    assert w("BITFIELD", "k", "INCRBY", "u8", "0", "0") == [0]
+    assert changes(w) == was + 2
