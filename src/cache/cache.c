@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "cache/cache_internal.h"
+#include "proto/slot.h"
 
 #include <stdio.h>
 
@@ -55,22 +56,30 @@ static bool valid(void *arg, const struct entry *e)
     return !meta_read(e, &m) || cache_purged(arg, e, &m) == PURGE_NONE;
 }
 
+static bool dead(void *arg, const struct entry *e)
+{
+    struct meta m;
+    return meta_read(e, &m) && cache_purged(arg, e, &m) == PURGE_HARD;
+}
+
 struct every {
     struct cache *c;
     const struct access *a;
+    const bool *slots; /* NULL: all */
     uint32_t shard;
 };
 
 static void void_one(void *arg, struct lease *l)
 {
     struct every *ev = arg;
-    void_and_wake(ev->c, ev->shard, ev->a, l);
+    if (ev->slots == NULL || ev->slots[slot_of((struct str){l->key, l->n})])
+        void_and_wake(ev->c, ev->shard, ev->a, l);
 }
 
-static void void_all(struct cache *c, const struct access *a)
+static void void_in(struct cache *c, const struct access *a, const bool *slots)
 {
     for (uint32_t i = 0; i < STORE_SHARDS; i++) {
-        struct every ev = {c, a, i};
+        struct every ev = {c, a, slots, i};
         if (store_is_noticed(c->store, i))
             leases_each(&c->shards[i].leases, void_one, &ev);
     }
@@ -81,7 +90,7 @@ static void void_all(struct cache *c, const struct access *a)
 static void flushed(void *arg, const struct access *a, bool all)
 {
     struct cache *c = arg;
-    void_all(c, a);
+    void_in(c, a, NULL);
     if (!all)
         return;
     atomic_store_explicit(&c->negative_bytes, 0, memory_order_relaxed);
@@ -108,7 +117,7 @@ int cache_new(struct cache **out, struct store *s, const char *run_id)
         .leases_max = 1 << 20, .hold_ms = 10000, .negative_ttl_ms = 10000, .negative_max = 16 << 20};
     cache_set(c, &defaults);
     const struct store_seam seam = {
-        .arg = c, .valid = valid, .touched = touched, .dying = dying, .flushed = flushed};
+        .arg = c, .valid = valid, .dead = dead, .touched = touched, .dying = dying, .flushed = flushed};
     store_set_seam(s, &seam);
     *out = c;
     return 0;
@@ -139,12 +148,26 @@ void cache_set_primary(struct cache *c, const struct access *a, const char *addr
 {
     snprintf(c->primary, sizeof c->primary, "%s", address != NULL ? address : "");
     if (address != NULL)
-        void_all(c, a);
+        void_in(c, a, NULL);
+}
+
+void cache_leave_slots(struct cache *c, const struct access *a, const bool *slots)
+{
+    void_in(c, a, slots);
 }
 
 const char *cache_primary(const struct cache *c)
 {
     return c->primary[0] != '\0' ? c->primary : NULL;
+}
+
+bool cache_may_move(const struct access *a, const struct entry *e)
+{
+    struct meta m;
+    const struct cache *c = store_seam_arg(a->store);
+    bool has_meta;
+    enum cache_state state = cache_judge(c, a, e, &m, &has_meta);
+    return state == CACHE_FRESH && (!has_meta || m.ntags == 0);
 }
 
 /* ---- tokens ----------------------------------------------------------------------------------------- */

@@ -40,6 +40,8 @@ void cache_free(struct cache *c); /* before the store; no other thread may use i
 void cache_set(struct cache *c, const struct cache_settings *settings); /* gate, or before threads start */
 /* Gate: replicas grant nothing; NULL: a primary. "host:port". */
 void cache_set_primary(struct cache *c, const struct access *a, const char *address);
+/* Gate: leases of keys in these slots are void, and whoever waits for one asks again. */
+void cache_leave_slots(struct cache *c, const struct access *a, const bool *slots);
 /* NULL on a primary. In a round. */
 const char *cache_primary(const struct cache *c);
 
@@ -154,6 +156,10 @@ int cache_drop_extra(const struct access *a, const struct key *k, struct str ext
 /* The plain entry at k, which a primary or a snapshot has just set, gets its extension and end back. */
 int cache_extend(struct cache *c, const struct access *a, const struct key *k, int64_t expire_ms,
                  struct str extra);
+
+/* Shard locked, e live or NULL: may it go to another node as a plain value? Not if it is none to plain
+ * commands, and not if it has tags, which would be lost on the way, and with them the purges to come. */
+bool cache_may_move(const struct access *a, const struct entry *e);
 
 /* ---- purging: any thread, no lock needed ------------------------------------------------ */
 

@@ -204,6 +204,8 @@ void cache_purge_at(struct cache *c, uint64_t tag, uint64_t seq, bool soft)
 {
     catch_up(c, seq);
     tags_purge(&c->tags, tag, seq, soft);
+    if (!soft)
+        store_sweep_dead(c->store);
 }
 
 /* Counted first: a lease that is granted meanwhile loads what is true after the purge was asked for. */
@@ -211,5 +213,7 @@ uint64_t cache_purge_tag(struct cache *c, uint64_t tag, bool soft)
 {
     uint64_t seq = atomic_fetch_add(&c->seq, 1) + 1;
     tags_purge(&c->tags, tag, seq, soft);
+    if (!soft)
+        store_sweep_dead(c->store);
     return seq;
 }

@@ -125,6 +125,8 @@ void cmd_cache_mget(struct cmd_ctx *c)
         return;
     reply_array(c->reply, (uint64_t)n);
     for (uint32_t i = 0; i < (uint32_t)n; i++) {
+        if (c->serves_key != NULL && !c->serves_key(c, i))
+            continue;
         cache_read(c->cache, &c->a, &c->keys[i], &ask, NULL, c->rng, &answer);
         reply_key(c, &c->keys[i], &answer);
     }

@@ -80,7 +80,9 @@ struct cmd_ctx {
      * wait. */
     struct waiter *(*cache_park)(struct cmd_ctx *c, int64_t wait_ms);
     struct waiter *waiter; /* it has waited; NULL: it is run for the first time */
-    void *host;            /* server/: struct worker or lane; handlers in cmd/ leave it alone */
+    /* CACHE.MGET only: may key number i be served here? False: the reply to it is written. NULL: always. */
+    bool (*serves_key)(struct cmd_ctx *c, uint32_t i);
+    void *host; /* server/: struct worker or lane; handlers in cmd/ leave it alone */
 };
 
 /* What logs and monitors see instead of a secret argument: the handler puts it there before it returns. */

@@ -11,6 +11,7 @@
 #include "os/clock.h"
 #include "os/random.h"
 #include "server/cluster_text.h"
+#include "server/route.h"
 #include "server/server.h"
 
 #include <arpa/inet.h>
@@ -355,6 +356,7 @@ static void put_in_force(void *arg)
     if (core->next_view != NULL) {
         s->view = core->next_view;
         core->next_view = old;
+        route_leave_slots(s, old);
     }
 }
 

@@ -1,4 +1,5 @@
 #include "server/worker.h"
+#include "server/route.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -74,6 +75,7 @@ int worker_init(struct worker *w, struct server *s, uint32_t index)
                               .limits = &s->limits,
                               .cache = s->cache,
                               .cache_park = cache_wait_park,
+                              .serves_key = route_allows_key,
                               .host = w};
     w->parked_due_ms = INT64_MAX;
     w->read_buf = mem_alloc(CONN_READ_SIZE);

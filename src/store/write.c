@@ -152,9 +152,17 @@ void store_remove(const struct access *a, uint32_t slot, const struct table_pos 
 void store_remove_expired(const struct access *a, const struct key *k, const struct table_pos *pos,
                           struct entry *e)
 {
-    store_tell_watches(a, k);
+    store_flag_watches(a, k);
     bump(&a->app->expired);
     store_note_removed(a, k->db, (struct str){k->p, k->n}, CHANGE_EXPIRED); /* k may lie in e */
+    store_remove(a, k->slot, pos, e);
+}
+
+void store_remove_dead(const struct access *a, const struct key *k, const struct table_pos *pos,
+                       struct entry *e)
+{
+    store_flag_watches(a, k);
+    store_note_removed(a, k->db, (struct str){k->p, k->n}, CHANGE_PURGED); /* k may lie in e */
     store_remove(a, k->slot, pos, e);
 }
 

@@ -1,5 +1,6 @@
 """CACHE.PURGE TAG beyond one node: the replicas' acknowledgement, all primaries of a cluster, nodes that are away."""
 
+import pathlib
 import signal
 
 import clusters
@@ -13,6 +14,16 @@ pytestmark = pytest.mark.larder
 TIMEOUT_MS = 20000  # a bound for busy machines; what is pending is asked for with SHORT_MS
 SHORT_MS = 300
 DONE = {"acked": 1, "pending": 0, "shards": 1, "unsupported": 0}
+
+
+def stop(server):
+    """Stop it, and see that all its threads stand still: the signal's sender does not wait for that."""
+    server.process.send_signal(signal.SIGSTOP)
+    tasks = pathlib.Path(f"/proc/{server.pid}/task")
+    harness.wait_until(
+        lambda: all((t / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for t in tasks.iterdir()),
+        what="all threads to stop",
+    )
 
 
 def purge(client, *words):
@@ -51,7 +62,7 @@ def test_a_replica_that_is_silent_leaves_it_pending_and_gets_it_later(pair):
     primary("CACHE.SET", "k", "v", "PX", "600000", "TAGS", "1", "red")
     assert primary("WAIT", "1", "60000") == 1
     primary("CONFIG", "SET", "cache-purge-timeout", SHORT_MS)
-    r.process.send_signal(signal.SIGSTOP)
+    stop(r)
     try:
         assert purge(primary, "TAG", "red") == {"acked": 0, "pending": 1, "shards": 1, "unsupported": 0}
         assert get(primary, "k")["state"] == "miss"
@@ -83,7 +94,7 @@ def test_in_a_transaction_nobody_waits(pair):
 
 def test_a_client_that_leaves_while_it_waits(pair):
     p, r, primary, _ = pair
-    r.process.send_signal(signal.SIGSTOP)
+    stop(r)
     try:
         other = p.wire()
         other.send(encode("CACHE.PURGE", "TAG", "red"))
@@ -175,7 +186,7 @@ def test_a_cluster_with_replicas():
         away, asked = primaries[2], primaries[0]
         with asked.wire() as w:
             w("CONFIG", "SET", "cache-purge-timeout", SHORT_MS)
-            away.process.send_signal(signal.SIGSTOP)
+            stop(away)
             try:
                 assert purge(w, "TAG", "green") == {"shards": 3, "acked": 2, "pending": 1, "unsupported": 0}
                 assert state_at(asked, other[asked]) == "miss"
@@ -184,7 +195,7 @@ def test_a_cluster_with_replicas():
             harness.wait_until(lambda: state_at(away, other[away]) == "miss", what="the purge after healing")
         # A replica that is away: its primary counts as pending.
         lost = cluster.replica_of(primaries[1])
-        lost.process.send_signal(signal.SIGSTOP)
+        stop(lost)
         try:
             with asked.wire() as w:
                 assert purge(w, "TAG", "red")["pending"] == 1
