@@ -47,7 +47,7 @@ static void dying(void *arg, const struct access *a, const struct key *k, const 
         atomic_fetch_sub_explicit(&c->negative_bytes, cache_negative_size(k), memory_order_relaxed);
     bool expired = entry_expire(e) != 0 && entry_expire(e) <= a->now_ms;
     if ((m.flags & META_VERSION) && !cs->keeps_version && !expired)
-        tombs_hold(&cs->tombs, k->hash, m.version, a->now_ms + c->settings.hold_ms, a->now_ms);
+        cache_hold(c, k, m.version, a->now_ms + c->settings.hold_ms, a->now_ms);
 }
 
 static bool valid(void *arg, const struct entry *e)
@@ -94,8 +94,7 @@ static void flushed(void *arg, const struct access *a, bool all)
     if (!all)
         return;
     atomic_store_explicit(&c->negative_bytes, 0, memory_order_relaxed);
-    for (uint32_t i = 0; i < STORE_SHARDS; i++)
-        tombs_release(&c->shards[i].tombs);
+    held_clear(&c->held);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */
@@ -108,7 +107,8 @@ int cache_new(struct cache **out, struct store *s, const char *run_id)
     c->store = s;
     memcpy(c->run_id, run_id, CACHE_RUN_ID);
     c->shards = mem_zalloc(STORE_SHARDS * sizeof *c->shards);
-    if (c->shards == NULL || tags_init(&c->tags, TAG_BUCKETS) != 0) {
+    if (c->shards == NULL || held_init(&c->held) != 0 || tags_init(&c->tags, TAG_BUCKETS) != 0) {
+        held_release(&c->held);
         mem_free(c->shards);
         mem_free(c);
         return ERR_OOM;
@@ -128,10 +128,9 @@ void cache_free(struct cache *c)
     if (c == NULL)
         return;
     store_set_seam(c->store, &(const struct store_seam){.arg = NULL});
-    for (uint32_t i = 0; i < STORE_SHARDS; i++) {
+    for (uint32_t i = 0; i < STORE_SHARDS; i++)
         leases_release(&c->shards[i].leases);
-        tombs_release(&c->shards[i].tombs);
-    }
+    held_release(&c->held);
     tags_release(&c->tags);
     mem_free(c->shards);
     mem_free(c);

@@ -150,8 +150,6 @@ int64_t cache_hold_ms(const struct cache *c, const struct cache_invalidation *i)
 /* What a snapshot kept of an entry that has just been loaded (persist/load.h). What cannot be read is
  * deleted: nobody knows what the value is worth then. Returns 0 or ERR_OOM. */
 int cache_put_extra(const struct access *a, const struct key *k, struct str extra);
-/* The same for a file: what has been purged or has changed since nobody knows, so the entry is not loaded. */
-int cache_drop_extra(const struct access *a, const struct key *k, struct str extra);
 
 /* The plain entry at k, which a primary or a snapshot has just set, gets its extension and end back. */
 int cache_extend(struct cache *c, const struct access *a, const struct key *k, int64_t expire_ms,
@@ -166,8 +164,13 @@ bool cache_may_move(const struct access *a, const struct entry *e);
 /* Every entry with this tag (a meta_tag_hash()) whose load began before now is invalid, or only stale. O(1).
  * Returns the purge's number. */
 uint64_t cache_purge_tag(struct cache *c, uint64_t tag, bool soft);
-/* A primary's purge, by its number. */
+/* A primary's purge, by its number; tag 0: of everything that knows of tags. */
 void cache_purge_at(struct cache *c, uint64_t tag, uint64_t seq, bool soft);
+
+/* Loaded is not fresh: all that has come from snapshots is stale from now on, since nobody knows what has
+ * been purged meanwhile. Returns the number of the purge that says so (of tag 0, soft), 0: there was nothing.
+ */
+uint64_t cache_doubt(struct cache *c);
 
 /* ---- looking -------------------------------------------------------------------------- */
 

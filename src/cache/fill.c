@@ -6,10 +6,10 @@
 #include "cache/cache_internal.h"
 
 /* The lowest version that may be stored. */
-static uint64_t least_version(const struct cache_shard *cs, const struct access *a, const struct key *k,
-                              bool has_meta, const struct meta *old)
+static uint64_t least_version(struct cache *c, const struct access *a, const struct key *k, bool has_meta,
+                              const struct meta *old)
 {
-    uint64_t held = tombs_version(&cs->tombs, k->hash, a->now_ms);
+    uint64_t held = cache_held(c, k, a->now_ms);
     uint64_t stored = has_meta && (old->flags & META_VERSION) ? old->version : 0;
     return held > stored ? held : stored;
 }
@@ -59,7 +59,7 @@ int cache_fill(struct cache *c, const struct access *a, const struct key *k, con
         return 0;
     bool has_old = e != NULL && meta_read(e, &old);
     *out = FILL_OLD_VERSION;
-    if (v->has_version && v->version < least_version(cs, a, k, has_old, &old)) {
+    if (v->has_version && v->version < least_version(c, a, k, has_old, &old)) {
         if (l != NULL)
             release(c, a, k, l);
         return 0;
@@ -125,13 +125,12 @@ int64_t cache_hold_ms(const struct cache *c, const struct cache_invalidation *i)
 bool cache_invalidate(struct cache *c, const struct access *a, const struct key *k,
                       const struct cache_invalidation *i, bool *softened)
 {
-    struct cache_shard *cs = cache_shard_of(c, k);
     struct meta m;
     struct entry *e = store_find_any(a, k);
     bool has_meta = e != NULL && meta_read(e, &m);
     *softened = false;
     if (i->has_version) {
-        tombs_hold(&cs->tombs, k->hash, i->version, a->now_ms + cache_hold_ms(c, i), a->now_ms);
+        cache_hold(c, k, i->version, a->now_ms + cache_hold_ms(c, i), a->now_ms);
     }
     if (has_meta && i->has_version && (m.flags & META_VERSION) && m.version > i->version) {
         store_note_change(a, k); /* it is newer than what has changed; whoever is loading may not be */
@@ -143,14 +142,6 @@ bool cache_invalidate(struct cache *c, const struct access *a, const struct key 
     }
     (void)store_delete(a, k);
     return e != NULL;
-}
-
-/* Purges that are counted after this shall be later than this one's birth. */
-static void catch_up(struct cache *c, uint64_t born)
-{
-    uint64_t seq = atomic_load_explicit(&c->seq, memory_order_relaxed);
-    while (seq < born && !atomic_compare_exchange_weak(&c->seq, &seq, born))
-        ;
 }
 
 /* The plain entry at k becomes an extended one. What has no room stays plain, but never without its tags. */
@@ -168,7 +159,7 @@ int cache_extend(struct cache *c, const struct access *a, const struct key *k, i
         (void)store_delete(a, k);
         return 0;
     }
-    catch_up(c, m.born);
+    cache_count_on(c, m.born);
     struct str bytes = entry_string(e, &block);
     int err = store_put_extended(a, k, bytes, block, expire_ms, (struct str){ext, meta_write(&m, ext)});
     if (err != 0)
@@ -179,30 +170,29 @@ int cache_extend(struct cache *c, const struct access *a, const struct key *k, i
 int cache_put_extra(const struct access *a, const struct key *k, struct str extra)
 {
     struct cache *c = store_seam_arg(a->store);
-    const struct entry *e = store_find_any(a, k);
-    struct meta m;
-    char ext[META_SIZE_MAX];
-    if (e == NULL)
-        return 0;
-    if (c == NULL || !meta_parse(extra, &m)) {
+    if (c == NULL || extra.n < sizeof(int64_t)) {
         (void)store_delete(a, k);
         return 0;
     }
-    m.fresh_ms = entry_expire(e); /* a snapshot ends it there, since others read it, too */
-    return cache_extend(c, a, k, m.fresh_ms, (struct str){ext, meta_write(&m, ext)});
-}
-
-int cache_drop_extra(const struct access *a, const struct key *k, struct str extra)
-{
-    (void)store_delete(a, k);
-    return 0;
+    int64_t end_ms;
+    extra.n -= sizeof end_ms;
+    memcpy(&end_ms, extra.p + extra.n, sizeof end_ms);
+    atomic_store_explicit(&c->loaded, true, memory_order_relaxed);
+    return cache_extend(c, a, k, end_ms, extra);
 }
 
 /* ---- purging ----------------------------------------------------------------------------------------- */
 
+void cache_count_on(struct cache *c, uint64_t seq)
+{
+    uint64_t now = atomic_load_explicit(&c->seq, memory_order_relaxed);
+    while (now < seq && !atomic_compare_exchange_weak(&c->seq, &now, seq))
+        ;
+}
+
 void cache_purge_at(struct cache *c, uint64_t tag, uint64_t seq, bool soft)
 {
-    catch_up(c, seq);
+    cache_count_on(c, seq);
     tags_purge(&c->tags, tag, seq, soft);
     if (!soft)
         store_sweep_dead(c->store);
@@ -215,5 +205,14 @@ uint64_t cache_purge_tag(struct cache *c, uint64_t tag, bool soft)
     tags_purge(&c->tags, tag, seq, soft);
     if (!soft)
         store_sweep_dead(c->store);
+    return seq;
+}
+
+uint64_t cache_doubt(struct cache *c)
+{
+    if (!atomic_exchange_explicit(&c->loaded, false, memory_order_relaxed))
+        return 0;
+    uint64_t seq = atomic_fetch_add(&c->seq, 1) + 1;
+    tags_purge(&c->tags, 0, seq, true);
     return seq;
 }

@@ -8,7 +8,10 @@
 
 enum cache_purge cache_purged(const struct cache *c, const struct entry *e, const struct meta *m)
 {
-    enum cache_purge worst = PURGE_NONE;
+    struct tag_purged all = tags_purged(&c->tags, 0);
+    enum cache_purge worst = m->born < all.soft ? PURGE_SOFT : PURGE_NONE;
+    if (m->born < all.hard)
+        return PURGE_HARD;
     for (uint32_t i = 0; i < m->ntags; i++) {
         struct tag_purged p = tags_purged(&c->tags, meta_tag_at(e, m, i));
         if (m->born < p.hard)
@@ -194,7 +197,7 @@ void cache_view(struct cache *c, const struct access *a, const struct key *k, st
     out->state = cache_judge(c, a, out->e, &out->meta, &out->has_meta);
     if (out->has_meta && out->meta.fresh_ms != 0)
         out->grace_ms = entry_expire(out->e) - out->meta.fresh_ms;
-    out->held_version = tombs_version(&cs->tombs, k->hash, a->now_ms);
+    out->held_version = cache_held(c, k, a->now_ms);
     const struct lease *l = lease_find(&cs->leases, k);
     if (l == NULL)
         return;

@@ -6,7 +6,7 @@
  * Numbers of fixed size are little endian, lengths as value/rdb_string.h says. AUX fields may stand anywhere
  * between keys; readers skip those they do not know. That is the place for what the format does not know
  * about a key: the field RDB_EXTRA_NAME belongs to the key that follows it, and its value is the entry's
- * cache extension, byte for byte (store/entry.h). Whoever gives entries extensions need not do anything for
+ * cache extension and its end (store/cut.h). Whoever gives entries extensions need not do anything for
  * files and full copies but take them back when they are loaded (persist/load.h, load_extra_fn). */
 #ifndef LARDER_PERSIST_RDB_H
 #define LARDER_PERSIST_RDB_H
@@ -41,6 +41,8 @@ enum rdb_format {
 };
 
 #define RDB_EXTRA_NAME STR("larder-key")
+/* Fields at the end of the keys: what belongs to the data and to no key (cache/state.h). */
+#define RDB_STATE_NAME STR("larder-state")
 
 /* These append; 0 or ERR_OOM. */
 int rdb_put_header(struct buf *b, uint32_t version);

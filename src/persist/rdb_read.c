@@ -155,14 +155,21 @@ static int take_aux(struct rdb_reader *r)
     int err = take_string(r, &r->key, &name);
     if (err != 0)
         return err;
-    bool stream_db = str_eq(name, STR("repl-stream-db")), extra = str_eq(name, RDB_EXTRA_NAME);
+    bool stream_db = str_eq(name, STR("repl-stream-db")), extra = str_eq(name, RDB_EXTRA_NAME),
+         id = str_eq(name, STR("repl-id")), offset = str_eq(name, STR("repl-offset")),
+         state = str_eq(name, RDB_STATE_NAME);
     err = take_string(r, &r->value, &value);
     if (err == 0 && stream_db && (!num_parse_i64(value, &r->stream_db) || r->stream_db < -1))
         err = ERR_CORRUPT;
-    if (err == 0 && extra) {
+    if (err == 0 && offset && (!num_parse_i64(value, &r->repl_offset) || r->repl_offset < -1))
+        err = ERR_CORRUPT;
+    if (err == 0 && id && value.n == RDB_REPL_ID)
+        memcpy(r->repl_id, value.p, RDB_REPL_ID);
+    if (err == 0 && (extra || state)) {
         buf_clear(&r->extra);
         err = buf_puts(&r->extra, value);
-        r->has_extra = true;
+        r->has_extra = extra;
+        r->has_state = state;
     }
     return err;
 }
@@ -294,6 +301,11 @@ int rdb_read(struct rdb_reader *r, struct rdb_item *out)
             return check_end(r);
         if (type >= SLOT_INFO) {
             err = take_field(r, type);
+            if (err == 0 && r->has_state) {
+                r->has_state = false;
+                *out = (struct rdb_item){.state = r->extra.n > 0 ? buf_str(&r->extra) : STR("")};
+                return 0;
+            }
             continue;
         }
         err = take_key(r);
@@ -313,7 +325,8 @@ int rdb_read(struct rdb_reader *r, struct rdb_item *out)
 
 void rdb_reader_init(struct rdb_reader *r, rdb_read_fn *read, void *arg, const struct object_options *objects)
 {
-    *r = (struct rdb_reader){.read = read, .arg = arg, .objects = objects, .stream_db = -1};
+    *r =
+        (struct rdb_reader){.read = read, .arg = arg, .objects = objects, .repl_offset = -1, .stream_db = -1};
     r->src.more = more;
     r->src.in = (struct str){"", 0};
     r->string_max = objects->string_max != 0 ? objects->string_max : STRING_MAX;

@@ -324,7 +324,9 @@ static void take_role(struct cluster_core *core)
     const struct node *me = core->gossip.myself, *p = me->primary;
     struct repl *r = &core->server->repl;
     if (!(me->flags & NODE_REPLICA)) {
-        repl_become_primary(r);
+        if (r->is_replica)
+            repl_become_primary(r);
+        repl_settle(r);
         return;
     }
     if (p == NULL || p->ip[0] == '\0' || (r->is_replica && r->port == p->port && strcmp(r->host, p->ip) == 0))

@@ -48,13 +48,15 @@ enum care {
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
     CARE_PAUSE = CARE_PAUSE_WRITE | CARE_PAUSE_ALL,
-    CARE_MEMORY = 1 << 3,       /* data is beyond maxmemory: refuse CMD_DENYOOM */
-    CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
-    CARE_FEW_REPLICAS = 1 << 5, /* fewer than min-replicas-to-write: refuse writes */
-    CARE_CLUSTER = 1 << 6,      /* keys may live elsewhere */
-    CARE_FAILOVER = 1 << 7,     /* this node hands its role over: writes wait */
-    CARE_DISK = 1 << 8,         /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
-    CARE_LOADING = 1 << 9,      /* the snapshot is being loaded */
+    CARE_MEMORY = 1 << 3,        /* data is beyond maxmemory: refuse CMD_DENYOOM */
+    CARE_REPLICA = 1 << 4,       /* this node is a replica: no writes, and perhaps no reads */
+    CARE_FEW_REPLICAS = 1 << 5,  /* fewer than min-replicas-to-write: refuse writes */
+    CARE_CLUSTER = 1 << 6,       /* keys may live elsewhere */
+    CARE_FAILOVER = 1 << 7,      /* this node hands its role over: writes wait */
+    CARE_DISK = 1 << 8,          /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
+    CARE_LOADING = 1 << 9,       /* the snapshot is being loaded */
+    CARE_KEEP_EXPIRED = 1 << 10, /* what has expired stays until replicas can be told */
+    CARE_HIDE_EXPIRED = CARE_PAUSE | CARE_FAILOVER | CARE_REPLICA | CARE_KEEP_EXPIRED,
 };
 
 /* Written at boot and under the gate. */
@@ -107,11 +109,11 @@ struct server {
 void server_request_stop(struct server *s, int exit_code);
 
 /* For whoever executes for clients: nothing is deleted while a pause lasts, since a deletion is a write, nor
- * on a replica, where only the primary's DEL does. */
+ * on a replica, where only the primary's DEL does, nor before a loaded history has found its replicas. */
 static inline enum expired_rule server_expired_rule(struct server *s)
 {
     uint32_t care = atomic_load_explicit(&s->care, memory_order_relaxed);
-    return likely(!(care & (CARE_PAUSE | CARE_FAILOVER | CARE_REPLICA))) ? EXPIRED_REMOVE : EXPIRED_HIDE;
+    return likely(!(care & CARE_HIDE_EXPIRED)) ? EXPIRED_REMOVE : EXPIRED_HIDE;
 }
 
 static inline void server_care_set(struct server *s, uint32_t bit, bool on)

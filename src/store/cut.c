@@ -28,11 +28,16 @@ static bool is_saved_with(const struct cut *c, const struct entry *e)
            (likely(!(entry_word(e) & ENTRY_EXT)) || !ext_hides(c->store, e, c->now_ms));
 }
 
+/* The extension, and the entry's real end behind it. */
+static uint32_t extra_room(struct str extra)
+{
+    return extra.p != NULL ? (uint32_t)(extra.n + sizeof(int64_t)) : RECORD_NO_EXTRA;
+}
+
 static size_t record_room(const struct entry *e)
 {
     struct entry_parts p = entry_parts(e);
-    struct str extra = entry_extension(e);
-    return record_size(p.klen, p.vlen, extra.p != NULL ? (uint32_t)extra.n : RECORD_NO_EXTRA);
+    return record_size(p.klen, p.vlen, extra_room(entry_extension(e)));
 }
 
 static void put_record(const struct cut *c, struct cut_chunk *ch, const struct entry *e)
@@ -42,14 +47,17 @@ static void put_record(const struct cut *c, struct cut_chunk *ch, const struct e
     struct record *r = (struct record *)(void *)(ch->data + ch->n);
     *r = (struct record){.klen = p.klen,
                          .vlen = p.vlen,
-                         .xlen = extra.p != NULL ? (uint32_t)extra.n : RECORD_NO_EXTRA,
+                         .xlen = extra_room(extra),
                          .expire_ms = entry_deadline(e), /* peers that know no extension see it as long */
                          .kind = (uint8_t)entry_kind(e),
                          .db = (uint16_t)number_at_cut(c, e)};
     memcpy(r->bytes, p.key, p.klen);
     memcpy(r->bytes + p.klen, p.value, p.vlen);
-    if (extra.p != NULL)
+    if (extra.p != NULL) {
+        int64_t end_ms = entry_expire(e);
         memcpy(r->bytes + p.klen + p.vlen, extra.p, extra.n);
+        memcpy(r->bytes + p.klen + p.vlen + extra.n, &end_ms, sizeof end_ms);
+    }
     ch->n += record_room(e);
     if (r->kind == ENTRY_BLOCK)
         block_get(entry_block(e));

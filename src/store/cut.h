@@ -61,7 +61,7 @@ struct cut_record {
     int64_t expire_ms;     /* 0: none */
     struct str value;      /* a string's bytes ... */
     struct object *object; /* ... or a collection, unchanging: borrowed from the chunk */
-    struct str extra;      /* the entry's cache extension; p NULL: none */
+    struct str extra;      /* the entry's cache extension and, as i64, its end (ext.h); p NULL: none */
 };
 
 /* Saved keys, owned by whoever got it. */
