@@ -245,6 +245,8 @@ struct entry *write_enter(const struct access *a, const struct key *k, struct sh
     }
     store_count_key(s, k->slot, k->db, f->expire_ms, 1);
     room_commit(a, &r, f);
+    if (unlikely(shadows_want(&s->evict.shadows, k->hash)))
+        evict_witness(a, k, r.e, true);
     return r.e;
 }
 

@@ -275,3 +275,29 @@ def test_hostile_places(servers):  # noqa: F811
         assert c.get("k") == b"1" and c.info("replication")["master_replid2"] in (0, "0" * 40)
     r = servers(replicaof=primary_is(free_port()))
     assert r.client().info("replication")["role"] == "slave"
+
+
+@pytest.mark.parametrize("kind", ["larder", "redis"])
+def test_data_of_the_first_moment_are_not_wiped(servers, kind):  # noqa: F811
+    """The record is on disk before anybody gets anything, even of a node that had nothing then."""
+    p, r = servers(), start(servers, kind)
+    follow(r, p.port)
+    wait_until(lambda: r.client().info("replication")["master_link_status"] == "up", what="the link")
+    a = p.client()
+    a.set("k", 1)
+    assert a.wait(1, 60000) == 1
+    p.kill(9)
+    p.start()
+    wait_until(lambda: b"NOMASTERLINK" in r.log(), what="the refusal")
+    assert r.client().get("k") == b"1"
+
+
+def test_nobody_is_refused_for_nothing(servers):  # noqa: F811
+    p, r = servers(), servers()
+    follow(r, p.port)
+    in_step(p.client(), r.client())
+    wait_until(lambda: b"offset %d\n" % offset_of(p.client()) in record_of(p), what="the record")
+    p.kill(9)
+    p.start()
+    in_step(p.client(), r.client())
+    assert b"NOMASTERLINK" not in r.log()
