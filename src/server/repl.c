@@ -141,6 +141,7 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
     r->port = port;
     r->is_replica = r->named_anew = true;
     r->lost_history = r->has_past = false;
+    atomic_store(&r->shown.ahead, 0);
     repl_resume_as_replica(r);
     r->turn++;
     r->replica.failed[0] = '\0';
@@ -157,6 +158,7 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
 void repl_become_primary(struct repl *r)
 {
     r->lost_history = r->has_past = r->resumed = false;
+    atomic_store(&r->shown.ahead, 0);
     if (!r->is_replica)
         return;
     show_primary(r, STR(""), 0);

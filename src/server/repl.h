@@ -164,6 +164,8 @@ struct repl {
         _Atomic int64_t heard_ms, down_since_ms;
         _Atomic uint64_t spooled, total;
         _Atomic uint64_t net_in, net_out, full, partial_ok, partial_err;
+        _Atomic uint64_t
+            ahead; /* times that a replica was refused since it has more than we came back with */
     } shown;
 
     struct failover failover;
