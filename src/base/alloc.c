@@ -33,6 +33,11 @@ void alloc_fail_after(int64_t n)
     atomic_store(&fail_countdown, n);
 }
 
+int64_t alloc_fail_left(void)
+{
+    return atomic_load(&fail_countdown);
+}
+
 static bool told_to_fail(void)
 {
     int64_t left = atomic_load_explicit(&fail_countdown, memory_order_relaxed);

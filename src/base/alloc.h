@@ -44,5 +44,7 @@ void mem_report(void (*put)(void *arg, const char *text), void *arg);
 /* Test hook: the n-th allocation from now on (1 = the next) returns NULL, once,
  * on any thread. 0 switches it off. Exists in debug builds (LARDER_DEBUG) only. */
 void alloc_fail_after(int64_t n);
+/* How many are left until then; 0: it has failed, or none was told to. */
+int64_t alloc_fail_left(void);
 
 #endif
