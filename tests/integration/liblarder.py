@@ -5,6 +5,7 @@ that do as they are told.
     Frail        the same, in which any allocation can be made to fail
     Listener     a TCP server, a thread a connection
     Peer         one whose answers are a Python function
+    Relay        one before a real server, which is slow or resets connections
     Xor          the other end of a transport that changes every byte
     Cluster      six nodes, three primaries with a replica each
 """
@@ -15,6 +16,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 import harness
 
@@ -216,6 +218,38 @@ class Xor(Listener):
                     s.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
+
+
+class Relay(Listener):
+    """Before a real server. Of each connection's replies `reset` bytes arrive, then comes an RST; or they come `drip` bytes
+    at a time, after `pause` seconds each."""
+
+    def __init__(self, port, reset=None, drip=65536, pause=0):
+        self.target, self.reset, self.drip, self.pause = port, reset, drip, pause
+        super().__init__()
+
+    def serve(self, client):
+        with socket.create_connection(("127.0.0.1", self.target)) as server:
+            there = threading.Thread(target=self._requests, args=(client, server), daemon=True)
+            there.start()
+            left = self.reset
+            while data := server.recv(self.drip if left is None else min(self.drip, left)):
+                time.sleep(self.pause)
+                client.sendall(data)
+                left = None if left is None else left - len(data)
+                if left == 0:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    client.shutdown(socket.SHUT_RD)  # or the other thread's recv() would keep it open
+                    there.join()
+                    return
+
+    def _requests(self, client, server):
+        try:
+            while data := client.recv(65536):
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
 
 
 class Cluster:

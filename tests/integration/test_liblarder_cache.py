@@ -5,7 +5,7 @@ import re
 
 import harness
 import pytest
-from liblarder import Cluster, Peer, Shell, at, fetched, has_commands, leased
+from liblarder import FAST, Cluster, Peer, Shell, at, fetched, has_commands, leased
 
 ENVELOPE = 116
 
@@ -313,9 +313,9 @@ def test_an_odd_answer_is_an_error(odd):
 # ---- several nodes -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def five():
-    servers = [harness.Server(harness.REDIS_SERVER).start() for _ in range(5)]
+@pytest.fixture(params=[harness.REDIS_SERVER, harness.LARDER_SERVER], ids=["redis", "larder"])
+def five(request):
+    servers = [harness.Server(request.param, workers=1).start() for _ in range(5)]
     yield servers
     for s in servers:
         if s.alive():
@@ -338,9 +338,52 @@ def test_a_ring_of_five(five):
         assert c.say("pattern k:*") == "ok 100"
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    c = Cluster()
+def test_a_stand_in_of_a_ring(five):
+    """The next node serves fetches while the owner is away; briefly, and never at the next outage."""
+    def held(name):
+        out = {}
+        for s in five:
+            if s.alive():
+                with s.wire() as w:
+                    out.update({key: w("PTTL", key) for key in w("KEYS", f"larder:standin:*:{name}")})
+        return out
+
+    with Shell(",".join(at(s) for s in five), FAST + " breaker_ms=100 standin_ttl_ms=30000") as c:
+        assert c.say("option ttl_ms=-1") == "ok"
+        name = c.say("where k").split()[1]
+        owner = next(s for s in five if at(s) == name)
+        assert c.say("fetch k") == 'ok loaded 0 "v1" loads=1'
+        owner.stop()
+        assert c.say("fetch k") == 'ok loaded 0 "v2" loads=2'
+        assert c.say("fetch k") == 'ok fresh 0 "v2" loads=2'
+        assert [0 < ms <= 30000 for ms in held("k").values()] == [True], "though it has no TTL"
+        assert c.say("option ttl_ms=60000 grace_ms=600000") == "ok"
+        for key in (f"k{i}" for i in range(100)):
+            if c.say(f"where {key}") == f"ok {at(owner)}":
+                assert [fetched(c.say(f"fetch {key}"))[1] for _ in range(2)] == ["loaded", "fresh"]
+                assert [0 < ms <= 30000 for ms in held(key).values()] == [True], "nor is its grace added"
+                assert c.say(f"inv {key}").split()[0] in ("cannot-connect", "unavailable"), "its own node has not been told"
+                assert c.say(f"write {key}").split()[0] in ("cannot-connect", "unavailable")
+                break
+        assert c.say("loader says=1") == "ok"
+        assert fetched(c.say("fetch k"))[1:4] == ("fresh", 0, "v2")
+        owner.start()
+        assert c.say("loader says=0") == "ok" and c.say("option") == "ok"
+        harness.wait_until(lambda: c.say("where k") and '"v2"' not in c.say("fetch k"), what="the owner to be trusted again")
+        owner.stop()
+        loads = int(c.say("loads")[6:])
+        harness.wait_until(lambda: int(c.say("fetch k").rsplit("=")[1]) > loads, what="the stand-in to be asked")
+        assert fetched(c.say("fetch k"))[3] == f"v{loads + 1}", "not what the first outage left there"
+        owner.start()
+    with Shell(",".join(at(s) for s in five), FAST + " failover=0 topology=2") as c:
+        owner.stop()
+        assert [fetched(c.say("fetch k"))[1] for _ in range(2)] == ["loaded"] * 2, "as policy says"
+        owner.start()
+
+
+@pytest.fixture(scope="module", params=[harness.REDIS_SERVER, harness.LARDER_SERVER], ids=["redis", "larder"])
+def cluster(request):
+    c = Cluster(request.param)
     yield c
     c.close()
 

@@ -123,7 +123,7 @@ static void do_pipe(struct prompt *p)
 {
     struct larder_bytes argv[64];
     larder_pipeline *line = larder_pipeline_new(p->l);
-    int status = 0;
+    int status = line != NULL ? 0 : LARDER_ERR_MEMORY;
     for (int from = 1, to; from < p->n && status == 0; from = to + 1) {
         for (to = from; to < p->n && strcmp(p->words[to], ";") != 0;)
             to++;
@@ -132,7 +132,7 @@ static void do_pipe(struct prompt *p)
     if (status == 0)
         status = larder_pipeline_run(line, &p->err);
     say_status(p, status);
-    for (size_t i = 0; i < larder_pipeline_count(line); i++) {
+    for (size_t i = 0; line != NULL && i < larder_pipeline_count(line); i++) {
         const larder_reply *reply;
         printf(" | %d ", larder_pipeline_result(line, i, &reply, NULL));
         say_reply(reply);
