@@ -1,7 +1,7 @@
 /* Tags on plain Redis and Valkey: every tag has a token, in a key of its own, and a value carries the tokens
  * that its tags had when its load began. It is current while they are still the same; invalidating a tag
  * deletes its token. A token is random, is put once, and never comes back: so whatever happens to such a key
- * (eviction, expiry, a flush, a command that arrives late) can only invalidate too much. docs/decisions/017
+ * (eviction, expiry, a flush, a command that arrives late) can only invalidate too much. docs/decisions/020
  * says why, and why a counter will not do.
  *
  * The key is "larder:tag:<tag>". On a ring it lies on the node of the value, so that no node depends on
