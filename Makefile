@@ -18,7 +18,7 @@ ASAN = -Db_sanitize=address,undefined $(LOOSE)
 TSAN = -Db_sanitize=thread $(LOOSE)
 
 .DEFAULT_GOAL = all
-.PHONY: all deps test check install bench bench-memory bench-stall bench-instructions bench-client bench-hitratio bench-replication chaos-replication tidy format sim fuzz asan tsan debug clean help needs
+.PHONY: all deps test check install bench bench-cache bench-memory bench-stall bench-instructions bench-client bench-hitratio bench-replication chaos-replication tidy format sim fuzz asan tsan debug clean help needs
 
 all: needs ## build build/larder-server, build/larder and the library (the default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
@@ -50,6 +50,11 @@ bench-memory: ## bytes a key and RSS under churn beside redis-server and memcach
 	@scripts/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@bench/memory $(BENCH_ARGS)
+
+bench-cache: ## a CACHE.GET hit beside GET, stampedes, purges in a cluster (takes a few minutes)
+	@scripts/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@bench/cache $(BENCH_ARGS)
 
 bench-stall: ## p99.9 while something large happens, beside redis-server (takes half an hour)
 	@scripts/deps build run bench

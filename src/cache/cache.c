@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "cache/cache_internal.h"
+#include "proto/slot.h"
 
 #include <stdio.h>
 
@@ -46,7 +47,7 @@ static void dying(void *arg, const struct access *a, const struct key *k, const 
         atomic_fetch_sub_explicit(&c->negative_bytes, cache_negative_size(k), memory_order_relaxed);
     bool expired = entry_expire(e) != 0 && entry_expire(e) <= a->now_ms;
     if ((m.flags & META_VERSION) && !cs->keeps_version && !expired)
-        tombs_hold(&cs->tombs, k->hash, m.version, a->now_ms + c->settings.hold_ms, a->now_ms);
+        cache_hold(c, k, m.version, a->now_ms + c->settings.hold_ms, a->now_ms);
 }
 
 static bool valid(void *arg, const struct entry *e)
@@ -55,22 +56,30 @@ static bool valid(void *arg, const struct entry *e)
     return !meta_read(e, &m) || cache_purged(arg, e, &m) == PURGE_NONE;
 }
 
+static bool dead(void *arg, const struct entry *e)
+{
+    struct meta m;
+    return meta_read(e, &m) && cache_purged(arg, e, &m) == PURGE_HARD;
+}
+
 struct every {
     struct cache *c;
     const struct access *a;
+    const bool *slots; /* NULL: all */
     uint32_t shard;
 };
 
 static void void_one(void *arg, struct lease *l)
 {
     struct every *ev = arg;
-    void_and_wake(ev->c, ev->shard, ev->a, l);
+    if (ev->slots == NULL || ev->slots[slot_of((struct str){l->key, l->n})])
+        void_and_wake(ev->c, ev->shard, ev->a, l);
 }
 
-static void void_all(struct cache *c, const struct access *a)
+static void void_in(struct cache *c, const struct access *a, const bool *slots)
 {
     for (uint32_t i = 0; i < STORE_SHARDS; i++) {
-        struct every ev = {c, a, i};
+        struct every ev = {c, a, slots, i};
         if (store_is_noticed(c->store, i))
             leases_each(&c->shards[i].leases, void_one, &ev);
     }
@@ -81,12 +90,11 @@ static void void_all(struct cache *c, const struct access *a)
 static void flushed(void *arg, const struct access *a, bool all)
 {
     struct cache *c = arg;
-    void_all(c, a);
+    void_in(c, a, NULL);
     if (!all)
         return;
     atomic_store_explicit(&c->negative_bytes, 0, memory_order_relaxed);
-    for (uint32_t i = 0; i < STORE_SHARDS; i++)
-        tombs_release(&c->shards[i].tombs);
+    held_clear(&c->held);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */
@@ -99,7 +107,8 @@ int cache_new(struct cache **out, struct store *s, const char *run_id)
     c->store = s;
     memcpy(c->run_id, run_id, CACHE_RUN_ID);
     c->shards = mem_zalloc(STORE_SHARDS * sizeof *c->shards);
-    if (c->shards == NULL || tags_init(&c->tags, TAG_BUCKETS) != 0) {
+    if (c->shards == NULL || held_init(&c->held) != 0 || tags_init(&c->tags, TAG_BUCKETS) != 0) {
+        held_release(&c->held);
         mem_free(c->shards);
         mem_free(c);
         return ERR_OOM;
@@ -108,7 +117,7 @@ int cache_new(struct cache **out, struct store *s, const char *run_id)
         .leases_max = 1 << 20, .hold_ms = 10000, .negative_ttl_ms = 10000, .negative_max = 16 << 20};
     cache_set(c, &defaults);
     const struct store_seam seam = {
-        .arg = c, .valid = valid, .touched = touched, .dying = dying, .flushed = flushed};
+        .arg = c, .valid = valid, .dead = dead, .touched = touched, .dying = dying, .flushed = flushed};
     store_set_seam(s, &seam);
     *out = c;
     return 0;
@@ -119,18 +128,37 @@ void cache_free(struct cache *c)
     if (c == NULL)
         return;
     store_set_seam(c->store, &(const struct store_seam){.arg = NULL});
-    for (uint32_t i = 0; i < STORE_SHARDS; i++) {
+    for (uint32_t i = 0; i < STORE_SHARDS; i++)
         leases_release(&c->shards[i].leases);
-        tombs_release(&c->shards[i].tombs);
-    }
+    held_release(&c->held);
     tags_release(&c->tags);
     mem_free(c->shards);
     mem_free(c);
 }
 
+/* Those who have a lease keep it, even where the new list would not have granted it. */
+static void recount(void *arg, struct lease *l)
+{
+    struct cache *c = arg;
+    if (l->token == 0)
+        return;
+    l->budget = budget_of(&c->budgets, (struct str){l->key, l->n});
+    budget_recount(&c->budgets, l->budget);
+}
+
+static void set_budgets(struct cache *c, const struct cache_settings *settings)
+{
+    budgets_clear(&c->budgets);
+    for (uint32_t i = 0; i < settings->nbudgets; i++)
+        budgets_add(&c->budgets, str_of(settings->budgets[i].prefix), settings->budgets[i].max);
+    for (uint32_t i = 0; i < STORE_SHARDS; i++)
+        leases_each(&c->shards[i].leases, recount, c);
+}
+
 void cache_set(struct cache *c, const struct cache_settings *settings)
 {
     c->settings = *settings;
+    set_budgets(c, settings);
     uint64_t share = (settings->leases_max + STORE_SHARDS - 1) / STORE_SHARDS;
     c->leases_max = share > UINT32_MAX ? UINT32_MAX : (uint32_t)share;
 }
@@ -139,12 +167,26 @@ void cache_set_primary(struct cache *c, const struct access *a, const char *addr
 {
     snprintf(c->primary, sizeof c->primary, "%s", address != NULL ? address : "");
     if (address != NULL)
-        void_all(c, a);
+        void_in(c, a, NULL);
+}
+
+void cache_leave_slots(struct cache *c, const struct access *a, const bool *slots)
+{
+    void_in(c, a, slots);
 }
 
 const char *cache_primary(const struct cache *c)
 {
     return c->primary[0] != '\0' ? c->primary : NULL;
+}
+
+bool cache_may_move(const struct access *a, const struct entry *e)
+{
+    struct meta m;
+    const struct cache *c = store_seam_arg(a->store);
+    bool has_meta;
+    enum cache_state state = cache_judge(c, a, e, &m, &has_meta);
+    return state == CACHE_FRESH && (!has_meta || m.ntags == 0);
 }
 
 /* ---- tokens ----------------------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 #ifndef LARDER_CACHE_CACHE_H
 #define LARDER_CACHE_CACHE_H
 
+#include "cache/budget.h"
 #include "cache/lease.h"
 #include "cache/meta.h"
 
@@ -32,6 +33,11 @@ struct cache_settings {
     int64_t hold_ms;         /* how long the version of a removed entry is held */
     int64_t negative_ttl_ms; /* of a negative entry that names no time */
     uint64_t negative_max;   /* bytes of negative entries */
+    uint32_t nbudgets;       /* cache-origin-budget (budget.h) */
+    struct cache_budget {
+        const char *prefix; /* borrowed for the call */
+        uint64_t max;
+    } budgets[BUDGETS_MAX];
 };
 
 /* run_id: CACHE_RUN_ID characters. Sits down on the store's seam. Returns 0 or ERR_OOM. */
@@ -40,6 +46,8 @@ void cache_free(struct cache *c); /* before the store; no other thread may use i
 void cache_set(struct cache *c, const struct cache_settings *settings); /* gate, or before threads start */
 /* Gate: replicas grant nothing; NULL: a primary. "host:port". */
 void cache_set_primary(struct cache *c, const struct access *a, const char *address);
+/* Gate: leases of keys in these slots are void, and whoever waits for one asks again. */
+void cache_leave_slots(struct cache *c, const struct access *a, const bool *slots);
 /* NULL on a primary. In a round. */
 const char *cache_primary(const struct cache *c);
 
@@ -148,20 +156,27 @@ int64_t cache_hold_ms(const struct cache *c, const struct cache_invalidation *i)
 /* What a snapshot kept of an entry that has just been loaded (persist/load.h). What cannot be read is
  * deleted: nobody knows what the value is worth then. Returns 0 or ERR_OOM. */
 int cache_put_extra(const struct access *a, const struct key *k, struct str extra);
-/* The same for a file: what has been purged or has changed since nobody knows, so the entry is not loaded. */
-int cache_drop_extra(const struct access *a, const struct key *k, struct str extra);
 
 /* The plain entry at k, which a primary or a snapshot has just set, gets its extension and end back. */
 int cache_extend(struct cache *c, const struct access *a, const struct key *k, int64_t expire_ms,
                  struct str extra);
 
+/* Shard locked, e live or NULL: may it go to another node as a plain value? Not if it is none to plain
+ * commands, and not if it has tags, which would be lost on the way, and with them the purges to come. */
+bool cache_may_move(const struct access *a, const struct entry *e);
+
 /* ---- purging: any thread, no lock needed ------------------------------------------------ */
 
-/* Every entry with this tag whose load began before now is invalid, or only stale. O(1). Returns the purge's
- * number. */
-uint64_t cache_purge_tag(struct cache *c, struct str name, bool soft);
-/* A primary's purge, by its number. */
+/* Every entry with this tag (a meta_tag_hash()) whose load began before now is invalid, or only stale. O(1).
+ * Returns the purge's number. */
+uint64_t cache_purge_tag(struct cache *c, uint64_t tag, bool soft);
+/* A primary's purge, by its number; tag 0: of everything that knows of tags. */
 void cache_purge_at(struct cache *c, uint64_t tag, uint64_t seq, bool soft);
+
+/* Loaded is not fresh: all that has come from snapshots is stale from now on, since nobody knows what has
+ * been purged meanwhile. Returns the number of the purge that says so (of tag 0, soft), 0: there was nothing.
+ */
+uint64_t cache_doubt(struct cache *c);
 
 /* ---- looking -------------------------------------------------------------------------- */
 

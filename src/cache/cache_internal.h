@@ -3,15 +3,17 @@
 #define LARDER_CACHE_INTERNAL_H
 
 #include "base/assert.h"
+#include "base/counter.h"
 #include "cache/cache.h"
+#include "cache/stats.h"
 #include "cache/tag.h"
 #include "cache/tomb.h"
 
 /* What belongs to the keys of one shard. Its lock. */
 struct cache_shard {
     struct leases leases;
-    struct tombs tombs;
     bool keeps_version; /* while an entry is replaced by one of its version or a later one */
+    struct counter count[CACHE_COUNTERS]; /* written with the lock, read without */
 };
 
 struct cache {
@@ -21,8 +23,11 @@ struct cache {
     struct cache_settings settings; /* gate */
     uint32_t leases_max;            /* a shard's share; gate */
     struct cache_shard *shards;     /* STORE_SHARDS, owned */
+    struct held held;
     struct tags tags;
+    struct budgets budgets;         /* gate, but for the counts */
     _Atomic uint64_t seq;           /* purges so far */
+    _Atomic bool loaded;            /* entries have come from a snapshot since the last doubt */
     _Atomic int64_t negative_bytes; /* of negative entries */
     _Atomic uint32_t sweep_at;      /* the shard whose turn it is */
 };
@@ -32,14 +37,34 @@ static inline struct cache_shard *cache_shard_of(struct cache *c, const struct k
     return &c->shards[key_shard(k)];
 }
 
+/* What is held of a key, and what is to be. */
+static inline uint64_t cache_held(struct cache *c, const struct key *k, int64_t now_ms)
+{
+    return held_version(&c->held, meta_tag_hash((struct str){k->p, k->n}), now_ms);
+}
+static inline void cache_hold(struct cache *c, const struct key *k, uint64_t version, int64_t until_ms,
+                              int64_t now_ms)
+{
+    held_hold(&c->held, meta_tag_hash((struct str){k->p, k->n}), version, until_ms, now_ms);
+}
+
 /* ---- cache.c ---- */
+
+/* Purges that are counted after this shall be later than that one. */
+void cache_count_on(struct cache *c, uint64_t seq);
 
 /* What a negative entry counts for. */
 int64_t cache_negative_size(const struct key *k);
 
 /* ---- grant.c: leases change hands; the shard's lock ---- */
 
-void cache_grant(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l,
+static inline void cache_count(struct cache_shard *cs, enum cache_counter which)
+{
+    counter_add(&cs->count[which], 1);
+}
+
+/* False: the origin's budget is used up. */
+bool cache_grant(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l,
                  int64_t lease_ms);
 void cache_void(struct cache *c, struct cache_shard *cs, struct lease *l); /* nobody has it any more */
 /* To the oldest caller that waits for it, if there is one and nothing holds it off. */

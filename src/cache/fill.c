@@ -6,10 +6,10 @@
 #include "cache/cache_internal.h"
 
 /* The lowest version that may be stored. */
-static uint64_t least_version(const struct cache_shard *cs, const struct access *a, const struct key *k,
-                              bool has_meta, const struct meta *old)
+static uint64_t least_version(struct cache *c, const struct access *a, const struct key *k, bool has_meta,
+                              const struct meta *old)
 {
-    uint64_t held = tombs_version(&cs->tombs, k->hash, a->now_ms);
+    uint64_t held = cache_held(c, k, a->now_ms);
     uint64_t stored = has_meta && (old->flags & META_VERSION) ? old->version : 0;
     return held > stored ? held : stored;
 }
@@ -46,6 +46,12 @@ static bool must_drop(struct cache *c, const struct key *k)
     return n > (int64_t)c->settings.negative_max;
 }
 
+static int lose(struct cache_shard *cs, enum cache_counter which)
+{
+    cache_count(cs, which);
+    return 0;
+}
+
 int cache_fill(struct cache *c, const struct access *a, const struct key *k, const struct cache_value *v,
                enum cache_fill *out, struct meta *m, int64_t *expire_ms)
 {
@@ -56,13 +62,13 @@ int cache_fill(struct cache *c, const struct access *a, const struct key *k, con
     struct lease *l = v->has_lease ? lease_find(&cs->leases, k) : NULL;
     *out = FILL_LEASE_LOST;
     if (v->has_lease && (l == NULL || !lease_is_live(l, a->now_ms) || l->token != v->token))
-        return 0;
+        return lose(cs, COUNT_LEASE_LOST);
     bool has_old = e != NULL && meta_read(e, &old);
     *out = FILL_OLD_VERSION;
-    if (v->has_version && v->version < least_version(cs, a, k, has_old, &old)) {
+    if (v->has_version && v->version < least_version(c, a, k, has_old, &old)) {
         if (l != NULL)
             release(c, a, k, l);
-        return 0;
+        return lose(cs, COUNT_OLD_VERSION);
     }
     *out = FILL_DROPPED;
     if (v->negative && must_drop(c, k)) {
@@ -76,6 +82,8 @@ int cache_fill(struct cache *c, const struct access *a, const struct key *k, con
     int err = store_put_extended(a, k, v->negative ? STR("") : v->bytes, v->negative ? NULL : v->block,
                                  *expire_ms, (struct str){ext, meta_write(m, ext)});
     cs->keeps_version = false;
+    if (err == 0)
+        cache_count(cs, COUNT_FILLED);
     if (err == 0 && v->negative)
         atomic_fetch_add_explicit(&c->negative_bytes, cache_negative_size(k), memory_order_relaxed);
     return err;
@@ -89,6 +97,7 @@ bool cache_fail(struct cache *c, const struct access *a, const struct key *k, ui
     if (l == NULL || token == 0 || l->token != token || !lease_is_live(l, a->now_ms))
         return false;
     cache_void(c, cs, l);
+    cache_count(cs, COUNT_FAILED);
     if (retry_ms > 0) {
         l->retry_until_ms = a->now_ms + retry_ms;
         cache_wake_all(a, l);
@@ -125,13 +134,12 @@ int64_t cache_hold_ms(const struct cache *c, const struct cache_invalidation *i)
 bool cache_invalidate(struct cache *c, const struct access *a, const struct key *k,
                       const struct cache_invalidation *i, bool *softened)
 {
-    struct cache_shard *cs = cache_shard_of(c, k);
     struct meta m;
     struct entry *e = store_find_any(a, k);
     bool has_meta = e != NULL && meta_read(e, &m);
     *softened = false;
     if (i->has_version) {
-        tombs_hold(&cs->tombs, k->hash, i->version, a->now_ms + cache_hold_ms(c, i), a->now_ms);
+        cache_hold(c, k, i->version, a->now_ms + cache_hold_ms(c, i), a->now_ms);
     }
     if (has_meta && i->has_version && (m.flags & META_VERSION) && m.version > i->version) {
         store_note_change(a, k); /* it is newer than what has changed; whoever is loading may not be */
@@ -139,18 +147,13 @@ bool cache_invalidate(struct cache *c, const struct access *a, const struct key 
     }
     if (i->soft && has_meta && soften(c, a, k, e, &m)) {
         *softened = true;
+        cache_count(cache_shard_of(c, k), COUNT_INVALIDATED);
         return true;
     }
     (void)store_delete(a, k);
+    if (e != NULL)
+        cache_count(cache_shard_of(c, k), COUNT_INVALIDATED);
     return e != NULL;
-}
-
-/* Purges that are counted after this shall be later than this one's birth. */
-static void catch_up(struct cache *c, uint64_t born)
-{
-    uint64_t seq = atomic_load_explicit(&c->seq, memory_order_relaxed);
-    while (seq < born && !atomic_compare_exchange_weak(&c->seq, &seq, born))
-        ;
 }
 
 /* The plain entry at k becomes an extended one. What has no room stays plain, but never without its tags. */
@@ -168,7 +171,7 @@ int cache_extend(struct cache *c, const struct access *a, const struct key *k, i
         (void)store_delete(a, k);
         return 0;
     }
-    catch_up(c, m.born);
+    cache_count_on(c, m.born);
     struct str bytes = entry_string(e, &block);
     int err = store_put_extended(a, k, bytes, block, expire_ms, (struct str){ext, meta_write(&m, ext)});
     if (err != 0)
@@ -179,37 +182,49 @@ int cache_extend(struct cache *c, const struct access *a, const struct key *k, i
 int cache_put_extra(const struct access *a, const struct key *k, struct str extra)
 {
     struct cache *c = store_seam_arg(a->store);
-    const struct entry *e = store_find_any(a, k);
-    struct meta m;
-    char ext[META_SIZE_MAX];
-    if (e == NULL)
-        return 0;
-    if (c == NULL || !meta_parse(extra, &m)) {
+    if (c == NULL || extra.n < sizeof(int64_t)) {
         (void)store_delete(a, k);
         return 0;
     }
-    m.fresh_ms = entry_expire(e); /* a snapshot ends it there, since others read it, too */
-    return cache_extend(c, a, k, m.fresh_ms, (struct str){ext, meta_write(&m, ext)});
-}
-
-int cache_drop_extra(const struct access *a, const struct key *k, struct str extra)
-{
-    (void)store_delete(a, k);
-    return 0;
+    int64_t end_ms;
+    extra.n -= sizeof end_ms;
+    memcpy(&end_ms, extra.p + extra.n, sizeof end_ms);
+    atomic_store_explicit(&c->loaded, true, memory_order_relaxed);
+    return cache_extend(c, a, k, end_ms, extra);
 }
 
 /* ---- purging ----------------------------------------------------------------------------------------- */
 
+void cache_count_on(struct cache *c, uint64_t seq)
+{
+    uint64_t now = atomic_load_explicit(&c->seq, memory_order_relaxed);
+    while (now < seq && !atomic_compare_exchange_weak(&c->seq, &now, seq))
+        ;
+}
+
 void cache_purge_at(struct cache *c, uint64_t tag, uint64_t seq, bool soft)
 {
-    catch_up(c, seq);
+    cache_count_on(c, seq);
     tags_purge(&c->tags, tag, seq, soft);
+    if (!soft)
+        store_sweep_dead(c->store);
 }
 
 /* Counted first: a lease that is granted meanwhile loads what is true after the purge was asked for. */
-uint64_t cache_purge_tag(struct cache *c, struct str name, bool soft)
+uint64_t cache_purge_tag(struct cache *c, uint64_t tag, bool soft)
 {
     uint64_t seq = atomic_fetch_add(&c->seq, 1) + 1;
-    tags_purge(&c->tags, meta_tag_hash(name), seq, soft);
+    tags_purge(&c->tags, tag, seq, soft);
+    if (!soft)
+        store_sweep_dead(c->store);
+    return seq;
+}
+
+uint64_t cache_doubt(struct cache *c)
+{
+    if (!atomic_exchange_explicit(&c->loaded, false, memory_order_relaxed))
+        return 0;
+    uint64_t seq = atomic_fetch_add(&c->seq, 1) + 1;
+    tags_purge(&c->tags, 0, seq, true);
     return seq;
 }

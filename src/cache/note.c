@@ -76,7 +76,7 @@ bool note_apply_alone(struct cache *c, struct str note)
     struct str body = body_of(note);
     if (kind_of(note) != 'T')
         return false;
-    if (body.n == 17 && get_u64(body, 0) != 0 && body.p[16] >= 0 && body.p[16] <= 1)
+    if (body.n == 17 && body.p[16] >= 0 && body.p[16] <= 1)
         cache_purge_at(c, get_u64(body, 0), get_u64(body, 8), body.p[16] != 0);
     return true;
 }
@@ -87,6 +87,5 @@ void note_apply(struct cache *c, const struct access *a, const struct key *k, st
     if (kind_of(note) == 'E' && body.n > 8)
         (void)cache_extend(c, a, k, (int64_t)get_u64(body, 0), (struct str){body.p + 8, body.n - 8});
     else if (kind_of(note) == 'V' && body.n == 16)
-        tombs_hold(&cache_shard_of(c, k)->tombs, k->hash, get_u64(body, 0), (int64_t)get_u64(body, 8),
-                   a->now_ms);
+        cache_hold(c, k, get_u64(body, 0), (int64_t)get_u64(body, 8), a->now_ms);
 }

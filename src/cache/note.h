@@ -4,7 +4,7 @@
  *
  *      magic | 'E' i64 expire_ms, extension     the entry that the next command sets
  *            | 'V' u64 version, i64 until_ms    held for the key of the next command
- *            | 'T' u64 tag, u64 seq, u8 soft    a tag is purged; stands alone
+ *            | 'T' u64 tag, u64 seq, u8 soft    a tag, or with 0 everything, is purged; stands alone
  *
  * A replica that is no larder counts its bytes and goes on; its values are plain ones. Bytes from a primary
  * are checked like any: a note that cannot be read is ignored, and then the entry stays a plain one. */

@@ -8,7 +8,10 @@
 
 enum cache_purge cache_purged(const struct cache *c, const struct entry *e, const struct meta *m)
 {
-    enum cache_purge worst = PURGE_NONE;
+    struct tag_purged all = tags_purged(&c->tags, 0);
+    enum cache_purge worst = m->born < all.soft ? PURGE_SOFT : PURGE_NONE;
+    if (m->born < all.hard)
+        return PURGE_HARD;
     for (uint32_t i = 0; i < m->ntags; i++) {
         struct tag_purged p = tags_purged(&c->tags, meta_tag_at(e, m, i));
         if (m->born < p.hard)
@@ -62,7 +65,7 @@ static void describe(const struct access *a, const struct entry *e, bool has_met
 /* ---- who loads ------------------------------------------------------------------------------------------
  */
 
-enum got { GOT, HELD, HELD_OFF, NO_ROOM };
+enum got { GOT, HELD, HELD_OFF, NO_BUDGET, NO_ROOM };
 
 /* A lease that has run out goes to the oldest caller that waits for it, which may be this one. */
 static enum got try_lease(struct cache *c, const struct access *a, const struct key *k,
@@ -81,9 +84,8 @@ static enum got try_lease(struct cache *c, const struct access *a, const struct 
     cache_void(c, cs, *l);
     const struct waiter *oldest = lease_oldest_asker(*l);
     if (oldest != NULL && (waiter == NULL || waiter->order > oldest->order))
-        return cache_pass_on(c, cs, a, *l) ? HELD : NO_ROOM;
-    cache_grant(c, cs, a, *l, ask->lease_ms);
-    return GOT;
+        return cache_pass_on(c, cs, a, *l) ? HELD : NO_BUDGET;
+    return cache_grant(c, cs, a, *l, ask->lease_ms) ? GOT : NO_BUDGET;
 }
 
 static int64_t retry_after(const struct access *a, enum got got, const struct lease *l)
@@ -119,7 +121,7 @@ static void ask_for_lease(struct cache *c, const struct access *a, const struct 
         return;
     }
     out->retry_ms = retry_after(a, got, l);
-    if (may_wait && got == HELD)
+    if (may_wait && (got == HELD || got == NO_BUDGET))
         out->wait_at = l;
     else if (l != NULL)
         cache_settle(c, key_shard(k), a, l);
@@ -173,6 +175,8 @@ void cache_read(struct cache *c, const struct access *a, const struct key *k, co
         if (has_meta && c->primary[0] == '\0' && is_early(a, &m, ask, rng)) {
             ask_for_lease(c, a, k, ask, waiter, false, out);
             out->retry_ms = -1; /* what it has is fresh */
+            if (out->token != 0)
+                cache_count(cache_shard_of(c, k), COUNT_EARLY);
         }
         return;
     }
@@ -194,7 +198,7 @@ void cache_view(struct cache *c, const struct access *a, const struct key *k, st
     out->state = cache_judge(c, a, out->e, &out->meta, &out->has_meta);
     if (out->has_meta && out->meta.fresh_ms != 0)
         out->grace_ms = entry_expire(out->e) - out->meta.fresh_ms;
-    out->held_version = tombs_version(&cs->tombs, k->hash, a->now_ms);
+    out->held_version = cache_held(c, k, a->now_ms);
     const struct lease *l = lease_find(&cs->leases, k);
     if (l == NULL)
         return;

@@ -87,6 +87,11 @@ void tags_purge(struct tags *t, uint64_t tag, uint64_t seq, bool soft)
 {
     struct tag_bucket *b = bucket_of(t, tag);
     lock_hold(&t->lock);
+    if (tag == 0) {
+        raise(soft ? &t->all_soft : &t->all_hard, seq);
+        lock_release(&t->lock);
+        return;
+    }
     struct way *w = place_of(t, b, tag);
     raise(soft ? &w->soft : &w->hard, seq);
     lock_release(&t->lock);
@@ -95,6 +100,8 @@ void tags_purge(struct tags *t, uint64_t tag, uint64_t seq, bool soft)
 struct tag_purged tags_purged(const struct tags *t, uint64_t tag)
 {
     const struct tag_bucket *b = bucket_of(t, tag);
+    if (tag == 0)
+        return (struct tag_purged){get(&t->all_hard), get(&t->all_soft)};
     for (unsigned i = 0; i < TAG_WAYS; i++) {
         const struct way *w = &b->ways[i];
         if (get(&w->tag) != tag)
@@ -104,4 +111,30 @@ struct tag_purged tags_purged(const struct tags *t, uint64_t tag)
             return p;
     }
     return (struct tag_purged){get(&b->floor_hard), get(&b->floor_soft)};
+}
+
+void tags_raise_floor(struct tags *t, uint32_t bucket, struct tag_purged p)
+{
+    ASSERT(bucket <= t->mask);
+    struct tag_bucket *b = &t->buckets[bucket];
+    lock_hold(&t->lock);
+    raise(&b->floor_hard, p.hard);
+    raise(&b->floor_soft, p.soft);
+    lock_release(&t->lock);
+}
+
+void tags_each(const struct tags *t, uint32_t from, uint32_t to, tags_visit_fn *tag, tags_visit_fn *floor,
+               void *arg)
+{
+    for (uint32_t i = from; i < to && i <= t->mask; i++) {
+        const struct tag_bucket *b = &t->buckets[i];
+        for (unsigned w = 0; w < TAG_WAYS && tag != NULL; w++) {
+            uint64_t which = get(&b->ways[w].tag);
+            if (which != 0 && latest(&b->ways[w]) != 0)
+                tag(arg, which, tags_purged(t, which));
+        }
+        struct tag_purged p = {get(&b->floor_hard), get(&b->floor_soft)};
+        if (floor != NULL && (p.hard != 0 || p.soft != 0))
+            floor(arg, i, p);
+    }
 }

@@ -24,8 +24,9 @@
 struct tag_bucket;
 
 struct tags {
-    struct lock lock;           /* guards writing */
-    struct tag_bucket *buckets; /* owned */
+    struct lock lock;                    /* guards writing */
+    _Atomic uint64_t all_hard, all_soft; /* tag 0, which stands for every entry that knows of tags at all */
+    struct tag_bucket *buckets;          /* owned */
     uint32_t mask;
     _Atomic uint64_t forgotten; /* purges that only a floor remembers */
 };
@@ -36,13 +37,22 @@ enum tag_limits { TAG_BUCKETS = 8192, TAG_WAYS = 4 };
 int tags_init(struct tags *t, uint32_t buckets);
 void tags_release(struct tags *t);
 
-/* Everything born before `seq` that has this tag is invalid from now on; soft: only stale. */
+/* Everything born before `seq` that has this tag (0: whatever it has) is invalid from now on; soft: only
+ * stale. */
 void tags_purge(struct tags *t, uint64_t tag, uint64_t seq, bool soft);
 
-/* When the tag (not 0) was last purged, 0 = never. */
+/* When the tag was last purged, 0 = never. Of a tag other than 0, purges of everything are not counted. */
 struct tag_purged {
     uint64_t hard, soft;
 };
 struct tag_purged tags_purged(const struct tags *t, uint64_t tag);
+
+/* Another node's floor: what is not found in the bucket was purged then, at the latest. */
+void tags_raise_floor(struct tags *t, uint32_t bucket, struct tag_purged p);
+/* What buckets `from` to `to` remember: tags and when they were purged; floors that are not 0, by the bucket.
+ * NULL: not wanted. */
+typedef void tags_visit_fn(void *arg, uint64_t which, struct tag_purged p);
+void tags_each(const struct tags *t, uint32_t from, uint32_t to, tags_visit_fn *tag, tags_visit_fn *floor,
+               void *arg);
 
 #endif

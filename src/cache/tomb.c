@@ -1,6 +1,7 @@
 #include "cache/tomb.h"
 
 #include "base/alloc.h"
+#include "base/err.h"
 
 #include <string.h>
 
@@ -107,9 +108,56 @@ void tombs_hold(struct tombs *t, uint64_t hash, uint64_t version, int64_t until_
     t->n++;
 }
 
+void tombs_raise_floor(struct tombs *t, uint64_t hash, uint64_t version, int64_t until_ms, int64_t now_ms)
+{
+    raise(floor_of(t, hash), version, until_ms, now_ms);
+}
+
 uint64_t tombs_version(const struct tombs *t, uint64_t hash, int64_t now_ms)
 {
     const struct tomb *known = find(t, hash), *floor = floor_of(t, hash);
     uint64_t version = known != NULL && known->until_ms > now_ms ? known->version : 0;
     return floor->until_ms > now_ms && floor->version > version ? floor->version : version;
+}
+
+/* ---- all of a node's ---- */
+
+int held_init(struct held *h)
+{
+    h->groups = mem_zalloc(TOMB_GROUPS * sizeof *h->groups);
+    return h->groups != NULL ? 0 : ERR_OOM;
+}
+
+void held_clear(struct held *h)
+{
+    for (uint32_t i = 0; i < TOMB_GROUPS; i++) {
+        lock_hold(&h->groups[i].lock);
+        tombs_release(&h->groups[i].tombs);
+        lock_release(&h->groups[i].lock);
+    }
+}
+
+void held_release(struct held *h)
+{
+    if (h->groups != NULL)
+        held_clear(h);
+    mem_free(h->groups);
+    h->groups = NULL;
+}
+
+uint64_t held_version(const struct held *h, uint64_t hash, int64_t now_ms)
+{
+    struct tomb_group *g = held_group(h, hash);
+    lock_hold(&g->lock);
+    uint64_t version = tombs_version(&g->tombs, hash, now_ms);
+    lock_release(&g->lock);
+    return version;
+}
+
+void held_hold(struct held *h, uint64_t hash, uint64_t version, int64_t until_ms, int64_t now_ms)
+{
+    struct tomb_group *g = held_group(h, hash);
+    lock_hold(&g->lock);
+    tombs_hold(&g->tombs, hash, version, until_ms, now_ms);
+    lock_release(&g->lock);
 }

@@ -3,19 +3,23 @@
  *      tombstone   hash of the key | version | until
  *      floor       version | until                     one of a few, by the hash
  *
- * A tombstone is kept until its time. When a shard has too many, the one that ends first gives way, and the
+ * A tombstone is kept until its time. When a group has too many, the one that ends first gives way, and the
  * floor of its hash rises to its version and time: it then refuses other keys' old versions too, never too
  * few.
  *
- * Guarded by the shard's lock. Keys are told apart by their seeded 64-bit hash alone: two that collide hold
- * each other's versions, which is the same kind of too much. */
+ * Keys are told apart by a 64-bit hash of their names alone, which is the same on every node and so can be
+ * handed on with a copy (cache/state.h): two that collide, or have one name in two databases, hold each
+ * other's versions, which is the same kind of too much. Groups go by that hash and not by shards, which every
+ * node chooses for itself. A group has a lock of its own, a leaf under the lock of the key's shard. */
 #ifndef LARDER_CACHE_TOMB_H
 #define LARDER_CACHE_TOMB_H
+
+#include "base/lock.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum tomb_limits { TOMBS_MAX = 1024 /* a shard */, TOMB_FLOORS = 8 };
+enum tomb_limits { TOMBS_MAX = 1024 /* a group */, TOMB_FLOORS = 8, TOMB_GROUPS = 1024 };
 
 struct tomb {
     uint64_t hash, version;
@@ -34,7 +38,33 @@ void tombs_release(struct tombs *t);
 /* Versions below `version` are refused until then. Never lowers what is held already; cannot fail. */
 void tombs_hold(struct tombs *t, uint64_t hash, uint64_t version, int64_t until_ms, int64_t now_ms);
 
+/* Another node's floor: versions of all keys whose hash falls there. */
+void tombs_raise_floor(struct tombs *t, uint64_t hash, uint64_t version, int64_t until_ms, int64_t now_ms);
+
 /* The version below which a value is refused now, 0 = none. */
 uint64_t tombs_version(const struct tombs *t, uint64_t hash, int64_t now_ms);
+
+/* ---- all of a node's ---- */
+
+struct tomb_group {
+    struct lock lock; /* guards what follows */
+    struct tombs tombs;
+};
+
+struct held {
+    struct tomb_group *groups; /* TOMB_GROUPS, owned */
+};
+
+int held_init(struct held *h); /* 0 or ERR_OOM */
+void held_release(struct held *h);
+void held_clear(struct held *h);
+
+static inline struct tomb_group *held_group(const struct held *h, uint64_t hash)
+{
+    return &h->groups[(hash >> 32) % TOMB_GROUPS]; /* floors go by the lowest bits */
+}
+
+uint64_t held_version(const struct held *h, uint64_t hash, int64_t now_ms);
+void held_hold(struct held *h, uint64_t hash, uint64_t version, int64_t until_ms, int64_t now_ms);
 
 #endif

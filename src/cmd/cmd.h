@@ -38,8 +38,14 @@ struct unit;   /* repl/unit.h */
 struct waiter; /* cache/lease.h */
 
 /* Counters of one thread, never shared while hot; INFO adds them up. */
+enum cache_read_counter { /* what CACHE.GET and MGET answered: in the order of enum cache_state, and ... */
+                          CACHE_READ_WAITED = 4, /* parked */
+                          CACHE_READ_RETRIED,    /* told when to come back */
+                          CACHE_READ_COUNTERS,
+};
 struct cmd_counters {
     struct counter hits, misses;
+    struct counter cache[CACHE_READ_COUNTERS];
 };
 
 /* The part of the configuration that handlers need; read-only in a round. */
@@ -80,7 +86,9 @@ struct cmd_ctx {
      * wait. */
     struct waiter *(*cache_park)(struct cmd_ctx *c, int64_t wait_ms);
     struct waiter *waiter; /* it has waited; NULL: it is run for the first time */
-    void *host;            /* server/: struct worker or lane; handlers in cmd/ leave it alone */
+    /* CACHE.MGET only: may key number i be served here? False: the reply to it is written. NULL: always. */
+    bool (*serves_key)(struct cmd_ctx *c, uint32_t i);
+    void *host; /* server/: struct worker or lane; handlers in cmd/ leave it alone */
 };
 
 /* What logs and monitors see instead of a secret argument: the handler puts it there before it returns. */

@@ -35,6 +35,8 @@ static int put(const struct load *l, const struct access *a, const struct rdb_it
         return ERR_AGAIN;
     int err = item->object != NULL ? store_put_object(a, &k, item->object, item->expire_ms, 0)
                                    : store_put_string(a, &k, item->value, NULL, item->expire_ms, 0);
+    if (err == 0 && store_keeps_clocks(a->store))
+        store_set_access(a, &k, item->idle_s, item->freq);
     if (err == 0 && item->extra.p != NULL && l->put_extra != NULL)
         err = l->put_extra(a, &k, item->extra);
     if (locked)
@@ -45,12 +47,18 @@ static int put(const struct load *l, const struct access *a, const struct rdb_it
 static int load_key(struct load *l, const struct access *a, uint32_t databases)
 {
     const struct rdb_item *item = &l->item;
+    if (item->state.p != NULL) {
+        if (l->put_state != NULL)
+            l->put_state(a, item->state);
+        return 0;
+    }
     if (item->db >= databases) {
         snprintf(l->text, sizeof l->text,
                  "it has keys in database %u, but there are only %u: raise 'databases'", item->db, databases);
         return ERR_RANGE;
     }
-    if (item->expire_ms != 0 && item->expire_ms <= a->now_ms && !l->keep_expired) {
+    bool keep = l->keep_expired || (l->keep_in_history && l->reader.repl_id[0] != '\0');
+    if (item->expire_ms != 0 && item->expire_ms <= a->now_ms && !keep) {
         drop_object(a, item);
         l->expired++;
         return 0;

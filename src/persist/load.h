@@ -8,11 +8,16 @@
 /* An entry has been loaded whose extension is to be put back; its shard is locked. 0 or ERR_OOM. */
 typedef int load_extra_fn(const struct access *a, const struct key *k, struct str extra);
 
+/* What belongs to the data and to no key. */
+typedef void load_state_fn(const struct access *a, struct str state);
+
 struct load {
     struct rdb_reader reader;
     uint64_t loaded, expired; /* keys */
     bool keep_expired;        /* they are the primary's to delete */
+    bool keep_in_history;     /* as far as the file has a place in a history: replicas want to hear of it */
     load_extra_fn *put_extra; /* NULL: extensions are dropped */
+    load_state_fn *put_state; /* NULL: nobody wants it */
     struct rdb_item item;     /* read and, if `pending`, not put yet */
     bool pending;
     char text[RDB_TEXT_MAX]; /* why it failed */

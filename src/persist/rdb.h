@@ -6,7 +6,7 @@
  * Numbers of fixed size are little endian, lengths as value/rdb_string.h says. AUX fields may stand anywhere
  * between keys; readers skip those they do not know. That is the place for what the format does not know
  * about a key: the field RDB_EXTRA_NAME belongs to the key that follows it, and its value is the entry's
- * cache extension, byte for byte (store/entry.h). Whoever gives entries extensions need not do anything for
+ * cache extension and its end (store/cut.h). Whoever gives entries extensions need not do anything for
  * files and full copies but take them back when they are loaded (persist/load.h, load_extra_fn). */
 #ifndef LARDER_PERSIST_RDB_H
 #define LARDER_PERSIST_RDB_H
@@ -41,6 +41,8 @@ enum rdb_format {
 };
 
 #define RDB_EXTRA_NAME STR("larder-key")
+/* Fields at the end of the keys: what belongs to the data and to no key (cache/state.h). */
+#define RDB_STATE_NAME STR("larder-state")
 
 /* These append; 0 or ERR_OOM. */
 int rdb_put_header(struct buf *b, uint32_t version);
@@ -50,10 +52,11 @@ int rdb_put_resize(struct buf *b, uint64_t keys, uint64_t expires);
 /* What stands before a value: deadline (0 = none), type and key. */
 int rdb_put_key(struct buf *b, int64_t expire_ms, uint8_t type, struct str key, bool compress);
 int rdb_put_string(struct buf *b, struct str s, bool compress);
-int rdb_put_length(struct buf *b, uint64_t n);      /* of a string whose bytes follow as they are */
-int rdb_put_extra(struct buf *b, struct str extra); /* before the key's deadline */
-int rdb_put_end(struct buf *b);                     /* EOF, without the sum */
-int rdb_put_sum(struct buf *b, uint64_t sum);       /* over everything before; 0: not summed */
+int rdb_put_length(struct buf *b, uint64_t n);                /* of a string whose bytes follow as they are */
+int rdb_put_extra(struct buf *b, struct str extra);           /* before the key's deadline, as this: */
+int rdb_put_use(struct buf *b, int64_t idle_s, int64_t freq); /* -1: not known */
+int rdb_put_end(struct buf *b);                               /* EOF, without the sum */
+int rdb_put_sum(struct buf *b, uint64_t sum);                 /* over everything before; 0: not summed */
 
 /* A word for people: "list", "a module's"; what kind of value a type byte announces. */
 const char *rdb_type_name(uint8_t type);

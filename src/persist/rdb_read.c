@@ -155,14 +155,21 @@ static int take_aux(struct rdb_reader *r)
     int err = take_string(r, &r->key, &name);
     if (err != 0)
         return err;
-    bool stream_db = str_eq(name, STR("repl-stream-db")), extra = str_eq(name, RDB_EXTRA_NAME);
+    bool stream_db = str_eq(name, STR("repl-stream-db")), extra = str_eq(name, RDB_EXTRA_NAME),
+         id = str_eq(name, STR("repl-id")), offset = str_eq(name, STR("repl-offset")),
+         state = str_eq(name, RDB_STATE_NAME);
     err = take_string(r, &r->value, &value);
     if (err == 0 && stream_db && (!num_parse_i64(value, &r->stream_db) || r->stream_db < -1))
         err = ERR_CORRUPT;
-    if (err == 0 && extra) {
+    if (err == 0 && offset && (!num_parse_i64(value, &r->repl_offset) || r->repl_offset < -1))
+        err = ERR_CORRUPT;
+    if (err == 0 && id && value.n == RDB_REPL_ID)
+        memcpy(r->repl_id, value.p, RDB_REPL_ID);
+    if (err == 0 && (extra || state)) {
         buf_clear(&r->extra);
         err = buf_puts(&r->extra, value);
-        r->has_extra = true;
+        r->has_extra = extra;
+        r->has_state = state;
     }
     return err;
 }
@@ -173,6 +180,15 @@ static int take_lengths(struct rdb_reader *r, unsigned count)
     int err = 0;
     for (unsigned i = 0; i < count && err == 0; i++)
         err = take_length(r, &ignored);
+    return err;
+}
+
+static int take_idle(struct rdb_reader *r)
+{
+    uint64_t idle_s;
+    int err = take_length(r, &idle_s);
+    if (err == 0)
+        r->idle_s = idle_s < INT64_MAX ? (int64_t)idle_s : INT64_MAX;
     return err;
 }
 
@@ -205,8 +221,12 @@ static int take_field(struct rdb_reader *r, uint8_t op)
     case SLOT_INFO: err = take_lengths(r, 3); break;
     case RDB_EXPIRE_S: err = take_deadline(r, 4); break;
     case RDB_EXPIRE_MS: err = take_deadline(r, 8); break;
-    case RDB_IDLE: err = take_lengths(r, 1); break;
-    case RDB_FREQ: err = take(r, 1, &p); break;
+    case RDB_IDLE: err = take_idle(r); break;
+    case RDB_FREQ:
+        err = take(r, 1, &p);
+        if (err == 0)
+            r->freq = (uint8_t)*p;
+        break;
     case RDB_FUNCTION2:
     case RDB_FUNCTION_OLD: return refuse(r, "a library of functions");
     case RDB_MODULE_AUX: return refuse(r, "data of a module");
@@ -248,10 +268,15 @@ static int refuse_type(struct rdb_reader *r, uint8_t type)
 
 static int take_value(struct rdb_reader *r, uint8_t type, struct rdb_item *out)
 {
-    *out = (struct rdb_item){.db = r->db, .expire_ms = r->expire_ms, .key = buf_str(&r->key)};
+    *out = (struct rdb_item){.db = r->db,
+                             .expire_ms = r->expire_ms,
+                             .idle_s = r->idle_s,
+                             .freq = r->freq,
+                             .key = buf_str(&r->key)};
     if (r->has_extra)
         out->extra = r->extra.n > 0 ? buf_str(&r->extra) : STR("");
     r->expire_ms = 0;
+    r->idle_s = r->freq = -1;
     r->has_extra = false;
     if (out->key.p == NULL)
         out->key.p = "";
@@ -294,6 +319,11 @@ int rdb_read(struct rdb_reader *r, struct rdb_item *out)
             return check_end(r);
         if (type >= SLOT_INFO) {
             err = take_field(r, type);
+            if (err == 0 && r->has_state) {
+                r->has_state = false;
+                *out = (struct rdb_item){.state = r->extra.n > 0 ? buf_str(&r->extra) : STR("")};
+                return 0;
+            }
             continue;
         }
         err = take_key(r);
@@ -313,7 +343,13 @@ int rdb_read(struct rdb_reader *r, struct rdb_item *out)
 
 void rdb_reader_init(struct rdb_reader *r, rdb_read_fn *read, void *arg, const struct object_options *objects)
 {
-    *r = (struct rdb_reader){.read = read, .arg = arg, .objects = objects, .stream_db = -1};
+    *r = (struct rdb_reader){.read = read,
+                             .arg = arg,
+                             .objects = objects,
+                             .idle_s = -1,
+                             .freq = -1,
+                             .repl_offset = -1,
+                             .stream_db = -1};
     r->src.more = more;
     r->src.in = (struct str){"", 0};
     r->string_max = objects->string_max != 0 ? objects->string_max : STRING_MAX;

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum rdb_read_limits { RDB_READ_PIECE = 256 << 10, RDB_TEXT_MAX = 320 };
+enum rdb_read_limits { RDB_READ_PIECE = 256 << 10, RDB_TEXT_MAX = 320, RDB_REPL_ID = 40 };
 
 /* Up to n bytes to p. Returns their number, 0 at the end, or a negative error. */
 typedef int64_t rdb_read_fn(void *arg, char *p, size_t n);
@@ -25,10 +25,12 @@ typedef int64_t rdb_read_fn(void *arg, char *p, size_t n);
 struct rdb_item {
     uint32_t db;
     int64_t expire_ms;     /* 0: none */
+    int64_t idle_s, freq;  /* seconds without use, LFU's counter (0 to 255); -1: not there */
     struct str key;        /* good until the next call */
     struct str value;      /* a string; good until the next call. Else: */
     struct object *object; /* returned owned */
     struct str extra;      /* the entry's extension, see rdb.h; p NULL: none. Good until the next call */
+    struct str state;      /* p not NULL: no key at all, but what belongs to all of them, see rdb.h */
 };
 
 struct rdb_reader {
@@ -41,12 +43,14 @@ struct rdb_reader {
     uint64_t dropped; /* bytes before in.p */
     uint64_t sum;     /* of those */
     struct buf key, value, extra;
-    bool has_extra;
+    bool has_extra, has_state; /* in `extra` */
     bool begun, done;
     uint32_t version;
     uint32_t db;
-    int64_t expire_ms;
-    int64_t stream_db; /* AUX repl-stream-db; -1: not there */
+    int64_t expire_ms, idle_s, freq; /* of the key that follows */
+    /* Where in which history of writes the data are as of, which AUX fields at the head say: */
+    char repl_id[RDB_REPL_ID + 1];  /* "": not there; whether it is one is for others to say */
+    int64_t repl_offset, stream_db; /* -1: not there */
     char text[RDB_TEXT_MAX];
 };
 

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "persist/rdb.h"
 #include "store/cut.h"
+#include "store/gate.h"
 #include "value/object.h"
 
 enum {
@@ -15,7 +16,16 @@ enum {
     BUF_KEEP = 1 << 20      /* a buffer that has become larger is freed */
 };
 
-enum stage { STAGE_HEAD, STAGE_KEYS, STAGE_OBJECT, STAGE_STRING, STAGE_END, STAGE_DONE, STAGE_FAILED };
+enum stage {
+    STAGE_HEAD,
+    STAGE_KEYS,
+    STAGE_OBJECT,
+    STAGE_STRING,
+    STAGE_STATE,
+    STAGE_END,
+    STAGE_DONE,
+    STAGE_FAILED
+};
 
 struct snapshot {
     struct cut *cut;
@@ -33,6 +43,11 @@ struct snapshot {
     struct cut_record record;
     struct object_walk walk; /* STAGE_OBJECT: within the record's collection */
     size_t string_at;        /* STAGE_STRING: within its string */
+    int (*put_state)(void *arg, uint32_t *at, struct buf *out);
+    void *state_arg;
+    uint32_t state_at;
+    struct gate *gate;
+    uint32_t round;
 };
 
 static int put_head(struct snapshot *sn, struct store *s, const struct snapshot_options *o,
@@ -64,8 +79,13 @@ int snapshot_open(struct snapshot **out, struct store *s, const struct snapshot_
     sn->version = o->version;
     sn->compress = o->compress;
     sn->checksum = o->checksum;
+    sn->put_state = o->put_state;
+    sn->state_arg = o->state_arg;
+    sn->gate = o->gate;
+    sn->round = o->round;
     sn->db = -1;
     struct cut_options co = {.now_ms = o->now_ms,
+                             .clock_ms = o->clock_ms,
                              .slots = o->slots,
                              .spill_dir = o->spill_dir,
                              .lane = o->lane,
@@ -138,6 +158,8 @@ static int put_record(struct snapshot *sn)
     if (err == 0 && r->extra.p != NULL)
         err = rdb_put_extra(&sn->out, r->extra);
     if (err == 0)
+        err = rdb_put_use(&sn->out, r->idle_s, r->freq);
+    if (err == 0)
         err = rdb_put_key(&sn->out, r->expire_ms, type, r->key, sn->compress);
     sn->progress.keys++;
     if (err != 0 || r->object == NULL)
@@ -167,7 +189,7 @@ static int step_keys(struct snapshot *sn)
         sn->at = 0;
         int err = cut_next(sn->cut, &sn->chunk);
         if (err == ERR_NOTFOUND) {
-            sn->stage = STAGE_END;
+            sn->stage = sn->put_state != NULL ? STAGE_STATE : STAGE_END;
             return 0;
         }
         if (err != 0)
@@ -176,6 +198,24 @@ static int step_keys(struct snapshot *sn)
     int err = sn->stage == STAGE_OBJECT   ? put_object(sn)
               : sn->stage == STAGE_STRING ? put_piece(sn)
                                           : put_records(sn);
+    return err == 0 && sn->out.n >= PIECE ? flush(sn) : err;
+}
+
+static int step_state(struct snapshot *sn)
+{
+    struct buf value;
+    buf_init(&value);
+    if (sn->gate != NULL)
+        gate_enter(sn->gate, sn->round);
+    int rc = sn->put_state(sn->state_arg, &sn->state_at, &value);
+    if (sn->gate != NULL)
+        gate_leave(sn->gate, sn->round);
+    int err = rc < 0 ? rc : 0;
+    if (err == 0 && value.n > 0)
+        err = rdb_put_aux(&sn->out, RDB_STATE_NAME, buf_str(&value));
+    buf_release(&value);
+    if (rc == 1)
+        sn->stage = STAGE_END;
     return err == 0 && sn->out.n >= PIECE ? flush(sn) : err;
 }
 
@@ -203,6 +243,7 @@ int snapshot_step(struct snapshot *sn)
     case STAGE_KEYS:
     case STAGE_STRING:
     case STAGE_OBJECT: rc = step_keys(sn); break;
+    case STAGE_STATE: rc = step_state(sn); break;
     case STAGE_END: rc = step_end(sn); break;
     case STAGE_DONE: return SNAPSHOT_DONE;
     case STAGE_FAILED: return sn->error;

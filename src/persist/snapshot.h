@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 struct gate;
+struct buf;
 
 /* Where the bytes go. Returns 0 or a negative error, which ends the snapshot; may block (it is called on the
  * thread that steps, with no lock held). Bytes are borrowed for the call. */
@@ -42,12 +43,17 @@ struct snapshot_options {
         *aux; /* copied into the head; for a replica: repl-id, repl-offset, repl-stream-db */
     uint32_t naux;
     uint32_t version; /* RDB_VERSION_MIN to RDB_VERSION_MAX: what the reader understands */
-    int64_t now_ms;   /* what has expired by now is left out */
+    int64_t now_ms;   /* what has expired by now is left out; 0: nothing */
+    int64_t clock_ms; /* the time, for how long keys have not been used (LRU, LFU); 0: it is not written */
     bool whole;       /* a flush ends it */
     bool lane;        /* the lane steps: busy shards are its own */
     struct gate
         *gate; /* round number `round` is begun for each look at the store; NULL: whoever steps is in a */
-    uint32_t round;        /* round already, or the lane. Never sleep in a round because the sink is slow */
+    uint32_t round; /* round already, or the lane. Never sleep in a round because the sink is slow */
+    /* What belongs to the data and to no key, as fields behind the keys: appends the next value, or nothing,
+     * to `out`, in a round. 0 while there is more, 1 behind the last, or an error. NULL: none. */
+    int (*put_state)(void *arg, uint32_t *at, struct buf *out);
+    void *state_arg;
     bool compress;         /* LZF for strings from 21 bytes on */
     bool checksum;         /* else the sum at the end is 0: "not summed" */
     const char *spill_dir; /* where a temporary file may be made when writers are far ahead of the sink */

@@ -109,6 +109,11 @@ static inline uint64_t changelog_head(const struct changelog *l)
 {
     return atomic_load_explicit(&l->head, memory_order_acquire) >> CHANGELOG_DB_BITS;
 }
+/* What the stream has selected there; CHANGELOG_NO_DB: the next unit will say. Gate, or the only writer. */
+static inline uint32_t changelog_db(const struct changelog *l)
+{
+    return (uint32_t)(atomic_load_explicit(&l->head, memory_order_relaxed) & CHANGELOG_NO_DB);
+}
 uint64_t changelog_published(struct changelog *l); /* every byte before it is there; any thread */
 uint64_t changelog_begin(struct changelog *l);     /* the oldest byte that can be read */
 static inline bool changelog_is_broken(const struct changelog *l)

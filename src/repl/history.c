@@ -93,3 +93,9 @@ int history_parse(struct str text, struct history_record *r)
               take(&text, "end", &v);
     return ok ? 0 : ERR_CORRUPT;
 }
+
+bool history_was_ahead(const struct history_record *r, const struct history_place *p)
+{
+    bool related = p != NULL && (strcmp(p->id, r->history.id) == 0 || strcmp(p->id, r->history.id2) == 0);
+    return r->keys > 0 && (!related || r->offset > p->offset);
+}

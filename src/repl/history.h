@@ -35,6 +35,14 @@ void history_branch(struct history *h, const char *id, uint64_t offset);
 /* The primary goes on under another id from `offset`; the same id changes nothing. */
 void history_follow(struct history *h, struct str id, uint64_t offset);
 
+/* Where some data are: at `offset` of the history `id`, with database `db` selected in the stream. A snapshot
+ * carries it, so that who loads it may go on from there. */
+struct history_place {
+    char id[HISTORY_ID + 1];
+    uint64_t offset;
+    uint32_t db;
+};
+
 /* What is written to disk: the newest state of the data this node has had. */
 struct history_record {
     struct history history;
@@ -43,5 +51,7 @@ struct history_record {
 int history_format(struct buf *b, const struct history_record *r);
 /* ERR_CORRUPT: not a record. */
 int history_parse(struct str text, struct history_record *r);
+/* Had the data that r tells of come further than p, or been others? p NULL: data of no known history. */
+bool history_was_ahead(const struct history_record *r, const struct history_place *p);
 
 #endif

@@ -132,7 +132,7 @@ bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
     set_stop(s, STOP_BEGUN);
     cluster_end(&s->cluster);
     saver_end(&s->saver);
-    repl_end(&s->repl);
+    repl_end(&s->repl, hurry, arg);
     migrator_end(&s->migrator);
     bool ended = true;
     if (s->lane.running) {

@@ -6,6 +6,7 @@
 #include "os/clock.h"
 #include "server/dispatch.h"
 #include "server/handlers.h"
+#include "server/route.h"
 
 enum { BUSY_MS = 1 /* a shard is the lane's: look again then */ };
 
@@ -102,9 +103,11 @@ static bool run_again(struct worker *w, struct cache_parked *p)
             c->reply->mute = false;
             return false;
         }
-        c->waiter = &p->waiter;
-        c->cmd->fn(c);
-        c->waiter = NULL;
+        if (conn->worker->server->view == NULL || route_allows(c, conn->worker->server->view, true)) {
+            c->waiter = &p->waiter;
+            c->cmd->fn(c);
+            c->waiter = NULL;
+        }
         store_unlock_one(c->a.store, shard);
     }
     c->reply->mute = false;

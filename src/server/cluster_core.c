@@ -11,6 +11,7 @@
 #include "os/clock.h"
 #include "os/random.h"
 #include "server/cluster_text.h"
+#include "server/route.h"
 #include "server/server.h"
 
 #include <arpa/inet.h>
@@ -323,7 +324,9 @@ static void take_role(struct cluster_core *core)
     const struct node *me = core->gossip.myself, *p = me->primary;
     struct repl *r = &core->server->repl;
     if (!(me->flags & NODE_REPLICA)) {
-        repl_become_primary(r);
+        if (r->is_replica)
+            repl_become_primary(r);
+        repl_settle(r);
         return;
     }
     if (p == NULL || p->ip[0] == '\0' || (r->is_replica && r->port == p->port && strcmp(r->host, p->ip) == 0))
@@ -354,6 +357,7 @@ static void put_in_force(void *arg)
     if (core->next_view != NULL) {
         s->view = core->next_view;
         core->next_view = old;
+        route_leave_slots(s, old);
     }
 }
 

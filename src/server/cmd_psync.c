@@ -114,13 +114,19 @@ static void hand_over(struct cmd_ctx *c, struct feed *f)
 static bool is_ahead_of_us(struct cmd_ctx *c, struct str id, int64_t from)
 {
     const struct repl *r = &ctx_server(c)->repl;
-    if (!r->lost_history || !history_covers(&r->lost.history, id, from))
+    bool ours = (r->has_past && history_covers(&r->lost.history, id, from)) ||
+                (r->resumed && str_eq(id, str_of(r->place.id)));
+    /* With a record of no keys we have what there was then; more may have come in its last second. */
+    uint64_t have = r->resumed ? r->place.offset : r->lost.offset;
+    bool beyond = (r->lost_history && !r->resumed) || (from > 0 && (uint64_t)from - 1 > have);
+    if (!ours || !beyond)
         return false;
     reply_errorf(
         c->reply,
-        "NOMASTERLINK this node was restarted without its data, and you still have them: it will not "
+        "NOMASTERLINK this node was restarted without %s, and you still have them: it will not "
         "overwrite them. Make it your replica (REPLICAOF there), or give the data up (REPLICAOF NO ONE "
-        "there)");
+        "there)",
+        r->resumed ? "its newest data" : "its data");
     return true;
 }
 

@@ -84,12 +84,12 @@ void cmd_shutdown(struct cmd_ctx *c)
         return;
     }
     bool save = !h.nosave && (h.save || saver_is_wanted(&s->saver));
-    if (save && saver_save_alone(&s->saver) != 0 && !h.force) {
+    s->repl.parts_at_once = h.now;
+    if (!saver_end_with(&s->saver, save, h.force)) {
         reply_error(c->reply, "ERR Errors trying to SHUTDOWN. Check logs.");
         return;
     }
     c->session->close_after_reply = true;
-    atomic_store_explicit(&s->stop, STOP_BEGUN, memory_order_release);
     server_request_stop(s, 0);
 }
 
@@ -119,6 +119,8 @@ void debug_reload(struct cmd_ctx *c)
         reply_errorf(c->reply, "ERR Error trying to load the RDB dump: %s", text);
         return;
     }
+    if (!save)
+        repl_doubt(&ctx_server(c)->repl);
     reply_ok(c->reply);
 }
 

@@ -8,6 +8,7 @@
 #include "os/random.h"
 #include "server/crash.h"
 #include "server/dispatch.h"
+#include "server/route.h"
 #include "server/server.h"
 
 #include <errno.h>
@@ -31,6 +32,7 @@ int lane_init(struct lane *l, struct server *s)
                               .counters = &l->counters,
                               .limits = &s->limits,
                               .cache = s->cache,
+                              .serves_key = route_allows_key,
                               .host = l};
     return metrics_init(&l->metrics);
 }

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "cache/cache.h"
 #include "cmd/dump.h"
 #include "cmd/effect.h"
 #include "os/clock.h"
@@ -187,7 +188,7 @@ static int put_item(struct migration *g, struct cmd_ctx *c, struct migrate_item 
     struct key k;
     item_key(g, it, &k);
     const struct entry *e = store_peek(&c->a, &k);
-    it->here = e != NULL;
+    it->here = e != NULL && cache_may_move(&c->a, e);
     it->sent = it->here || it->there;
     if (!it->sent)
         return 0;
@@ -241,6 +242,27 @@ static void put_items(struct migration *g, struct cmd_ctx *c, bool again)
     }
 }
 
+/* What the target could not hold as it is has reached its end: a cache may forget, and a slot must become
+ * empty. */
+static void drop_unmovable(struct migration *g, struct cmd_ctx *c)
+{
+    struct str argv[MIGRATE_BATCH + 1] = {STR("DEL")};
+    uint32_t n = 1;
+    effect_open(c);
+    for (uint32_t i = 0; i < g->nitems && !g->copy; i++) {
+        struct key k;
+        item_key(g, &g->items[i], &k);
+        const struct entry *e = store_find_any(&c->a, &k);
+        if (e == NULL || cache_may_move(&c->a, e))
+            continue;
+        (void)store_delete(&c->a, &k);
+        argv[n++] = g->job->argv[g->items[i].arg];
+    }
+    if (n > 1)
+        effect_add(c, argv, n);
+    effect_reserve(c);
+}
+
 /* lane_call_shared: the next batch is busy, and in `out` behind what is there. */
 static void begin_batch(void *arg)
 {
@@ -254,11 +276,13 @@ static void begin_batch(void *arg)
     }
     store_make_busy(c->a.store, &g->locks);
     store_busy_enter(c->a.store, &g->locks);
+    drop_unmovable(g, c);
     put_items(g, c, false);
     if (g->failed || g->nsent == 0)
         let_go(g, c);
     else
         store_busy_rest(c->a.store, &g->locks);
+    effect_publish(c);
 }
 
 static void delete_moved(struct migration *g, struct cmd_ctx *c)

@@ -61,10 +61,43 @@ void repl_log_on(struct repl *r)
 {
     if (changelog_is_on(&r->log))
         return;
+    repl_settle(r);
+    if (changelog_is_on(&r->log))
+        return;
     changelog_start(&r->log, repl_offset(r));
     r->has_history = true;
+    atomic_store(&r->record_now, true);
     if (!r->is_replica)
         log_threads(r, true);
+}
+
+void repl_settle(struct repl *r)
+{
+    char id[HISTORY_ID + 1];
+    if (r->is_replica)
+        return;
+    bool has_place = r->has_place;
+    new_id(id);
+    repl_resume_as_primary(r, id);
+    if (r->from_file)
+        repl_doubt(r);
+    if (!has_place)
+        return;
+    atomic_store(&r->record_now, true);
+    log_threads(r, true);
+    log_notice(
+        "The snapshot belongs to the history %s, up to offset %llu. It goes on from there under the id %s.",
+        r->place.id, (unsigned long long)r->place.offset, r->history.id);
+}
+
+void repl_log_freeze(struct repl *r, bool on)
+{
+    if (r->is_replica || !changelog_is_on(&r->log) || on == r->log_frozen)
+        return;
+    if (on)
+        repl_feeds_ask(r);
+    r->log_frozen = on;
+    log_threads(r, !on);
 }
 
 /* What is missing in it no replica may go past: as a primary, another history begins. A replica has its data
@@ -80,6 +113,7 @@ void repl_log_mend(struct repl *r)
     if (!r->is_replica)
         history_init(&r->history, id);
     changelog_start(&r->log, repl_offset(r));
+    atomic_store(&r->record_now, true);
 }
 
 /* Writes that are not logged make another history. */
@@ -116,7 +150,8 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
     show_primary(r, str_of(r->host), port);
     r->port = port;
     r->is_replica = r->named_anew = true;
-    r->lost_history = false;
+    r->lost_history = r->has_past = false;
+    repl_resume_as_replica(r);
     r->turn++;
     r->replica.failed[0] = '\0';
     r->replica.retry_ms = 0;
@@ -131,7 +166,7 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
 
 void repl_become_primary(struct repl *r)
 {
-    r->lost_history = false;
+    r->lost_history = r->has_past = r->resumed = false;
     if (!r->is_replica)
         return;
     show_primary(r, STR(""), 0);
@@ -145,10 +180,13 @@ void repl_become_primary(struct repl *r)
         history_branch(&r->history, id, repl_offset(r));
     else
         history_init(&r->history, id);
+    atomic_store(&r->record_now, true);
     changelog_forget_db(&r->log);
     repl_keep_expired(r, false);
     if (changelog_is_on(&r->log))
         log_threads(r, true);
+    if (r->from_file)
+        repl_doubt(r);
     server_care_set(r->server, CARE_REPLICA, false);
     cache_set_primary(r->server->cache, &r->server->lane.ctx.a, NULL);
     log_notice("This node is a primary from now on. Its history goes on from offset %llu under the id %s.",
@@ -224,6 +262,8 @@ static void open_letters(struct repl *r)
         struct repl_letter *l = container_of(n, struct repl_letter, node);
         if (l->kind == LETTER_FEED)
             repl_feed_comes(r, container_of(l, struct feed, letter));
+        else if (l->kind == LETTER_PURGE)
+            purge_arrives(&r->purges, l);
         else
             repl_waiter_arrives(r, l);
     }
@@ -233,11 +273,18 @@ static void open_letters(struct repl *r)
 static void round_of(struct repl *r, int nevents)
 {
     repl_round_begin(r);
+    while (atomic_load(&r->record_now)) { /* by somebody at the gate */
+        repl_round_end(r);
+        repl_record_now(r);
+        repl_round_begin(r);
+    }
     open_letters(r);
     for (int i = 0; i < nevents; i++) {
         struct loop_event ev = loop_event(r->loop, i);
         if (ev.tag == &r->replica) {
             repl_link_event(r, &ev);
+        } else if (purges_own(&r->purges, ev.tag)) {
+            purges_event(&r->purges, &ev);
         } else if (ev.tag != NULL) {
             repl_feed_event(r, ev.tag, &ev);
             if (ev.writable)
@@ -252,10 +299,11 @@ static void round_of(struct repl *r, int nevents)
         repl_feeds_cron(r);
         changelog_set_backlog(&r->log, (uint64_t)r->server->config.repl_backlog_size);
     }
+    purges_step(&r->purges);
     repl_feeds_push(r);
     changelog_trim(&r->log);
     repl_waiters_check(r);
-    r->todo = (struct repl_todo){.timeout_ms = timeout_ms(r)};
+    r->todo = (struct repl_todo){.timeout_ms = purges_timeout(&r->purges, timeout_ms(r))};
     repl_link_plan(r, &r->todo);
     repl_feeds_plan(r, &r->todo);
     failover_plan(r, &r->todo);
@@ -286,11 +334,13 @@ int repl_init(struct repl *r, struct server *s)
     r->index = s->nworkers + 1;
     mpsc_init(&r->mailbox);
     pthread_mutex_init(&r->mutex, NULL);
+    pthread_cond_init(&r->acked, NULL);
     new_id(id);
     history_init(&r->history, id);
     struct changelog_spill spill = repl_spill(r);
     changelog_init(&r->log, r->index + 1, (uint64_t)s->config.repl_backlog_size, &spill);
     unit_init(&r->unit, &r->log, r->index);
+    purges_init(&r->purges, r);
     repl_apply_init(r);
     repl_link_init(r);
     return loop_new(&r->loop, false);
@@ -312,6 +362,10 @@ void repl_take_role(struct repl *r)
 {
     repl_record_recall(r);
     follow_option(r);
+    if (!r->server->config.cluster_enabled) /* else the cluster settles it, when it knows what this node is */
+        repl_settle(r);
+    if (!r->is_replica && !r->has_place)
+        repl_keep_expired(r, false); /* there is nobody to be told */
 }
 
 int repl_start(struct repl *r)
@@ -325,15 +379,45 @@ int repl_start(struct repl *r)
     return 0;
 }
 
-void repl_end(struct repl *r)
+static bool somebody_lags(struct repl *r)
+{
+    return repl_feeds_lag(r, repl_offset(r));
+}
+
+/* Of some replica, or a moment: one may go, and somebody be in a hurry. */
+static void wait_for_word(struct repl *r)
+{
+    int64_t until_us = os_wall_us() + REPL_PART_US;
+    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
+    pthread_mutex_lock(&r->mutex);
+    (void)pthread_cond_timedwait(&r->acked, &r->mutex, &until);
+    pthread_mutex_unlock(&r->mutex);
+}
+
+/* Whoever is about to lose this primary shall have all of it. */
+static void let_them_take(struct repl *r, bool (*hurry)(void *arg), void *arg)
+{
+    int64_t until_ms = os_wall_ms() + (int64_t)r->server->config.shutdown_timeout * 1000;
+    if (!r->log_frozen || r->parts_at_once)
+        return;
+    while (somebody_lags(r) && os_wall_ms() < until_ms && (hurry == NULL || !hurry(arg)))
+        wait_for_word(r);
+    if (somebody_lags(r))
+        log_warning("This node ends although some replica has not acknowledged all of its data.");
+}
+
+void repl_end(struct repl *r, bool (*hurry)(void *arg), void *arg)
 {
     if (!r->running)
         return;
+    let_them_take(r, hurry, arg);
     atomic_store_explicit(&r->stop, true, memory_order_release);
     repl_wake(r);
     pthread_join(r->thread, NULL);
     r->running = false;
+    repl_record_end(r);
     repl_waiters_release(r);
+    purges_end(&r->purges);
 }
 
 void repl_release(struct repl *r)
@@ -342,6 +426,7 @@ void repl_release(struct repl *r)
         return;
     failover_release(r);
     repl_feeds_release(r);
+    purges_release(&r->purges);
     repl_link_release(r);
     unit_release(&r->unit);
     if (r->spill_fd >= 0)
@@ -349,5 +434,6 @@ void repl_release(struct repl *r)
     repl_apply_release(r);
     changelog_release(&r->log);
     loop_free(r->loop);
+    pthread_cond_destroy(&r->acked);
     pthread_mutex_destroy(&r->mutex);
 }

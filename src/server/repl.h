@@ -26,6 +26,7 @@
 #include "repl/stream.h"
 #include "repl/unit.h"
 #include "server/failover.h"
+#include "server/purge.h"
 #include "server/repl_peers.h"
 
 #include <pthread.h>
@@ -49,6 +50,7 @@ enum repl_limits {
     REPL_ERRORS_LOGGED = 10,     /* of commands from the stream that fail */
     REPL_UNIT_LONG = 1 << 20,    /* bytes of a cut unit that is not parsed again at every piece */
     REPL_REFUSED_MS = 10 * 1000, /* before a copy that was refused is asked for again */
+    REPL_PART_US = 20 * 1000,    /* at the end, between two looks at how far replicas are, at the most */
 };
 
 /* The connection to the primary. */
@@ -124,8 +126,17 @@ struct repl {
     struct history history;
     struct history_record recorded; /* in the file; the thread's */
     int64_t record_ms;
-    bool lost_history; /* ours ended with a restart: `lost` is what the data once were */
+    _Atomic bool record_now; /* the history is another one: nobody is to get it before it is on disk */
+    bool has_past;     /* the record told of data, `lost`, and nobody has decided what becomes of them */
+    bool lost_history; /* ... and we know that we have less */
     struct history_record lost;
+    bool has_record; /* the file is there; the thread's */
+    bool has_place;  /* a snapshot has been loaded that stands at `place`, and the role is not settled yet */
+    bool resumed;    /* as a primary, from `place`: who has the same history and more of it is ahead of us */
+    bool from_file;  /* data are as a snapshot had them: what has happened since nobody has told us yet */
+    _Atomic bool log_frozen;    /* the end has begun: the log is as the last snapshot */
+    _Atomic bool parts_at_once; /* ... and nobody waits for replicas */
+    struct history_place place;
     bool has_history; /* our data are `history` up to the log's head: a primary may go on from there */
     bool is_replica;
     uint64_t turn;   /* counts changes of role and primary */
@@ -159,7 +170,9 @@ struct repl {
     struct feed *feeds;     /* repl_feed.h */
     struct full_copy copy;  /* what new ones are given */
     struct waiter *waiters; /* clients in WAIT; the thread's */
+    struct purges purges;   /* on their way to other nodes */
     pthread_mutex_t mutex;  /* leaf */
+    pthread_cond_t acked;   /* a replica has said how far it is, and the log is frozen */
     struct unit unit;       /* what this thread itself says in the stream, as a primary */
     bool more_to_feed;      /* a replica has not had all there is, and could take more */
     int64_t ping_ms;        /* the next PING for replicas */
@@ -177,7 +190,9 @@ int repl_init(struct repl *r, struct server *s);
  * disk say. */
 void repl_take_role(struct repl *r);
 int repl_start(struct repl *r);
-void repl_end(struct repl *r); /* the thread ends; joins it. Before the lane ends */
+/* The thread ends; joins it. Before the lane ends. After repl_log_freeze() replicas may take what there is
+ * first, for shutdown-timeout seconds or until somebody is in a hurry. */
+void repl_end(struct repl *r, bool (*hurry)(void *arg), void *arg);
 void repl_release(struct repl *r);
 
 /* Any thread, at the end of a round in which its unit was published. */
@@ -193,6 +208,18 @@ void repl_keep_expired(struct repl *r, bool on);
 void repl_log_on(struct repl *r);
 void repl_log_off(struct repl *r);
 void repl_log_mend(struct repl *r); /* what could not be logged has broken it */
+/* The end: nothing goes into a primary's log any more, and replicas are asked how far they are; or not the
+ * end after all. */
+void repl_log_freeze(struct repl *r, bool on);
+
+/* ---- where a snapshot stands (gate, or before threads run; repl_resume.c) ---- */
+
+/* What a snapshot that is cut now is to say. False: the data belong to no history. */
+bool repl_place(const struct repl *r, struct history_place *out);
+/* A snapshot has been loaded that says this; id "": nothing. Before repl_take_role(). */
+void repl_loaded(struct repl *r, const char *id, int64_t offset, int64_t db);
+/* A primary from the start on: goes on where the snapshot stands, if it says so. */
+void repl_settle(struct repl *r);
 
 /* In a round: bytes of history so far, INFO's master_repl_offset. */
 static inline uint64_t repl_offset(const struct repl *r)
@@ -207,6 +234,11 @@ bool repl_may_serve(const struct repl *r); /* not a replica that has lost its pr
 struct changelog_spill repl_spill(struct repl *r); /* repl_spill.c */
 void repl_record_keep(struct repl *r);             /* repl_record.c; outside of rounds */
 void repl_record_recall(struct repl *r);           /* before the thread runs */
+void repl_record_now(struct repl *r);              /* if it must be; between rounds */
+void repl_record_end(struct repl *r);              /* when it has ended */
+void repl_resume_as_replica(struct repl *r);
+void repl_resume_as_primary(struct repl *r, const char *id); /* the caller logs what threads do */
+void repl_doubt(struct repl *r); /* what was loaded from a file is called stale, here and in the stream */
 struct mpsc_node;
 /* Any thread: a struct repl_letter's node. */
 void repl_mail(struct repl *r, struct mpsc_node *n);

@@ -7,6 +7,7 @@
  * offset on is kept as long. Replicas that take a stream of unknown length get it as it grows, others when it
  * is whole. The file stands between the snapshot and the sockets so that a slow replica slows nobody. */
 #include "base/log.h"
+#include "cache/state.h"
 #include "os/clock.h"
 #include "os/random.h"
 #include "persist/rdb.h"
@@ -66,8 +67,11 @@ static int open_snapshot(struct repl *r)
                                  .naux = ARRAY_LEN(aux) - (r->is_replica ? 0 : 1),
                                  .version = RDB_VERSION_WRITTEN,
                                  .now_ms = os_wall_ms(),
+                                 .clock_ms = os_wall_ms(),
                                  .gate = &s->gate,
                                  .round = r->index,
+                                 .put_state = cache_put_state,
+                                 .state_arg = s->cache,
                                  .checksum = true};
     return snapshot_open(&c->sn, s->store, &o);
 }

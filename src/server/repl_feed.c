@@ -100,6 +100,8 @@ void repl_feeds_release(struct repl *r)
         struct repl_letter *l = container_of(n, struct repl_letter, node);
         if (l->kind == LETTER_FEED)
             feed_free(container_of(l, struct feed, letter));
+        else if (l->kind == LETTER_PURGE)
+            purge_letter_free(l);
         else
             repl_waiter_free(l);
     }
@@ -412,6 +414,11 @@ static void on_request(struct repl *r, struct feed *f, const struct request *req
     atomic_store(&f->ack, (uint64_t)offset);
     atomic_store(&f->fack, fsynced > 0 ? (uint64_t)fsynced : 0);
     atomic_store(&f->ack_ms, r->now_ms);
+    if (!r->log_frozen)
+        return;
+    pthread_mutex_lock(&r->mutex);
+    pthread_cond_signal(&r->acked);
+    pthread_mutex_unlock(&r->mutex);
 }
 
 static void read_requests(struct repl *r, struct feed *f)
@@ -512,7 +519,8 @@ static void comfort(struct repl *r)
 static void ping(struct repl *r)
 {
     const struct str argv[] = {STR("PING")};
-    bool quiet = failover_state(&r->failover) != FAILOVER_NONE && r->failover.until_ms != 0;
+    bool quiet =
+        r->log_frozen || (failover_state(&r->failover) != FAILOVER_NONE && r->failover.until_ms != 0);
     if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) || r->now_ms < r->ping_ms || quiet)
         return; /* quiet: the target is to have everything before the time is over */
     r->ping_ms = r->now_ms + (int64_t)r->server->config.repl_ping_replica_period * 1000;
@@ -522,7 +530,7 @@ static void ping(struct repl *r)
 void repl_feeds_ask(struct repl *r)
 {
     const struct str ask[] = {STR("REPLCONF"), STR("GETACK"), STR("*")};
-    if (!r->is_replica && changelog_is_on(&r->log) && r->feeds != NULL)
+    if (!r->is_replica && changelog_is_on(&r->log) && r->feeds != NULL && !r->log_frozen)
         unit_add(&r->unit, 0, ask, ARRAY_LEN(ask));
 }
 

@@ -33,7 +33,7 @@ struct feed_hello {
 };
 
 /* What workers send to the replication thread. */
-enum letter_kind { LETTER_FEED, LETTER_WAITER };
+enum letter_kind { LETTER_FEED, LETTER_WAITER, LETTER_PURGE };
 struct repl_letter {
     struct mpsc_node node;
     enum letter_kind kind;
@@ -106,6 +106,7 @@ void repl_feeds_release(struct repl *r);
 /* Any thread: replicas that have acknowledged `offset`, the last time not before since_ms. */
 uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms);
 uint32_t repl_feeds_fsynced(struct repl *r, uint64_t offset); /* ... that have it on disk */
+bool repl_feeds_lag(struct repl *r, uint64_t offset);         /* some follow the stream and have less */
 
 /* repl_copy.c. Gate: 0, or an error that is in the log. */
 int repl_copy_begin(struct repl *r);

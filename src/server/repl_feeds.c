@@ -49,6 +49,16 @@ uint32_t repl_feeds_fsynced(struct repl *r, uint64_t offset)
     return n;
 }
 
+bool repl_feeds_lag(struct repl *r, uint64_t offset)
+{
+    bool lag = false;
+    pthread_mutex_lock(&r->mutex);
+    for (const struct feed *f = r->feeds; f != NULL; f = f->next)
+        lag |= feed_state(f) == FEED_STREAM && atomic_load(&f->ack) < offset;
+    pthread_mutex_unlock(&r->mutex);
+    return lag;
+}
+
 const char *feed_state_name(const struct feed *f)
 {
     static const char *const names[] = {"wait_bgsave", "wait_bgsave", "send_bulk", "online"};

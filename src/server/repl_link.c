@@ -164,7 +164,7 @@ static void go_on(struct repl *r)
     struct link *l = &r->replica.link;
     history_follow(&r->history, (struct str){l->id, HISTORY_ID}, repl_offset(r));
     atomic_store(&r->link_up, true);
-    r->named_anew = false;
+    r->named_anew = r->from_file = false;
     r->replica.failed[0] = '\0';
     r->replica.ack_ms = 0;
     log_notice("Replication from %s:%d goes on from offset %llu; nothing was missed.", r->host, r->port,
@@ -306,7 +306,8 @@ static void end_load(struct repl *r)
     history_init(&r->history, l->id);
     changelog_start(&r->log, l->offset);
     r->has_history = true;
-    r->named_anew = false;
+    atomic_store(&r->record_now, true);
+    r->named_anew = r->from_file = false;
     atomic_store(&r->loading, false);
     atomic_store(&r->link_up, true);
     r->replica.failed[0] = '\0';

@@ -1,7 +1,7 @@
 /* A full copy that lies in a file: checked as a whole while our own data still stand, then loaded. */
 #include "server/repl.h"
 
-#include "cache/cache.h"
+#include "cache/state.h"
 #include "persist/load.h"
 #include "server/server.h"
 
@@ -35,6 +35,8 @@ static int check_all(struct repl_copy *copy, struct rdb_reader *rd, struct store
     struct rdb_item item;
     int rc;
     while ((rc = rdb_read(rd, &item)) == 0) {
+        if (item.state.p != NULL)
+            continue;
         if (item.object != NULL)
             store_release_object(s, item.object);
         if (item.db >= copy->databases)
@@ -68,6 +70,7 @@ int repl_copy_load(struct repl_copy *copy, struct repl *r, uint64_t turn)
     copy->at = 0;
     load_init(&l, read_spool, copy, &r->server->limits.objects);
     l.put_extra = cache_put_extra;
+    l.put_state = cache_take_state;
     l.keep_expired = true; /* the primary will say when they go */
     do {
         repl_round_begin(r);

@@ -35,30 +35,58 @@ static bool differs(const struct history_record *a, const struct history_record 
     return a->offset != b->offset || a->keys != b->keys || strcmp(a->history.id, b->history.id) != 0;
 }
 
-/* Outside of rounds. What the file says may be a second old; that is enough to know whether there was
- * something. */
-void repl_record_keep(struct repl *r)
+/* What it tells of has been given up, with the log: whatever is written from now on replaces it. */
+static void forget_record(struct repl *r)
+{
+    if (unlink(RECORD) == 0 || errno == ENOENT)
+        r->has_record = false;
+}
+
+static void record(struct repl *r)
 {
     struct store_memory m;
-    if (r->now_ms < r->record_ms)
-        return;
-    r->record_ms = r->now_ms + RECORD_MS;
     repl_round_begin(r);
     struct history_record now = {r->history, repl_offset(r), 0};
     store_memory(r->server->store, &m);
     now.keys = m.keys;
-    bool keep = r->has_history && !r->lost_history && !atomic_load(&r->loading);
+    bool settled = !r->lost_history && !r->has_place && !atomic_load(&r->loading);
+    bool keep = r->has_history && settled, forget = !r->has_history && !r->is_replica && settled;
     repl_round_end(r);
+    if (forget && r->has_record)
+        forget_record(r);
     if (!keep || !differs(&now, &r->recorded))
         return;
     struct buf b;
     buf_init(&b);
-    if (history_format(&b, &now) == 0 && write_file(buf_str(&b)))
+    if (history_format(&b, &now) == 0 && write_file(buf_str(&b))) {
         r->recorded = now;
-    else if (r->recorded.offset != UINT64_MAX)
+        r->has_record = true;
+    } else if (r->recorded.offset != UINT64_MAX) {
         log_warning("Cannot write %s in 'dir': %s. After a restart this node will not know that it had data.",
                     RECORD, strerror(errno));
+    }
     buf_release(&b);
+}
+
+/* Outside of rounds. What the file says may be a second old; that is enough to know whether there was
+ * something. */
+void repl_record_keep(struct repl *r)
+{
+    if (r->now_ms < r->record_ms)
+        return;
+    r->record_ms = r->now_ms + RECORD_MS;
+    record(r);
+}
+
+void repl_record_now(struct repl *r)
+{
+    atomic_store(&r->record_now, false);
+    record(r);
+}
+
+void repl_record_end(struct repl *r)
+{
+    record(r);
 }
 
 /* At boot, when what there is to load has been loaded. */
@@ -76,8 +104,14 @@ void repl_record_recall(struct repl *r)
         log_warning("%s in 'dir' cannot be understood and is ignored.", RECORD);
         return;
     }
-    r->lost_history = r->lost.keys > 0 && m.keys == 0;
-    if (r->lost_history)
+    r->has_record = r->has_past = true;
+    r->lost_history = history_was_ahead(&r->lost, r->has_place ? &r->place : NULL);
+    if (r->lost_history && m.keys > 0)
+        log_warning(
+            "This node was further when it was stopped than the snapshot that it has loaded. Replicas that "
+            "have more than that get no copy of less: make this node a replica of one of them "
+            "(REPLICAOF), or say REPLICAOF NO ONE here if what they have more may go.");
+    else if (r->lost_history)
         log_warning("This node had %llu keys before it was restarted, and has none now. Replicas that still "
                     "have them get "
                     "no copy of nothing: make this node a replica of one of them (REPLICAOF), or say "

@@ -1,6 +1,7 @@
 #include "server/route.h"
 
-#include "cmd/handlers.h"
+#include "cache/cache.h"
+#include "server/handlers.h"
 
 enum route_verdict route_key(struct route *r, const struct key *k)
 {
@@ -88,23 +89,51 @@ static bool all_here(const struct cluster_view *v, const struct cmd_ctx *c)
     return view_is_here(v, slot);
 }
 
-bool route_allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked)
+static bool allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked, const struct key *keys,
+                   uint32_t nkeys)
 {
     struct route r;
-    if (c->nkeys == 0 || likely(all_here(v, c)))
-        return true;
     const struct route_asker who = {.asking = c->session->asking || (c->cmd->flags & CMD_ASKING),
                                     .readonly = c->session->readonly,
                                     .writes = c->cmd->flags & CMD_WRITE,
                                     .migrates = c->cmd->fn == cmd_migrate};
     enum route_verdict verdict = ROUTE_HERE;
     route_begin(&r, v, locked ? &c->a : NULL);
-    for (uint32_t i = 0; i < c->nkeys && verdict == ROUTE_HERE; i++)
-        verdict = route_key(&r, &c->keys[i]);
+    for (uint32_t i = 0; i < nkeys && verdict == ROUTE_HERE; i++)
+        verdict = route_key(&r, &keys[i]);
     if (verdict == ROUTE_HERE)
         verdict = route_end(&r, &who);
     if (verdict == ROUTE_HERE)
         return true;
     route_refuse(c->reply, &r, verdict);
     return false;
+}
+
+bool route_allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked)
+{
+    if (c->nkeys == 0 || likely(all_here(v, c)) || (c->cmd->fn == cmd_cache_mget && !c->in_exec))
+        return true;
+    return allows(c, v, locked, c->keys, c->nkeys);
+}
+
+bool route_allows_key(struct cmd_ctx *c, uint32_t i)
+{
+    const struct cluster_view *v = ctx_server(c)->view;
+    return v == NULL || view_is_here(v, c->keys[i].slot) || allows(c, v, true, &c->keys[i], 1);
+}
+
+static bool serves(const struct cluster_view *v, uint32_t slot)
+{
+    return v->owner[slot] == v->me && v->me != VIEW_NOBODY && !v->replica;
+}
+
+void route_leave_slots(struct server *s, const struct cluster_view *old)
+{
+    bool left[SLOT_COUNT] = {false}, any = false;
+    for (uint32_t i = 0; old != NULL && s->view != NULL && i < SLOT_COUNT; i++) {
+        left[i] = serves(old, i) && !serves(s->view, i);
+        any |= left[i];
+    }
+    if (any)
+        cache_leave_slots(s->cache, &s->lane.ctx.a, left);
 }

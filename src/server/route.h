@@ -60,4 +60,12 @@ void route_refuse(struct reply *reply, const struct route *r, enum route_verdict
 /* c's command, whose keys are made. False: refused, the reply is written. `locked`: their shards are ours. */
 bool route_allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked);
 
+/* Key number i alone, its shard locked, for a command that answers for each key. False: the reply to it is
+ * written. */
+bool route_allows_key(struct cmd_ctx *c, uint32_t i);
+
+struct server;
+/* Gate: the map has changed. What is kept for clients about slots that were ours goes. */
+void route_leave_slots(struct server *s, const struct cluster_view *old);
+
 #endif

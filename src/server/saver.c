@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "cache/state.h"
 #include "os/clock.h"
 #include "persist/rdb.h"
 #include "server/crash.h"
@@ -13,6 +14,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { PLACE_FIELDS = 3 }; /* at the end of a file's head: where in which history it stands */
 
 static const char NAME_BACKGROUND[] = "bg-", NAME_ALONE[] = "";
 
@@ -69,6 +72,9 @@ static int open_snapshot(struct saver *v, struct snapshot_file *f, bool on_lane,
     struct server *s = v->server;
     char time_text[NUM_I64_TEXT_MAX], memory[NUM_I64_TEXT_MAX];
     int64_t now_ms = os_wall_ms();
+    char offset[NUM_I64_TEXT_MAX], db[NUM_I64_TEXT_MAX];
+    struct history_place place = {.offset = 0};
+    bool has_place = repl_place(&s->repl, &place);
     const struct snapshot_aux aux[] = {
         {STR("redis-ver"), STR(SERVER_REDIS_VERSION)},
         {STR("redis-bits"), STR("64")},
@@ -76,16 +82,22 @@ static int open_snapshot(struct saver *v, struct snapshot_file *f, bool on_lane,
         {STR("used-mem"), {memory, num_put_i64(memory, (int64_t)stats_used_memory(s))}},
         {STR("aof-base"), STR("0")},
         {STR("larder-ver"), STR(LARDER_VERSION)},
+        {STR("repl-id"), str_of(place.id)},
+        {STR("repl-offset"), {offset, num_put_u64(offset, place.offset)}},
+        {STR("repl-stream-db"), {db, num_put_u64(db, place.db)}},
     };
     struct snapshot_options o = {.sink = &f->sink,
                                  .aux = aux,
-                                 .naux = ARRAY_LEN(aux),
+                                 .naux = ARRAY_LEN(aux) - (has_place ? 0 : PLACE_FIELDS),
                                  .version = RDB_VERSION_WRITTEN,
-                                 .now_ms = now_ms,
+                                 .now_ms = has_place ? 0 : now_ms, /* replicas wait for the end of all keys */
+                                 .clock_ms = now_ms,
                                  .whole = true,
                                  .lane = on_lane,
                                  .gate = on_lane ? NULL : &s->gate,
                                  .round = v->index,
+                                 .put_state = cache_put_state,
+                                 .state_arg = s->cache,
                                  .compress = s->config.rdbcompression,
                                  .checksum = s->config.rdbchecksum};
     int err = snapshot_open(out, s->store, &o);
@@ -390,16 +402,26 @@ struct parting {
     bool is_sigint, ok;
 };
 
-/* Gate. What is saved is all that was ever acknowledged: no worker reads another request. */
+bool saver_end_with(struct saver *v, bool save, bool force)
+{
+    struct server *s = v->server;
+    repl_log_freeze(&s->repl, true);
+    bool ok = !save || saver_save_alone(v) == 0 || force;
+    if (ok)
+        atomic_store_explicit(&s->stop, STOP_BEGUN, memory_order_release);
+    else
+        repl_log_freeze(&s->repl, false);
+    return ok;
+}
+
 static void save_and_part(void *arg)
 {
     struct parting *p = arg;
     struct server *s = p->saver->server;
     int how = p->is_sigint ? s->config.shutdown_on_sigint : s->config.shutdown_on_sigterm;
     bool save = !(how & SHUTDOWN_NOSAVE) && ((how & SHUTDOWN_SAVE) || saver_is_wanted(p->saver));
-    p->ok = !save || saver_save_alone(p->saver) == 0 || (how & SHUTDOWN_FORCE);
-    if (p->ok)
-        atomic_store_explicit(&s->stop, STOP_BEGUN, memory_order_release);
+    s->repl.parts_at_once = (how & SHUTDOWN_NOW) != 0;
+    p->ok = saver_end_with(p->saver, save, (how & SHUTDOWN_FORCE) != 0);
 }
 
 bool saver_part(struct saver *v, bool is_sigint)

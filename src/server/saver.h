@@ -89,6 +89,10 @@ int saver_load_alone(struct saver *v, const struct access *a, bool flush, char *
 uint64_t saver_dirty(const struct saver *v);
 /* Gate: does a shutdown without further words save? (save points, and data that may be saved) */
 bool saver_is_wanted(const struct saver *v);
+/* Gate: the end begins, with a snapshot or without. What is saved is all that was ever acknowledged: no
+ * worker reads another request, and the log ends where the snapshot does. False: it could not be saved, and
+ * the node stays. */
+bool saver_end_with(struct saver *v, bool save, bool force);
 /* The main thread: SIGTERM or SIGINT. Saves as the options say; from then on no client is heard. False: that
  * failed, and the node stays. */
 bool saver_part(struct saver *v, bool is_sigint);

@@ -1,7 +1,7 @@
 /* Loading a snapshot: at the start, while clients are told to wait, and for DEBUG RELOAD. */
 #include "base/err.h"
 #include "base/log.h"
-#include "cache/cache.h"
+#include "cache/state.h"
 #include "os/clock.h"
 #include "server/saver.h"
 #include "server/server.h"
@@ -63,11 +63,34 @@ static void log_progress(struct saver *v, const struct load *l, int64_t *next_ms
                (unsigned long long)(done >> 20), (unsigned long long)(total >> 20));
 }
 
+struct beginning {
+    struct server *server;
+    struct load *load;
+    struct access *a;
+    int rc;
+};
+
+/* Gate: the head of the file and its first key. What has expired in a file that belongs to a history stays
+ * until replicas can be told. */
+static void load_beginning(void *arg)
+{
+    struct beginning *b = arg;
+    struct server *s = b->server;
+    store_round_begin(s->store, b->a->app);
+    b->rc = load_step(b->load, b->a, s->limits.databases, 1);
+    b->a->keep_expired = b->load->reader.repl_id[0] != '\0';
+    if (b->a->keep_expired)
+        repl_keep_expired(&s->repl, true);
+}
+
 static int load_in_rounds(struct saver *v, struct load *l)
 {
     struct server *s = v->server;
     struct access a = {.store = s->store, .app = v->app, .now_ms = os_wall_ms()};
     int64_t next_ms = a.now_ms + SAVER_LOG_MS;
+    struct beginning b = {s, l, &a, ERR_EXISTS};
+    if (!lane_call(&s->lane, load_beginning, &b) || b.rc != 0)
+        return b.rc;
     int rc;
     do {
         if (atomic_load_explicit(&v->cancel, memory_order_relaxed))
@@ -87,10 +110,13 @@ static bool load_source(struct saver *v, struct source *src)
     struct server *s = v->server;
     struct load l;
     load_init(&l, read_file, src, &s->limits.objects);
-    l.put_extra = cache_drop_extra;
+    l.put_extra = cache_put_extra;
+    l.put_state = cache_take_state;
     l.keep_expired = s->config.replicaof[0] != '\0';
+    l.keep_in_history = true;
     int rc = load_in_rounds(v, &l);
     double took_s = (double)(os_wall_ms() - atomic_load(&v->shown.load_began_ms)) / 1000;
+    repl_loaded(&s->repl, l.reader.repl_id, l.reader.repl_offset, l.reader.stream_db);
     if (rc == 1)
         log_notice("DB loaded from disk: %.3f seconds, %llu keys, %llu that had expired.", took_s,
                    (unsigned long long)l.loaded, (unsigned long long)l.expired);
@@ -142,7 +168,8 @@ int saver_load_alone(struct saver *v, const struct access *a, bool flush, char *
     if (flush)
         store_flush_all(a);
     load_init(&l, read_file, &src, &s->limits.objects);
-    l.put_extra = cache_drop_extra;
+    l.put_extra = cache_put_extra;
+    l.put_state = cache_take_state;
     int rc;
     do {
         store_round_begin(s->store, a->app);

@@ -1,4 +1,5 @@
 #include "server/worker.h"
+#include "server/route.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -74,12 +75,15 @@ int worker_init(struct worker *w, struct server *s, uint32_t index)
                               .limits = &s->limits,
                               .cache = s->cache,
                               .cache_park = cache_wait_park,
+                              .serves_key = route_allows_key,
                               .host = w};
     w->parked_due_ms = INT64_MAX;
     w->read_buf = mem_alloc(CONN_READ_SIZE);
     if (w->read_buf == NULL)
         return ERR_OOM;
     int rc = metrics_init(&w->metrics);
+    if (rc == 0)
+        rc = hot_new(&w->hot);
     if (rc == 0)
         rc = loop_new(&w->loop, s->config.io_uring);
     for (uint32_t i = 0; rc == 0 && i < SERVER_LISTEN_MAX; i++)
@@ -134,6 +138,7 @@ void worker_release(struct worker *w)
     reply_release(&w->reply);
     arena_release(&w->arena);
     unit_release(&w->unit);
+    hot_free(w->hot);
     mem_free(w->read_buf);
 }
 

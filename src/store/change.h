@@ -18,7 +18,7 @@
 struct access;
 struct store;
 
-enum change_reason { CHANGE_EXPIRED, CHANGE_EVICTED, CHANGE_MOVED };
+enum change_reason { CHANGE_EXPIRED, CHANGE_EVICTED, CHANGE_MOVED, CHANGE_PURGED };
 
 struct access;
 struct appender;

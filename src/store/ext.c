@@ -7,6 +7,11 @@ void store_set_seam(struct store *s, const struct store_seam *seam)
     s->seam = *seam;
 }
 
+void store_sweep_dead(struct store *s)
+{
+    atomic_store_explicit(&s->sweep_dead, true, memory_order_relaxed);
+}
+
 void *store_seam_arg(const struct store *s)
 {
     return s->seam.arg;
@@ -44,6 +49,12 @@ bool ext_hides(const struct store *s, const struct entry *e, int64_t now_ms)
     if ((entry_load_u32(x.p + EXT_FLAGS_AT) & EXT_HIDDEN) || deadline_passed(entry_deadline(e), now_ms))
         return true;
     return seam->valid != NULL && !seam->valid(seam->arg, e);
+}
+
+bool ext_is_dead(const struct access *a, const struct entry *e)
+{
+    const struct store_seam *seam = &a->store->seam;
+    return seam->dead != NULL && seam->dead(seam->arg, e);
 }
 
 void ext_tell_touched(const struct access *a, const struct key *k)

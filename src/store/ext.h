@@ -22,7 +22,10 @@ struct store_seam {
     void *arg; /* the first argument of each; NULL functions are not called */
     /* An extended entry that is neither hidden nor past its freshness: may plain commands see it? */
     bool (*valid)(void *arg, const struct entry *e);
-    /* A key of a shard with store_notice() has changed, was removed, or was deleted in vain. */
+    /* Can nobody at all read an extended entry any more? The sweep takes it out then. */
+    bool (*dead)(void *arg, const struct entry *e);
+    /* A key of a shard with store_notice() has changed, was removed, or was deleted in vain; not when its
+     * time was over, and neither when it was dead(). */
     void (*touched)(void *arg, const struct access *a, const struct key *k);
     /* An extended entry is being replaced or removed; k is its key. */
     void (*dying)(void *arg, const struct access *a, const struct key *k, const struct entry *e);
@@ -30,6 +33,9 @@ struct store_seam {
     void (*flushed)(void *arg, const struct access *a, bool all);
 };
 void store_set_seam(struct store *s, const struct store_seam *seam); /* before threads start */
+
+/* Any thread: there are entries that are dead(). A pass of the sweep looks at all segments soon. */
+void store_sweep_dead(struct store *s);
 
 void *store_seam_arg(const struct store *s); /* NULL: nobody sits there */
 

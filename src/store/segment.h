@@ -107,7 +107,7 @@ struct segments {
     uint32_t threads;
     uint32_t groups, classes, queues; /* of lanes; gate, nothing open */
     uint32_t epoch;                   /* changed under the gate only */
-    uint32_t purge;                   /* current garbage generation; gate only */
+    _Atomic uint32_t purge;           /* current garbage generation; gate, or the sweep's lock */
 
     struct lock lock; /* leaf; guards the lists */
     struct segment_list lists[SEGMENT_LISTS];

@@ -15,6 +15,7 @@
 #include "store/ext.h"
 #include "store/ghost.h"
 #include "store/segment.h"
+#include "store/shadow.h"
 #include "store/store.h"
 #include "store/table.h"
 
@@ -104,6 +105,7 @@ struct sweep {
     uint64_t live_parts, sealed;
     uint32_t parts[65]; /* sealed segments by live 64ths */
     uint32_t recycle;   /* id to look at after the next pass */
+    bool for_dead;      /* this pass looks for dead entries in all segments */
 };
 
 /* The policy in force; evict.c. */
@@ -117,6 +119,7 @@ struct evictor {
     _Atomic bool pressed;         /* more than maxmemory is in use */
     _Atomic int64_t cut_left;     /* bytes to sweep before it is found anew */
     _Atomic bool stuck;           /* there was nothing to evict */
+    struct shadows shadows;
 };
 
 struct store {
@@ -136,6 +139,7 @@ struct store {
     _Atomic uint64_t maxmemory; /* gate; any thread may read it */
     bool active_expire;         /* gate; off in tests only */
     struct store_seam seam;     /* set at boot */
+    _Atomic bool sweep_dead;    /* the next pass is to look for entries that are dead (ext.h) */
     /* Cuts (cut.h): cuts_open is read by every write; bits are set under the gate, cleared by the reader.
      * cut_sense: gate. cuts: gate and cuts_lock to write, either to read, or a shard lock while it is open.
      */
@@ -261,6 +265,9 @@ void store_remove(const struct access *a, uint32_t slot, const struct table_pos 
 /* The same because it expired: told to watchers and counted. */
 void store_remove_expired(const struct access *a, const struct key *k, const struct table_pos *pos,
                           struct entry *e);
+/* The same because it was purged: nobody can read it any more (ext.h, dead()). */
+void store_remove_dead(const struct access *a, const struct key *k, const struct table_pos *pos,
+                       struct entry *e);
 /* The same because it was evicted: told to watchers. evict_note() counts. */
 void store_remove_evicted(const struct access *a, const struct key *k, const struct table_pos *pos,
                           struct entry *e);
@@ -294,6 +301,8 @@ static inline void store_note_removed(const struct access *a, uint32_t id, struc
 /* ---- watch.c -------------------------------------------------------------------- */
 
 void store_touch_watches(const struct access *a, const struct key *k);
+/* Those of WATCH alone: nobody has written the key, its time was over. */
+void store_flag_watches(const struct access *a, const struct key *k);
 static inline void store_tell_watches(const struct access *a, const struct key *k)
 {
     if (unlikely(atomic_load_explicit(&shard_of_slot(a->store, k->slot)->notice, memory_order_relaxed) != 0))
@@ -313,6 +322,7 @@ void store_touch_db(const struct access *a, int64_t db, int64_t other);
 
 /* The entry is extended, and its deadline has not passed: is it nothing to plain commands? */
 bool ext_hides(const struct store *s, const struct entry *e, int64_t now_ms);
+bool ext_is_dead(const struct access *a, const struct entry *e);
 void ext_tell_touched(const struct access *a, const struct key *k);
 void ext_tell_dying(const struct access *a, const struct entry *e);
 void ext_tell_flushed(const struct access *a, bool all);

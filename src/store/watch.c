@@ -45,11 +45,14 @@ bool store_watch_expired(const struct access *a, const struct watch *w)
 
 void store_touch_watches(const struct access *a, const struct key *k)
 {
+    ext_tell_touched(a, k);
+    store_flag_watches(a, k);
+}
+
+void store_flag_watches(const struct access *a, const struct key *k)
+{
     struct shard *sh = shard_of_slot(a->store, k->slot);
-    uint32_t notice = atomic_load_explicit(&sh->notice, memory_order_relaxed);
-    if (notice & NOTICE_SEAM)
-        ext_tell_touched(a, k);
-    if (!(notice & NOTICE_WATCHED))
+    if (!(atomic_load_explicit(&sh->notice, memory_order_relaxed) & NOTICE_WATCHED))
         return;
     lock_hold(&sh->watch_lock);
     struct watch *w = atomic_load_explicit(&sh->watches, memory_order_relaxed);

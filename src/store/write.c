@@ -214,9 +214,17 @@ void store_remove(const struct access *a, uint32_t slot, const struct table_pos 
 void store_remove_expired(const struct access *a, const struct key *k, const struct table_pos *pos,
                           struct entry *e)
 {
-    store_tell_watches(a, k);
+    store_flag_watches(a, k);
     bump(&a->app->expired);
     store_note_removed(a, k->db, (struct str){k->p, k->n}, CHANGE_EXPIRED); /* k may lie in e */
+    store_remove(a, k->slot, pos, e);
+}
+
+void store_remove_dead(const struct access *a, const struct key *k, const struct table_pos *pos,
+                       struct entry *e)
+{
+    store_flag_watches(a, k);
+    store_note_removed(a, k->db, (struct str){k->p, k->n}, CHANGE_PURGED); /* k may lie in e */
     store_remove(a, k->slot, pos, e);
 }
 
@@ -308,6 +316,8 @@ static struct entry *put_entry(const struct access *a, const struct key *k, stru
     }
     store_count_key(s, k->slot, k->db, f->expire_ms, 1);
     room_commit(a, &r, f);
+    if (unlikely(shadows_want(&s->evict.shadows, k->hash)))
+        evict_witness(a, k, r.e, true);
     return r.e;
 }
 

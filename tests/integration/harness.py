@@ -11,8 +11,10 @@ Environment:
     LARDER_WORKERS  worker threads of the servers that do not ask for a number
 """
 
+import collections
 import ctypes
 import os
+import random
 import re
 import shutil
 import signal
@@ -47,14 +49,63 @@ ALARM = re.compile(
 )
 
 
+# Ports for servers lie below those that the kernel gives to clients (32768 on), so that no connection takes
+# the port of a server that is restarted; a node's bus has the port 10000 further on.
+PORTS, PORT_BLOCK = range(10240, 20000), 40
+
+
+class Ports:
+    """Ports that no other test process on this machine gets: blocks of them, each reserved by the name of an
+    abstract socket, which ends with its process."""
+
+    def __init__(self):
+        self._begin()
+
+    def _begin(self):
+        self.owner, self.reserved, self.ports = os.getpid(), [], collections.deque()
+
+    def _reserve(self):
+        for first in random.sample(PORTS[::PORT_BLOCK], len(PORTS) // PORT_BLOCK):
+            name = socket.socket(socket.AF_UNIX)
+            try:
+                name.bind(f"\0larder-test-ports-{first}")
+            except OSError:
+                name.close()
+                continue
+            self.reserved.append(name)
+            self.ports.extendleft(range(first, first + PORT_BLOCK))
+            return
+        raise AssertionError(f"{len(self.reserved)} blocks of ports are taken: what holds all of {PORTS}?")
+
+    def take(self):
+        """The port that was taken longest ago and is free: a test may still use those it has asked for."""
+        if self.owner != os.getpid():  # a forked child reserves its own
+            self._begin()
+        for _ in range(len(self.ports)):
+            port = self.ports.popleft()
+            self.ports.append(port)
+            if is_free(port) and is_free(port + 10000):
+                return port
+        self._reserve()
+        return self.take()
+
+
+def is_free(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+_ports = Ports()
+
+
 def free_port():
-    """A TCP port nobody listens on now, and whose cluster bus port exists."""
-    while True:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        if 1024 < port < 55000:
-            return port
+    """A TCP port nobody listens on now, like its cluster bus port, and that no other test process is given."""
+    return _ports.take()
 
 
 def sanitized(server):
@@ -71,6 +122,11 @@ def refuses_writes(client, why):
         assert why in str(e)
         return True
     return False
+
+
+def next_word(file):
+    """The next line of what a primary says to a replica; with empty ones it only keeps the link alive."""
+    return next(line for line in file if line.strip())
 
 
 def wait_until(true, seconds=30, every=0.02, what="the condition"):

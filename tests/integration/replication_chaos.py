@@ -5,7 +5,8 @@
 
 Two nodes, one the primary, and writers that never rest. Each round something happens at a random moment: the
 replica is killed in its full copy or in the stream, the link is cut, the primary is killed and the replica
-takes its place. Then the writers stop, both nodes come in step, and their data must be the same; every write
+takes its place; either is killed while it writes a snapshot and comes back from what is there; the primary
+ends and comes back. Then the writers stop, both nodes come in step, and their data must be the same; every write
 that WAIT 1 has confirmed must be there. A seed repeats the choices, though not the moments.
 """
 
@@ -20,7 +21,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import redis  # noqa: E402
 
-from harness import REDIS_SERVER, Server, wait_until  # noqa: E402
+from harness import REDIS_SERVER, Server, is_redis, wait_until  # noqa: E402
 from test_replica import Proxy, data_of, in_step  # noqa: E402
 
 WRITERS = 3
@@ -91,8 +92,55 @@ class Pair:
 
     def replica_dies(self):
         self.replica.kill(9)
-        self.replica.start()
+        self.restart(self.replica)
         self.connect()
+
+    def snapshot(self, server):
+        """None, a whole one, or one that is being written when the node dies."""
+        if self.rng.random() < 0.4:
+            server.client().save()
+            time.sleep(self.rng.random() * 0.1)
+        if self.rng.random() < 0.7:
+            server.client().bgsave()
+            time.sleep(self.rng.random() * 0.02)
+
+    def replica_comes_back(self):
+        self.snapshot(self.replica)
+        self.replica.kill(9)
+        self.replica.options["replicaof"] = [("127.0.0.1", str(self.proxy.port))]
+        self.restart(self.replica)
+        del self.replica.options["replicaof"]
+
+    def primary_comes_back(self):
+        """With what its snapshot has, which may be less than its replica has: that must not be given up."""
+        link = self.replica.client().info("replication")
+        if is_redis(self.primary.binary) or link["master_link_status"] != "up":
+            return self.line_breaks()
+        self.snapshot(self.primary)
+        self.primary.kill(9)
+        self.restart(self.primary)
+        time.sleep(self.rng.random() * 2)
+        self.replica.client().execute_command("REPLICAOF", "NO", "ONE")
+        self.primary, self.replica = self.replica, self.primary
+        return self.connect()
+
+    def primary_ends_and_comes_back(self):
+        """Whoever follows goes on from where it is."""
+        if is_redis(self.primary.binary):
+            return self.line_breaks()
+        c = self.primary.client()
+        try:
+            c.shutdown(save=True)
+        except redis.exceptions.ConnectionError:
+            pass
+        self.primary.wait()
+        self.restart(self.primary)
+        return None
+
+    @staticmethod
+    def restart(server):
+        server.start()
+        wait_until(lambda: server.client().info("persistence")["loading"] == 0, what="the snapshot")
 
     def line_breaks(self):
         for _ in range(self.rng.randrange(1, 4)):
@@ -109,11 +157,12 @@ class Pair:
             return self.line_breaks()
         self.primary.kill(9)
         self.replica.client().execute_command("REPLICAOF", "NO", "ONE")
-        self.primary.start()
+        self.restart(self.primary)
         self.primary, self.replica = self.replica, self.primary
         return self.connect()
 
-    EVENTS = (replica_dies, replica_dies, line_breaks, killed_by_operator, primary_dies, primary_dies)
+    EVENTS = (replica_dies, replica_comes_back, replica_comes_back, line_breaks, killed_by_operator, primary_dies,
+              primary_dies, primary_comes_back, primary_comes_back, primary_ends_and_comes_back)
 
     def round(self, n):
         writers = [Writer(self.primary.port, f"r{n}w{i}") for i in range(WRITERS)]

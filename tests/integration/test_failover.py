@@ -7,7 +7,7 @@ import threading
 import pytest
 import redis
 
-from harness import REDIS_SERVER, free_port, is_redis, wait_until
+from harness import REDIS_SERVER, free_port, is_redis, next_word, wait_until
 from test_replica import data_of, fill, follow, in_step, offset_of, primary, same, servers, single  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs redis-server")
@@ -121,9 +121,9 @@ def acknowledging_replica(server, port):
 def stuck_replica(server, port=7777):
     """A replica that takes everything and acknowledges nothing but its beginning."""
     s, f = ask_for_copy(server, port)
-    line = next(x for x in f if x.strip())
+    line = next_word(f)
     assert line.startswith(b"+FULLRESYNC")
-    f.read(int(next(x for x in f if x.strip())[1:]))
+    f.read(int(next_word(f)[1:]))
     at = int(line.split()[2])
     s.sendall(b"REPLCONF ACK %d\r\n" % at)
     wait_until(lambda: server.client().info("replication")["slave0"]["state"] == "online", what="it online")

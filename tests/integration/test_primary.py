@@ -8,7 +8,7 @@ import time
 import pytest
 import redis
 
-from harness import REDIS_SERVER, Server, free_port, refuses_writes, wait_until
+from harness import REDIS_SERVER, Server, free_port, next_word, refuses_writes, wait_until
 from test_replica import Proxy, data_of, fill, fill_two_databases, follow, in_step, primary, same, servers, single, streams_every_database  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs redis-server")
@@ -243,10 +243,10 @@ def test_a_slow_replica_is_not_disconnected(servers):
     end = offset(a)
     assert end - start > 30_000_000
     file = s.makefile("rb")
-    line = file.readline()
+    line = next_word(file)
     assert line.startswith(b"+FULLRESYNC")
     assert int(line.split()[2]) == start
-    file.read(int(file.readline()[1:]))
+    file.read(int(next_word(file)[1:]))
     got = file.read(end - start)
     assert len(got) == end - start
     assert got.count(b"x" * 100_000) == 300
@@ -290,7 +290,7 @@ def test_a_lying_replica_is_disconnected(servers):
     for rude in (b"*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$10\r\n9999999999\r\n", b"*1\r\n$-5\r\n", b"x" * 200_000):
         s = socket.create_connection(("127.0.0.1", p.port))
         s.sendall(b"*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n")
-        assert s.makefile("rb").readline().startswith(b"+FULLRESYNC")
+        assert next_word(s.makefile("rb")).startswith(b"+FULLRESYNC")
         try:
             s.sendall(rude)
         except OSError:

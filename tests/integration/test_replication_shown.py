@@ -6,7 +6,7 @@ import os
 import pytest
 import redis
 
-from harness import REDIS_SERVER, free_port, wait_until
+from harness import REDIS_SERVER, free_port, next_word, wait_until
 from test_failover import ask_for_copy, online, refused, stuck_replica
 from test_replica import fill, follow, in_step, offset_of, primary, servers  # noqa: F401
 
@@ -109,12 +109,12 @@ def test_a_full_copy_waits_for_more_replicas(servers):
     assert a.info("replication")["slave0"]["state"] == "wait_bgsave"
     s2, f2 = ask_for_copy(p, 7772)
     for f in (f1, f2):
-        assert next(x for x in f if x.strip()).startswith(b"+FULLRESYNC")
+        assert next_word(f).startswith(b"+FULLRESYNC")
     assert a.info("stats")["sync_full"] == 2
     s3, f3 = ask_for_copy(p, 7773)
     wait_until(lambda: a.info("replication")["connected_slaves"] == 3, what="the third")
     a.config_set("repl-diskless-sync-delay", 0)
-    assert next(x for x in f3 if x.strip()).startswith(b"+FULLRESYNC")
+    assert next_word(f3).startswith(b"+FULLRESYNC")
     for one in (f1, f2, f3, s1, s2, s3):
         one.close()
 

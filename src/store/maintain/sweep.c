@@ -114,6 +114,8 @@ static void visit_locked(const struct access *a, struct walk *w, struct visit *v
     } else if (may_expire(a) && deadline_passed(expire_ms, a->now_ms)) {
         note_overdue(a, v->e, expire_ms);
         store_remove_expired(a, &v->key, &pos, v->e);
+    } else if (!a->keep_expired && (entry_word(v->e) & ENTRY_EXT) && ext_is_dead(a, v->e)) {
+        store_remove_dead(a, &v->key, &pos, v->e);
     } else if (w->reason == SWEEP_EVICT) {
         visit_evict(a, w, v, &pos);
     } else if (w->reason == SWEEP_COMPACT) {
@@ -315,8 +317,11 @@ void sweep_evict(const struct access *a, int64_t until_ns)
 
 /* ---- passes ---- */
 
-static void pass_begin(struct sweep *sw)
+static void pass_begin(struct store *s, struct sweep *sw)
 {
+    sw->for_dead = atomic_exchange_explicit(&s->sweep_dead, false, memory_order_relaxed);
+    if (sw->for_dead)
+        atomic_fetch_add_explicit(&s->segs.purge, 1, memory_order_relaxed);
     sw->cursor = 0;
     sw->active = true;
     sw->sealed = sw->live_parts = 0;
@@ -408,7 +413,8 @@ static enum sweep_reason find_reason(const struct access *a, struct sweep *sw, c
         sw->reclaim -= sw->reclaim < PARTS - parts ? sw->reclaim : PARTS - parts;
         return SWEEP_COMPACT;
     }
-    if (ids_dead(s) != 0 && atomic_load_explicit(&seg->purged, memory_order_relaxed) != s->segs.purge)
+    if ((ids_dead(s) != 0 || sw->for_dead) &&
+        atomic_load_explicit(&seg->purged, memory_order_relaxed) != s->segs.purge)
         return SWEEP_PURGE;
     return SWEEP_NOTHING;
 }
@@ -422,7 +428,7 @@ static bool select_walk(const struct access *a)
     if (!lock_try(&sw->lock))
         return false;
     if (!sw->active && (a->now_ms >= sw->next_pass_ms || sw->next_pass_ms - a->now_ms > LATENESS_MAX))
-        pass_begin(sw);
+        pass_begin(s, sw);
     uint32_t end = atomic_load_explicit(&s->segs.frontier, memory_order_acquire);
     for (unsigned step = 0; sw->active && !found && step < PASS_STEPS; step++) {
         if (sw->cursor >= end) {

@@ -55,12 +55,30 @@ static void those_that_ended_make_room(void **state)
     tombs_release(&t);
 }
 
+static void groups_are_emptied_together(void **state)
+{
+    struct held h;
+    assert_int_equal(held_init(&h), 0);
+    for (uint64_t i = 0; i < 10000; i++)
+        held_hold(&h, i * 0x9e3779b97f4a7c15u, i + 1, NOW + 10, NOW);
+    for (uint64_t i = 0; i < 10000; i++)
+        assert_int_equal(held_version(&h, i * 0x9e3779b97f4a7c15u, NOW), i + 1);
+    struct tomb_group *g = held_group(&h, 42);
+    tombs_raise_floor(&g->tombs, 42, 20000, NOW + 10, NOW);
+    assert_int_equal(held_version(&h, 42, NOW), 20000);
+    assert_int_equal(held_version(&h, 42 + TOMB_FLOORS, NOW), 20000); /* the same floor */
+    held_clear(&h);
+    assert_int_equal(held_version(&h, 42, NOW), 0);
+    held_release(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_version_is_held_until_its_time),
         cmocka_unit_test(it_never_goes_down),
         cmocka_unit_test(too_many_refuse_too_much_never_too_little),
+        cmocka_unit_test(groups_are_emptied_together),
         cmocka_unit_test(those_that_ended_make_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,9 +33,13 @@ static void put_file(struct buf *b)
     struct object_walk w = {0};
     assert_int_equal(rdb_put_header(b, 10), 0);
     rdb_put_aux(b, STR("redis-ver"), STR("7.0.15"));
+    rdb_put_aux(b, STR("repl-id"), STR("0123456789abcdef0123456789abcdef01234567"));
+    rdb_put_aux(b, STR("repl-offset"), STR("4711"));
+    rdb_put_aux(b, STR("repl-stream-db"), STR("3"));
     rdb_put_select(b, 0);
     rdb_put_resize(b, 3, 1);
     rdb_put_extra(b, STR("about the key"));
+    rdb_put_use(b, 77777, 200);
     rdb_put_key(b, 1234567890123, RDB_STRING, STR("number"), true);
     rdb_put_string(b, STR("12345"), true);
     rdb_put_key(b, 0, RDB_STRING, STR("packed"), true);
@@ -47,6 +51,7 @@ static void put_file(struct buf *b)
     rdb_put_key(b, 0, object_type(set)->rdb_type(set, 10), STR("set"), true);
     assert_int_equal(object_type(set)->dump(set, 10, &w, 1 << 20, b), 0);
     object_put(set);
+    rdb_put_aux(b, RDB_STATE_NAME, STR("about all keys"));
     rdb_put_end(b);
     rdb_put_sum(b, hash_crc64(0, b->p, b->n));
 }
@@ -61,6 +66,8 @@ static int read_all(struct str file, size_t piece, uint32_t *keys)
     rdb_reader_init(&r, give, &f, &options);
     *keys = 0;
     while ((rc = rdb_read(&r, &item)) == 0) {
+        if (item.state.p != NULL)
+            continue;
         ++*keys;
         assert_true(item.key.p != NULL && (item.object != NULL || item.value.p != NULL));
         if (str_eq(item.key, STR("number")) && rc == 0)
@@ -126,8 +133,33 @@ static void test_extension(void **state)
     rdb_reader_init(&r, give, &f, &options);
     assert_int_equal(rdb_read(&r, &item), 0);
     assert_true(str_eq(item.extra, STR("about the key")) && item.expire_ms == 1234567890123);
+    assert_true(item.idle_s == 77777 && item.freq == 200);
     assert_int_equal(rdb_read(&r, &item), 0);
-    assert_true(item.extra.p == NULL && item.expire_ms == 0);
+    assert_true(item.extra.p == NULL && item.expire_ms == 0 && item.idle_s == -1 && item.freq == -1);
+    rdb_reader_release(&r);
+    buf_release(&b);
+}
+
+static void test_place_and_state(void **state)
+{
+    struct buf b;
+    struct rdb_reader r;
+    struct rdb_item item;
+    uint32_t states = 0;
+    buf_init(&b);
+    put_file(&b);
+    struct feed f = {buf_str(&b), 5};
+    rdb_reader_init(&r, give, &f, &options);
+    assert_true(r.repl_id[0] == '\0' && r.repl_offset == -1 && r.stream_db == -1);
+    while (rdb_read(&r, &item) == 0) {
+        assert_string_equal(r.repl_id, "0123456789abcdef0123456789abcdef01234567");
+        assert_true(r.repl_offset == 4711 && r.stream_db == 3);
+        states += item.state.p != NULL;
+        assert_true(item.state.p == NULL || str_eq(item.state, STR("about all keys")));
+        if (item.object != NULL)
+            object_put(item.object);
+    }
+    assert_true(states == 1 && r.done);
     rdb_reader_release(&r);
     buf_release(&b);
 }
@@ -135,10 +167,8 @@ static void test_extension(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_changed),
-        cmocka_unit_test(test_extension),
+        cmocka_unit_test(test_whole),   cmocka_unit_test(test_place_and_state), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_changed), cmocka_unit_test(test_extension),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,33 @@
+/* What a node knows beside its entries, for snapshots and full copies: which tags were purged, and which
+ * versions are held. Without it an old value could come back on whoever was given a copy.
+ *
+ *      piece    kind | u64 of | triple of u64 ...
+ *
+ *        'S'    sequence of purges
+ *        'T'    0            | tag, hard, soft                  purges of tags; tag 0: of everything
+ *        'B'    buckets      | number of a bucket, hard, soft   what their floors rose to
+ *        'V'    group        | hash, version, until             tombstones
+ *        'F'    group        | number of a floor, version, until
+ *
+ * Pieces are taken while a snapshot is written, at its end: what is purged or held later than its cut is only
+ * purged or held a little too early for whoever reads it. They only ever raise, in any order. */
+#ifndef LARDER_CACHE_STATE_H
+#define LARDER_CACHE_STATE_H
+
+#include "base/buf.h"
+#include "cache/cache.h"
+
+enum state_limits {
+    STATE_BUCKETS = 256, /* of tags, in a piece */
+    STATE_GROUPS = 64,   /* of tombstones, looked at in a step */
+};
+
+/* The next piece, appended to `out`, which is empty: some tens of kilobytes at the most, or nothing. In a
+ * round, no lock held. *at begins at 0. Returns 0 while there is more, 1 behind the last, ERR_OOM. (A hook of
+ * persist/snapshot.h, hence the pointer: a struct cache.) */
+int cache_put_state(void *cache, uint32_t *at, struct buf *out);
+
+/* One of these back; no lock held. What cannot be read is ignored. */
+void cache_take_state(const struct access *a, struct str piece);
+
+#endif

@@ -1,0 +1,303 @@
+"""Nodes that are restarted from their snapshots: who goes on, who needs a copy, and who must not be given one."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from harness import REDIS_SERVER, free_port, wait_until
+from test_primary import record_of
+from test_replica import data_of, fill, follow, in_step, offset_of, same, servers, single  # noqa: F401
+
+pytestmark = pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs redis-server")
+
+SAVES = {"save": [("3600", "1")]}
+
+
+def start(servers, kind, **options):  # noqa: F811
+    return servers(REDIS_SERVER if kind == "redis" else None, **SAVES, **options)
+
+
+def primary_is(port):
+    return [("127.0.0.1", str(port))]
+
+
+def loaded(server):
+    wait_until(lambda: server.client().info("persistence")["loading"] == 0, what="the snapshot")
+    return server.client()
+
+
+def forget(server):
+    path = os.path.join(server.dir, "larder.history")
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+def syncs(server):
+    stats = server.client().info("stats")
+    return stats["sync_full"], stats["sync_partial_ok"]
+
+
+def write_some(client, tag):
+    """Over a connection of its own database 5, too, so that the stream's database matters."""
+    client.select(5)
+    client.set(f"{tag}:five", 1, ex=1000)
+    client.select(0)
+    client.sadd("words", tag)
+    client.set(tag, 1)
+
+
+def pair(servers, first, second):  # noqa: F811
+    p, r = start(servers, first), start(servers, second)
+    a = single(p)
+    fill(a, 300)
+    follow(r, p.port)
+    in_step(a, r.client())
+    write_some(a, "before")
+    in_step(a, r.client())
+    return p, r, a
+
+
+@pytest.mark.parametrize("kinds", [("larder", "larder"), ("redis", "larder"), ("larder", "redis")])
+@pytest.mark.parametrize("selected", [0, 5])
+def test_a_replica_goes_on_from_its_file(servers, kinds, selected):  # noqa: F811
+    p, r, a = pair(servers, *kinds)
+    a.select(selected)
+    a.set("the last word", 1)
+    in_step(a, r.client())
+    r.stop()
+    a.append("the last word", "2")
+    a.set("one more", 1)
+    a.select(0)
+    write_some(a, "meanwhile")
+    r.options["replicaof"] = primary_is(p.port)
+    r.start()
+    in_step(a, loaded(r))
+    same(a, single(r), (0, 5))
+    assert syncs(p) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["larder", "redis"])
+def test_replicas_go_on_with_a_primary_that_ended_and_came_back(servers, kind):  # noqa: F811
+    p, r, a = pair(servers, "larder", kind)
+    a.set("soon gone", 1, px=300)
+    a.set("stays", 1)
+    old = a.info("replication")["master_replid"]
+    p.stop()
+    time.sleep(0.4)
+    p.start()
+    a = single(p)
+    loaded(p)
+    in_step(a, r.client())
+    info = a.info("replication")
+    assert info["master_replid2"] == old != info["master_replid"]
+    write_some(a, "after")
+    in_step(a, r.client())
+    wait_until(lambda: a.dbsize() == r.client().dbsize(), what="the expired key's end")
+    same(a, single(r), (0, 5))
+    assert syncs(p) == (0, 1)
+    p.stop()  # and once more, from the file that the second life has written
+    p.start()
+    loaded(p)
+    in_step(p.client(), r.client())
+    assert syncs(p) == (0, 1)
+
+
+def ahead(servers, kind, how):  # noqa: F811
+    """A primary that was killed and comes back with less than its replica has."""
+    p, r, a = pair(servers, "larder", kind)
+    if how == "saved":
+        a.save()
+    elif how == "saved before":
+        p.stop()
+        p.options["save"] = ""
+        p.start()
+        loaded(p)
+        a = single(p)
+        in_step(a, r.client())
+    write_some(a, "lost")
+    in_step(a, r.client())
+    want = data_of(r.client())
+    wait_until(lambda: b"offset %d\n" % offset_of(a) in record_of(p), what="the record")
+    p.kill(9)
+    if how == "foreign file":
+        other = servers()
+        other.client().set("foreign", 1)
+        other.client().save()
+        shutil.copy(os.path.join(other.dir, "dump.rdb"), p.dir)
+    p.start()
+    loaded(p)
+    wait_until(lambda: b"NOMASTERLINK" in r.log(), what="the refusal")
+    assert str(p.wire()("SYNC")).find("NOMASTERLINK") >= 0
+    assert data_of(r.client()) == want
+    return p, r, want
+
+
+@pytest.mark.parametrize("kind", ["larder", "redis"])
+@pytest.mark.parametrize("how", ["saved", "saved before", "foreign file"])
+def test_less_does_not_replace_more(servers, kind, how):  # noqa: F811
+    p, r, want = ahead(servers, kind, how)
+    r.client().execute_command("REPLICAOF", "NO", "ONE")
+    follow(p, r.port)
+    in_step(r.client(), p.client())
+    assert data_of(p.client()) == want
+
+
+def test_more_may_be_given_up(servers):  # noqa: F811
+    p, r, _ = ahead(servers, "larder", "saved")
+    p.client().execute_command("REPLICAOF", "NO", "ONE")
+    in_step(p.client(), r.client())
+    same(single(p), single(r), (0, 5))
+    assert r.client().get("lost") is None
+
+
+def test_the_record_is_not_needed_to_see_who_is_ahead(servers):  # noqa: F811
+    p, r, a = pair(servers, "larder", "larder")
+    a.save()
+    write_some(a, "lost")
+    in_step(a, r.client())
+    want = data_of(r.client())
+    p.kill(9)
+    forget(p)
+    p.start()
+    loaded(p)
+    wait_until(lambda: b"NOMASTERLINK" in r.log(), what="the refusal")
+    assert data_of(r.client()) == want
+
+
+@pytest.mark.parametrize("kind", ["larder", "redis"])
+def test_whoever_is_not_ahead_is_served(servers, kind):  # noqa: F811
+    """The snapshot is all there is, and a replica that has less gets the copy that it needs."""
+    p, r, a = pair(servers, "larder", "larder")
+    late = start(servers, kind, replicaof=primary_is(p.port))
+    in_step(a, late.client())
+    late.stop()
+    write_some(a, "more")
+    in_step(a, r.client())
+    a.save()
+    p.kill(9)
+    p.start()
+    loaded(p)
+    in_step(p.client(), r.client())
+    late.start()
+    in_step(p.client(), loaded(late))
+    same(single(p), single(late), (0, 5))
+    assert syncs(p) == (1, 1)
+
+
+def test_an_old_primary_goes_on_as_a_replica(servers):  # noqa: F811
+    p, r, a = pair(servers, "larder", "larder")
+    p.stop()
+    b = single(r)
+    b.execute_command("REPLICAOF", "NO", "ONE")
+    write_some(b, "new")
+    p.start()
+    loaded(p)
+    follow(p, r.port)
+    in_step(b, p.client())
+    same(b, single(p), (0, 5))
+    assert syncs(r) == (0, 1)
+
+
+def test_redis_goes_on_from_a_file_of_larder(servers):  # noqa: F811
+    p, r, a = pair(servers, "larder", "larder")
+    r.stop()
+    write_some(a, "meanwhile")
+    heir = start(servers, "redis")
+    heir.kill(9)
+    shutil.copy(os.path.join(r.dir, "dump.rdb"), heir.dir)
+    heir.options["replicaof"] = primary_is(p.port)
+    heir.start()
+    in_step(a, loaded(heir))
+    same(a, single(heir), (0, 5))
+    assert syncs(p) == (1, 1)
+
+
+def test_an_empty_primary_does_not_wipe_a_replica_that_was_restarted(servers):  # noqa: F811
+    p, r, a = pair(servers, "larder", "larder")
+    want = data_of(r.client())
+    r.stop()
+    p.kill(9)
+    forget(p)
+    p.start()
+    r.options["replicaof"] = primary_is(p.port)
+    r.start()
+    loaded(r)
+    wait_until(lambda: b"has lost its data" in r.log(), what="the refusal")
+    assert data_of(r.client()) == want
+
+
+def test_a_history_that_was_given_up_is_forgotten(servers):  # noqa: F811
+    p, r, a = pair(servers, "larder", "larder")
+    wait_until(lambda: record_of(p), what="the record")
+    a.config_set("repl-backlog-ttl", 1)
+    r.stop()
+    wait_until(lambda: not record_of(p), what="its end")
+    write_some(a, "unlogged")
+    p.stop()
+    p.start()
+    loaded(p)
+    r.options["replicaof"] = primary_is(p.port)
+    r.start()
+    in_step(p.client(), loaded(r))
+    same(single(p), single(r), (0, 5))
+    assert syncs(p) == (1, 0)
+
+
+def test_a_primary_ends_when_its_replicas_have_everything(servers):  # noqa: F811
+    p, r, a = pair(servers, "larder", "larder")
+    pipe = a.pipeline(transaction=False)
+    for i in range(20):
+        pipe.set(f"big:{i}", os.urandom(1 << 20))
+    pipe.execute()
+    want = data_of(a)
+    p.stop()
+    assert data_of(r.client()) == want
+
+
+def test_hostile_places(servers):  # noqa: F811
+    """A head that names no place, or one that cannot be: the data are loaded, and a new history begins."""
+    p = servers()
+    p.client().set("k", 1)
+    p.client().save()
+    with open(os.path.join(p.dir, "dump.rdb"), "rb") as f:
+        head = f.read()[:9]
+    for id_, offset, db in ((b"x" * 40, b"5", b"0"), (b"a" * 40, b"-1", b"0"), (b"a" * 40, b"5", b"99"),
+                            (b"a" * 40, b"9223372036854775807", b"0"), (b"a" * 39, b"5", b"0")):
+        fields = ((b"repl-id", id_), (b"repl-offset", offset), (b"repl-stream-db", db))
+        aux = b"".join(b"\xfa%c%s%c%s" % (len(n), n, len(v), v) for n, v in fields)
+        p.kill(9)
+        with open(os.path.join(p.dir, "dump.rdb"), "wb") as f:
+            f.write(head + aux + b"\xfe\x00\x00\x01k\x011\xff" + bytes(8))
+        p.start()
+        c = loaded(p)
+        assert c.get("k") == b"1" and c.info("replication")["master_replid2"] in (0, "0" * 40)
+    r = servers(replicaof=primary_is(free_port()))
+    assert r.client().info("replication")["role"] == "slave"
+
+
+@pytest.mark.parametrize("kind", ["larder", "redis"])
+def test_data_of_the_first_moment_are_not_wiped(servers, kind):  # noqa: F811
+    """The record is on disk before anybody gets anything, even of a node that had nothing then."""
+    p, r = servers(), start(servers, kind)
+    follow(r, p.port)
+    wait_until(lambda: r.client().info("replication")["master_link_status"] == "up", what="the link")
+    a = p.client()
+    a.set("k", 1)
+    assert a.wait(1, 60000) == 1
+    p.kill(9)
+    p.start()
+    wait_until(lambda: b"NOMASTERLINK" in r.log(), what="the refusal")
+    assert r.client().get("k") == b"1"
+
+
+def test_nobody_is_refused_for_nothing(servers):  # noqa: F811
+    p, r = servers(), servers()
+    follow(r, p.port)
+    in_step(p.client(), r.client())
+    wait_until(lambda: b"offset %d\n" % offset_of(p.client()) in record_of(p), what="the record")
+    p.kill(9)
+    p.start()
+    in_step(p.client(), r.client())
+    assert b"NOMASTERLINK" not in r.log()
