@@ -46,7 +46,7 @@ bench: ## measure beside redis-server and memcached (installs them; takes its ti
 	@$(MAKE) --no-print-directory all
 	@bench/run $(BENCH_ARGS)
 
-bench-memory: ## bytes a key and RSS under churn beside redis-server and memcached (takes half an hour)
+bench-memory: ## bytes a key and RSS under churn beside redis-server and memcached (half an hour; BENCH_ARGS="--rounds 1": six minutes)
 	@scripts/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@bench/memory $(BENCH_ARGS)
@@ -76,7 +76,7 @@ bench-hitratio: ## misses at equal memory: traces replayed to larder, redis-serv
 	@$(MAKE) --no-print-directory all
 	@bench/hitratio $(BENCH_ARGS)
 
-bench-replication: ## p99.9 and memory while copies are made, cost of the log, MB/s of a full sync (takes half an hour)
+bench-replication: ## p99.9 and memory while copies are made, cost of the log, MB/s of a full sync (half an hour; BENCH_ARGS="--rounds 1": six minutes)
 	@scripts/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@bench/replication $(BENCH_ARGS)
