@@ -4,6 +4,7 @@ import os
 
 import pytest
 import redis
+from cachekit import as_dict, get, inspect
 from harness import REDIS_SERVER, wait_until
 from test_replica import data_of, follow, in_step, servers, single  # noqa: F401
 
@@ -104,7 +105,7 @@ def test_restore_keeps_idle_time_and_frequency(start_larder):
             r.object("freq", "f")
 
 
-def gone(r, name, n):
+def how_many_are_gone(r, name, n):
     """How many of name:0 ... are no more."""
     there = sum(r.exists(*[f"{name}:{i:08}" for i in range(at, min(at + 1000, n))]) for at in range(0, n, 1000))
     return n - there
@@ -119,7 +120,7 @@ def test_what_is_told_of_evictions_is_what_has_happened(start_larder):
             w.pipeline(*[("SET", f"small:{i:08}", "v" * 100) for i in range(at, at + 500)],
                        *[("SET", f"large:{i:08}", "v" * 1500) for i in range(at // 10, at // 10 + 50)])  # fmt: skip
         stats, memory = r.info("stats"), r.info("memory")
-        lost = {"128": gone(r, "small", small), "2048": gone(r, "large", large)}  # 4 + 14 + 100, 12 + 14 + 1500 bytes
+        lost = {"128": how_many_are_gone(r, "small", small), "2048": how_many_are_gone(r, "large", large)}  # 4 + 14 + 100, 12 + 14 + 1500 bytes
         told = {bound: n for bound, n in stats["larder_evicted_by_size"].items() if n}
         assert told == lost and sum(lost.values()) == stats["evicted_keys"] > 10000
         live = (small - lost["128"]) * 120 + (large - lost["2048"]) * 1528  # in units of 4 bytes
@@ -133,3 +134,25 @@ def test_what_is_told_of_evictions_is_what_has_happened(start_larder):
         w.pipeline(*[("SET", name, "v" * 100) for name in last])
         again = r.info("stats")["larder_ghost_hits"] - stats["larder_ghost_hits"] - strangers
         assert strangers <= 100 and again >= len(last) / 2
+
+
+def test_what_the_cache_commands_know_of_the_evicted(start_larder):
+    """Its version is still held, its lease is void, and negative entries give their memory back."""
+    server = start_larder({"maxmemory": "16mb", "maxmemory-policy": "allkeys-lru", "cache-version-hold": "600000"}, workers=1)
+    with server.wire() as w, server.client() as r:
+        for i in range(50):
+            assert w("CACHE.SET", f"row:{i}", "v", "PX", "600000", "GRACE", "600000", "VERSION", "9", "COST", "86400000") == "OK"
+            assert w("CACHE.SET", f"none:{i}", "", "NEGATIVE", "PX", "600000") == "OK"
+        leases = [get(w, f"row:{i}", "LEASE", "600000", "EARLY", "1000")["lease"] for i in range(50)]
+        assert sum(lease is not None for lease in leases) > 40
+        before = as_dict(w("CACHE.STATS"))
+        assert write(w, 0, 150000) == [] and r.info("stats")["evicted_keys"] > 50000
+        gone = [i for i in range(50) if inspect(w, f"row:{i}")["kind"] == "none"]
+        assert len(gone) > 40
+        for i in gone:
+            assert w("CACHE.SET", f"row:{i}", "old", "VERSION", "8") == "OLDVERSION"
+            if leases[i]:
+                assert w("CACHE.SET", f"row:{i}", "v", "VERSION", "9", "LEASE", leases[i]) == "LEASELOST"
+            assert w("CACHE.SET", f"row:{i}", "new", "VERSION", "9") == "OK"
+        after = as_dict(w("CACHE.STATS"))
+        assert after["negative-bytes"] < before["negative-bytes"] and after["leases"] < before["leases"]
