@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import lzma
+import os
 import pathlib
 import subprocess
 
@@ -63,11 +64,14 @@ def pack(tool, path, folder):
     if not path.is_file():
         raise Missing(f"--trace {path}: there is no such file")
     out = folder / f"{path.name.split('.')[0]}.trace"
+    fresh = out.with_suffix(f".{os.getpid()}")  # another run may be replaying the one that is there
     with lzma.open(path) if path.suffix == ".xz" else open(path, "rb") as f:
         try:
-            stats = tool.run("pack", "--key-bytes", KEY_BYTES, out, feed=f)
+            stats = tool.run("pack", "--key-bytes", KEY_BYTES, fresh, feed=f)
         except (RuntimeError, lzma.LZMAError) as e:
+            fresh.unlink(missing_ok=True)
             raise Missing(f"--trace {path}: {e}") from e
+    fresh.replace(out)
     return Trace(path.name.split(".")[0], out, f"the file {path.name}", stats)
 
 
@@ -83,7 +87,9 @@ def invent(tool, row, folder, requests=None, seed=1):
         keys = FOOTPRINT_AIM / (int(row["key_bytes"]) + int(row["value_bytes"]))
         requests = min(max(round(keys * accesses), REQUESTS_MIN), REQUESTS_MAX)
     out = folder / f"twitter-{row['cluster']}.trace"
+    fresh = out.with_suffix(f".{os.getpid()}")
     stats = tool.run("make", "--requests", requests, "--accesses", accesses, "--one-hit", row["one_hit_percent"],
                      "--key-bytes", row["key_bytes"], "--value-bytes", row["value_bytes"], "--seconds", row["seconds"],
-                     "--ttls", row["ttls"].replace(" ", ","), "--seed", seed, out)  # fmt: skip
+                     "--ttls", row["ttls"].replace(" ", ","), "--seed", seed, fresh)  # fmt: skip
+    fresh.replace(out)
     return Trace(f"twitter-{row['cluster']}", out, f"invented, like Twitter's cluster {row['cluster']}", stats)

@@ -8,7 +8,7 @@
 
 enum {
     MEMORY_SHARE = 64, /* of maxmemory, at the most */
-    NODES_MIN = 512,    /* fewer tell nothing */
+    NODES_MIN = 512,   /* fewer tell nothing */
     NODES_MAX = 8192,
     RATE_MOST = 4,     /* one key in so many at first */
     SPARSE_SHARE = 8,  /* fewer nodes in use than 1/8: twice the sample */
