@@ -348,3 +348,20 @@ def test_nobody_is_refused_for_nothing(servers):  # noqa: F811
     p.start()
     in_step(p.client(), r.client())
     assert b"NOMASTERLINK" not in r.log()
+
+
+def test_an_end_that_cannot_be_goes_on_feeding(servers):  # noqa: F811
+    """SHUTDOWN and SIGTERM fail, since there is nowhere to save: the log goes on where it was."""
+    p, r, a = pair(servers, "larder", "larder")
+    a.config_set("stop-writes-on-bgsave-error", "no")
+    os.mkdir(os.path.join(p.dir, "dump.rdb"))
+    with p.wire() as w:
+        assert w("SHUTDOWN").startswith("ERR Errors trying to SHUTDOWN")
+        assert w("SET", "on the same connection", "1") == "OK"
+    p.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: b"this node stays" in p.log(), what="its word")
+    write_some(a, "after")
+    in_step(a, r.client())
+    same(a, single(r), (0, 5))
+    assert syncs(p) == (1, 0)
+    os.rmdir(os.path.join(p.dir, "dump.rdb"))
