@@ -1,5 +1,6 @@
-/* Memory runs out at every allocation that a command makes, one after the other: each time
- * it must answer an error and change nothing, or answer as if nothing had been short. */
+/* Memory runs out at every allocation that a command makes, one after the other, for that one or
+ * from there on: each time it must answer an error and change nothing, or answer as if nothing had been
+ * short. */
 #include "harness.h"
 
 #include "base/alloc.h"
@@ -57,7 +58,14 @@ static const char *const requests[] = {
     "GETEX ttl PXAT 1",
     "MSET a 1 b %s small c c 2 big d d %s ttl e",
     "MSET small %s a 1 small 2 b %s small 3",
+    "MSET big %s big2 %s small 1 ttl 2",
+    "MSET a %s b %s big 1 big2 2",
+    "MSET hashed 1 ints %s lonely %s words 2",
+    "MSET new 1 new %s new 2 new %s",
+    "MSET small x small %s small longer-than-it-was-by-some-bytes-at-least small y",
+    "MSET ttl x ttl %s big abc big %s",
     "MSETNX a 1 b %s c 2",
+    "MSETNX a %s a 1 d %s",
     "APPEND new v",
     "APPEND new %s",
     "APPEND small v",
@@ -233,7 +241,7 @@ static bool try_failure(struct harness *h, const char *line, int64_t n, uint64_t
     return failed;
 }
 
-static void failures_change_nothing(void **state)
+static void fail_everywhere(bool on)
 {
     static char line[3 * BIG];
     uint64_t refusals = 0;
@@ -241,6 +249,7 @@ static void failures_change_nothing(void **state)
     for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
         struct harness h;
         harness_start(&h);
+        h.fail_on = on;
         format(line, sizeof line, requests[i]);
         int64_t n = 1;
         while (try_failure(&h, line, n, &refusals))
@@ -250,6 +259,16 @@ static void failures_change_nothing(void **state)
     assert_true(refusals >= ARRAY_LEN(requests));
 }
 
+static void failures_change_nothing(void **state)
+{
+    fail_everywhere(false);
+}
+
+static void shortages_change_nothing(void **state)
+{
+    fail_everywhere(true);
+}
+
 #endif
 
 int main(void)
@@ -257,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #ifdef LARDER_DEBUG
         cmocka_unit_test(failures_change_nothing),
+        cmocka_unit_test(shortages_change_nothing),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
