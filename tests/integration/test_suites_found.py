@@ -161,3 +161,9 @@ def test_bits_that_are_there_already_are_no_change(w):
     assert changes(w) == was + 1
     assert w("BITFIELD", "k", "INCRBY", "u8", "0", "0") == [0]
     assert changes(w) == was + 2
+
+
+def test_a_wait_beyond_the_end_of_time_is_refused(w):
+    assert str(w("WAIT", "1", str(2**63 - 1))) == "ERR timeout is out of range"
+    assert str(w("WAIT", "1", str(2**63))) == "ERR timeout is not an integer or out of range"
+    assert str(w("WAIT", "1", "-1")) == "ERR timeout is negative"
