@@ -53,8 +53,8 @@ static void bench_init(struct bench *b)
 /* True when it was accepted. */
 static bool restore(struct bench *b, struct str key, struct str payload, uint8_t options)
 {
-    struct str argv[] = {STR("RESTORE"), key,           options & 1 ? STR("50000") : STR("0"),
-                         payload,        STR("REPLACE"), STR("ABSTTL")};
+    struct str argv[] = {STR("RESTORE"), key,          options & 1 ? STR("50000") : STR("0"), payload,
+                         STR("REPLACE"), STR("ABSTTL")};
     store_round_begin(b->store, b->ctx.a.app);
     reply_clear(&b->reply);
     key_make(b->store, &b->keys[0], key, 0);

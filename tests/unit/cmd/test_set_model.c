@@ -109,7 +109,8 @@ static void expect_int(int64_t n)
     snprintf(text, sizeof text, ":%lld\r\n", (long long)n);
     struct str got = ask();
     if (!str_eq(got, str_of(text)))
-        fail_msg("%.*s: expected %lld, got %.*s", (int)words[0].n, words[0].p, (long long)n, (int)got.n, got.p);
+        fail_msg("%.*s: expected %lld, got %.*s", (int)words[0].n, words[0].p, (long long)n, (int)got.n,
+                 got.p);
 }
 
 /* The number behind this mark, taken off the front. */
@@ -459,10 +460,10 @@ static void check_all(void)
 
 static void run(uint32_t universe, uint64_t steps, uint64_t seed)
 {
-    static void (*const step[])(void) = {
-        step_add,   step_add,    step_add,  step_remove, step_remove,  step_look,    step_members,   step_pop,
-        step_random, step_move,  step_copy, step_combine, step_combine, step_intercard, step_dump, step_delete,
-        step_expire, step_scan};
+    static void (*const step[])(void) = {step_add,    step_add,     step_add,     step_remove,    step_remove,
+                                         step_look,   step_members, step_pop,     step_random,    step_move,
+                                         step_copy,   step_combine, step_combine, step_intercard, step_dump,
+                                         step_delete, step_expire,  step_scan};
     struct store_memory mem;
     members = universe;
     memset(sets, 0, sizeof sets);

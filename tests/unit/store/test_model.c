@@ -20,7 +20,7 @@ struct scan {
     bool open;
     uint32_t db;
     uint64_t cursor;
-    bool due[KEYS];  /* was there at the start, and has not been gone since */
+    bool due[KEYS]; /* was there at the start, and has not been gone since */
     bool seen[KEYS];
 };
 
@@ -133,7 +133,8 @@ static int64_t deadline(struct rig *r)
     }
 }
 
-/* ---- steps ---------------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------------------
+ */
 
 static void step_put(struct rig *r, uint32_t db, uint32_t i)
 {
@@ -265,7 +266,8 @@ static void step_scan(struct rig *r)
         scan_end(r);
 }
 
-/* ---- many keys ------------------------------------------------------------------------------------------ */
+/* ---- many keys ------------------------------------------------------------------------------------------
+ */
 
 static void flush(struct rig *r, uint32_t db)
 {
@@ -352,7 +354,8 @@ static void step_many(struct rig *r)
     }
 }
 
-/* ---- the walk --------------------------------------------------------------------------------------------- */
+/* ---- the walk ---------------------------------------------------------------------------------------------
+ */
 
 static void upkeep(struct rig *r)
 {
@@ -366,7 +369,8 @@ static void step(struct rig *r, uint64_t n)
 {
     struct rng *g = &r->m.rng;
     uint32_t db = rng_below(g, 3) == 0 ? (uint32_t)rng_below(g, MODEL_DBS) : 0;
-    uint32_t i = (uint32_t)rng_below(g, n / 20000 % 3 == 2 ? KEYS / 10 : KEYS); /* tables shrink now and then */
+    uint32_t i =
+        (uint32_t)rng_below(g, n / 20000 % 3 == 2 ? KEYS / 10 : KEYS); /* tables shrink now and then */
     switch (rng_below(g, 16)) {
     case 0:
     case 1:

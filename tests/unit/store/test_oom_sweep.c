@@ -115,14 +115,16 @@ static void test_eviction(void **state)
     }
 }
 
-/* ---- cuts ------------------------------------------------------------------------------------------------ */
+/* ---- cuts ------------------------------------------------------------------------------------------------
+ */
 
 enum { CUT_KEYS = 900, CUT_MEMBERS = 3, CUT_SPILLED = 1 };
 
 /* A set of a few members that begin with this word; NULL when memory is short. */
 static struct object *cut_set(const char *what)
 {
-    static const struct object_options objects = {.set_max_listpack_entries = 8, .set_max_listpack_value = 20};
+    static const struct object_options objects = {.set_max_listpack_entries = 8,
+                                                  .set_max_listpack_value = 20};
     struct object *o = set_new(&objects, str_of(what), CUT_MEMBERS);
     char text[32];
     for (int j = 0; o != NULL && j < CUT_MEMBERS; j++) {
@@ -214,6 +216,9 @@ static bool cut_once(struct store *s, struct access *a, int64_t nth, uint64_t qu
     failed |= rc != ERR_NOTFOUND;
     struct cut_chunk *ch;
     ASSERT(cut_next(c, &ch) == rc); /* and it stays so */
+    struct cut_stats st;
+    cut_stats(c, &st);
+    ASSERT(failed || queue_max == 0 || st.spilled > 0);
     cut_close(c);
     store_check(s);
     return failed;
