@@ -18,7 +18,7 @@ ASAN = -Db_sanitize=address,undefined $(LOOSE)
 TSAN = -Db_sanitize=thread $(LOOSE)
 
 .DEFAULT_GOAL = all
-.PHONY: all deps test check install bench bench-memory bench-stall bench-instructions bench-client bench-hitratio bench-replication chaos-replication tidy format sim fuzz model asan tsan debug clean help needs
+.PHONY: all deps test check install bench bench-cache bench-memory bench-stall bench-instructions bench-client bench-hitratio bench-replication chaos-replication tidy format sim fuzz model asan tsan debug clean help needs
 
 all: needs ## build build/larder-server, build/larder and the library (the default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
@@ -46,10 +46,15 @@ bench: ## measure beside redis-server and memcached (installs them; takes its ti
 	@$(MAKE) --no-print-directory all
 	@bench/run $(BENCH_ARGS)
 
-bench-memory: ## bytes a key and RSS under churn beside redis-server and memcached (takes half an hour)
+bench-memory: ## bytes a key and RSS under churn beside redis-server and memcached (half an hour; BENCH_ARGS="--rounds 1": six minutes)
 	@scripts/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@bench/memory $(BENCH_ARGS)
+
+bench-cache: ## a CACHE.GET hit beside GET, stampedes, purges in a cluster (takes a few minutes)
+	@scripts/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@bench/cache $(BENCH_ARGS)
 
 bench-stall: ## p99.9 while something large happens, beside redis-server (takes half an hour)
 	@scripts/deps build run bench
@@ -71,7 +76,7 @@ bench-hitratio: ## misses at equal memory: traces replayed to larder, redis-serv
 	@$(MAKE) --no-print-directory all
 	@bench/hitratio $(BENCH_ARGS)
 
-bench-replication: ## p99.9 and memory while copies are made, cost of the log, MB/s of a full sync (takes half an hour)
+bench-replication: ## p99.9 and memory while copies are made, cost of the log, MB/s of a full sync (half an hour; BENCH_ARGS="--rounds 1": six minutes)
 	@scripts/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@bench/replication $(BENCH_ARGS)

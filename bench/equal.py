@@ -56,6 +56,7 @@ class Run:
     expired_resident: int  # bytes; -1: the server does not tell
     seconds: float
     error: str
+    program: str = ""  # of larder: which one, by its hash
 
     def over(self):
         return self.budget and self.growth > self.budget

@@ -46,8 +46,9 @@ class Shape:
     def title(self):
         return f"{self.key} + {self.value} B, {'with' if self.ttl else 'no'} TTL"
 
-    def fits(self, keys):
-        return keys * (self.key + self.value + OVERHEAD_GUESS) < available() * ROOM_PERCENT / 100
+    def fits(self, keys, most):
+        """`most`: bytes that may be used, whatever is free."""
+        return keys * (self.key + self.value + OVERHEAD_GUESS) < min(available() * ROOM_PERCENT / 100, most)
 
 
 SHAPES = [Shape(key, value, ttl) for key, value in ((16, 16), (16, 100), (40, 300)) for ttl in (False, True)]

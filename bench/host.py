@@ -2,6 +2,7 @@
 is, how far we are, and where the summary goes."""
 
 import datetime
+import hashlib
 import os
 import pathlib
 import subprocess
@@ -59,20 +60,26 @@ class Noise:
 
 
 class Progress:
-    """One line that is rewritten on a terminal, and a line a round elsewhere."""
+    """One line that is rewritten on a terminal; elsewhere a line now and then."""
+
+    ELSEWHERE_SECONDS = 20
 
     def __init__(self, total):
         self.total = total
         self.done = 0
         self.began = time.monotonic()
         self.terminal = sys.stderr.isatty()
+        self.told = self.began
 
     def show(self, text):
         self.done += 1
-        if self.terminal:
-            spent = time.monotonic() - self.began
-            left = spent / self.done * (self.total - self.done)
-            print(f"\r\033[K{self.done}/{self.total}  about {left / 60:.0f} min left  {text}", end="", file=sys.stderr)
+        now = time.monotonic()
+        if not self.terminal and now - self.told < self.ELSEWHERE_SECONDS:
+            return
+        self.told = now
+        left = (now - self.began) / self.done * (self.total - self.done)
+        begin, end = ("\r\033[K", "") if self.terminal else ("", "\n")
+        print(f"{begin}{self.done}/{self.total}  about {left / 60:.0f} min left  {text}", end=end, file=sys.stderr, flush=True)
 
     def line(self, text):
         print(("\r\033[K" if self.terminal else "") + text, file=sys.stderr, flush=True)
@@ -94,6 +101,11 @@ def commit():
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return name.stdout.strip() + (" with changes" if dirty.stdout.strip() else "")
+
+
+def program_hash(path):
+    """Tells two builds apart; empty for what is not there."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.exists() else ""
 
 
 def write_summary(path, text):

@@ -6,6 +6,7 @@ A new case is a class with `name`, `title` and `disturb()`, and a row in CASES. 
     prepare()   what it holds before anything is measured
     quiet()     what else goes on while the quiet figure is taken: something like the event, but harmless
     window()    seconds that are measured around the event
+    servers     which can do it at all
 """
 
 import contextlib
@@ -32,13 +33,15 @@ class Size:
     fill_rate: int  # keys a second while it grows
     flush_keys: int
     expire_keys: int
+    set_members: int
+    tagged_keys: int
     maxmemory: int  # before it is halved
     window: float  # seconds of a measurement
     patience: float  # seconds after which an effect is given up
 
 
-FULL = Size(1_000_000, 50_000_000, 200_000, 10_000_000, 10_000_000, 4 << 30, 10, 120)
-QUICK = Size(10_000, 60_000, 50_000, 50_000, 50_000, 64 << 20, 1, 5)
+FULL = Size(1_000_000, 50_000_000, 200_000, 10_000_000, 10_000_000, 10_000_000, 1_000_000, 4 << 30, 10, 30)
+QUICK = Size(10_000, 60_000, 50_000, 50_000, 50_000, 50_000, 20_000, 64 << 20, 1, 5)
 
 
 @dataclasses.dataclass
@@ -206,7 +209,7 @@ class Expiry(Case):
     """All keys of a kind have one deadline, and it comes."""
 
     name = "expiry"
-    LOADS_A_SECOND = 100_000  # at the least
+    LOADS_A_SECOND = 200_000  # at the least
 
     @property
     def title(self):
@@ -229,7 +232,87 @@ class Expiry(Case):
         self.until(lambda: self.server.keys() <= left + self.size.expire_keys // 100, "99 % of them are gone")
 
 
-CASES = {case.name: case for case in (Growth, Halving, Flush, Expiry)}
+class BigSet(Case):
+    """One key with very many members."""
+
+    KEY = "big"
+
+    def prepare(self):
+        self.empty = self.server.rss()
+        self.bed.loader.run(self.server, *self.load(self.size.set_members, "member:", "--command", f"SADD {self.KEY} __key__",
+                                                    "--distribution", "sequential", "--requests", self.size.set_members))  # fmt: skip
+        held = int(self.server.ask("SCARD", self.KEY))
+        if held != self.size.set_members:
+            raise RuntimeError(f"{self.server.name}: the set has {held} of {self.size.set_members} members")
+
+    def until_freed(self, full):
+        self.until(lambda: self.server.rss() < self.empty + (full - self.empty) / 4, "3/4 of the memory is given back")
+
+
+class SetDelete(BigSet):
+    name = "set-delete"
+
+    @property
+    def title(self):
+        return f"a set of {self.size.set_members:,} members is deleted (DEL)"
+
+    def disturb(self):
+        full = self.server.rss()
+        self.server.ask("DEL", self.KEY)
+        self.until_freed(full)
+
+
+class SetExpiry(BigSet):
+    name = "set-expiry"
+
+    @property
+    def title(self):
+        return f"a set of {self.size.set_members:,} members expires"
+
+    def disturb(self):
+        full = self.server.rss()
+        self.server.ask("PEXPIRE", self.KEY, 1)
+        self.until_freed(full)
+
+
+class SetUnion(BigSet):
+    name = "set-union"
+
+    @property
+    def title(self):
+        return f"a set of {self.size.set_members:,} members is united with a small one (SUNIONSTORE)"
+
+    def prepare(self):
+        super().prepare()
+        self.server.ask("SADD", "small", "one", "two")
+
+    def disturb(self):
+        began = time.monotonic()
+        self.server.ask("SUNIONSTORE", "all", self.KEY, "small")
+        self.note = f"done after {time.monotonic() - began:.1f} s"
+
+
+class Purge(Case):
+    """Every tagged key is void at once; what it takes is given back in the background."""
+
+    name = "purge"
+    servers = ("larder",)
+
+    @property
+    def title(self):
+        return f"CACHE.PURGE TAG of {self.size.tagged_keys:,} keys"
+
+    def prepare(self):
+        self.bed.loader.run(self.server, *self.load(self.size.tagged_keys, "tagged:", "--command", "CACHE.SET __key__ __value__ EX 86400 TAGS 1 t",
+                                                    "--value-size", 100, "--distribution", "sequential", "--requests", self.size.tagged_keys))  # fmt: skip
+
+    def disturb(self):
+        began = time.monotonic()
+        self.server.ask("CACHE.PURGE", "TAG", "t")
+        self.note = f"done after {1000 * (time.monotonic() - began):.1f} ms"
+
+
+CASES = {case.name: case for case in (Growth, Halving, Flush, Expiry, SetDelete, SetExpiry, SetUnion, Purge)}
 
 
 @dataclasses.dataclass

@@ -136,9 +136,29 @@ void cache_free(struct cache *c)
     mem_free(c);
 }
 
+/* Those who have a lease keep it, even where the new list would not have granted it. */
+static void recount(void *arg, struct lease *l)
+{
+    struct cache *c = arg;
+    if (l->token == 0)
+        return;
+    l->budget = budget_of(&c->budgets, (struct str){l->key, l->n});
+    budget_recount(&c->budgets, l->budget);
+}
+
+static void set_budgets(struct cache *c, const struct cache_settings *settings)
+{
+    budgets_clear(&c->budgets);
+    for (uint32_t i = 0; i < settings->nbudgets; i++)
+        budgets_add(&c->budgets, str_of(settings->budgets[i].prefix), settings->budgets[i].max);
+    for (uint32_t i = 0; i < STORE_SHARDS; i++)
+        leases_each(&c->shards[i].leases, recount, c);
+}
+
 void cache_set(struct cache *c, const struct cache_settings *settings)
 {
     c->settings = *settings;
+    set_budgets(c, settings);
     uint64_t share = (settings->leases_max + STORE_SHARDS - 1) / STORE_SHARDS;
     c->leases_max = share > UINT32_MAX ? UINT32_MAX : (uint32_t)share;
 }

@@ -13,6 +13,7 @@
 #ifndef LARDER_CACHE_CACHE_H
 #define LARDER_CACHE_CACHE_H
 
+#include "cache/budget.h"
 #include "cache/lease.h"
 #include "cache/meta.h"
 
@@ -32,6 +33,11 @@ struct cache_settings {
     int64_t hold_ms;         /* how long the version of a removed entry is held */
     int64_t negative_ttl_ms; /* of a negative entry that names no time */
     uint64_t negative_max;   /* bytes of negative entries */
+    uint32_t nbudgets;       /* cache-origin-budget (budget.h) */
+    struct cache_budget {
+        const char *prefix; /* borrowed for the call */
+        uint64_t max;
+    } budgets[BUDGETS_MAX];
 };
 
 /* run_id: CACHE_RUN_ID characters. Sits down on the store's seam. Returns 0 or ERR_OOM. */

@@ -3,7 +3,9 @@
 #define LARDER_CACHE_INTERNAL_H
 
 #include "base/assert.h"
+#include "base/counter.h"
 #include "cache/cache.h"
+#include "cache/stats.h"
 #include "cache/tag.h"
 #include "cache/tomb.h"
 
@@ -11,6 +13,7 @@
 struct cache_shard {
     struct leases leases;
     bool keeps_version; /* while an entry is replaced by one of its version or a later one */
+    struct counter count[CACHE_COUNTERS]; /* written with the lock, read without */
 };
 
 struct cache {
@@ -22,6 +25,7 @@ struct cache {
     struct cache_shard *shards;     /* STORE_SHARDS, owned */
     struct held held;
     struct tags tags;
+    struct budgets budgets;         /* gate, but for the counts */
     _Atomic uint64_t seq;           /* purges so far */
     _Atomic bool loaded;            /* entries have come from a snapshot since the last doubt */
     _Atomic int64_t negative_bytes; /* of negative entries */
@@ -54,7 +58,13 @@ int64_t cache_negative_size(const struct key *k);
 
 /* ---- grant.c: leases change hands; the shard's lock ---- */
 
-void cache_grant(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l,
+static inline void cache_count(struct cache_shard *cs, enum cache_counter which)
+{
+    counter_add(&cs->count[which], 1);
+}
+
+/* False: the origin's budget is used up. */
+bool cache_grant(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l,
                  int64_t lease_ms);
 void cache_void(struct cache *c, struct cache_shard *cs, struct lease *l); /* nobody has it any more */
 /* To the oldest caller that waits for it, if there is one and nothing holds it off. */

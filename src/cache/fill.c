@@ -46,6 +46,12 @@ static bool must_drop(struct cache *c, const struct key *k)
     return n > (int64_t)c->settings.negative_max;
 }
 
+static int lose(struct cache_shard *cs, enum cache_counter which)
+{
+    cache_count(cs, which);
+    return 0;
+}
+
 int cache_fill(struct cache *c, const struct access *a, const struct key *k, const struct cache_value *v,
                enum cache_fill *out, struct meta *m, int64_t *expire_ms)
 {
@@ -56,13 +62,13 @@ int cache_fill(struct cache *c, const struct access *a, const struct key *k, con
     struct lease *l = v->has_lease ? lease_find(&cs->leases, k) : NULL;
     *out = FILL_LEASE_LOST;
     if (v->has_lease && (l == NULL || !lease_is_live(l, a->now_ms) || l->token != v->token))
-        return 0;
+        return lose(cs, COUNT_LEASE_LOST);
     bool has_old = e != NULL && meta_read(e, &old);
     *out = FILL_OLD_VERSION;
     if (v->has_version && v->version < least_version(c, a, k, has_old, &old)) {
         if (l != NULL)
             release(c, a, k, l);
-        return 0;
+        return lose(cs, COUNT_OLD_VERSION);
     }
     *out = FILL_DROPPED;
     if (v->negative && must_drop(c, k)) {
@@ -76,6 +82,8 @@ int cache_fill(struct cache *c, const struct access *a, const struct key *k, con
     int err = store_put_extended(a, k, v->negative ? STR("") : v->bytes, v->negative ? NULL : v->block,
                                  *expire_ms, (struct str){ext, meta_write(m, ext)});
     cs->keeps_version = false;
+    if (err == 0)
+        cache_count(cs, COUNT_FILLED);
     if (err == 0 && v->negative)
         atomic_fetch_add_explicit(&c->negative_bytes, cache_negative_size(k), memory_order_relaxed);
     return err;
@@ -89,6 +97,7 @@ bool cache_fail(struct cache *c, const struct access *a, const struct key *k, ui
     if (l == NULL || token == 0 || l->token != token || !lease_is_live(l, a->now_ms))
         return false;
     cache_void(c, cs, l);
+    cache_count(cs, COUNT_FAILED);
     if (retry_ms > 0) {
         l->retry_until_ms = a->now_ms + retry_ms;
         cache_wake_all(a, l);
@@ -138,9 +147,12 @@ bool cache_invalidate(struct cache *c, const struct access *a, const struct key 
     }
     if (i->soft && has_meta && soften(c, a, k, e, &m)) {
         *softened = true;
+        cache_count(cache_shard_of(c, k), COUNT_INVALIDATED);
         return true;
     }
     (void)store_delete(a, k);
+    if (e != NULL)
+        cache_count(cache_shard_of(c, k), COUNT_INVALIDATED);
     return e != NULL;
 }
 

@@ -8,15 +8,20 @@ enum {
     LOOK_MS = 50,       /* a caller that waits for no live lease looks again so often */
 };
 
-void cache_grant(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l,
+bool cache_grant(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l,
                  int64_t lease_ms)
 {
     DEBUG_ASSERT(l->token == 0 && lease_ms > 0);
+    uint16_t budget = budget_of(&c->budgets, (struct str){l->key, l->n});
+    if (!budget_take(&c->budgets, budget))
+        return false;
+    l->budget = budget;
     l->token = lease_next_token(&cs->leases, (uint32_t)(cs - c->shards), a->now_ms);
     l->born = atomic_load_explicit(&c->seq, memory_order_acquire);
     l->granted_ms = a->now_ms;
     l->until_ms = a->now_ms + lease_ms;
-    cs->leases.live++;
+    cache_count(cs, COUNT_GRANTED);
+    return true;
 }
 
 void cache_void(struct cache *c, struct cache_shard *cs, struct lease *l)
@@ -24,7 +29,9 @@ void cache_void(struct cache *c, struct cache_shard *cs, struct lease *l)
     if (l->token == 0)
         return;
     l->token = 0;
-    cs->leases.live--;
+    budget_give(&c->budgets, l->budget);
+    l->budget = BUDGET_NONE;
+    cache_count(cs, COUNT_ENDED);
 }
 
 /* The waiter is in no record any more; this thread will wake it. */
@@ -68,9 +75,8 @@ void cache_pay_debts(const struct access *a)
 bool cache_pass_on(struct cache *c, struct cache_shard *cs, const struct access *a, struct lease *l)
 {
     struct waiter *w = lease_oldest_asker(l);
-    if (w == NULL || l->token != 0 || l->retry_until_ms > a->now_ms)
+    if (w == NULL || l->token != 0 || l->retry_until_ms > a->now_ms || !cache_grant(c, cs, a, l, w->lease_ms))
         return false;
-    cache_grant(c, cs, a, l, w->lease_ms);
     w->token = l->token;
     owe(a, w);
     return true;

@@ -46,14 +46,14 @@ struct lease {
     struct waiter *first, *last;
     uint32_t n;
     uint16_t db;
-    uint16_t budget; /* that it counts in, plus 1; 0: none */
+    uint16_t budget; /* that its token counts in (budget.h) */
     char key[];
 };
 
 /* The records of one shard. Its lock. */
 struct leases {
     struct lease **buckets; /* owned, a power of two of them; NULL: none yet */
-    uint32_t nbuckets, n, live;
+    uint32_t nbuckets, n;
     uint64_t last_token, last_order;
     int64_t sweep_ms; /* nothing runs out before */
 };

@@ -65,7 +65,7 @@ static void describe(const struct access *a, const struct entry *e, bool has_met
 /* ---- who loads ------------------------------------------------------------------------------------------
  */
 
-enum got { GOT, HELD, HELD_OFF, NO_ROOM };
+enum got { GOT, HELD, HELD_OFF, NO_BUDGET, NO_ROOM };
 
 /* A lease that has run out goes to the oldest caller that waits for it, which may be this one. */
 static enum got try_lease(struct cache *c, const struct access *a, const struct key *k,
@@ -84,9 +84,8 @@ static enum got try_lease(struct cache *c, const struct access *a, const struct 
     cache_void(c, cs, *l);
     const struct waiter *oldest = lease_oldest_asker(*l);
     if (oldest != NULL && (waiter == NULL || waiter->order > oldest->order))
-        return cache_pass_on(c, cs, a, *l) ? HELD : NO_ROOM;
-    cache_grant(c, cs, a, *l, ask->lease_ms);
-    return GOT;
+        return cache_pass_on(c, cs, a, *l) ? HELD : NO_BUDGET;
+    return cache_grant(c, cs, a, *l, ask->lease_ms) ? GOT : NO_BUDGET;
 }
 
 static int64_t retry_after(const struct access *a, enum got got, const struct lease *l)
@@ -122,7 +121,7 @@ static void ask_for_lease(struct cache *c, const struct access *a, const struct 
         return;
     }
     out->retry_ms = retry_after(a, got, l);
-    if (may_wait && got == HELD)
+    if (may_wait && (got == HELD || got == NO_BUDGET))
         out->wait_at = l;
     else if (l != NULL)
         cache_settle(c, key_shard(k), a, l);
@@ -176,6 +175,8 @@ void cache_read(struct cache *c, const struct access *a, const struct key *k, co
         if (has_meta && c->primary[0] == '\0' && is_early(a, &m, ask, rng)) {
             ask_for_lease(c, a, k, ask, waiter, false, out);
             out->retry_ms = -1; /* what it has is fresh */
+            if (out->token != 0)
+                cache_count(cache_shard_of(c, k), COUNT_EARLY);
         }
         return;
     }

@@ -57,6 +57,11 @@ static void reply_key(struct cmd_ctx *c, const struct key *k, const struct cache
         reply_moved(c, k);
     else
         reply_answer(c, a);
+    if (!a->wrong_type && !a->refused) {
+        counter_add(&c->counters->cache[a->state], 1);
+        if (a->retry_ms >= 0)
+            counter_add(&c->counters->cache[CACHE_READ_RETRIED], 1);
+    }
     bool hit = a->value != NULL || a->state == CACHE_NEGATIVE;
     counter_add(hit ? &c->counters->hits : &c->counters->misses, 1);
 }
@@ -95,6 +100,8 @@ void cmd_cache_get(struct cmd_ctx *c)
             w->wants = ask.lease_ms > 0;
             w->lease_ms = ask.lease_ms;
             cache_wait(c->cache, &c->keys[0], answer.wait_at, w);
+            if (c->waiter == NULL)
+                counter_add(&c->counters->cache[CACHE_READ_WAITED], 1);
             return; /* nothing is replied yet */
         }
         if (answer.retry_ms < 0)

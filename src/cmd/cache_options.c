@@ -52,6 +52,7 @@ static const struct row rows[] = {
     OTHER("SOFT", OPT_SOFT, FLAG, ""),
     MS("HOLD", OPT_HOLD, 0, hold_ms),
     MS("RETRY", OPT_RETRY, 0, retry_ms),
+    OTHER("BIG", OPT_BIG, FLAG, ""),
     {STR("COUNT"), OPT_COUNT, NUMBER, " n", 1, 1000, 1, offsetof(struct cache_options, count)},
 };
 

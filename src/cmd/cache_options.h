@@ -23,6 +23,7 @@ enum cache_option {
     OPT_HOLD = 1 << 14,     /* ms */
     OPT_RETRY = 1 << 15,    /* ms */
     OPT_COUNT = 1 << 16,    /* n */
+    OPT_BIG = 1 << 17,      /* */
 };
 
 struct cache_options {

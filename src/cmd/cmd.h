@@ -38,8 +38,14 @@ struct unit;   /* repl/unit.h */
 struct waiter; /* cache/lease.h */
 
 /* Counters of one thread, never shared while hot; INFO adds them up. */
+enum cache_read_counter { /* what CACHE.GET and MGET answered: in the order of enum cache_state, and ... */
+                          CACHE_READ_WAITED = 4, /* parked */
+                          CACHE_READ_RETRIED,    /* told when to come back */
+                          CACHE_READ_COUNTERS,
+};
 struct cmd_counters {
     struct counter hits, misses;
+    struct counter cache[CACHE_READ_COUNTERS];
 };
 
 /* The part of the configuration that handlers need; read-only in a round. */

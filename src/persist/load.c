@@ -35,6 +35,8 @@ static int put(const struct load *l, const struct access *a, const struct rdb_it
         return ERR_AGAIN;
     int err = item->object != NULL ? store_put_object(a, &k, item->object, item->expire_ms, 0)
                                    : store_put_string(a, &k, item->value, NULL, item->expire_ms, 0);
+    if (err == 0 && store_keeps_clocks(a->store))
+        store_set_access(a, &k, item->idle_s, item->freq);
     if (err == 0 && item->extra.p != NULL && l->put_extra != NULL)
         err = l->put_extra(a, &k, item->extra);
     if (locked)

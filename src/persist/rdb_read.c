@@ -183,6 +183,15 @@ static int take_lengths(struct rdb_reader *r, unsigned count)
     return err;
 }
 
+static int take_idle(struct rdb_reader *r)
+{
+    uint64_t idle_s;
+    int err = take_length(r, &idle_s);
+    if (err == 0)
+        r->idle_s = idle_s < INT64_MAX ? (int64_t)idle_s : INT64_MAX;
+    return err;
+}
+
 static int take_db(struct rdb_reader *r)
 {
     uint64_t db;
@@ -212,8 +221,12 @@ static int take_field(struct rdb_reader *r, uint8_t op)
     case SLOT_INFO: err = take_lengths(r, 3); break;
     case RDB_EXPIRE_S: err = take_deadline(r, 4); break;
     case RDB_EXPIRE_MS: err = take_deadline(r, 8); break;
-    case RDB_IDLE: err = take_lengths(r, 1); break;
-    case RDB_FREQ: err = take(r, 1, &p); break;
+    case RDB_IDLE: err = take_idle(r); break;
+    case RDB_FREQ:
+        err = take(r, 1, &p);
+        if (err == 0)
+            r->freq = (uint8_t)*p;
+        break;
     case RDB_FUNCTION2:
     case RDB_FUNCTION_OLD: return refuse(r, "a library of functions");
     case RDB_MODULE_AUX: return refuse(r, "data of a module");
@@ -255,10 +268,15 @@ static int refuse_type(struct rdb_reader *r, uint8_t type)
 
 static int take_value(struct rdb_reader *r, uint8_t type, struct rdb_item *out)
 {
-    *out = (struct rdb_item){.db = r->db, .expire_ms = r->expire_ms, .key = buf_str(&r->key)};
+    *out = (struct rdb_item){.db = r->db,
+                             .expire_ms = r->expire_ms,
+                             .idle_s = r->idle_s,
+                             .freq = r->freq,
+                             .key = buf_str(&r->key)};
     if (r->has_extra)
         out->extra = r->extra.n > 0 ? buf_str(&r->extra) : STR("");
     r->expire_ms = 0;
+    r->idle_s = r->freq = -1;
     r->has_extra = false;
     if (out->key.p == NULL)
         out->key.p = "";
@@ -325,8 +343,13 @@ int rdb_read(struct rdb_reader *r, struct rdb_item *out)
 
 void rdb_reader_init(struct rdb_reader *r, rdb_read_fn *read, void *arg, const struct object_options *objects)
 {
-    *r =
-        (struct rdb_reader){.read = read, .arg = arg, .objects = objects, .repl_offset = -1, .stream_db = -1};
+    *r = (struct rdb_reader){.read = read,
+                             .arg = arg,
+                             .objects = objects,
+                             .idle_s = -1,
+                             .freq = -1,
+                             .repl_offset = -1,
+                             .stream_db = -1};
     r->src.more = more;
     r->src.in = (struct str){"", 0};
     r->string_max = objects->string_max != 0 ? objects->string_max : STRING_MAX;

@@ -25,6 +25,7 @@ typedef int64_t rdb_read_fn(void *arg, char *p, size_t n);
 struct rdb_item {
     uint32_t db;
     int64_t expire_ms;     /* 0: none */
+    int64_t idle_s, freq;  /* seconds without use, LFU's counter (0 to 255); -1: not there */
     struct str key;        /* good until the next call */
     struct str value;      /* a string; good until the next call. Else: */
     struct object *object; /* returned owned */
@@ -46,7 +47,7 @@ struct rdb_reader {
     bool begun, done;
     uint32_t version;
     uint32_t db;
-    int64_t expire_ms;
+    int64_t expire_ms, idle_s, freq; /* of the key that follows */
     /* Where in which history of writes the data are as of, which AUX fields at the head say: */
     char repl_id[RDB_REPL_ID + 1];  /* "": not there; whether it is one is for others to say */
     int64_t repl_offset, stream_db; /* -1: not there */

@@ -67,6 +67,22 @@ int rdb_put_resize(struct buf *b, uint64_t keys, uint64_t expires)
     return err == 0 ? rdb_put_length(b, expires) : err;
 }
 
+int rdb_put_use(struct buf *b, int64_t idle_s, int64_t freq)
+{
+    int err = 0;
+    if (idle_s >= 0) {
+        err = put_op(b, RDB_IDLE);
+        if (err == 0)
+            err = rdb_put_length(b, (uint64_t)idle_s);
+    }
+    if (err == 0 && freq >= 0) {
+        err = put_op(b, RDB_FREQ);
+        if (err == 0)
+            err = buf_putc(b, (char)freq);
+    }
+    return err;
+}
+
 int rdb_put_key(struct buf *b, int64_t expire_ms, uint8_t type, struct str key, bool compress)
 {
     int err = 0;

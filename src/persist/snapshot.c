@@ -85,6 +85,7 @@ int snapshot_open(struct snapshot **out, struct store *s, const struct snapshot_
     sn->round = o->round;
     sn->db = -1;
     struct cut_options co = {.now_ms = o->now_ms,
+                             .clock_ms = o->clock_ms,
                              .slots = o->slots,
                              .spill_dir = o->spill_dir,
                              .lane = o->lane,
@@ -156,6 +157,8 @@ static int put_record(struct snapshot *sn)
     uint8_t type = r->object == NULL ? RDB_STRING : object_type(r->object)->rdb_type(r->object, sn->version);
     if (err == 0 && r->extra.p != NULL)
         err = rdb_put_extra(&sn->out, r->extra);
+    if (err == 0)
+        err = rdb_put_use(&sn->out, r->idle_s, r->freq);
     if (err == 0)
         err = rdb_put_key(&sn->out, r->expire_ms, type, r->key, sn->compress);
     sn->progress.keys++;

@@ -44,6 +44,7 @@ struct snapshot_options {
     uint32_t naux;
     uint32_t version; /* RDB_VERSION_MIN to RDB_VERSION_MAX: what the reader understands */
     int64_t now_ms;   /* what has expired by now is left out; 0: nothing */
+    int64_t clock_ms; /* the time, for how long keys have not been used (LRU, LFU); 0: it is not written */
     bool whole;       /* a flush ends it */
     bool lane;        /* the lane steps: busy shards are its own */
     struct gate

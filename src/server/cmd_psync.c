@@ -113,12 +113,15 @@ static void hand_over(struct cmd_ctx *c, struct feed *f)
 /* Some replica has more of this node's data than the node itself, which has been restarted. */
 static bool is_ahead_of_us(struct cmd_ctx *c, struct str id, int64_t from)
 {
-    const struct repl *r = &ctx_server(c)->repl;
-    bool beyond = !r->resumed || from < 1 || (uint64_t)from - 1 > r->place.offset;
-    bool ours = (r->lost_history && history_covers(&r->lost.history, id, from)) ||
+    struct repl *r = &ctx_server(c)->repl;
+    bool ours = (r->has_past && history_covers(&r->lost.history, id, from)) ||
                 (r->resumed && str_eq(id, str_of(r->place.id)));
+    /* With a record of no keys we have what there was then; more may have come in its last second. */
+    uint64_t have = r->resumed ? r->place.offset : r->lost.offset;
+    bool beyond = (r->lost_history && !r->resumed) || (from > 0 && (uint64_t)from - 1 > have);
     if (!ours || !beyond)
         return false;
+    atomic_fetch_add(&r->shown.ahead, 1);
     reply_errorf(
         c->reply,
         "NOMASTERLINK this node was restarted without %s, and you still have them: it will not "

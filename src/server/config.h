@@ -36,6 +36,8 @@
 
 enum config_limits {
     CONFIG_BIND_MAX = 16,          /* addresses of `bind` */
+    CONFIG_BUDGETS_MAX = 32,       /* prefixes of `cache-origin-budget` ... */
+    CONFIG_PREFIX_MAX = 64,        /* ... and bytes of each */
     CONFIG_SAVE_MAX = 32,          /* points of `save` */
     CONFIG_PERCENTILES_MAX = 32,   /* latency-tracking-info-percentiles */
     CONFIG_INCLUDE_DEPTH_MAX = 16, /* files that include files */
@@ -101,6 +103,15 @@ struct config_save {
     uint32_t n;
 };
 
+/* At most `leases` outstanding for keys with the prefix. */
+struct config_budgets {
+    struct {
+        char prefix[CONFIG_PREFIX_MAX + 1];
+        int64_t leases;
+    } v[CONFIG_BUDGETS_MAX];
+    uint32_t n;
+};
+
 struct config_percentiles {
     double v[CONFIG_PERCENTILES_MAX]; /* 0 to 100 */
     uint32_t n;
@@ -134,6 +145,7 @@ struct config_oom_values {
 #define CONFIG_C_PRIMARY char * /* "host port" or "" */
 #define CONFIG_C_WORDS struct config_words
 #define CONFIG_C_SAVE struct config_save
+#define CONFIG_C_BUDGETS struct config_budgets
 #define CONFIG_C_PERCENTILES struct config_percentiles
 #define CONFIG_C_OUTPUT struct config_output
 #define CONFIG_C_OOM_VALUES struct config_oom_values

@@ -108,6 +108,7 @@ static void docs_values(const struct option *o, struct buf *out)
     case OPTION_PRIMARY: buf_puts(out, STR("host and port")); break;
     case OPTION_WORDS: buf_printf(out, "up to %d addresses", CONFIG_BIND_MAX); break;
     case OPTION_SAVE: buf_puts(out, STR("pairs of seconds and changes")); break;
+    case OPTION_BUDGETS: buf_puts(out, STR("pairs of a prefix and a number of leases")); break;
     case OPTION_PERCENTILES: buf_puts(out, STR("numbers, 0 to 100")); break;
     case OPTION_OUTPUT: buf_puts(out, STR("class, hard limit, soft limit, seconds")); break;
     case OPTION_OOM_VALUES: buf_puts(out, STR("three numbers, -2000 to 2000")); break;

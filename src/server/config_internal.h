@@ -17,6 +17,7 @@ enum option_type {
     OPTION_PRIMARY,
     OPTION_WORDS,
     OPTION_SAVE,
+    OPTION_BUDGETS,
     OPTION_PERCENTILES,
     OPTION_OUTPUT,
     OPTION_OOM_VALUES,
@@ -67,6 +68,12 @@ struct option_ops {
     void (*release)(void *value); /* may be NULL */
 };
 
+/* config_budgets.c */
+int config_parse_budgets(const struct option *o, const struct str *argv, uint32_t n, const void *old,
+                         bool more, void *out, struct config_error *e);
+void config_format_budgets(const struct option *o, const void *value, struct buf *b);
+void config_write_budgets(const struct option *o, const void *value, struct buf *b);
+
 extern const struct option option_table[];
 extern const uint32_t option_count;
 extern const struct option_ops option_ops[OPTION_TYPES];
@@ -91,6 +98,7 @@ union option_value {
     char *string;
     struct config_words words;
     struct config_save save;
+    struct config_budgets budgets;
     struct config_percentiles percentiles;
     struct config_output output;
     struct config_oom_values oom;

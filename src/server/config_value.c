@@ -579,6 +579,8 @@ const struct option_ops option_ops[OPTION_TYPES] = {
     [OPTION_WORDS] = {sizeof(struct config_words), true, parse_words, format_words, write_words,
                       release_words},
     [OPTION_SAVE] = {sizeof(struct config_save), true, parse_save, format_save, write_save, NULL},
+    [OPTION_BUDGETS] = {sizeof(struct config_budgets), true, config_parse_budgets, config_format_budgets,
+                        config_write_budgets, NULL},
     [OPTION_PERCENTILES] = {sizeof(struct config_percentiles), true, parse_percentiles, format_percentiles,
                             write_percentiles, NULL},
     [OPTION_OUTPUT] = {sizeof(struct config_output), true, parse_output, format_output, write_output, NULL},

@@ -358,6 +358,15 @@ static enum outcome run_keyless(struct cmd_ctx *c, struct conn *conn)
     return conn->state == CONN_OPEN ? DONE : AWAY;
 }
 
+/* The shards are still ours. */
+static ALWAYS_INLINE void note_use(struct cmd_ctx *c, uint32_t nkeys)
+{
+    struct worker *w = c->host;
+    w->until_sample -= (int32_t)nkeys;
+    if (unlikely(w->until_sample <= 0 || c->nblocks > 0))
+        hot_sample(c);
+}
+
 static ALWAYS_INLINE enum outcome run_many_keys(struct cmd_ctx *c, struct conn *conn, bool routed)
 {
     struct lockset ls;
@@ -373,6 +382,7 @@ static ALWAYS_INLINE enum outcome run_many_keys(struct cmd_ctx *c, struct conn *
         return send_to_lane(c, conn, LANE_BUSY, &ls);
     effect_open(c);
     effect_run(c);
+    note_use(c, c->nkeys);
     effect_reserve(c);
     store_unlock(c->a.store, &ls);
     effect_publish(c);
@@ -395,6 +405,7 @@ static ALWAYS_INLINE enum outcome run_one_key(struct cmd_ctx *c, struct conn *co
     }
     effect_open(c);
     effect_run(c);
+    note_use(c, 1);
     effect_reserve(c);
     store_unlock_one(c->a.store, shard);
     effect_publish(c);

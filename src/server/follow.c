@@ -105,12 +105,18 @@ static int follow_memory(void *ctx, struct config *cfg, struct config_error *e)
 static int follow_cache(void *ctx, struct config *cfg, struct config_error *e)
 {
     struct server *s = ctx;
-    const struct cache_settings settings = {
+    const struct config_budgets *budgets = &cfg->cache_origin_budget;
+    struct cache_settings settings = {
         .leases_max = (uint64_t)cfg->cache_leases_max,
         .hold_ms = cfg->cache_version_hold,
         .negative_ttl_ms = cfg->cache_negative_ttl,
         .negative_max = cfg->cache_negative_max_memory,
+        .nbudgets = budgets->n,
     };
+    _Static_assert((int)CONFIG_BUDGETS_MAX == BUDGETS_MAX && (int)CONFIG_PREFIX_MAX == BUDGET_PREFIX_MAX,
+                   "the same bounds");
+    for (uint32_t i = 0; i < budgets->n; i++)
+        settings.budgets[i] = (struct cache_budget){budgets->v[i].prefix, (uint64_t)budgets->v[i].leases};
     cache_set(s->cache, &settings);
     return 0;
 }

@@ -199,8 +199,11 @@ static void put_persistence(struct server *s, struct buf *b)
 
 static void put_evicted(const struct store_stats *st, struct buf *b)
 {
-    buf_printf(b, "larder_ghost_hits:%llu\r\nlarder_evicted_age_ms:%llu\r\nlarder_evicted_by_size:",
-               (unsigned long long)st->ghost_hits, (unsigned long long)st->evicted_age_ms);
+    buf_printf(b,
+               "larder_ghost_hits:%llu\r\nlarder_small_queue_percent:%llu\r\nlarder_evicted_age_ms:%llu\r\n"
+               "larder_evicted_by_size:",
+               (unsigned long long)st->ghost_hits, (unsigned long long)st->small_percent,
+               (unsigned long long)st->evicted_age_ms);
     for (unsigned n = 0; n + 1 < STORE_CLASSES; n++)
         buf_printf(b, "%u=%llu,", 64u << n, (unsigned long long)st->evicted_class[n]);
     buf_printf(b, "larger=%llu\r\n", (unsigned long long)st->evicted_class[STORE_CLASSES - 1]);

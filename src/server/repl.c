@@ -66,6 +66,7 @@ void repl_log_on(struct repl *r)
         return;
     changelog_start(&r->log, repl_offset(r));
     r->has_history = true;
+    atomic_store(&r->record_now, true);
     if (!r->is_replica)
         log_threads(r, true);
 }
@@ -82,6 +83,7 @@ void repl_settle(struct repl *r)
         repl_doubt(r);
     if (!has_place)
         return;
+    atomic_store(&r->record_now, true);
     log_threads(r, true);
     log_notice(
         "The snapshot belongs to the history %s, up to offset %llu. It goes on from there under the id %s.",
@@ -111,6 +113,7 @@ void repl_log_mend(struct repl *r)
     if (!r->is_replica)
         history_init(&r->history, id);
     changelog_start(&r->log, repl_offset(r));
+    atomic_store(&r->record_now, true);
 }
 
 /* Writes that are not logged make another history. */
@@ -147,7 +150,8 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
     show_primary(r, str_of(r->host), port);
     r->port = port;
     r->is_replica = r->named_anew = true;
-    r->lost_history = false;
+    r->lost_history = r->has_past = false;
+    atomic_store(&r->shown.ahead, 0);
     repl_resume_as_replica(r);
     r->turn++;
     r->replica.failed[0] = '\0';
@@ -163,7 +167,8 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
 
 void repl_become_primary(struct repl *r)
 {
-    r->lost_history = r->resumed = false;
+    r->lost_history = r->has_past = r->resumed = false;
+    atomic_store(&r->shown.ahead, 0);
     if (!r->is_replica)
         return;
     show_primary(r, STR(""), 0);
@@ -177,6 +182,7 @@ void repl_become_primary(struct repl *r)
         history_branch(&r->history, id, repl_offset(r));
     else
         history_init(&r->history, id);
+    atomic_store(&r->record_now, true);
     changelog_forget_db(&r->log);
     repl_keep_expired(r, false);
     if (changelog_is_on(&r->log))
@@ -269,6 +275,11 @@ static void open_letters(struct repl *r)
 static void round_of(struct repl *r, int nevents)
 {
     repl_round_begin(r);
+    while (atomic_load(&r->record_now)) { /* by somebody at the gate */
+        repl_round_end(r);
+        repl_record_now(r);
+        repl_round_begin(r);
+    }
     open_letters(r);
     for (int i = 0; i < nevents; i++) {
         struct loop_event ev = loop_event(r->loop, i);

@@ -126,7 +126,9 @@ struct repl {
     struct history history;
     struct history_record recorded; /* in the file; the thread's */
     int64_t record_ms;
-    bool lost_history; /* ours ended with a restart: `lost` is what the data once were */
+    _Atomic bool record_now; /* the history is another one: nobody is to get it before it is on disk */
+    bool has_past;     /* the record told of data, `lost`, and nobody has decided what becomes of them */
+    bool lost_history; /* ... and we know that we have less */
     struct history_record lost;
     bool has_record; /* the file is there; the thread's */
     bool has_place;  /* a snapshot has been loaded that stands at `place`, and the role is not settled yet */
@@ -162,6 +164,8 @@ struct repl {
         _Atomic int64_t heard_ms, down_since_ms;
         _Atomic uint64_t spooled, total;
         _Atomic uint64_t net_in, net_out, full, partial_ok, partial_err;
+        _Atomic uint64_t
+            ahead; /* times that a replica was refused since it has more than we came back with */
     } shown;
 
     struct failover failover;
@@ -232,6 +236,7 @@ bool repl_may_serve(const struct repl *r); /* not a replica that has lost its pr
 struct changelog_spill repl_spill(struct repl *r); /* repl_spill.c */
 void repl_record_keep(struct repl *r);             /* repl_record.c; outside of rounds */
 void repl_record_recall(struct repl *r);           /* before the thread runs */
+void repl_record_now(struct repl *r);              /* if it must be; between rounds */
 void repl_record_end(struct repl *r);              /* when it has ended */
 void repl_resume_as_replica(struct repl *r);
 void repl_resume_as_primary(struct repl *r, const char *id); /* the caller logs what threads do */

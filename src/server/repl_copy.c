@@ -67,6 +67,7 @@ static int open_snapshot(struct repl *r)
                                  .naux = ARRAY_LEN(aux) - (r->is_replica ? 0 : 1),
                                  .version = RDB_VERSION_WRITTEN,
                                  .now_ms = os_wall_ms(),
+                                 .clock_ms = os_wall_ms(),
                                  .gate = &s->gate,
                                  .round = r->index,
                                  .put_state = cache_put_state,

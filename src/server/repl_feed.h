@@ -67,6 +67,7 @@ struct feed {
     bool copy_grows;          /* it is the copy at hand */
     uint64_t copy_at, copy_n; /* copy_n once it is whole */
     int64_t heard_ms, came_ms;
+    int64_t moved_ms; /* it took some of what there is, or there was nothing */
     struct buf in, out;
     size_t sent; /* of out */
 };

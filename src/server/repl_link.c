@@ -306,6 +306,7 @@ static void end_load(struct repl *r)
     history_init(&r->history, l->id);
     changelog_start(&r->log, l->offset);
     r->has_history = true;
+    atomic_store(&r->record_now, true);
     r->named_anew = r->from_file = false;
     atomic_store(&r->loading, false);
     atomic_store(&r->link_up, true);

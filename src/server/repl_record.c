@@ -78,6 +78,12 @@ void repl_record_keep(struct repl *r)
     record(r);
 }
 
+void repl_record_now(struct repl *r)
+{
+    atomic_store(&r->record_now, false);
+    record(r);
+}
+
 void repl_record_end(struct repl *r)
 {
     record(r);
@@ -98,7 +104,7 @@ void repl_record_recall(struct repl *r)
         log_warning("%s in 'dir' cannot be understood and is ignored.", RECORD);
         return;
     }
-    r->has_record = true;
+    r->has_record = r->has_past = true;
     r->lost_history = history_was_ahead(&r->lost, r->has_place ? &r->place : NULL);
     if (r->lost_history && m.keys > 0)
         log_warning(

@@ -91,6 +91,7 @@ static int open_snapshot(struct saver *v, struct snapshot_file *f, bool on_lane,
                                  .naux = ARRAY_LEN(aux) - (has_place ? 0 : PLACE_FIELDS),
                                  .version = RDB_VERSION_WRITTEN,
                                  .now_ms = has_place ? 0 : now_ms, /* replicas wait for the end of all keys */
+                                 .clock_ms = now_ms,
                                  .whole = true,
                                  .lane = on_lane,
                                  .gate = on_lane ? NULL : &s->gate,

@@ -83,6 +83,8 @@ int worker_init(struct worker *w, struct server *s, uint32_t index)
         return ERR_OOM;
     int rc = metrics_init(&w->metrics);
     if (rc == 0)
+        rc = hot_new(&w->hot);
+    if (rc == 0)
         rc = loop_new(&w->loop, s->config.io_uring);
     for (uint32_t i = 0; rc == 0 && i < SERVER_LISTEN_MAX; i++)
         if (s->listeners[i].fd >= 0)
@@ -136,6 +138,7 @@ void worker_release(struct worker *w)
     reply_release(&w->reply);
     arena_release(&w->arena);
     unit_release(&w->unit);
+    hot_free(w->hot);
     mem_free(w->read_buf);
 }
 

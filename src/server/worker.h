@@ -14,6 +14,7 @@
 #include "repl/unit.h"
 #include "server/clients.h"
 #include "server/conn.h"
+#include "server/hot.h"
 #include "server/mail.h"
 #include "server/metrics.h"
 #include "server/relay.h"
@@ -49,6 +50,8 @@ struct worker {
     struct name_memo memo[1 << WORKER_MEMO_BITS];
     struct rng rng;
     struct appender *app;
+    int32_t until_sample;         /* keys until the next one is noted in `hot` */
+    struct hot *hot;              /* owned; has a lock of its own (hot.h) */
     struct unit unit;             /* its effects, when they are logged */
     struct conn *conns;           /* all of them */
     struct conn *sweep;           /* where the timeout scan goes on */

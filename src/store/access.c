@@ -132,6 +132,21 @@ uint32_t store_freq(const struct access *a, const struct key *k)
     return e != NULL ? lfu_counter(a, entry_clock(e)) : 0;
 }
 
+struct access_use access_use_of(const struct store *s, const struct entry *e, int64_t now_ms)
+{
+    const struct access a = {.store = (struct store *)s, .now_ms = now_ms};
+    if (!s->evict.clocked || !(entry_word(e) & ENTRY_CLOCK))
+        return (struct access_use){USE_UNKNOWN, 0};
+    if (s->evict.how.policy == STORE_LFU)
+        return (struct access_use){USE_FREQ, lfu_counter(&a, entry_clock(e))};
+    return (struct access_use){USE_IDLE, (uint32_t)(lru_idle_ms(&a, entry_clock(e)) / 1000)};
+}
+
+bool store_keeps_clocks(const struct store *s)
+{
+    return s->evict.clocked;
+}
+
 void store_set_access(const struct access *a, const struct key *k, int64_t idle_s, int64_t freq)
 {
     bool lfu = a->store->evict.how.policy == STORE_LFU;

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "store/cut_internal.h"
+#include "store/evict.h"
 #include "store/table_internal.h"
 
 #include <string.h>
@@ -44,12 +45,17 @@ static void put_record(const struct cut *c, struct cut_chunk *ch, const struct e
 {
     struct entry_parts p = entry_parts(e);
     struct str extra = entry_extension(e);
+    struct access_use use = {USE_UNKNOWN, 0};
     struct record *r = (struct record *)(void *)(ch->data + ch->n);
+    if (c->clock_ms != 0)
+        use = access_use_of(c->store, e, c->clock_ms);
     *r = (struct record){.klen = p.klen,
                          .vlen = p.vlen,
                          .xlen = extra_room(extra),
                          .expire_ms = entry_deadline(e), /* peers that know no extension see it as long */
                          .kind = (uint8_t)entry_kind(e),
+                         .use_kind = (uint8_t)use.kind,
+                         .use = use.n,
                          .db = (uint16_t)number_at_cut(c, e)};
     memcpy(r->bytes, p.key, p.klen);
     memcpy(r->bytes + p.klen, p.value, p.vlen);
@@ -169,6 +175,7 @@ int cut_open(struct cut **out, struct store *s, const struct cut_options *o)
     c->store = s;
     c->index = index;
     c->now_ms = o->now_ms;
+    c->clock_ms = o->clock_ms;
     c->spill_dir = o->spill_dir != NULL ? o->spill_dir : ".";
     c->queue_max = o->queue_max != 0 ? o->queue_max : CUT_QUEUE_MAX;
     c->lane = o->lane;

@@ -42,6 +42,7 @@ struct gate;
 
 struct cut_options {
     int64_t now_ms;        /* what has expired by now is left out */
+    int64_t clock_ms;      /* the time, for how long keys have not been used; 0: nobody asks */
     const uint64_t *slots; /* STORE_SLOTS bits, copied; NULL: all */
     const char *spill_dir; /* borrowed until close; NULL: the current directory */
     uint64_t queue_max;    /* 0: CUT_QUEUE_MAX */
@@ -59,6 +60,7 @@ struct cut_record {
     struct str key;
     uint32_t db;           /* SELECT's number at the cut */
     int64_t expire_ms;     /* 0: none */
+    int64_t idle_s, freq;  /* store_set_access(); -1: not known */
     struct str value;      /* a string's bytes ... */
     struct object *object; /* ... or a collection, unchanging: borrowed from the chunk */
     struct str extra;      /* the entry's cache extension and, as i64, its end (ext.h); p NULL: none */

@@ -10,9 +10,11 @@
  * whose reference the record holds), the extension. */
 struct record {
     uint32_t klen, vlen, xlen;
+    uint32_t use; /* idle seconds, or a counter */
     int64_t expire_ms;
     uint16_t db;
-    uint8_t kind; /* enum entry_kind */
+    uint8_t kind;     /* enum entry_kind */
+    uint8_t use_kind; /* enum access_use_kind */
     char bytes[];
 };
 #define RECORD_ALIGN(n) (((n) + 7) & ~(size_t)7)
@@ -33,7 +35,7 @@ struct cut_chunk {
 struct cut {
     struct store *store;
     unsigned index;
-    int64_t now_ms;
+    int64_t now_ms, clock_ms;
     const uint64_t *slots;
     const char *spill_dir;
     bool lane, whole;

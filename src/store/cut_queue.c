@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "store/cut_internal.h"
+#include "store/evict.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -195,6 +196,8 @@ bool cut_chunk_next(const struct cut_chunk *ch, size_t *at, struct cut_record *o
     if (r == NULL)
         return false;
     *out = (struct cut_record){.key = {r->bytes, r->klen}, .db = r->db, .expire_ms = r->expire_ms};
+    out->idle_s = r->use_kind == USE_IDLE ? (int64_t)r->use : -1;
+    out->freq = r->use_kind == USE_FREQ ? (int64_t)r->use : -1;
     if (r->kind == ENTRY_OBJECT)
         out->object = heap_value(r);
     else if (r->kind == ENTRY_BLOCK)

@@ -6,8 +6,6 @@
 
 enum {
     HEADROOM_SHARE = 32,   /* free ahead of need: what all threads reserve, but at most 1/32 of maxmemory */
-    SMALL_SHARE = 10,      /* % of a class that its small queue may hold */
-    PROMOTE_AT = 2,        /* hits in the small queue that are worth a place in the main one */
     CUT_SHARE = 20,        /* the worst 1/20 of memory is beyond the cut, or half of it ... */
     CUT_SHARE_PRESSED = 2, /* ... while more than maxmemory is in use, since moving takes time ... */
     CUT_SAMPLE = 384,      /* ... of a sample of so many keys ... */
@@ -45,6 +43,7 @@ static void plan(struct store *s)
         segment_seal_all(&s->segs, &s->appenders[i]->writer);
     segments_plan(&s->segs, s->maxmemory, by_class);
     ghosts_resize(&ev->ghosts, by_class ? s->maxmemory : 0);
+    shadows_resize(&ev->shadows, by_class ? s->maxmemory : 0);
     atomic_store_explicit(&ev->cut_left, 0, memory_order_relaxed);
     atomic_store_explicit(&ev->stuck, false, memory_order_relaxed);
     store_update_pressure(s);
@@ -163,43 +162,54 @@ static uint64_t tail_idle(const struct access *a, const struct segment *seg)
     return a->now_ms > born ? (uint64_t)(a->now_ms - born) : 0;
 }
 
-/* A class's turn: the small queue if it holds more than its share, else the main one. *idle: how long a
- * tail entry of the class has been given, which is the main queue's time; a small queue's is as much shorter
- * as the queue is. */
-static struct segment *class_tail(const struct access *a, unsigned class, double *idle, bool *pinned)
+/* A class, and what it comes to. */
+struct candidate {
+    uint64_t bytes;
+    double idle; /* how long a tail entry has been given, which is the main queue's time; a small queue's
+                  * is as much shorter as the queue is */
+};
+
+/* A class's turn: the small queue if it holds more than its share, else the main one. */
+static struct segment *class_tail(const struct access *a, unsigned class, struct candidate *c, bool *pinned)
 {
+    unsigned share = shadows_way(&a->store->evict.shadows).small_percent;
     struct segments *segs = &a->store->segs;
     unsigned list = class * 2;
     uint64_t small = list_bytes(a->store, list), main = list_bytes(a->store, list + 1);
-    if (small + main == 0)
+    c->bytes = small + main;
+    if (c->bytes == 0)
         return NULL;
-    bool from_small = small * 100 > (small + main) * SMALL_SHARE;
+    bool from_small = small * 100 > c->bytes * share;
     struct segment *tail[2] = {segment_oldest(segs, list, pinned), segment_oldest(segs, list + 1, pinned)};
     if (tail[0] == NULL && tail[1] == NULL)
         return NULL;
     if (main > small && tail[1] != NULL)
-        *idle = (double)tail_idle(a, tail[1]);
+        c->idle = (double)tail_idle(a, tail[1]);
     else if (tail[0] != NULL)
-        *idle = (double)tail_idle(a, tail[0]) * (double)(small + main) / (double)(small + 1);
+        c->idle = (double)tail_idle(a, tail[0]) * (double)c->bytes / (double)(small + 1);
     else
-        *idle = (double)tail_idle(a, tail[1]);
+        c->idle = (double)tail_idle(a, tail[1]);
     return tail[!from_small] != NULL ? tail[!from_small] : tail[from_small];
 }
 
 static struct segment *choose_auto(const struct access *a, bool *pinned)
 {
     struct segment *best = NULL;
-    double worst = -1, idle;
+    double worst = -1;
+    uint64_t all = 0;
     for (unsigned class = 0; class < SEGMENT_CLASSES; class ++) {
-        struct segment *seg = class_tail(a, class, &idle, pinned);
+        struct candidate c;
+        struct segment *seg = class_tail(a, class, &c, pinned);
+        all += c.bytes;
         if (seg == NULL)
             continue;
-        double score = (idle + 1) * (double)(1u << (class * SEGMENT_CLASSES / a->store->segs.classes));
+        double score = (c.idle + 1) * (double)(1u << (class * SEGMENT_CLASSES / a->store->segs.classes));
         if (score > worst) {
             worst = score;
             best = seg;
         }
     }
+    shadows_begin(&a->store->evict.shadows, all);
     if (best == NULL && !how_of(a)->volatile_only)
         best = segment_oldest(&a->store->segs, SEGMENT_KEPT, pinned);
     return best;
@@ -292,10 +302,11 @@ enum evict_verdict evict_judge(const struct access *a, const struct segment *seg
 {
     const struct store_eviction *how = how_of(a);
     unsigned freq = entry_word(e) & ENTRY_FREQ_MASK;
+    unsigned enough = in_small(a, seg) ? shadows_way(&a->store->evict.shadows).promote_at : 1u;
     if (how->volatile_only && entry_expire(e) == 0)
         return EVICT_NOT_MAIN;
     switch (how->policy) {
-    case STORE_AUTO: return freq >= (in_small(a, seg) ? PROMOTE_AT : 1u) ? EVICT_NOT_MAIN : EVICT_IT;
+    case STORE_AUTO: return freq >= enough ? EVICT_NOT_MAIN : EVICT_IT;
     case STORE_RANDOM: return EVICT_IT;
     default: return access_score(a, seg, e) >= cut_now(&a->store->evict) ? EVICT_IT : EVICT_NOT_SMALL;
     }
@@ -326,4 +337,20 @@ void evict_note(const struct access *a, const struct segment *seg, const struct 
         ghosts_add(&a->store->evict.ghosts, k->hash);
     if (unlikely(atomic_load_explicit(&a->store->evict.stuck, memory_order_relaxed)))
         atomic_store_explicit(&a->store->evict.stuck, false, memory_order_relaxed);
+}
+
+void evict_witness(const struct access *a, const struct key *k, const struct entry *e, bool put)
+{
+    enum { MS = 1000 };
+    int64_t expire_ms = e != NULL ? entry_expire(e) : 0;
+    if (a->no_touch || (e != NULL && how_of(a)->volatile_only && expire_ms == 0))
+        return;
+    struct shadow_event ev = {
+        .hash = k->hash,
+        .bytes = e != NULL ? (uint64_t)entry_units(e) * ENTRY_UNIT + entry_heap_bytes(e) : 0,
+        .deadline_s = (uint32_t)((expire_ms + MS - 1) / MS),
+        .now_s = (uint32_t)(a->now_ms / MS),
+        .put = put,
+    };
+    (void)shadows_note(&a->store->evict.shadows, &ev);
 }

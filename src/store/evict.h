@@ -1,11 +1,12 @@
 /* What to evict: the policy's side of the sweep. Inside the store only.
  *
- *      put ──> small ──> tail: hit twice? ──> main ──> tail: hit since? ──> main again
+ *      put ──> small ──> tail: hit enough? ─> main ──> tail: hit since? ──> main again
  *                 │                             ▲ │
  *                 └─ no: ghost ── put again ────┘ └─ no: evicted
  *
  * **auto** is S3-FIFO (Yang et al., SOSP 2023) over segments. Each size class has a small queue, where new
- * keys prove themselves, and a main queue. Which class gives way is decided by how long its tail has been
+ * keys prove themselves, and a main queue. How large the small one is, and what proves a key, is measured:
+ * shadow.h. Which class gives way is decided by how long its tail has been
  * idle times how large its entries are: a large entry must be hit more often than a small one to be worth
  * its room.
  *
@@ -37,11 +38,23 @@ bool evict_wanted(const struct access *a);
 struct segment *evict_choose(const struct access *a);
 /* One entry of it, shard locked. */
 enum evict_verdict evict_judge(const struct access *a, const struct segment *seg, const struct entry *e);
+/* What a snapshot tells of an entry's use: idle seconds, or LFU's counter, by the policy in force. */
+enum access_use_kind { USE_UNKNOWN, USE_IDLE, USE_FREQ };
+struct access_use {
+    enum access_use_kind kind;
+    uint32_t n;
+};
+struct access_use access_use_of(const struct store *s, const struct entry *e, int64_t now_ms);
+
 /* The counter of hits with which an entry that had `freq` is moved. */
 unsigned evict_freq(const struct access *a, const struct segment *seg, unsigned freq);
 /* It goes: count it and remember it. Shard locked. */
 void evict_note(const struct access *a, const struct segment *seg, const struct key *k,
                 const struct entry *e);
+
+/* A key that the shadows want (shadows_want) was asked for, or put: e is its entry, NULL if there is none.
+ * Shard locked. */
+void evict_witness(const struct access *a, const struct key *k, const struct entry *e, bool put);
 
 /* ---- access clocks (access.c) ---- */
 

@@ -53,7 +53,7 @@ uint64_t store_outside_heap(const struct store *cs)
 {
     struct store *s = (struct store *)cs; /* the pool's leaf lock is taken, nothing else changes */
     return atomic_load_explicit(&s->segs.bytes, memory_order_relaxed) + pool_bytes(&s->pool) + HEADERS +
-           ghosts_bytes(&s->evict.ghosts);
+           ghosts_bytes(&s->evict.ghosts) + shadows_bytes(&s->evict.shadows);
 }
 
 uint64_t store_buckets(const struct store *cs)
@@ -274,7 +274,7 @@ void store_memory(const struct store *cs, struct store_memory *out)
     out->segment_size = s->segs.size;
     out->keys = out->expires = out->names = out->headers = 0;
     out->expired = atomic_load_explicit(&s->expired_bytes, memory_order_relaxed);
-    out->ghosts = ghosts_bytes(&s->evict.ghosts);
+    out->ghosts = ghosts_bytes(&s->evict.ghosts) + shadows_bytes(&s->evict.shadows);
     for (uint32_t db = 0; db < s->databases; db++)
         add_database(s, db, out);
     split_live(out);
@@ -325,7 +325,8 @@ int64_t store_db_avg_ttl_ms(const struct store *s, uint32_t db)
 
 void store_stats(const struct store *s, struct store_stats *out)
 {
-    *out = (struct store_stats){.segments_freed = atomic_load_explicit(&s->segs.freed, memory_order_relaxed)};
+    *out = (struct store_stats){.segments_freed = atomic_load_explicit(&s->segs.freed, memory_order_relaxed),
+                                .small_percent = shadows_way(&s->evict.shadows).small_percent};
     for (uint32_t i = 0; i < s->nthreads; i++) {
         const struct appender *app = s->appenders[i];
         out->expired += atomic_load_explicit(&app->expired, memory_order_relaxed);

@@ -15,6 +15,7 @@
 #include "store/ext.h"
 #include "store/ghost.h"
 #include "store/segment.h"
+#include "store/shadow.h"
 #include "store/store.h"
 #include "store/table.h"
 
@@ -118,6 +119,7 @@ struct evictor {
     _Atomic bool pressed;         /* more than maxmemory is in use */
     _Atomic int64_t cut_left;     /* bytes to sweep before it is found anew */
     _Atomic bool stuck;           /* there was nothing to evict */
+    struct shadows shadows;
 };
 
 struct store {

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "os/clock.h"
+#include "store/evict.h"
 #include "store/shard.h"
 
 #include <string.h>
@@ -123,6 +124,7 @@ void store_free(struct store *s)
         mem_free(s->appenders[i]);
     }
     ghosts_resize(&s->evict.ghosts, 0);
+    shadows_resize(&s->evict.shadows, 0);
     if (s->segs.meta != NULL)
         segments_release(&s->segs);
     if (s->pool.pages != NULL)
@@ -276,6 +278,8 @@ struct entry *store_peek(const struct access *a, const struct key *k)
 struct entry *store_find_any(const struct access *a, const struct key *k)
 {
     struct entry *e = find(a, k, true);
+    if (unlikely(shadows_want(&a->store->evict.shadows, k->hash)))
+        evict_witness(a, k, e, false);
     if (e != NULL)
         access_note(a, e);
     return e;
@@ -284,6 +288,8 @@ struct entry *store_find_any(const struct access *a, const struct key *k)
 struct entry *store_find(const struct access *a, const struct key *k)
 {
     struct entry *e = store_peek(a, k);
+    if (unlikely(shadows_want(&a->store->evict.shadows, k->hash)))
+        evict_witness(a, k, e, false);
     if (e != NULL && (entry_word(e) & (ENTRY_CLOCK | ENTRY_FREQ_MASK)) != ENTRY_FREQ_MASK)
         access_note(a, e); /* the hottest keys, under most policies, cost nothing more than the look */
     return e;

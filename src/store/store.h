@@ -237,6 +237,7 @@ uint64_t store_idle_s(const struct access *a, const struct key *k);
 uint32_t store_freq(const struct access *a, const struct key *k);
 /* RESTORE: what another server knew of a live key. idle_s or freq negative: not known. */
 void store_set_access(const struct access *a, const struct key *k, int64_t idle_s, int64_t freq);
+bool store_keeps_clocks(const struct store *s); /* does the policy in force want to know? */
 
 /* ---- watching ---------------------------------------------------------------- */
 
@@ -340,7 +341,7 @@ struct store_memory {
     uint64_t keys, expires; /* all databases */
     uint64_t segment_size;  /* of one */
     uint64_t expired;       /* of what is used: expired but not yet removed, an estimate */
-    uint64_t ghosts;        /* what remembers evicted keys; part of used */
+    uint64_t ghosts;        /* what remembers evicted keys, and the shadows; part of used */
 };
 void store_memory(const struct store *s, struct store_memory *out); /* in a round, or under the gate */
 /* segments + tables: what the data takes outside of the heap. Any thread, cheap. */
@@ -370,6 +371,7 @@ struct store_stats {
     uint64_t evicted_class[STORE_CLASSES]; /* evicted, by size class */
     uint64_t ghost_hits;                   /* keys written again soon after they were evicted */
     uint64_t evicted_age_ms; /* mean time from an evicted key's writing (or last move) to its end */
+    uint64_t small_percent;  /* that allkeys-auto gives to new keys at present (shadow.h) */
 };
 void store_stats(const struct store *s, struct store_stats *out);
 void store_stats_reset(struct store *s); /* gate */

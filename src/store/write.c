@@ -316,6 +316,8 @@ static struct entry *put_entry(const struct access *a, const struct key *k, stru
     }
     store_count_key(s, k->slot, k->db, f->expire_ms, 1);
     room_commit(a, &r, f);
+    if (unlikely(shadows_want(&s->evict.shadows, k->hash)))
+        evict_witness(a, k, r.e, true);
     return r.e;
 }
 

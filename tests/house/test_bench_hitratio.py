@@ -257,11 +257,12 @@ def test_wrong_options_are_refused():
 
 def test_a_quick_run_measures_everything(tmp_path):
     out = tmp_path / "summary.md"
-    done = hitratio("--quick", "--requests", 30000, "--servers", "larder,redis", "--out", out)
+    command = ("--quick", "--requests", 30000, "--servers", "larder,redis", "--out", out, "--raw", tmp_path / "raw.csv")
+    done = hitratio(*command)
     assert done.returncode == 0, done.stderr
     text = out.read_text(encoding="utf-8")
     assert text in done.stdout and str(ROOT) not in text
-    rows = list(csv.DictReader((BUILD / "bench/hitratio/raw.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "raw.csv").open(encoding="utf-8")))
     subjects = {row["subject"] for row in rows}
     assert {*hit_report.LFU, LRU, "larder allkeys-auto"} == subjects
     for row in rows:
@@ -269,3 +270,16 @@ def test_a_quick_run_measures_everything(tmp_path):
         assert int(row["growth"]) > 0
     for heading in ("## Against the targets", "## Over all points", "## Traces", "Belady", "nothing can have fewer"):
         assert heading in text
+    assert {bool(row["program"]) for row in rows if row["subject"].startswith("larder")} == {True}
+    # Resumed it repeats nothing and says the same; what another larder has done is done again, Redis's not.
+    again = hitratio(*command, "--resume")
+    assert again.returncode == 0 and ", limit " in done.stderr and ", limit " not in again.stderr
+    assert tables(out.read_text(encoding="utf-8")) == tables(text)
+    raw = (tmp_path / "raw.csv").read_text(encoding="utf-8").replace(rows[-1]["program"], "another")
+    (tmp_path / "raw.csv").write_text(raw, encoding="utf-8")
+    again = hitratio(*command, "--resume")
+    assert again.returncode == 0 and "larder allkeys-auto, limit" in again.stderr and "redis allkeys-lru, limit" not in again.stderr
+
+
+def tables(text):
+    return [line for line in text.splitlines() if line.startswith("|")]

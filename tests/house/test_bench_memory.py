@@ -106,9 +106,19 @@ def test_a_tiny_memory_run(tmp_path):
     assert text in done.stdout and str(ROOT) not in text
     assert all(shape.title() in text for shape in footprint.SHAPES)
     assert all(phase.name in text for phase in footprint.PHASES)
-    assert len((tmp_path / "bench-memory.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(footprint.SHAPES)
+    filled_first = (tmp_path / "bench-memory.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert len(filled_first) == len(footprint.SHAPES)
     assert len((tmp_path / "bench-memory-churn.csv").read_text(encoding="utf-8").splitlines()) > 3
     xml.fromstring((tmp_path / memory.PLOT).read_text(encoding="utf-8"))
+    again = run("memory", "--quick", "--keys", "2000,3000", "--only", "keys", "--servers", "larder", "--out", out, "--resume")
+    rows = (tmp_path / "bench-memory.csv").read_text(encoding="utf-8").splitlines()
+    assert again.returncode == 0 and len(rows) == 1 + 2 * len(footprint.SHAPES)
+    assert rows[1 : 1 + len(footprint.SHAPES)] == filled_first  # not measured again
+
+
+def test_what_may_not_be_used_is_left_out(tmp_path):
+    done = run("memory", "--quick", "--keys", 2000, "--only", "keys", "--servers", "larder", "--max-gb", 0.0001, "--out", tmp_path / "m.md")
+    assert done.returncode == 0 and done.stdout.count("too large") == len(footprint.SHAPES)
 
 
 # ---- stall ----------------------------------------------------------------------------------
@@ -127,14 +137,14 @@ def test_a_ratio_is_made_within_a_round():
 
 
 def test_stall_refuses_what_it_does_not_know():
-    assert "there is only growth, halving, flushall, expiry" in run("stall", "--only", "nap").stderr
+    assert "there is only growth, halving, flushall, expiry, set-delete, set-expiry, set-union, purge" in run("stall", "--only", "nap").stderr
     assert run("stall", "--quick", "--growth-to", 5).returncode == 2
 
 
 def test_a_tiny_stall_run(tmp_path):
     out = tmp_path / "s.md"
-    done = run("stall", "--quick", "--rate", 2000, "--only", "growth,flushall", "--servers", "larder", "--out", out)
+    done = run("stall", "--quick", "--rate", 2000, "--only", "growth,flushall,set-delete,set-expiry,set-union,purge", "--servers", "larder", "--out", out)
     assert done.returncode == 0, done.stderr
     text = out.read_text(encoding="utf-8")
     assert text in done.stdout and "FLUSHALL of 50,000 keys" in text and "grows to 60,000 keys" in text
-    assert len((tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()) == 3
+    assert len((tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()) == 7

@@ -37,6 +37,7 @@ ONLY_LARDER = {
     "cache-version-hold": "10000",
     "cache-negative-ttl": "10000",
     "cache-negative-max-memory": "16777216",
+    "cache-origin-budget": "",
     "cache-purge-timeout": "1000",
     "workers": None,  # what the test server was started with
 }

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from harness import REDIS_SERVER, free_port, wait_until
+from test_doctor import doctor
 from test_primary import record_of
 from test_replica import data_of, fill, follow, in_step, offset_of, same, servers, single  # noqa: F401
 
@@ -131,6 +132,10 @@ def ahead(servers, kind, how):  # noqa: F811
     wait_until(lambda: b"NOMASTERLINK" in r.log(), what="the refusal")
     assert str(p.wire()("SYNC")).find("NOMASTERLINK") >= 0
     assert data_of(r.client()) == want
+    info = p.client().info("replication")
+    assert info["larder_restarted_behind"] == 1 and info["larder_replicas_ahead_refused"] > 0
+    code, out, _ = doctor("-p", p.port)
+    assert code == 1 and "refuses to overwrite" in out
     return p, r, want
 
 
@@ -150,6 +155,7 @@ def test_more_may_be_given_up(servers):  # noqa: F811
     in_step(p.client(), r.client())
     same(single(p), single(r), (0, 5))
     assert r.client().get("lost") is None
+    assert p.client().info("replication")["larder_replicas_ahead_refused"] == 0
 
 
 def test_the_record_is_not_needed_to_see_who_is_ahead(servers):  # noqa: F811
@@ -275,3 +281,29 @@ def test_hostile_places(servers):  # noqa: F811
         assert c.get("k") == b"1" and c.info("replication")["master_replid2"] in (0, "0" * 40)
     r = servers(replicaof=primary_is(free_port()))
     assert r.client().info("replication")["role"] == "slave"
+
+
+@pytest.mark.parametrize("kind", ["larder", "redis"])
+def test_data_of_the_first_moment_are_not_wiped(servers, kind):  # noqa: F811
+    """The record is on disk before anybody gets anything, even of a node that had nothing then."""
+    p, r = servers(), start(servers, kind)
+    follow(r, p.port)
+    wait_until(lambda: r.client().info("replication")["master_link_status"] == "up", what="the link")
+    a = p.client()
+    a.set("k", 1)
+    assert a.wait(1, 60000) == 1
+    p.kill(9)
+    p.start()
+    wait_until(lambda: b"NOMASTERLINK" in r.log(), what="the refusal")
+    assert r.client().get("k") == b"1"
+
+
+def test_nobody_is_refused_for_nothing(servers):  # noqa: F811
+    p, r = servers(), servers()
+    follow(r, p.port)
+    in_step(p.client(), r.client())
+    wait_until(lambda: b"offset %d\n" % offset_of(p.client()) in record_of(p), what="the record")
+    p.kill(9)
+    p.start()
+    in_step(p.client(), r.client())
+    assert b"NOMASTERLINK" not in r.log()

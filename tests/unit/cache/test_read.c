@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "cache/cache.h"
+#include "cache/stats.h"
 #include "proto/slot.h"
 #include "store/store.h"
 
@@ -254,6 +255,51 @@ static void test_leases_of_a_slot_that_leaves_are_void(void **state)
     assert_int_equal(fill(w, "stays", (struct cache_value){.has_lease = true, .token = stays}), FILL_OK);
 }
 
+/* ---- origin budgets */
+
+static void test_budgets(void **state)
+{
+    struct world *w = *state;
+    struct cache_settings settings = {
+        .leases_max = 1 << 20, .nbudgets = 3, .budgets = {{"u", 3}, {"user:", 2}, {"page:", 1}}};
+    const struct cache_ask q = {.lease_ms = 100};
+    cache_set(w->c, &settings);
+    struct cache_answer a = ask(w, "user:a", q), b = ask(w, "user:b", q), no = ask(w, "user:c", q);
+    assert_true(a.token != 0 && b.token != 0);
+    assert_true(no.token == 0 && no.retry_ms > 0 && no.wait_at == NULL);
+    assert_true(ask(w, "page:a", q).token != 0 && ask(w, "page:b", q).token == 0);
+    for (int i = 0; i < 3; i++) { /* the longest prefix counts: these have a budget of their own */
+        char name[] = {'u', (char)('0' + i), '\0'};
+        assert_true(ask(w, name, q).token != 0);
+    }
+    assert_int_equal(ask(w, "u9", q).token, 0);
+    assert_true(ask(w, "other", q).token != 0);
+    /* Each way in which a lease ends gives its place back: a fill, a failure, an invalidation, its time. */
+    assert_int_equal(fill(w, "user:a", (struct cache_value){.has_lease = true, .token = a.token}), FILL_OK);
+    a = ask(w, "user:c", q);
+    assert_true(a.token != 0 && ask(w, "user:d", q).token == 0);
+    give_back(w, "user:c", a.token);
+    assert_true(ask(w, "user:d", q).token != 0 && ask(w, "user:e", q).token == 0);
+    struct key k = lock_key(w, "user:d");
+    bool softened;
+    (void)cache_invalidate(w->c, &w->a, &k, &(struct cache_invalidation){.hold_ms = -1}, &softened);
+    unlock_key(w, &k);
+    assert_true(ask(w, "user:e", q).token != 0 && ask(w, "user:f", q).token == 0);
+    w->a.now_ms += 100;
+    for (int i = 0; i < 8; i++)
+        cache_sweep(w->c, &w->a);
+    assert_int_equal(atomic_load(&cache_budgets(w->c)->list[1].out), 0);
+    assert_true(ask(w, "user:f", q).token != 0);
+    /* A new list counts what is outstanding, and may find it too much. */
+    settings.budgets[1].max = 1;
+    cache_set(w->c, &settings);
+    assert_int_equal(atomic_load(&cache_budgets(w->c)->list[1].out), 1);
+    assert_int_equal(ask(w, "user:g", q).token, 0);
+    settings.nbudgets = 0;
+    cache_set(w->c, &settings);
+    assert_true(ask(w, "user:g", q).token != 0);
+}
+
 /* ---- purges
  * --------------------------------------------------------------------------------------------------- */
 
@@ -307,6 +353,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_look_passes_the_lease_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_look_finds_itself_the_oldest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_leases_of_a_slot_that_leaves_are_void, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_budgets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_sweep_takes_purged_entries_out, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

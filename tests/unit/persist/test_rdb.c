@@ -39,6 +39,7 @@ static void put_file(struct buf *b)
     rdb_put_select(b, 0);
     rdb_put_resize(b, 3, 1);
     rdb_put_extra(b, STR("about the key"));
+    rdb_put_use(b, 77777, 200);
     rdb_put_key(b, 1234567890123, RDB_STRING, STR("number"), true);
     rdb_put_string(b, STR("12345"), true);
     rdb_put_key(b, 0, RDB_STRING, STR("packed"), true);
@@ -132,8 +133,9 @@ static void test_extension(void **state)
     rdb_reader_init(&r, give, &f, &options);
     assert_int_equal(rdb_read(&r, &item), 0);
     assert_true(str_eq(item.extra, STR("about the key")) && item.expire_ms == 1234567890123);
+    assert_true(item.idle_s == 77777 && item.freq == 200);
     assert_int_equal(rdb_read(&r, &item), 0);
-    assert_true(item.extra.p == NULL && item.expire_ms == 0);
+    assert_true(item.extra.p == NULL && item.expire_ms == 0 && item.idle_s == -1 && item.freq == -1);
     rdb_reader_release(&r);
     buf_release(&b);
 }

@@ -161,6 +161,9 @@ static void random_value(struct rng *rng, const struct option *o, char *out, siz
     case OPTION_SAVE:
         snprintf(out, size, "%s", (const char *[]){"", "60 1", "60 1 300 10"}[rng_below(rng, 3)]);
         break;
+    case OPTION_BUDGETS:
+        snprintf(out, size, "%s", (const char *[]){"", "user: 50", "user: 50 page: 1"}[rng_below(rng, 3)]);
+        break;
     case OPTION_PERCENTILES:
         snprintf(out, size, "%s", (const char *[]){"", "50", "1 99.999"}[rng_below(rng, 3)]);
         break;

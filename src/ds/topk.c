@@ -1,0 +1,133 @@
+#include "ds/topk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void set_item(struct topk_item *it, uint32_t db, struct str name, uint64_t bytes)
+{
+    it->bytes = bytes;
+    it->n = (uint32_t)name.n;
+    it->db = db;
+    memcpy(it->name, name.p, name.n < TOPK_NAME ? name.n : TOPK_NAME);
+}
+
+static uint32_t find(const uint64_t *hashes, uint32_t n, uint64_t hash)
+{
+    uint32_t i = 0;
+    while (i < n && hashes[i] != hash)
+        i++;
+    return i;
+}
+
+static uint32_t rarest(const struct topk *t)
+{
+    uint32_t least = 0;
+    for (uint32_t i = 1; i < t->nhits; i++)
+        if (t->hits[i].count < t->hits[least].count)
+            least = i;
+    return least;
+}
+
+/* The item of a hash, its own, a free one, or the rarest one's. */
+static struct topk_item *hit_of(struct topk *t, uint64_t hash)
+{
+    uint32_t i = find(t->hit_hash, t->nhits, hash);
+    if (i == TOPK_HITS) {
+        i = rarest(t);
+        t->hits[i].error = t->hits[i].count;
+    } else if (i == t->nhits) {
+        t->nhits++;
+        memset(&t->hits[i], 0, sizeof t->hits[i]);
+    }
+    t->hit_hash[i] = hash;
+    return &t->hits[i];
+}
+
+void topk_note_large(struct topk *t, uint64_t hash, uint32_t db, struct str name, uint64_t bytes)
+{
+    uint32_t i = find(t->large_hash, t->nlarge, hash);
+    if (i == TOPK_LARGE) {
+        i = 0;
+        for (uint32_t k = 1; k < TOPK_LARGE; k++)
+            if (t->large[k].bytes < t->large[i].bytes)
+                i = k;
+        if (t->large[i].bytes >= bytes)
+            return;
+    } else if (i == t->nlarge) {
+        t->nlarge++;
+    }
+    t->large_hash[i] = hash;
+    set_item(&t->large[i], db, name, bytes);
+}
+
+void topk_note(struct topk *t, uint64_t hash, uint32_t db, struct str name, uint64_t bytes)
+{
+    struct topk_item *it = hit_of(t, hash);
+    it->count++;
+    set_item(it, db, name, bytes);
+    topk_note_large(t, hash, db, name, bytes);
+}
+
+void topk_halve(struct topk *t)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < t->nhits; i++) {
+        t->hits[i].count /= 2;
+        t->hits[i].error /= 2;
+        if (t->hits[i].count == 0)
+            continue;
+        t->hit_hash[kept] = t->hit_hash[i];
+        if (kept != i)
+            t->hits[kept] = t->hits[i];
+        kept++;
+    }
+    t->nhits = kept;
+}
+
+static struct str name_of(const struct topk_item *it)
+{
+    return (struct str){it->name, it->n < TOPK_NAME ? it->n : TOPK_NAME};
+}
+
+void topk_merge(struct topk *to, const struct topk *from)
+{
+    for (uint32_t i = 0; i < from->nhits; i++) {
+        const struct topk_item *it = &from->hits[i];
+        struct topk_item *mine = hit_of(to, from->hit_hash[i]);
+        uint64_t bytes = mine->bytes > it->bytes ? mine->bytes : it->bytes;
+        mine->count += it->count;
+        mine->error += it->error;
+        set_item(mine, it->db, name_of(it), bytes);
+        mine->n = it->n;
+    }
+    for (uint32_t i = 0; i < from->nlarge; i++) {
+        const struct topk_item *it = &from->large[i];
+        uint32_t at = find(to->large_hash, to->nlarge, from->large_hash[i]);
+        if (at < to->nlarge && to->large[at].bytes >= it->bytes)
+            continue;
+        topk_note_large(to, from->large_hash[i], it->db, name_of(it), it->bytes);
+        at = find(to->large_hash, to->nlarge, from->large_hash[i]);
+        if (at < to->nlarge)
+            to->large[at].n = it->n;
+    }
+}
+
+static int by_count(const void *a, const void *b)
+{
+    const struct topk_item *x = a, *y = b;
+    return x->count < y->count ? 1 : x->count > y->count ? -1 : 0;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    const struct topk_item *x = a, *y = b;
+    return x->bytes < y->bytes ? 1 : x->bytes > y->bytes ? -1 : 0;
+}
+
+void topk_sort(struct topk *t)
+{
+    qsort(t->hits, t->nhits, sizeof t->hits[0], by_count);
+    qsort(t->large, t->nlarge, sizeof t->large[0], by_bytes);
+    memset(t->hit_hash, 0, sizeof t->hit_hash); /* they do not stand beside theirs any more */
+    memset(t->large_hash, 0, sizeof t->large_hash);
+}

@@ -1,0 +1,258 @@
+/* allkeys-auto beside exact LRU of as many keys, on workloads that each favour something else: wherever LRU
+ * does well it does as well, within a few percent, since shadows (store/shadow.h) tell when to behave like
+ * it. */
+#include "model.h"
+
+#include "store/evict.h"
+
+#include <math.h>
+
+enum {
+    MB = 1 << 20,
+    LIMIT = 4 * MB,
+    VALUE = 200,
+    REQUESTS = 600000,
+    WARM = REQUESTS / 6, /* requests that are not judged */
+    ROOM = 13000,        /* about as many keys as fit: what the workloads are made for */
+    KEYS = 1200000,
+    POPULAR = 8 * ROOM,
+    PER_MS = 32, /* requests */
+};
+
+/* ---- workloads ---- */
+
+struct load {
+    struct rng rng;
+    uint32_t *key;  /* REQUESTS: what is asked for */
+    double *weight; /* POPULAR: sums of Zipf's */
+    uint32_t fresh; /* the next key that nobody has asked for */
+    int64_t ttl_ms;
+};
+
+static double unit(struct load *l)
+{
+    return (double)rng_below(&l->rng, 1 << 30) / (double)(1 << 30);
+}
+
+static uint32_t zipf(struct load *l)
+{
+    double want = unit(l) * l->weight[POPULAR - 1];
+    uint32_t low = 0, high = POPULAR - 1;
+    while (low < high) {
+        uint32_t mid = (low + high) / 2;
+        if (l->weight[mid] < want)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/* Ask for a key at this request or the next that nothing is asked for at. */
+static void ask_at(struct load *l, uint32_t at, uint32_t key)
+{
+    while (at < REQUESTS && l->key[at] != UINT32_MAX)
+        at++;
+    if (at < REQUESTS)
+        l->key[at] = key;
+}
+
+/* What is not asked for yet: a new key, that is asked for `times` in all, up to `far` keys' room apart. */
+static void a_few_times(struct load *l, uint32_t at, unsigned times, double far)
+{
+    uint32_t key = l->fresh++;
+    l->key[at] = key;
+    for (unsigned i = 1; i < times; i++)
+        ask_at(l, at + 1 + (uint32_t)((0.1 + unit(l) * (far - 0.1)) * ROOM * i), key);
+}
+
+static void make_twice(struct load *l, uint32_t at)
+{
+    a_few_times(l, at, 2, 0.6);
+}
+
+static void make_three_times(struct load *l, uint32_t at)
+{
+    a_few_times(l, at, 3, 0.3);
+}
+
+static void make_twice_and_zipf(struct load *l, uint32_t at)
+{
+    if (at % 2 == 0)
+        l->key[at] = zipf(l);
+    else
+        a_few_times(l, at, 2, 0.6);
+}
+
+static void make_zipf(struct load *l, uint32_t at)
+{
+    l->key[at] = zipf(l);
+}
+
+static void make_zipf_that_moves(struct load *l, uint32_t at)
+{
+    l->key[at] = zipf(l) + at / 20;
+}
+
+static void make_hot_sets(struct load *l, uint32_t at)
+{
+    enum { STAYS = 40000, SIZE = ROOM * 7 / 10 };
+    l->key[at] = at / STAYS * SIZE + (uint32_t)rng_below(&l->rng, SIZE);
+}
+
+static void make_uniform(struct load *l, uint32_t at)
+{
+    l->key[at] = (uint32_t)rng_below(&l->rng, 3 * ROOM);
+}
+
+static void make_loop(struct load *l, uint32_t at)
+{
+    l->key[at] = at % (ROOM * 5 / 4);
+}
+
+static void make_zipf_and_scans(struct load *l, uint32_t at)
+{
+    l->key[at] = at / 30000 % 4 == 3 ? l->fresh++ : zipf(l);
+}
+
+static const struct workload {
+    const char *name;
+    void (*make)(struct load *l, uint32_t at); /* the request at `at`, and some later ones */
+    double most;                               /* misses / LRU's */
+    int64_t ttl_ms;                            /* of half the keys; 0: none */
+} workloads[] = {
+    {"zipf", make_zipf, 0.95, 0},
+    {"zipf with short lives", make_zipf, 1.00, 1000},
+    {"zipf that moves on", make_zipf_that_moves, 1.04, 0},
+    {"zipf and scans", make_zipf_and_scans, 0.95, 0},
+    {"zipf and keys asked for twice", make_twice_and_zipf, 1.02, 0},
+    {"keys asked for twice", make_twice, 1.02, 0},
+    {"keys asked for three times", make_three_times, 1.02, 0},
+    {"hot sets that change", make_hot_sets, 1.04, 0},
+    {"uniform", make_uniform, 1.02, 0},
+    {"a loop larger than the cache", make_loop, 0.80, 0},
+};
+
+static void load_init(struct load *l, const struct workload *w)
+{
+    double sum = 0;
+    rng_init(&l->rng, 5);
+    l->key = malloc(REQUESTS * sizeof *l->key);
+    l->weight = malloc(POPULAR * sizeof *l->weight);
+    l->fresh = KEYS / 2;
+    l->ttl_ms = w->ttl_ms;
+    for (uint32_t i = 0; i < POPULAR; i++)
+        l->weight[i] = sum += pow(i + 1, -0.8);
+    memset(l->key, 0xff, REQUESTS * sizeof *l->key);
+    for (uint32_t at = 0; at < REQUESTS; at++)
+        if (l->key[at] == UINT32_MAX)
+            w->make(l, at);
+    ASSERT(l->fresh <= KEYS);
+}
+
+static void load_release(struct load *l)
+{
+    free(l->key);
+    free(l->weight);
+}
+
+/* ---- who replays them ---- */
+
+static int64_t now_at(uint32_t at)
+{
+    return 1000000 + at / PER_MS;
+}
+
+static int64_t deadline_at(const struct load *l, uint32_t at)
+{
+    return l->ttl_ms != 0 && l->key[at] % 2 == 0 ? now_at(at) + l->ttl_ms : 0;
+}
+
+/* Misses, cache-aside; *keys: how many are there, on average of the second half. */
+static uint64_t misses_of_store(const struct load *l, uint32_t *keys, uint64_t *small_percent)
+{
+    static const char value[VALUE];
+    struct store *s = model_store(LIMIT, 2, 1);
+    struct access a = {.store = s, .app = store_appender(s, 0), .now_ms = now_at(0)};
+    uint64_t misses = 0, sum = 0, looks = 0;
+    store_set_eviction(s, &(struct store_eviction){.policy = STORE_AUTO});
+    for (uint32_t at = 0; at < REQUESTS; at++) {
+        char name[32];
+        struct key k;
+        key_make(s, &k, (struct str){name, (size_t)snprintf(name, sizeof name, "key:%u", l->key[at])}, 0);
+        a.now_ms = now_at(at);
+        store_round_begin(s, a.app);
+        if (store_find(&a, &k) == NULL) {
+            misses += at >= WARM;
+            ASSERT(store_put_string(&a, &k, (struct str){value, VALUE}, NULL, deadline_at(l, at), 0) == 0);
+        }
+        if (at % PER_MS != 0)
+            continue;
+        for (int i = 0; i < 200 && store_maintain(&a, 1000000) == 0; i++)
+            ;
+        if (at >= REQUESTS / 2) {
+            sum += store_db_keys(s, 0);
+            looks++;
+        }
+    }
+    struct store_stats st;
+    store_stats(s, &st);
+    *small_percent = st.small_percent;
+    *keys = (uint32_t)(sum / looks);
+    store_check(s);
+    store_free(s);
+    return misses;
+}
+
+/* Of exact LRU: a queue of requests, in which only the latest of each key counts. What has expired still
+ * takes its place, as it does in Redis until somebody looks. */
+static uint64_t misses_of_lru(const struct load *l, uint32_t room)
+{
+    uint32_t *last = malloc(KEYS * sizeof *last), oldest = 0, keys = 0;
+    int64_t *deadline = calloc(KEYS, sizeof *deadline);
+    uint64_t misses = 0;
+    memset(last, 0xff, KEYS * sizeof *last);
+    for (uint32_t at = 0; at < REQUESTS; at++) {
+        uint32_t key = l->key[at];
+        bool there = last[key] != UINT32_MAX;
+        last[key] = at;
+        bool expired = deadline[key] != 0 && deadline[key] <= now_at(at);
+        if (there && !expired)
+            continue;
+        misses += at >= WARM;
+        deadline[key] = deadline_at(l, at);
+        for (keys += !there; keys > room; oldest++)
+            if (last[l->key[oldest]] == oldest) {
+                last[l->key[oldest]] = UINT32_MAX;
+                keys--;
+            }
+    }
+    free(last);
+    free(deadline);
+    return misses;
+}
+
+static void test_never_worse_than_lru(void **state)
+{
+    bool all = true;
+    for (size_t i = 0; i < ARRAY_LEN(workloads); i++) {
+        struct load l;
+        uint32_t room;
+        uint64_t small;
+        load_init(&l, &workloads[i]);
+        double ours = (double)misses_of_store(&l, &room, &small), lru = (double)misses_of_lru(&l, room);
+        bool good = ours <= lru * workloads[i].most;
+        print_message("%-30s %5u keys, LRU misses %4.1f %%, auto %.3f of that, small queue %u %%%s\n",
+                      workloads[i].name, room, 100 * lru / (REQUESTS - WARM), ours / lru, (unsigned)small,
+                      good ? "" : "  TOO MANY");
+        all &= good;
+        load_release(&l);
+    }
+    assert_true(all);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_never_worse_than_lru)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
