@@ -146,6 +146,47 @@ static uint32_t take_members(struct str *in, uint32_t *times)
     return n;
 }
 
+/* ---- what others do while a command that has let go of its keys goes on ---- */
+
+static void lose_a_member(const struct key *k, uint32_t number)
+{
+    struct entry *e = store_find(&h.ctx.a, k);
+    for (uint32_t m = 0; e != NULL && m < members; m++) {
+        if (!sets[number].in[m])
+            continue;
+        struct object *from = entry_object(e), *o = set_type.copy(from);
+        size_t before = set_type.bytes(from);
+        assert_int_equal(set_remove(&o, str_of(names[m])), 1);
+        store_object_changed(&h.ctx.a, k, e, o, before);
+        store_release_object(h.store, from);
+        sets[number].in[m] = false;
+        return;
+    }
+}
+
+static void meddle(struct cmd_ctx *c)
+{
+    struct key at;
+    uint32_t k = below(KEYS);
+    c->let_go = NULL;
+    key_make(h.store, &at, str_of(key_names[k]), 0);
+    if (below(3) == 0) {
+        assert_int_equal(store_delete(&h.ctx.a, &at), count(k) > 0);
+        forget(k);
+    } else {
+        lose_a_member(&at, k);
+        settle(k);
+    }
+    for (int i = 0; i < 20; i++)
+        (void)store_maintain(&h.ctx.a, 100);
+}
+
+/* As the lane does; what the next command finds is as of its beginning. */
+static void let_others_in(void)
+{
+    h.ctx.let_go = below(2) == 0 ? meddle : NULL;
+}
+
 /* ---- one set -------------------------------------------------------------------------------------- */
 
 static uint32_t few(void)
@@ -199,12 +240,16 @@ static void step_members(void)
     static uint32_t times[MEMBERS_MAX];
     uint32_t k = below(KEYS);
     memset(times, 0, sizeof times);
+    static struct model_set want;
+    want = sets[k];
     begin("SMEMBERS");
     key(k);
+    let_others_in();
     struct str got = ask();
+    h.ctx.let_go = NULL;
     take_members(&got, times);
     for (uint32_t i = 0; i < members; i++)
-        assert_int_equal(times[i], sets[k].in[i]);
+        assert_int_equal(times[i], want.in[i]);
 }
 
 /* All different, all from the set, as many as asked for or all there are. */
@@ -352,7 +397,9 @@ static void step_combine(void)
         return;
     }
     memset(times, 0, sizeof times);
+    let_others_in();
     struct str got = ask();
+    h.ctx.let_go = NULL;
     take_members(&got, times);
     for (uint32_t i = 0; i < members; i++)
         assert_int_equal(times[i], want.in[i]);
@@ -373,7 +420,9 @@ static void step_intercard(void)
     combine('I', of, 2, &want);
     for (uint32_t i = 0; i < members; i++)
         n += want.in[i];
+    let_others_in();
     expect_int(limit != 0 && limit < n ? limit : n);
+    h.ctx.let_go = NULL;
 }
 
 static void step_dump(void)
