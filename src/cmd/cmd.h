@@ -129,7 +129,7 @@ bool cmd_arg_deadline(struct cmd_ctx *c, uint32_t i, int64_t unit_ms, bool absol
  * DEL, and until then what it has set stays, unseen. */
 static inline bool cmd_is_over(const struct cmd_ctx *c, int64_t deadline_ms)
 {
-    return unlikely(deadline_ms != 0 && deadline_ms <= c->a.now_ms && !c->a.keep_expired);
+    return unlikely(deadline_ms != 0 && deadline_ms <= c->a.now_ms && c->a.expired == EXPIRED_REMOVE);
 }
 
 /* ---- lookups -------------------------------------------------------------------- */

@@ -338,10 +338,11 @@ static void take_role(struct cluster_core *core)
 static void take_pause(struct cluster_core *core)
 {
     struct server *s = core->server;
-    s->pause_until_ms = core->gossip.todo.pause_until_ms;
-    server_care_set(s, CARE_PAUSE_WRITE, s->pause_until_ms > os_wall_ms());
-    for (uint32_t i = 0; i < s->nworkers; i++)
-        loop_wake(s->workers[i].loop);
+    int64_t until_ms = core->gossip.todo.pause_until_ms;
+    if (until_ms != 0)
+        pause_begin(s, PAUSE_FAILOVER, CARE_PAUSE_WRITE, os_wall_ms(), until_ms);
+    else
+        pause_end(s, PAUSE_FAILOVER);
 }
 
 /* Gate: role, view and pause at one moment for all clients. */
@@ -351,7 +352,7 @@ static void put_in_force(void *arg)
     struct server *s = core->server;
     if (core->gossip.todo.role && !is_loading(core))
         take_role(core);
-    if (core->gossip.todo.pause || (core->gossip.todo.role && s->pause_until_ms != 0))
+    if (core->gossip.todo.pause || (core->gossip.todo.role && s->pauses[PAUSE_FAILOVER].until_ms != 0))
         take_pause(core);
     struct cluster_view *old = s->view;
     if (core->next_view != NULL) {

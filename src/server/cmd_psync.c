@@ -69,7 +69,7 @@ void cmd_replconf(struct cmd_ctx *c)
 /* The socket's address without its port, which is not the one that the replica listens on. */
 static void name_feed(struct feed *f, struct conn *conn, const struct feed_hello *h)
 {
-    char peer[CONN_ADDR_TEXT];
+    char peer[ADDRESS_TEXT];
     conn_peer_text(conn, peer);
     char *colon = strrchr(peer, ':'), *from = peer;
     if (colon != NULL)

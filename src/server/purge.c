@@ -108,7 +108,7 @@ static bool replicas_have(const struct repl *r, uint64_t offset, uint32_t there)
 /* While the role is being handed over nothing may be added to the stream. */
 static bool may_write(const struct repl *r)
 {
-    const uint32_t paused = CARE_FAILOVER | CARE_PAUSE_WRITE | CARE_PAUSE_ALL;
+    const uint32_t paused = CARE_FAILOVER | CARE_PAUSE;
     return !r->is_replica && !(atomic_load_explicit(&r->server->care, memory_order_relaxed) & paused);
 }
 

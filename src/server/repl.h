@@ -204,8 +204,6 @@ void repl_wake(struct repl *r);
 
 void repl_follow_primary(struct repl *r, struct str host, int port);
 void repl_become_primary(struct repl *r);
-/* Expired keys are hidden but stay: on a replica, and while a primary hands over. */
-void repl_keep_expired(struct repl *r, bool on);
 /* Writes are logged from now on, or not any more; the history is told. */
 void repl_log_on(struct repl *r);
 void repl_log_off(struct repl *r);

@@ -47,8 +47,8 @@ struct feed {
     _Atomic uint64_t ack, fack; /* what it has; what it has on disk, in its append-only file */
     _Atomic int64_t ack_ms;
     _Atomic uint64_t unsent;
-    _Atomic bool kill;                          /* somebody wants it gone */
-    char ip[FEED_IP_MAX], name[CONN_ADDR_TEXT]; /* constant, as are: */
+    _Atomic bool kill;                        /* somebody wants it gone */
+    char ip[FEED_IP_MAX], name[ADDRESS_TEXT]; /* constant, as are: */
     uint16_t port;
     struct repl_peer peer;
     /* What it asked for. */

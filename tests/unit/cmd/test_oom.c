@@ -1,5 +1,6 @@
-/* Memory runs out at every allocation that a command makes, one after the other: each time
- * it must answer an error and change nothing, or answer as if nothing had been short. */
+/* Memory runs out at every allocation that a command makes, one after the other, for that one or
+ * from there on: each time it must answer an error and change nothing, or answer as if nothing had been
+ * short. */
 #include "harness.h"
 
 #include "base/alloc.h"
@@ -60,7 +61,14 @@ static const char *const requests[] = {
     "GETEX ttl PXAT 1",
     "MSET a 1 b %s small c c 2 big d d %s ttl e",
     "MSET small %s a 1 small 2 b %s small 3",
+    "MSET big %s big2 %s small 1 ttl 2",
+    "MSET a %s b %s big 1 big2 2",
+    "MSET hashed 1 ints %s lonely %s words 2",
+    "MSET new 1 new %s new 2 new %s",
+    "MSET small x small %s small longer-than-it-was-by-some-bytes-at-least small y",
+    "MSET ttl x ttl %s big abc big %s",
     "MSETNX a 1 b %s c 2",
+    "MSETNX a %s a 1 d %s",
     "APPEND new v",
     "APPEND new %s",
     "APPEND small v",
@@ -171,32 +179,44 @@ static const char *const requests[] = {
     "SET ints %s",
     "RESTORE new 0 \"\\x02\\x03\\x01a\\x01c\\x01b\\x0a\\x00\\x0d~\\x8a\\x01L\\xfe2l\"",
     "RESTORE hashed 0 \"\\x02\\x03\\x01a\\x01c\\x01b\\x0a\\x00\\x0d~\\x8a\\x01L\\xfe2l\" REPLACE",
-    "RESTORE new 0 "
-    "\"\\x14\\x0f\\x0f\\x00\\x00\\x00\\x03\\x00\\x81a\\x02\\x0c\\x01\\x81c\\x02\\xff\\x0b\\x00\\x5f\\xdaN\\x2"
-    "3O\\x04\\x93\\x5c\" REPLACE",
-    "RESTORE hashed 0 "
-    "\"\\x14\\x0f\\x0f\\x00\\x00\\x00\\x03\\x00\\x81a\\x02\\x0c\\x01\\x81c\\x02\\xff\\x0b\\x00\\x5f\\xdaN\\x2"
-    "3O\\x04\\x93\\x5c\" REPLACE",
-    "RESTORE new 0 "
-    "\"\\x14A\\x0a\\x0a\\x01\\x00\\x00\\x81\\x00\\x00\\x01\\x01\\x01\\x02\\x01\\x03\\x01\\x04\\x01\\x05\\x01"
-    "\\x06\\x01\\x07\\x01\\x08\\x01\\x09\\x01\\x0a\\x01\\x0b\\x01\\x0c\\x01\\x0d\\x01\\x0e\\x01\\x0f\\x01\\x1"
-    "0\\x01\\x11\\x01\\x12\\x01\\x13\\x01\\x14\\x01\\x15\\x01\\x16\\x01\\x17\\x01\\x18\\x01\\x19\\x01\\x1a\\x"
-    "01\\x1b\\x01\\x1c\\x01\\x1d\\x01\\x1e\\x01\\x1f\\x01\\x20\\x01\\x21\\x01\\x22\\x01\\x23\\x01\\x24\\x01\\"
-    "x25\\x01\\x26\\x01\\x27\\x01\\x28\\x01\\x29\\x01\\x2a\\x01\\x2b\\x01\\x2c\\x01\\x2d\\x01\\x2e\\x01\\x2f"
-    "\\x010\\x011\\x012\\x013\\x014\\x015\\x016\\x017\\x018\\x019\\x01\\x3a\\x01\\x3b\\x01\\x3c\\x01\\x3d\\x0"
-    "1\\x3e\\x01\\x3f\\x01\\x40\\x01A\\x01B\\x01C\\x01D\\x01E\\x01F\\x01G\\x01H\\x01I\\x01J\\x01K\\x01L\\x01M"
-    "\\x01N\\x01O\\x01P\\x01Q\\x01R\\x01S\\x01T\\x01U\\x01V\\x01W\\x01X\\x01Y\\x01Z\\x01\\x5b\\x01\\x5c\\x01"
-    "\\x5d\\x01\\x5e\\x01\\x5f\\x01\\x60\\x01a\\x01b\\x01c\\x01d\\x01e\\x01f\\x01g\\x01h\\x01i\\x01j\\x01k\\x"
-    "01l\\x01m\\x01n\\x01o\\x01p\\x01q\\x01r\\x01s\\x01t\\x01u\\x01v\\x01w\\x01x\\x01y\\x01z\\x01\\x7b\\x01\\"
-    "x7c\\x01\\x7d\\x01\\x7e\\x01\\x7f\\x01\\xc0\\x80\\x02\\xff\\x0b\\x00\\x3e\\xf2\\x3d\\xf4\\x81\\xb0n\\x19"
-    "\" REPLACE",
-    "RESTORE new 0 "
-    "\"\\x0b\\x0e\\x02\\x00\\x00\\x00\\x03\\x00\\x00\\x00\\x01\\x00\\x02\\x00\\x03\\x00\\x0a\\x00\\xa5\\x02\\"
-    "x5c\\xe2mnM\\x1b\" REPLACE",
-    "RESTORE ints 0 "
-    "\"\\x0b\\x20\\x08\\x00\\x00\\x00\\x03\\x00\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\"
-    "x00\\x00\\x00\\x00\\x00\\x00\\x00\\xf2\\x05\\x2a\\x01\\x00\\x00\\x00\\x0a\\x00\\x98\\x2f\\xc6\\xa1\\x15"
-    "\\x0c\\xd8\\xb5\" REPLACE",
+    ("RESTORE new 0 "
+     "\"\\x14\\x0f\\x0f\\x00\\x00\\x00\\x03\\x00\\x81a\\x02\\x0c\\x01\\x81c\\x02\\xff\\x0b\\x00\\x5f\\xdaN\\x"
+     "2"
+     "3O\\x04\\x93\\x5c\" REPLACE"),
+    ("RESTORE hashed 0 "
+     "\"\\x14\\x0f\\x0f\\x00\\x00\\x00\\x03\\x00\\x81a\\x02\\x0c\\x01\\x81c\\x02\\xff\\x0b\\x00\\x5f\\xdaN\\x"
+     "2"
+     "3O\\x04\\x93\\x5c\" REPLACE"),
+    ("RESTORE new 0 "
+     "\"\\x14A\\x0a\\x0a\\x01\\x00\\x00\\x81\\x00\\x00\\x01\\x01\\x01\\x02\\x01\\x03\\x01\\x04\\x01\\x05\\x01"
+     "\\x06\\x01\\x07\\x01\\x08\\x01\\x09\\x01\\x0a\\x01\\x0b\\x01\\x0c\\x01\\x0d\\x01\\x0e\\x01\\x0f\\x01\\x"
+     "1"
+     "0\\x01\\x11\\x01\\x12\\x01\\x13\\x01\\x14\\x01\\x15\\x01\\x16\\x01\\x17\\x01\\x18\\x01\\x19\\x01\\x1a\\"
+     "x"
+     "01\\x1b\\x01\\x1c\\x01\\x1d\\x01\\x1e\\x01\\x1f\\x01\\x20\\x01\\x21\\x01\\x22\\x01\\x23\\x01\\x24\\x01"
+     "\\"
+     "x25\\x01\\x26\\x01\\x27\\x01\\x28\\x01\\x29\\x01\\x2a\\x01\\x2b\\x01\\x2c\\x01\\x2d\\x01\\x2e\\x01\\x2f"
+     "\\x010\\x011\\x012\\x013\\x014\\x015\\x016\\x017\\x018\\x019\\x01\\x3a\\x01\\x3b\\x01\\x3c\\x01\\x3d\\x"
+     "0"
+     "1\\x3e\\x01\\x3f\\x01\\x40\\x01A\\x01B\\x01C\\x01D\\x01E\\x01F\\x01G\\x01H\\x01I\\x01J\\x01K\\x01L\\x01"
+     "M"
+     "\\x01N\\x01O\\x01P\\x01Q\\x01R\\x01S\\x01T\\x01U\\x01V\\x01W\\x01X\\x01Y\\x01Z\\x01\\x5b\\x01\\x5c\\x01"
+     "\\x5d\\x01\\x5e\\x01\\x5f\\x01\\x60\\x01a\\x01b\\x01c\\x01d\\x01e\\x01f\\x01g\\x01h\\x01i\\x01j\\x01k\\"
+     "x"
+     "01l\\x01m\\x01n\\x01o\\x01p\\x01q\\x01r\\x01s\\x01t\\x01u\\x01v\\x01w\\x01x\\x01y\\x01z\\x01\\x7b\\x01"
+     "\\"
+     "x7c\\x01\\x7d\\x01\\x7e\\x01\\x7f\\x01\\xc0\\x80\\x02\\xff\\x0b\\x00\\x3e\\xf2\\x3d\\xf4\\x81\\xb0n\\x1"
+     "9"
+     "\" REPLACE"),
+    ("RESTORE new 0 "
+     "\"\\x0b\\x0e\\x02\\x00\\x00\\x00\\x03\\x00\\x00\\x00\\x01\\x00\\x02\\x00\\x03\\x00\\x0a\\x00\\xa5\\x02"
+     "\\"
+     "x5c\\xe2mnM\\x1b\" REPLACE"),
+    ("RESTORE ints 0 "
+     "\"\\x0b\\x20\\x08\\x00\\x00\\x00\\x03\\x00\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00"
+     "\\"
+     "x00\\x00\\x00\\x00\\x00\\x00\\x00\\xf2\\x05\\x2a\\x01\\x00\\x00\\x00\\x0a\\x00\\x98\\x2f\\xc6\\xa1\\x15"
+     "\\x0c\\xd8\\xb5\" REPLACE"),
     "MGET big small big2",
 };
 
@@ -313,7 +333,7 @@ static bool try_failure(struct harness *h, const char *line, int64_t n, enum way
     return failed;
 }
 
-static void each_way(enum way way)
+static void each_way(enum way way, bool on)
 {
     static char line[3 * BIG];
     uint64_t refusals = 0;
@@ -322,6 +342,7 @@ static void each_way(enum way way)
         struct harness h;
         harness_start(&h);
         log_start(&h, way);
+        h.fail_on = on;
         format(line, sizeof line, requests[i]);
         int64_t n = 1;
         while (try_failure(&h, line, n, way, &refusals))
@@ -334,17 +355,22 @@ static void each_way(enum way way)
 
 static void failures_change_nothing(void **state)
 {
-    each_way(PLAIN);
+    each_way(PLAIN, false);
+}
+
+static void shortages_change_nothing(void **state)
+{
+    each_way(PLAIN, true);
 }
 
 static void nor_with_a_log(void **state)
 {
-    each_way(LOGGED);
+    each_way(LOGGED, false);
 }
 
 static void nor_with_a_cut(void **state)
 {
-    each_way(CUT);
+    each_way(CUT, false);
 }
 
 #endif
@@ -354,6 +380,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #ifdef LARDER_DEBUG
         cmocka_unit_test(failures_change_nothing),
+        cmocka_unit_test(shortages_change_nothing),
         cmocka_unit_test(nor_with_a_log),
         cmocka_unit_test(nor_with_a_cut),
 #endif
