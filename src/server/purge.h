@@ -35,7 +35,7 @@ enum purge_limits {
     PURGE_OPEN_MAX = 1024,      /* that not all nodes have yet ... */
     PURGE_OPEN_BYTES = 1 << 26, /* ... and their bytes */
     PURGE_ID_MAX = 64,
-    PURGE_SEEN = 1024,     /* of other nodes, that are remembered */
+    PURGE_SEEN = 1024, /* of other nodes, that are remembered */
     PURGE_FOLLOW_MS = 20,
     PURGE_AGAIN_MS = 250,  /* a node that does not have it yet is asked again so often; at first sooner */
     PURGE_PEERS_MAX = 512, /* primaries; what lies beyond stays pending */
