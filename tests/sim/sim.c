@@ -255,7 +255,8 @@ static void node_text(struct sim *s, int node, int primaries, struct buf *out)
                        (i + 1) * SLOT_COUNT / primaries - 1);
         buf_putc(out, '\n');
     }
-    buf_printf(out, "vars currentEpoch %d lastVoteEpoch 0 larderDataEpoch 0\n", s->equal_epochs ? 1 : primaries);
+    buf_printf(out, "vars currentEpoch %d lastVoteEpoch 0 larderDataEpoch 0\n",
+               s->equal_epochs ? 1 : primaries);
 }
 
 static void begin(struct sim *s, uint64_t seed)

@@ -55,8 +55,8 @@ struct sim_node {
     uint64_t heard_ms;
     /* votes given: epoch -> candidate + 1 */
     uint8_t voted[SIM_EPOCHS];
-    /* The witness's books (watch.c), by node: until when this one has promised it no vote for its replicas (on
-     * this one's clock); the epoch of its last vote that came here; when it was last suspected here. */
+    /* The witness's books (watch.c), by node: until when this one has promised it no vote for its replicas
+     * (on this one's clock); the epoch of its last vote that came here; when it was last suspected here. */
     uint64_t promised[SIM_NODES], acked[SIM_NODES], suspected[SIM_NODES];
     uint32_t failed; /* bits: held for failed here */
     bool ordered;    /* a failover by order runs */
