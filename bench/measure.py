@@ -140,17 +140,21 @@ def connect(server, probe, reply):
     return s
 
 
-def instructions(make_server, bench_for, sets, n):
-    """User-space instructions of one request, by the difference of two runs under callgrind."""
+def instructions(make_server, bench_for, sets, n, pipeline=16, attach=lambda server: None):
+    """User-space instructions of one request, by the difference of two runs under callgrind. attach: somebody
+    else who is there meanwhile; it may return what is to be closed."""
     totals = []
     for times in (1, 2):
         server = make_server()
         counts = None
         server.start()
         try:
+            attached = attach(server)
             bench = bench_for()
-            bench.run(server, FEW, "--load", "--ratio", "0:1" if sets else "1:0", "--clients", 1, "--pipeline", 16,
+            bench.run(server, FEW, "--load", "--ratio", "0:1" if sets else "1:0", "--clients", 1, "--pipeline", pipeline,
                       "--requests", times * n)  # fmt: skip
+            if attached is not None:
+                attached.close()
             server.process.terminate()
             server.process.wait(timeout=120)
             counts = callgrind_total(server.folder.name)

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 
+import measure
 from servers import KINDS
 
 PROBE_KEYS = 10000
@@ -23,6 +24,7 @@ SAMPLE_SECONDS = 0.05
 EVENTS = ("bgsave", "fullsync")
 PIPELINES = (1, 50)
 INTERRUPTED = 130  # larder bench's exit code
+CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=callgrind.out")
 MARK = 40  # bytes at the end of a copy whose length was not known
 
 
@@ -266,3 +268,19 @@ def log(bed, round_, name, pipeline):
         return Logged(round_, name, pipeline, alone, fed)
     finally:
         server.stop()
+
+
+def log_instructions(bed, name, pipeline, n):
+    """User-space instructions of a write, without a replica and with one."""
+    def make():
+        server = KINDS[name](bed.build, CALLGRIND)
+        server.more = ("--repl-diskless-sync-delay", "0")
+        return server
+
+    def attach(server):
+        sink = Sink(server)
+        sink.wait(bed.size.patience)
+        return sink
+
+    bench_for = lambda: measure.Bench(bed.build, None, 0)  # noqa: E731
+    return [measure.instructions(make, bench_for, True, n, pipeline, *more) for more in ((), (attach,))]

@@ -13,11 +13,17 @@
  * the value, which is what a plain GET sees there:
  *
  *      larder1:K:VVVVVVVVVVVVVVVVVVVV:GGGGGGGGGGGGGGGG:EEEEEEEEEEEEEEEE:DDDDDDDDDDDDDDDD:UUUUUUUUUUUUUUUU:TTTTTTTTTTTTTTTT\n
+ *      NNNNNNNN:                                               only if the value has tags; a + stands behind
+ * K then
+ *      XXXXXXXXXXXXXXXXLLL:tag                                 each of them
  *
  *      K  v value, n negative, l nothing yet (somebody loads), t a removed version, held
  *      V  version, 0 = none           G  ms of grace: fresh while PTTL is above them
  *      E  ms added to the key's life for a load: stale values are usable while PTTL is above them
  *      D  ms that the last load took  U  server's time in ms when the lease ends    T  its token, 0 = none
+ *      N  bytes of tags that follow   X  the tag's token as of before the load      L  bytes of its name
+ *
+ * A tag's token lies under "larder:tag:<tag>"; a value whose tags have others by now, or none, is a miss.
  *
  * So every deadline is the server's own clock, a DEL or SET by anybody voids the lease, and a plain
  * EXISTS is 1 while somebody loads. A plain value under such a key is taken for a fresh one.
@@ -33,7 +39,7 @@
 extern "C" {
 #endif
 
-enum { LARDER_ENVELOPE_BYTES = 116 };
+enum { LARDER_ENVELOPE_BYTES = 116, LARDER_TAGS_MAX = 16, LARDER_TAG_BYTES = 255 };
 
 /* ---- cache-aside ---- */
 
@@ -70,8 +76,8 @@ struct larder_fetch_options {
     int behind;        /* 0: 1 refreshes stale and early values in a thread of the library */
     int fail_safe;     /* 1: answer with a stale value when the loader fails */
     uint64_t min_version;            /* 0: a lower version counts as stale */
-    const struct larder_bytes *tags; /* for larder_invalidate_tag(); only where a node has CACHE.SET */
-    size_t ntags;
+    const struct larder_bytes *tags; /* for larder_invalidate_tag(): at most LARDER_TAGS_MAX, each of 1 to */
+    size_t ntags; /* LARDER_TAG_BYTES. The same ones in every call for a key save a round trip */
 };
 LARDER_API void larder_fetch_options_init(struct larder_fetch_options *options); /* the defaults */
 
@@ -143,8 +149,9 @@ LARDER_API int larder_invalidate_soft(larder *l, struct larder_bytes key, struct
 /* Versions below `version` are gone, and refused for hold_ms. */
 LARDER_API int larder_invalidate_version(larder *l, struct larder_bytes key, uint64_t version,
                                          unsigned hold_ms, struct larder_error *err);
-/* Every value that was stored with this tag, on all nodes. LARDER_ERR_UNSUPPORTED on plain Redis;
- * LARDER_ERR_UNAVAILABLE when some node has not acknowledged it yet. */
+/* Every value that was stored with this tag, on all nodes, and every one whose load has begun.
+ * LARDER_ERR_UNAVAILABLE when some node has not acknowledged it yet. On plain Redis, where it deletes the
+ * tag's token, a failover may lose it, as any write. */
 LARDER_API int larder_invalidate_tag(larder *l, struct larder_bytes tag, struct larder_error *err);
 /* Every key that matches a glob, on all primaries: by SCAN and DEL, so a key that is written meanwhile
  * may stay. *count, if not NULL, is how many were deleted. */

@@ -25,20 +25,46 @@ static size_t at_least_one(size_t n)
 }
 
 #ifdef LARDER_DEBUG
-static _Atomic int64_t fail_countdown; /* 0 = off; the allocation that takes it from 1 to 0 fails */
+static struct {
+    _Atomic int64_t countdown; /* 0 = off; the allocation that finds 1 fails ... */
+    _Atomic bool for_good;     /* ... and leaves it there */
+    _Atomic uint64_t failed;
+} failing;
+
+static void begin_failing(int64_t n, bool for_good)
+{
+    ASSERT(n >= 0);
+    atomic_store(&failing.for_good, for_good);
+    atomic_store(&failing.failed, 0);
+    atomic_store(&failing.countdown, n);
+}
 
 void alloc_fail_after(int64_t n)
 {
-    ASSERT(n >= 0);
-    atomic_store(&fail_countdown, n);
+    begin_failing(n, false);
+}
+
+void alloc_fail_from(int64_t n)
+{
+    begin_failing(n, true);
+}
+
+uint64_t alloc_failures(void)
+{
+    return atomic_load(&failing.failed);
 }
 
 static bool told_to_fail(void)
 {
-    int64_t left = atomic_load_explicit(&fail_countdown, memory_order_relaxed);
-    while (left > 0)
-        if (atomic_compare_exchange_weak(&fail_countdown, &left, left - 1))
-            return left == 1;
+    int64_t left = atomic_load_explicit(&failing.countdown, memory_order_relaxed);
+    while (left > 0) {
+        int64_t next = left == 1 && atomic_load(&failing.for_good) ? 1 : left - 1;
+        if (!atomic_compare_exchange_weak(&failing.countdown, &left, next))
+            continue;
+        if (left == 1)
+            atomic_fetch_add(&failing.failed, 1);
+        return left == 1;
+    }
     return false;
 }
 #else

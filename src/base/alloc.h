@@ -41,8 +41,11 @@ void mem_purge(void);
 /* The heap's report on itself, in pieces of text. May take milliseconds. */
 void mem_report(void (*put)(void *arg, const char *text), void *arg);
 
-/* Test hook: the n-th allocation from now on (1 = the next) returns NULL, once,
- * on any thread. 0 switches it off. Exists in debug builds (LARDER_DEBUG) only. */
+/* Test hooks, in debug builds (LARDER_DEBUG) only: the n-th allocation from now on (1 = the next) returns
+ * NULL on any thread; once, or with every one behind it. 0 switches it off. */
 void alloc_fail_after(int64_t n);
+void alloc_fail_from(int64_t n);
+/* How many have failed since one of these was called last. */
+uint64_t alloc_failures(void);
 
 #endif

@@ -42,6 +42,8 @@ typedef void (*cmd_done)(struct cmd *cmd, const struct cmd_result *r);
 struct cmd {
     const struct str *argv;
     uint32_t argc;
+    const struct str *standin_argv; /* NULL, or what a stand-in gets instead; the key at the same place */
+    uint32_t standin_argc;
     int32_t key;         /* argv[key] decides the node; negative: any node */
     int32_t node;        /* this node, whatever the key; negative: by key */
     unsigned flags;      /* enum cmd_flags */

@@ -30,12 +30,15 @@ static int put_ttl(struct buf *b, int64_t ttl_ms)
 
 static int put_command(struct buf *b, const struct cmd *cmd, const struct topo_route *route, int64_t ttl_ms)
 {
+    bool other = route->standin && cmd->standin_argv != NULL;
+    const struct str *argv = other ? cmd->standin_argv : cmd->argv;
+    uint32_t argc = other ? cmd->standin_argc : cmd->argc;
     int err = cmd->asking ? put_request(b, (struct str[]){STR("ASKING")}, 1) : 0;
     if (err == 0)
-        err = put_header(b, '*', cmd->argc + (ttl_ms > 0 ? 2 : 0));
-    for (uint32_t i = 0; i < cmd->argc && err == 0; i++)
-        err = route->standin && (int32_t)i == cmd->key ? put_standin_key(b, cmd->argv[i], route->outage)
-                                                       : put_bulk(b, cmd->argv[i]);
+        err = put_header(b, '*', argc + (ttl_ms > 0 ? 2 : 0));
+    for (uint32_t i = 0; i < argc && err == 0; i++)
+        err = route->standin && (int32_t)i == cmd->key ? put_standin_key(b, argv[i], route->outage)
+                                                       : put_bulk(b, argv[i]);
     return err == 0 && ttl_ms > 0 ? put_ttl(b, ttl_ms) : err;
 }
 

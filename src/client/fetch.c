@@ -14,6 +14,7 @@
 #include "client/calls.h"
 #include "client/error.h"
 #include "client/loaded.h"
+#include "client/tags.h"
 #include "os/clock.h"
 
 #include <math.h>
@@ -32,7 +33,8 @@ struct fetch {
     void *arg;
     struct larder_fetch_options o;
     struct lease_ask ask;
-    struct lease_answer a; /* of the latest look */
+    struct lease_answer a;         /* of the latest look */
+    struct larder_value overtaken; /* tags that were found invalidated */
     int64_t until_ns; /* then whoever leads loads without a lease, and those who joined wait for that as long
                          again */
     struct larder_fetched *out;
@@ -82,9 +84,22 @@ static int take_options(struct fetch *f, const struct larder_fetch_options *give
         f->o.wait_ms = f->l->set.o.deadline_ms;
     f->until_ns = os_mono_ns() + (int64_t)f->o.wait_ms * 1000000;
     f->ask = (struct lease_ask){.lock_ms = f->o.lock_ms, .beta = f->o.beta, .min_version = f->o.min_version};
-    if (f->o.ntags > 0 && lease_has_commands(f->l, f->key, NULL) == 0)
-        return fail(f->err, LARDER_ERR_UNSUPPORTED, "tags: the key's node has no CACHE.SET");
-    return resolve_ttl(f->l, f->o.ttl_ms, &f->o.ttl_ms, f->err);
+    f->ask.tags = f->o.tags;
+    f->ask.ntags = f->o.ntags;
+    f->ask.stand_in = f->o.ntags == 0; /* an invalidation by tag could not find it there */
+    int status = tags_check(f->o.tags, f->o.ntags, f->err);
+    return status < 0 ? status : resolve_ttl(f->l, f->o.ttl_ms, &f->o.ttl_ms, f->err);
+}
+
+/* What lease_take() must know of a value that lease_look() or it has found invalid. */
+static void note_overtaken(struct fetch *f)
+{
+    if (f->a.overtaken.p == NULL)
+        return;
+    larder_value_free(&f->overtaken);
+    f->overtaken = f->a.overtaken;
+    f->a.overtaken = (struct larder_value){NULL, 0};
+    f->ask.overtaken = (struct str){f->overtaken.p, f->overtaken.n};
 }
 
 /* ---- answering ---- */
@@ -144,7 +159,7 @@ static int lead(struct fetch *f, struct flight *flight)
 {
     struct flights *fs = &f->l->flights;
     bool behind = f->o.behind && has_value(f), timed = f->o.soft_ms > 0 || f->o.hard_ms > 0;
-    struct load *ld = load_new(f->l, flight, f->loader, f->arg, f->a.token, &f->o);
+    struct load *ld = load_new(f->l, flight, f->loader, f->arg, &f->a, &f->o);
     if (ld == NULL) {
         flight_finish(fs, flight, &(struct flight_end){.again = true});
         flight_put(fs, flight);
@@ -202,6 +217,7 @@ static int lead_by_lease(struct fetch *f, struct flight *flight)
         f->ask.wait_ms = usable || left_ms < 0 ? 0 : left_ms < WAIT_MS_MAX ? left_ms : WAIT_MS_MAX;
         lease_answer_release(&f->a);
         int status = lease_take(f->l, f->key, &f->ask, &f->a, &err);
+        note_overtaken(f);
         if (status < 0)
             return lead_without_cache(f, flight, status, &err);
         if (f->a.token[0] != '\0')
@@ -248,6 +264,7 @@ static int round_of(struct fetch *f, bool last)
     struct larder_error err;
     lease_answer_release(&f->a);
     int status = lease_look(f->l, f->key, &f->ask, &f->a, &err);
+    note_overtaken(f);
     if (status < 0)
         return is_answer(status, &err) ? fail(f->err, status, "%s", err.text)
                                        : join_or_lead(f, status, &err, last);
@@ -273,5 +290,6 @@ int larder_fetch(larder *l, struct larder_bytes key, larder_loader loader, void 
     for (int i = 1; status == LOOK_AGAIN; i++)
         status = round_of(&f, i == ROUNDS_MAX);
     lease_answer_release(&f.a);
+    larder_value_free(&f.overtaken);
     return status;
 }

@@ -163,6 +163,15 @@ void flight_forget(struct flights *fs, struct str key)
     pthread_mutex_unlock(&fs->lock);
 }
 
+void flight_forget_all(struct flights *fs)
+{
+    pthread_mutex_lock(&fs->lock);
+    for (size_t i = 0; i < FLIGHT_LISTS; i++)
+        while (fs->lists[i] != NULL)
+            unlist(&fs->lists[i]);
+    pthread_mutex_unlock(&fs->lock);
+}
+
 void flight_finish(struct flights *fs, struct flight *f, const struct flight_end *end)
 {
     pthread_mutex_lock(&fs->lock);

@@ -54,6 +54,7 @@ void flight_put(struct flights *fs, struct flight *f);           /* NULL is fine
 void flight_close(struct flights *fs, struct flight *f);
 /* The key was invalidated here: whoever comes now begins anew. */
 void flight_forget(struct flights *fs, struct str key);
+void flight_forget_all(struct flights *fs); /* nobody knows which keys */
 /* Takes end->value. Wakes all members. Once. */
 void flight_finish(struct flights *fs, struct flight *f, const struct flight_end *end);
 /* What became of it, or NULL if nothing did until then. Lives as long as the flight. */

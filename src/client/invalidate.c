@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "client/error.h"
+#include "client/tags.h"
 
 static int invalidate(larder *l, struct larder_bytes key, const struct lease_invalidation *i,
                       struct larder_error *err)
@@ -42,6 +43,8 @@ static int64_t field(const larder_reply *map, const char *name)
     return 0;
 }
 
+/* LARDER_MISS: it does not know how, and has only what tags_forget() has seen to. A cluster's Redis
+ * primaries, which a larder node counts as unsupported, are in the same case. */
 static int purge_node(larder *l, uint32_t node, struct larder_bytes tag, struct larder_error *err)
 {
     struct larder_bytes argv[] = {larder_text("CACHE.PURGE"), larder_text("TAG"), tag};
@@ -51,13 +54,9 @@ static int purge_node(larder *l, uint32_t node, struct larder_bytes tag, struct 
     call.node = topo_node(&l->topo, node)->address.name;
     int status = larder_command(l, 3, argv, &call, &reply, &why);
     if (status == LARDER_ERR_SERVER && strstr(why.text, ": ERR unknown command") != NULL)
-        status = fail(err, LARDER_ERR_UNSUPPORTED, "%s: tags need CACHE.PURGE, which this node does not have",
-                      call.node);
+        status = LARDER_MISS;
     else if (status < 0)
         fail(err, status, "%s", why.text);
-    else if (field(reply, "unsupported") > 0)
-        status =
-            fail(err, LARDER_ERR_UNSUPPORTED, "%s: some primaries of its cluster know no tags", call.node);
     else if (field(reply, "pending") > 0)
         status = fail(err, LARDER_ERR_UNAVAILABLE,
                       "%s: some primaries of its cluster have not acknowledged yet, and will be asked again",
@@ -66,23 +65,39 @@ static int purge_node(larder *l, uint32_t node, struct larder_bytes tag, struct 
     return status;
 }
 
-int larder_invalidate_tag(larder *l, struct larder_bytes tag, struct larder_error *err)
+/* On every node of a ring; in a cluster the first that can tells the others. */
+static int purge(larder *l, struct larder_bytes tag, struct larder_error *err)
 {
     uint32_t *nodes = mem_alloc(TOPO_NODES_MAX * sizeof *nodes);
     if (nodes == NULL)
         return fail(err, LARDER_ERR_MEMORY, "out of memory");
+    bool cluster = larder_topology_of(l) == LARDER_TOPOLOGY_CLUSTER;
     unsigned n = topo_primaries(&l->topo, nodes, TOPO_NODES_MAX);
     int status = n > 0 ? LARDER_OK : fail(err, LARDER_ERR_UNAVAILABLE, "no node is known");
-    if (larder_topology_of(l) == LARDER_TOPOLOGY_CLUSTER && n > 1)
-        n = 1; /* it tells the others */
     for (unsigned i = 0; i < n; i++) {
         struct larder_error why;
         int one = purge_node(l, nodes[i], tag, &why);
+        if (one == LARDER_OK && cluster) {
+            status = LARDER_OK;
+            break;
+        }
         if (one < 0 && status == LARDER_OK)
             status = fail(err, one, "%s", why.text); /* and the rest all the same */
     }
     mem_free(nodes);
     return status;
+}
+
+int larder_invalidate_tag(larder *l, struct larder_bytes tag, struct larder_error *err)
+{
+    struct larder_error why;
+    int status = tags_check(&tag, 1, err);
+    if (status < 0)
+        return status;
+    status = tags_forget(l, tag, err);
+    int purged = purge(l, tag, &why);
+    flight_forget_all(&l->flights);
+    return status < 0 || purged == LARDER_OK ? status : fail(err, purged, "%s", why.text);
 }
 
 /* ---- patterns ---- */
@@ -130,6 +145,7 @@ int larder_invalidate_pattern(larder *l, const char *pattern, uint64_t *count, s
     s->err = err;
     int status = larder_scan(l, pattern, sweep_key, s, err);
     int last = flush(s);
+    flight_forget_all(&l->flights); /* a key that is being loaded need not be seen by SCAN */
     if (count != NULL)
         *count = s->deleted;
     mem_free(s);

@@ -5,13 +5,16 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "client/calls.h"
+#include "client/envelope.h"
 #include "client/error.h"
 #include "client/reply.h"
+#include "client/tags.h"
 #include "os/clock.h"
 
 void lease_answer_release(struct lease_answer *a)
 {
     larder_value_free(&a->value);
+    larder_value_free(&a->overtaken);
     *a = (struct lease_answer){0};
 }
 
@@ -70,15 +73,17 @@ static void run_done(struct cmd *cmd, const struct cmd_result *r)
         run->status = fail(run->err, LARDER_ERR_MEMORY, "out of memory");
 }
 
-int lease_run(larder *l, const struct str *argv, uint32_t argc, int32_t at, int64_t wait_ms,
-              larder_reply **reply, struct larder_error *err)
+int lease_run(larder *l, const struct lease_command *c, larder_reply **reply, struct larder_error *err)
 {
     struct run run = {.topo = &l->topo, .err = err};
-    struct cmd cmd = {.argv = argv, .argc = argc, .key = at, .node = -1, .flags = CMD_IDEMPOTENT};
+    struct cmd cmd = {.argv = c->argv, .argc = c->argc, .key = c->at, .node = -1, .flags = CMD_IDEMPOTENT};
+    cmd.flags |= c->stand_in ? CMD_STANDIN : 0;
+    cmd.standin_argv = c->standin_argv;
+    cmd.standin_argc = c->standin_argc;
     cmd.done = run_done;
     cmd.arg = &run;
-    if (wait_ms > 0) {
-        cmd.timeout_ns = wait_ms * 1000000 + l->set.command_ns;
+    if (c->wait_ms > 0) {
+        cmd.timeout_ns = c->wait_ms * 1000000 + l->set.command_ns;
         cmd.deadline_ns = os_mono_ns() + cmd.timeout_ns;
     }
     *reply = NULL;
@@ -115,6 +120,43 @@ static int end(int status, const struct larder_error *why, struct larder_error *
     return status;
 }
 
+/* A value that was stored by the scripts and came here with its slot: what it says still holds. Once it is no
+ * longer fresh it is taken away, since no lease of the cache commands can refresh it in place. */
+static int take_over(larder *l, struct str key, const struct lease_ask *ask, struct lease_answer *out,
+                     struct larder_error *err)
+{
+    struct envelope e;
+    struct str rest;
+    bool current = true;
+    int status = LARDER_OK;
+    if (out->value.p == NULL || !envelope_read((struct str){out->value.p, out->value.n}, &e, &rest))
+        return LARDER_OK;
+    bool fresh = envelope_is_fresh(&e, out->ttl_ms, ask->min_version);
+    if (fresh && e.tags.n > 0)
+        status = tags_are_current(l, key, e.tags, NULL, &current, err);
+    if (status == LARDER_OK && fresh && current) {
+        out->state = e.kind == ENVELOPE_VALUE ? LEASE_FRESH : LEASE_NEGATIVE;
+        out->version = e.version;
+        memmove(out->value.p, rest.p, rest.n);
+        out->value.n = rest.n;
+        out->value.p[rest.n] = '\0';
+        if (e.kind == ENVELOPE_NEGATIVE)
+            larder_value_free(&out->value);
+        return LARDER_OK;
+    }
+    lease_answer_release(out);
+    if (status == LARDER_OK)
+        status = lease_larder_invalidate(l, key, &(struct lease_invalidation){.soft = false}, err);
+    return status < 0 ? status : lease_larder_get(l, key, ask, out, err);
+}
+
+static int get(larder *l, struct str key, const struct lease_ask *ask, struct lease_answer *out,
+               struct larder_error *err)
+{
+    int status = lease_larder_get(l, key, ask, out, err);
+    return status == LARDER_OK ? take_over(l, key, ask, out, err) : status;
+}
+
 int lease_look(larder *l, struct str key, const struct lease_ask *ask, struct lease_answer *out,
                struct larder_error *err)
 {
@@ -122,7 +164,7 @@ int lease_look(larder *l, struct str key, const struct lease_ask *ask, struct le
     now.wait_ms = 0;
     if (knows_commands(l, key)) {
         struct larder_error why;
-        int status = lease_larder_get(l, key, &now, out, &why);
+        int status = get(l, key, &now, out, &why);
         if (!turned_down(status, &why))
             return end(status, &why, err);
     }
@@ -134,7 +176,7 @@ int lease_take(larder *l, struct str key, const struct lease_ask *ask, struct le
 {
     if (knows_commands(l, key)) {
         struct larder_error why;
-        int status = lease_larder_get(l, key, ask, out, &why);
+        int status = get(l, key, ask, out, &why);
         if (!turned_down(status, &why))
             return end(status, &why, err);
     }
@@ -153,15 +195,16 @@ int lease_fill(larder *l, struct str key, const struct lease_value *v, enum leas
     return lease_redis_fill(l, key, v, out, err);
 }
 
-int lease_fail(larder *l, struct str key, const char *token, int64_t retry_ms, struct larder_error *err)
+int lease_fail(larder *l, struct str key, const char *token, int64_t retry_ms, bool stand_in,
+               struct larder_error *err)
 {
     if (knows_commands(l, key)) {
         struct larder_error why;
-        int status = lease_larder_fail(l, key, token, retry_ms, &why);
+        int status = lease_larder_fail(l, key, token, retry_ms, stand_in, &why);
         if (!turned_down(status, &why))
             return end(status, &why, err);
     }
-    return lease_redis_fail(l, key, token, retry_ms, err);
+    return lease_redis_fail(l, key, token, retry_ms, stand_in, err);
 }
 
 int lease_invalidate(larder *l, struct str key, const struct lease_invalidation *i, struct larder_error *err)
@@ -180,7 +223,8 @@ static int probe(larder *l, struct str key, struct larder_error *err)
 {
     larder_reply *reply;
     struct str argv[] = {STR("CACHE.GET"), key};
-    int status = lease_run(l, argv, 2, 1, 0, &reply, err);
+    struct lease_command c = {.argv = argv, .argc = 2, .at = 1};
+    int status = lease_run(l, &c, &reply, err);
     larder_reply_free(reply);
     return status < 0 ? status : 1;
 }
@@ -197,4 +241,18 @@ int lease_has_commands(larder *l, struct str key, struct larder_error *err)
             return end(status, &why, err);
     }
     return 0;
+}
+
+bool lease_is_current(larder *l, struct str key, const struct lease_value *v)
+{
+    struct larder_error ignored;
+    struct lease_answer a = {.state = LEASE_MISS};
+    struct lease_ask ask = {.lock_ms = 0};
+    bool current = false;
+    if (v->tag_block.n > 0)
+        return tags_are_current(l, key, v->tag_block, NULL, &current, &ignored) == LARDER_OK && current;
+    int status = lease_larder_get(l, key, &ask, &a, &ignored);
+    current = status == LARDER_OK && (a.state == LEASE_FRESH || a.state == LEASE_NEGATIVE);
+    lease_answer_release(&a);
+    return current;
 }

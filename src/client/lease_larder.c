@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-enum { ARGS_MAX = 24, BETA_TEXT = 40 };
+enum { ARGS_MAX = 16 + LARDER_TAGS_MAX, BETA_TEXT = 40 };
 
 /* A command being put together: words and numbers, and room for the latter's text. */
 struct words {
@@ -55,7 +55,7 @@ static int read_state(const larder_reply *map, enum lease_state *out)
 
 static int read_answer(const larder_reply *map, struct lease_answer *out, struct larder_error *err)
 {
-    const larder_reply *value = field(map, "value"), *retry = field(map, "retry");
+    const larder_reply *value = field(map, "value"), *retry = field(map, "retry"), *ttl = field(map, "ttl");
     struct larder_bytes token = larder_reply_text(field(map, "lease"));
     if (read_state(map, &out->state) < 0 || token.n >= sizeof out->token)
         return lease_odd_reply("CACHE.GET", err);
@@ -63,6 +63,7 @@ static int read_answer(const larder_reply *map, struct lease_answer *out, struct
     out->token[token.n] = '\0';
     out->version = (uint64_t)larder_reply_integer(field(map, "version"));
     out->refused = token.n == 0;
+    out->ttl_ms = larder_reply_kind(ttl) == LARDER_INTEGER ? larder_reply_integer(ttl) : -1;
     out->retry_ms = larder_reply_kind(retry) == LARDER_INTEGER ? larder_reply_integer(retry) : -1;
     if (larder_reply_kind(value) == LARDER_NULL) {
         if (out->state == LEASE_FRESH || out->state == LEASE_STALE)
@@ -92,7 +93,9 @@ int lease_larder_get(larder *l, struct str key, const struct lease_ask *ask, str
         put_number(&w, STR("WAIT"), ask->wait_ms);
     if (ask->min_version > 0)
         put_number(&w, STR("MINVER"), (int64_t)ask->min_version);
-    int status = lease_run(l, w.argv, w.n, 1, ask->wait_ms, &reply, err);
+    struct lease_command c = {.argv = w.argv, .argc = w.n, .at = 1, .wait_ms = ask->wait_ms};
+    c.stand_in = ask->stand_in;
+    int status = lease_run(l, &c, &reply, err);
     if (status == LARDER_OK)
         status = read_answer(reply, out, err);
     larder_reply_free(reply);
@@ -120,46 +123,58 @@ static void put_tags(struct words *w, const struct lease_value *v)
         put(w, str_from(v->tags[i]));
 }
 
+/* On a stand-in of a ring (most_ms above 0) it lives for a short while, without grace. */
+static void put_fill(struct words *w, struct str key, const struct lease_value *v, int64_t most_ms)
+{
+    int64_t ttl_ms = v->ttl_ms > 0 ? v->ttl_ms : 0;
+    if (most_ms > 0 && (ttl_ms == 0 || ttl_ms > most_ms))
+        ttl_ms = most_ms;
+    put(w, STR("CACHE.SET"));
+    put(w, key);
+    put(w, v->bytes);
+    if (v->token[0] != '\0') {
+        put(w, STR("LEASE"));
+        put(w, str_of(v->token));
+    }
+    if (ttl_ms > 0)
+        put_number(w, STR("PX"), ttl_ms);
+    if (ttl_ms > 0 && v->grace_ms > 0 && !v->negative && most_ms == 0)
+        put_number(w, STR("GRACE"), v->grace_ms);
+    if (v->version > 0)
+        put_number(w, STR("VERSION"), (int64_t)v->version);
+    if (v->cost_ms >= 0)
+        put_number(w, STR("COST"), v->cost_ms);
+    if (v->negative)
+        put(w, STR("NEGATIVE"));
+    if (v->ntags > 0)
+        put_tags(w, v);
+}
+
 int lease_larder_fill(larder *l, struct str key, const struct lease_value *v, enum lease_fill *out,
                       struct larder_error *err)
 {
-    struct words w = {.n = 0};
+    struct words w = {.n = 0}, standin = {.n = 0};
     larder_reply *reply;
-    put(&w, STR("CACHE.SET"));
-    put(&w, key);
-    put(&w, v->bytes);
-    if (v->token[0] != '\0') {
-        put(&w, STR("LEASE"));
-        put(&w, str_of(v->token));
-    }
-    if (v->ttl_ms > 0)
-        put_number(&w, STR("PX"), v->ttl_ms);
-    if (v->ttl_ms > 0 && v->grace_ms > 0 && !v->negative)
-        put_number(&w, STR("GRACE"), v->grace_ms);
-    if (v->version > 0)
-        put_number(&w, STR("VERSION"), (int64_t)v->version);
-    if (v->cost_ms >= 0)
-        put_number(&w, STR("COST"), v->cost_ms);
-    if (v->negative)
-        put(&w, STR("NEGATIVE"));
-    if (v->ntags > ARGS_MAX - w.n - 2)
-        return fail(err, LARDER_ERR_ARGUMENT, "at most %u tags here", ARGS_MAX - w.n - 2);
-    if (v->ntags > 0)
-        put_tags(&w, v);
-    int status = lease_run(l, w.argv, w.n, 1, 0, &reply, err);
+    put_fill(&w, key, v, 0);
+    put_fill(&standin, key, v, l->set.o.standin_ttl_ms);
+    struct lease_command c = {.argv = w.argv, .argc = w.n, .at = 1, .stand_in = v->stand_in};
+    c.standin_argv = standin.argv;
+    c.standin_argc = standin.n;
+    int status = lease_run(l, &c, &reply, err);
     if (status == LARDER_OK)
         status = read_fill(reply, "CACHE.SET", out, err);
     larder_reply_free(reply);
     return status;
 }
 
-int lease_larder_fail(larder *l, struct str key, const char *token, int64_t retry_ms,
+int lease_larder_fail(larder *l, struct str key, const char *token, int64_t retry_ms, bool stand_in,
                       struct larder_error *err)
 {
     char number[NUM_I64_TEXT_MAX];
     larder_reply *reply;
     struct str argv[] = {STR("CACHE.FAIL"), key, str_of(token), STR("RETRY"), lease_number(number, retry_ms)};
-    int status = lease_run(l, argv, ARRAY_LEN(argv), 1, 0, &reply, err);
+    struct lease_command c = {.argv = argv, .argc = ARRAY_LEN(argv), .at = 1, .stand_in = stand_in};
+    int status = lease_run(l, &c, &reply, err);
     larder_reply_free(reply);
     return status;
 }
@@ -177,7 +192,8 @@ int lease_larder_invalidate(larder *l, struct str key, const struct lease_invali
         put_number(&w, STR("VERSION"), (int64_t)i->version);
         put_number(&w, STR("HOLD"), i->hold_ms);
     }
-    int status = lease_run(l, w.argv, w.n, 1, 0, &reply, err);
+    struct lease_command c = {.argv = w.argv, .argc = w.n, .at = 1};
+    int status = lease_run(l, &c, &reply, err);
     if (status == LARDER_OK && larder_reply_integer(reply) == 0)
         status = LARDER_MISS;
     larder_reply_free(reply);

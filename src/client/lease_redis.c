@@ -8,14 +8,15 @@
  * A lease must not end with the value it refreshes: taking one stretches the key's life to that of the
  * lease, and notes by how much (extra), so that nobody takes the stretch for grace. Readers compare
  * PTTL with the durations in the envelope: no clock but the server's is ever asked. They ask PTTL before
- * GET; if the value changes in between it looks staler than it is, which a script then puts right. */
-#include "client/envelope.h"
+ * GET; if the value changes in between it looks staler than it is, which a script then puts right.
+ *
+ * The tags stand behind the envelope (tags.h). Whether they still hold is not known to a script, whose only
+ * key is the value's: it is told which tags are overtaken, and compares. */
 #include "client/lease.h"
+#include "client/tags.h"
 
-#include "base/buf.h"
 #include "base/num.h"
 #include "client/error.h"
-#include "client/reply.h"
 #include "os/random.h"
 
 /* ---- the scripts ---- */
@@ -29,8 +30,8 @@
     " local none=string.rep('0',16)"
 #define LUA_NOW " local t=redis.call('TIME') local now=t[1]*1000+math.floor(t[2]/1000)"
 
-/* ARGV: token, lock ms, 1 = although it is fresh, lowest version. Replies what happened, the value, its
- * PTTL, and for how long somebody else has the lease. */
+/* ARGV: token, lock ms, 1 = although it is fresh, lowest version, tags that are overtaken. Replies what
+ * happened, the value, its PTTL, and for how long somebody else has the lease. */
 static const char take_script[] = LUA_BEGIN LUA_NOW
     " local lock=tonumber(ARGV[2])"
     " if not v then"
@@ -41,6 +42,7 @@ static const char take_script[] = LUA_BEGIN LUA_NOW
     " if not mine then return {'there',v,left,0} end"
     " local kind,grace,extra=v:sub(9,9),cut(32,47),cut(49,64)"
     " local fresh=(kind=='v' or kind=='n') and v:sub(11,30)>=ARGV[4] and (left<0 or left>grace)"
+    " if ARGV[5]~='' and v:sub(117,116+#ARGV[5])==ARGV[5] then fresh=false end"
     " if fresh and ARGV[3]=='0' then return {'there',v,left,0} end"
     " local token=v:sub(100,115)"
     " if token~=ARGV[1] and token~=none and cut(83,98)>now then return {'busy',v,left,cut(83,98)-now} end"
@@ -94,14 +96,29 @@ static const char hold_script[] = LUA_BEGIN
     " if ARGV[3]=='0' then redis.call('DEL',k) else redis.call('SET',k,ARGV[2],'PX',ARGV[3]) end"
     " return there";
 
-static int run_script(larder *l, const char *script, struct str key, const struct str *args, uint32_t n,
-                      larder_reply **reply, struct larder_error *err)
+enum { ARGS_MAX = 5, ARGS_AT = 4 }; /* EVAL script 1 key args */
+
+struct script {
+    const char *text;
+    struct str key, args[ARGS_MAX], standin_args[ARGS_MAX];
+    uint32_t n;
+    bool stand_in, differs; /* a stand-in gets other arguments */
+};
+
+static int run_script(larder *l, const struct script *s, larder_reply **reply, struct larder_error *err)
 {
-    enum { ARGS_MAX = 5, BEFORE = 4 };
-    struct str argv[BEFORE + ARGS_MAX] = {STR("EVAL"), str_of(script), STR("1"), key};
-    for (uint32_t i = 0; i < n && i < ARGS_MAX; i++)
-        argv[BEFORE + i] = args[i];
-    return lease_run(l, argv, BEFORE + n, BEFORE - 1, 0, reply, err);
+    struct str argv[2][ARGS_AT + ARGS_MAX];
+    for (int other = 0; other < 2; other++) {
+        argv[other][0] = STR("EVAL");
+        argv[other][1] = str_of(s->text);
+        argv[other][2] = STR("1");
+        argv[other][3] = s->key;
+        memcpy(argv[other] + ARGS_AT, other ? s->standin_args : s->args, sizeof s->args);
+    }
+    struct lease_command c = {.argv = argv[0], .argc = ARGS_AT + s->n, .at = 3, .stand_in = s->stand_in};
+    c.standin_argv = s->differs ? argv[1] : NULL;
+    c.standin_argc = c.argc;
+    return lease_run(l, &c, reply, err);
 }
 
 /* ---- reading ---- */
@@ -113,13 +130,28 @@ static double dice(void)
     return ((double)r + 1) / 4294967296.0;
 }
 
+/* Was one of the tags invalidated? Then the block is noted, by which lease_take() knows the value again. */
+static int judge_tags(larder *l, struct str key, struct str block, const struct lease_ask *ask,
+                      const struct tag_lookup *known, struct lease_answer *out, struct larder_error *err)
+{
+    bool current = false;
+    int status = LARDER_OK;
+    if (!str_eq(block, ask->overtaken))
+        status = tags_are_current(l, key, block, known, &current, err);
+    if (status == LARDER_OK && !current)
+        status = lease_copy_value(&out->overtaken, larder_bytes(block.p, block.n), err);
+    return status;
+}
+
 /* What the value and its PTTL mean. A value without an envelope is fresh. */
-static int read_value(const larder_reply *value, int64_t pttl_ms, const struct lease_ask *ask,
-                      struct lease_answer *out, struct larder_error *err)
+static int read_value(larder *l, struct str key, const larder_reply *value, int64_t pttl_ms,
+                      const struct lease_ask *ask, const struct tag_lookup *known, struct lease_answer *out,
+                      struct larder_error *err)
 {
     struct larder_bytes bytes = larder_reply_text(value);
     struct envelope e;
     struct str rest;
+    int status = LARDER_OK;
     out->state = LEASE_MISS;
     if (larder_reply_kind(value) == LARDER_NULL)
         return LARDER_OK;
@@ -129,6 +161,10 @@ static int read_value(const larder_reply *value, int64_t pttl_ms, const struct l
         out->state = LEASE_FRESH;
         return lease_copy_value(&out->value, bytes, err);
     }
+    if (e.tags.n > 0)
+        status = judge_tags(l, key, e.tags, ask, known, out, err);
+    if (status < 0 || out->overtaken.p != NULL)
+        return status;
     bool fresh = envelope_is_fresh(&e, pttl_ms, ask->min_version);
     if (e.kind == ENVELOPE_NEGATIVE && fresh)
         out->state = LEASE_NEGATIVE;
@@ -140,42 +176,26 @@ static int read_value(const larder_reply *value, int64_t pttl_ms, const struct l
     return lease_copy_value(&out->value, larder_bytes(rest.p, rest.n), err);
 }
 
-struct look {
-    struct cmd cmds[2];
-    larder_reply *replies[2];
-    struct larder_error *err;
-    int status;
-};
-
-static void look_done(struct cmd *cmd, const struct cmd_result *r)
-{
-    struct look *look = cmd->arg;
-    if (r->status < 0 && look->status == 0)
-        look->status = fail(look->err, r->status, "%s", r->err->text);
-    else if (r->status == 0 && (look->replies[cmd - look->cmds] = reply_copy(r->value)) == NULL)
-        look->status = fail(look->err, LARDER_ERR_MEMORY, "out of memory");
-}
-
 int lease_redis_look(larder *l, struct str key, const struct lease_ask *ask, struct lease_answer *out,
                      struct larder_error *err)
 {
-    struct str pttl[] = {STR("PTTL"), key}, get[] = {STR("GET"), key};
-    struct look look = {.err = err};
+    struct batch b;
+    struct tag_lookup known;
+    batch_init(&b, l);
     out->retry_ms = -1;
     for (int i = 0; i < 2; i++) {
-        look.cmds[i] = (struct cmd){.argv = i == 0 ? pttl : get, .argc = 2, .key = 1, .node = -1};
-        look.cmds[i].flags = CMD_IDEMPOTENT;
-        look.cmds[i].done = look_done;
-        look.cmds[i].arg = &look;
+        struct cmd *cmd = batch_add(&b, 2);
+        cmd->flags |= ask->stand_in ? CMD_STANDIN : 0;
+        b.argv[i][0] = i == 0 ? STR("PTTL") : STR("GET");
+        b.argv[i][1] = key;
     }
-    look.cmds[0].next = &look.cmds[1];
-    int status = handle_run(l, &look.cmds[0], err);
-    if (status == 0)
-        status = look.status;
-    if (status == 0)
-        status = read_value(look.replies[1], larder_reply_integer(look.replies[0]), ask, out, err);
-    larder_reply_free(look.replies[0]);
-    larder_reply_free(look.replies[1]);
+    tags_ask(&known, &b, key, ask->tags, ask->ntags);
+    int status = batch_run(&b, err);
+    if (status == LARDER_OK) {
+        tags_read(&known, &b);
+        status = read_value(l, key, b.replies[1], larder_reply_integer(b.replies[0]), ask, &known, out, err);
+    }
+    batch_release(&b);
     return status;
 }
 
@@ -187,17 +207,22 @@ int lease_redis_take(larder *l, struct str key, const struct lease_ask *ask, str
     os_random_hex(token, ENVELOPE_TOKEN);
     token[0] = '1'; /* neither nobody's, all zeros, nor a back-off's, all f */
     envelope_put_version(version, ask->min_version);
-    struct str args[] = {str_of(token), lease_number(lock, ask->lock_ms), ask->early ? STR("1") : STR("0"),
-                         str_of(version)};
-    int status = run_script(l, take_script, key, args, ARRAY_LEN(args), &reply, err);
+    struct script s = {.text = take_script, .key = key, .n = 5, .stand_in = ask->stand_in};
+    s.args[0] = str_of(token);
+    s.args[1] = lease_number(lock, ask->lock_ms);
+    s.args[2] = ask->early ? STR("1") : STR("0");
+    s.args[3] = str_of(version);
+    s.args[4] = ask->overtaken;
+    int status = run_script(l, &s, &reply, err);
     if (status == LARDER_OK) {
         const char *what = larder_reply_text(larder_reply_child(reply, 0)).p;
         int64_t busy_ms = larder_reply_integer(larder_reply_child(reply, 3));
         status = larder_reply_count(reply) != 4
                      ? lease_odd_reply("EVAL", err)
-                     : read_value(larder_reply_child(reply, 1),
-                                  larder_reply_integer(larder_reply_child(reply, 2)), ask, out, err);
-        out->retry_ms = strcmp(what, "busy") == 0 ? busy_ms : -1;
+                     : read_value(l, key, larder_reply_child(reply, 1),
+                                  larder_reply_integer(larder_reply_child(reply, 2)), ask, NULL, out, err);
+        out->retry_ms = strcmp(what, "busy") == 0 ? busy_ms : out->overtaken.p != NULL ? 0 : -1;
+        out->by_script = true;
         if (status == LARDER_OK && strcmp(what, "lease") == 0)
             memcpy(out->token, token, sizeof token);
     }
@@ -214,38 +239,69 @@ static int read_fill(const larder_reply *reply, enum lease_fill *out, struct lar
     return larder_reply_kind(reply) == LARDER_STRING ? LARDER_OK : lease_odd_reply("EVAL", err);
 }
 
-int lease_redis_fill(larder *l, struct str key, const struct lease_value *v, enum lease_fill *out,
-                     struct larder_error *err)
+/* The envelope, its tags, and the life of both in ms. A stand-in keeps it for a short while, without grace.
+ */
+static int put_head(struct buf *head, const struct lease_value *v, int64_t most_ms, int64_t *life_ms)
 {
-    char head[LARDER_ENVELOPE_BYTES + 1], life[NUM_I64_TEXT_MAX], version[21];
-    larder_reply *reply;
-    if (v->ntags > 0)
-        return fail(err, LARDER_ERR_UNSUPPORTED, "tags: the node has no CACHE.SET");
+    char text[LARDER_ENVELOPE_BYTES + 1];
     int64_t grace_ms = v->ttl_ms > 0 && !v->negative ? v->grace_ms : 0;
+    *life_ms = v->ttl_ms > 0 ? v->ttl_ms + grace_ms : 0;
+    if (most_ms > 0 && (*life_ms == 0 || *life_ms > most_ms)) {
+        *life_ms = v->ttl_ms > 0 && v->ttl_ms < most_ms ? v->ttl_ms : most_ms;
+        grace_ms = 0;
+    }
     struct envelope e = {.kind = v->negative ? ENVELOPE_NEGATIVE : ENVELOPE_VALUE,
                          .version = v->version,
                          .grace_ms = grace_ms,
-                         .delta_ms = v->cost_ms};
-    envelope_put(head, &e);
+                         .delta_ms = v->cost_ms,
+                         .tags = v->tag_block};
+    envelope_put(text, &e);
+    int err = buf_append(head, text, LARDER_ENVELOPE_BYTES);
+    return err == 0 ? buf_puts(head, v->tag_block) : err;
+}
+
+int lease_redis_fill(larder *l, struct str key, const struct lease_value *v, enum lease_fill *out,
+                     struct larder_error *err)
+{
+    char life[2][NUM_I64_TEXT_MAX], version[21];
+    larder_reply *reply = NULL;
+    struct buf head, standin_head;
+    int64_t life_ms, standin_life_ms;
+    buf_init(&head);
+    buf_init(&standin_head);
     envelope_put_version(version, v->version);
-    struct str args[] = {str_of(v->token),
-                         str_of(version),
-                         {head, LARDER_ENVELOPE_BYTES},
-                         v->bytes,
-                         lease_number(life, v->ttl_ms > 0 ? v->ttl_ms + grace_ms : 0)};
-    int status = run_script(l, fill_script, key, args, ARRAY_LEN(args), &reply, err);
+    int status = put_head(&head, v, 0, &life_ms) < 0 ||
+                         put_head(&standin_head, v, l->set.o.standin_ttl_ms, &standin_life_ms) < 0
+                     ? fail(err, LARDER_ERR_MEMORY, "out of memory")
+                     : LARDER_OK;
+    if (status == LARDER_OK) {
+        struct script s = {.text = fill_script, .key = key, .n = 5, .stand_in = v->stand_in, .differs = true};
+        s.args[0] = s.standin_args[0] = str_of(v->token);
+        s.args[1] = s.standin_args[1] = str_of(version);
+        s.args[2] = buf_str(&head);
+        s.standin_args[2] = buf_str(&standin_head);
+        s.args[3] = s.standin_args[3] = v->bytes;
+        s.args[4] = lease_number(life[0], life_ms);
+        s.standin_args[4] = lease_number(life[1], standin_life_ms);
+        status = run_script(l, &s, &reply, err);
+    }
     if (status == LARDER_OK)
         status = read_fill(reply, out, err);
     larder_reply_free(reply);
+    buf_release(&head);
+    buf_release(&standin_head);
     return status;
 }
 
-int lease_redis_fail(larder *l, struct str key, const char *token, int64_t retry_ms, struct larder_error *err)
+int lease_redis_fail(larder *l, struct str key, const char *token, int64_t retry_ms, bool stand_in,
+                     struct larder_error *err)
 {
     char number[NUM_I64_TEXT_MAX];
     larder_reply *reply;
-    struct str args[] = {str_of(token), lease_number(number, retry_ms)};
-    int status = run_script(l, fail_script, key, args, ARRAY_LEN(args), &reply, err);
+    struct script s = {.text = fail_script, .key = key, .n = 2, .stand_in = stand_in};
+    s.args[0] = str_of(token);
+    s.args[1] = lease_number(number, retry_ms);
+    int status = run_script(l, &s, &reply, err);
     larder_reply_free(reply);
     return status;
 }
@@ -256,17 +312,18 @@ int lease_redis_invalidate(larder *l, struct str key, const struct lease_invalid
     char head[LARDER_ENVELOPE_BYTES + 1], version[21], hold[NUM_I64_TEXT_MAX];
     larder_reply *reply = NULL;
     struct str del[] = {STR("DEL"), key};
-    int status;
+    struct script s = {.text = i->has_version ? hold_script : soften_script, .key = key};
     if (i->has_version) {
         envelope_put(head, &(struct envelope){.kind = ENVELOPE_HELD, .version = i->version});
         envelope_put_version(version, i->version);
-        struct str args[] = {str_of(version), {head, LARDER_ENVELOPE_BYTES}, lease_number(hold, i->hold_ms)};
-        status = run_script(l, hold_script, key, args, ARRAY_LEN(args), &reply, err);
-    } else if (i->soft) {
-        status = run_script(l, soften_script, key, NULL, 0, &reply, err);
-    } else {
-        status = lease_run(l, del, ARRAY_LEN(del), 1, 0, &reply, err);
+        s.n = 3;
+        s.args[0] = str_of(version);
+        s.args[1] = (struct str){head, LARDER_ENVELOPE_BYTES};
+        s.args[2] = lease_number(hold, i->hold_ms);
     }
+    int status = i->has_version || i->soft
+                     ? run_script(l, &s, &reply, err)
+                     : lease_run(l, &(struct lease_command){.argv = del, .argc = 2, .at = 1}, &reply, err);
     if (status == LARDER_OK && larder_reply_integer(reply) == 0)
         status = LARDER_MISS;
     larder_reply_free(reply);

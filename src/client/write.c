@@ -12,6 +12,7 @@
 #include "client/calls.h"
 #include "client/error.h"
 #include "client/loaded.h"
+#include "client/tags.h"
 #include "os/clock.h"
 
 #include <stddef.h>
@@ -23,6 +24,8 @@ struct writing {
     struct str key;
     struct larder_write_options o;
     char token[LEASE_TOKEN_MAX];
+    bool by_script; /* the token's, see lease.h */
+    struct buf tag_block;
     struct larder_error *err;
 };
 
@@ -44,8 +47,8 @@ static int take_options(struct writing *w, const struct larder_write_options *gi
     if (w->o.grace_ms < 0 || w->o.lock_ms - 1 >= LEASE_MS_MAX || w->o.hold_ms - 1 >= LEASE_MS_MAX)
         return fail(w->err, LARDER_ERR_ARGUMENT,
                     "options: lock_ms, hold_ms: must be from 1 ms to a day; grace_ms: must not be negative");
-    if (w->o.ntags > 0 && lease_has_commands(w->l, w->key, NULL) == 0)
-        return fail(w->err, LARDER_ERR_UNSUPPORTED, "tags: the key's node has no CACHE.SET");
+    if (tags_check(w->o.tags, w->o.ntags, w->err) < 0)
+        return LARDER_ERR_ARGUMENT;
     return resolve_ttl(w->l, w->o.ttl_ms, &w->o.ttl_ms, w->err);
 }
 
@@ -62,11 +65,27 @@ static int seize(struct writing *w, int64_t lock_ms, struct larder_error *err)
         if (status == LARDER_OK || status == LARDER_MISS)
             status = lease_take(w->l, w->key, &ask, &a, err);
         memcpy(w->token, a.token, sizeof w->token);
+        w->by_script = a.by_script;
         lease_answer_release(&a);
     }
     flight_forget(&w->l->flights, w->key);
     if (status == LARDER_OK && w->token[0] == '\0')
         status = fail(err, LARDER_ERR_UNAVAILABLE, "others keep taking the lease of this key");
+    return status;
+}
+
+/* What the value's tags are before the commit. */
+static int begin_tags(struct writing *w, struct larder_error *err)
+{
+    int64_t life_ms = w->o.ttl_ms > 0 ? w->o.ttl_ms + w->o.grace_ms + w->o.lock_ms : 0;
+    struct larder_error ignored;
+    if (w->o.ntags == 0 || !w->by_script)
+        return LARDER_OK;
+    int status = tags_begin(w->l, w->key, w->o.tags, w->o.ntags, life_ms, &w->tag_block, err);
+    if (status < 0) {
+        (void)lease_fail(w->l, w->key, w->token, 0, false, &ignored);
+        w->token[0] = '\0';
+    }
     return status;
 }
 
@@ -81,7 +100,8 @@ static int store(struct writing *w, const struct larder_loaded *put, int64_t cos
                             .cost_ms = cost_ms,
                             .version = put->version,
                             .tags = w->o.tags,
-                            .ntags = w->o.ntags};
+                            .ntags = w->o.ntags,
+                            .tag_block = buf_str(&w->tag_block)};
     if (put->ttl_ms != LARDER_TTL_DEFAULT)
         v.ttl_ms = put->ttl_ms;
     int status =
@@ -114,11 +134,16 @@ int larder_write_through(larder *l, struct larder_bytes key, larder_writer write
     struct writing w = {.l = l, .key = str_from(key), .err = err};
     struct larder_loaded put;
     int status = take_options(&w, options);
-    if (status == LARDER_OK)
-        status = seize(&w, w.o.lock_ms, err);
-    if (status < 0 &&
-        (!w.o.write_anyway || status == LARDER_ERR_ARGUMENT || status == LARDER_ERR_UNSUPPORTED))
+    if (status < 0)
         return status;
+    buf_init(&w.tag_block);
+    status = seize(&w, w.o.lock_ms, err);
+    if (status == LARDER_OK)
+        status = begin_tags(&w, err);
+    if (status < 0 && (!w.o.write_anyway || status == LARDER_ERR_ARGUMENT)) {
+        buf_release(&w.tag_block);
+        return status;
+    }
     loaded_init(&put);
     int64_t begun_ns = os_mono_ns();
     status = writer(arg, key, &put);
@@ -132,8 +157,9 @@ int larder_write_through(larder *l, struct larder_bytes key, larder_writer write
         if (unknown)
             hold(&w, &put);
         else if (w.token[0] != '\0')
-            (void)lease_fail(l, w.key, w.token, 0, &ignored);
+            (void)lease_fail(l, w.key, w.token, 0, false, &ignored);
     }
     loaded_release(&put);
+    buf_release(&w.tag_block);
     return status;
 }

@@ -172,10 +172,9 @@ static int64_t read_field(const struct op *op, struct str bytes)
     return op->is_signed ? sign_extend(v, op->bits) : (int64_t)v;
 }
 
-/* SET answers the old value, INCRBY the new one, and both a null when they refuse. */
-static void run_write(struct cmd_ctx *c, const struct op *op, char *data, size_t n)
+/* What SET or INCRBY stores where `old` is. False: it refuses. */
+static bool compute(const struct op *op, int64_t old, uint64_t *out)
 {
-    int64_t old = read_field(op, (struct str){data, n});
     int64_t base = op->kind == OP_SET ? op->value : old, by = op->kind == OP_SET ? 0 : op->value;
     uint64_t fresh = (uint64_t)base + (uint64_t)by;
     int64_t signed_limit;
@@ -187,14 +186,49 @@ static void run_write(struct cmd_ctx *c, const struct op *op, char *data, size_t
     } else {
         direction = check_unsigned((uint64_t)base, by, op, &limit);
     }
-    if (direction != 0 && op->overflow == OVERFLOW_FAIL) {
+    *out = direction != 0 ? limit : fresh;
+    return direction == 0 || op->overflow != OVERFLOW_FAIL;
+}
+
+/* SET answers the old value, INCRBY the new one, and both a null when they refuse. */
+static void run_write(struct cmd_ctx *c, const struct op *op, char *data, size_t n)
+{
+    int64_t old = read_field(op, (struct str){data, n});
+    uint64_t fresh;
+    if (!compute(op, old, &fresh)) {
         reply_null(c->reply);
         return;
     }
-    if (direction != 0)
-        fresh = limit;
     bitmap_field_set(data, op->offset, op->bits, fresh);
     reply_int(c->reply, op->kind == OP_SET ? old : (int64_t)fresh);
+}
+
+/* SETs of what is there already, or that refuse, change nothing. INCRBY counts as a change even by 0. */
+static bool changes_bytes(const struct program *p, struct str bytes)
+{
+    for (uint32_t i = 0; i < p->n; i++) {
+        const struct op *op = &p->ops[i];
+        uint64_t fresh, mask = UINT64_MAX >> (64 - op->bits);
+        if (op->kind == OP_INCRBY || (op->kind == OP_SET && compute(op, read_field(op, bytes), &fresh) &&
+                                      ((fresh ^ (uint64_t)read_field(op, bytes)) & mask) != 0))
+            return true;
+    }
+    return false;
+}
+
+/* As run() would, when nothing changes: a SET that is not refused answers what is there. */
+static void run_idle(struct cmd_ctx *c, const struct program *p, struct str bytes)
+{
+    reply_array(c->reply, p->n);
+    for (uint32_t i = 0; i < p->n; i++) {
+        const struct op *op = &p->ops[i];
+        int64_t old = read_field(op, bytes);
+        uint64_t fresh;
+        if (op->kind == OP_SET && !compute(op, old, &fresh))
+            reply_null(c->reply);
+        else
+            reply_int(c->reply, old);
+    }
 }
 
 static void run_reads(struct cmd_ctx *c, const struct program *p)
@@ -221,10 +255,14 @@ static void run(struct cmd_ctx *c, const struct program *p)
     }
     if (!cmd_write_string(c, 0, &e))
         return;
+    struct str bytes;
+    if (bit_edit_is_idle(e, p->last_bit, &bytes) && !changes_bytes(p, bytes)) {
+        run_idle(c, p, bytes);
+        return;
+    }
     size_t n = (size_t)(p->last_bit >> 3) + 1;
-    struct block *block;
-    if (e != NULL && entry_string(e, &block).n > n)
-        n = entry_string(e, &block).n;
+    if (bytes.n > n)
+        n = bytes.n;
     int err = bit_edit(c, e, p->last_bit, &data);
     if (err != 0) {
         cmd_reply_err(c, err);

@@ -5,6 +5,7 @@
 #include "cmd/cost.h"
 #include "cmd/handlers.h"
 #include "cmd/ranges.h"
+#include "cmd/types.h"
 #include "ds/bitmap.h"
 
 #include <string.h>
@@ -30,6 +31,13 @@ bool bit_offset_arg(struct cmd_ctx *c, uint32_t i, unsigned field_bits, uint64_t
     return false;
 }
 
+bool bit_edit_is_idle(const struct entry *e, uint64_t last_bit, struct str *bytes)
+{
+    struct block *block;
+    *bytes = e == NULL ? STR("") : entry_string(e, &block);
+    return last_bit >> 3 < bytes->n && string_is_raw(entry_word(e), *bytes);
+}
+
 int bit_edit(struct cmd_ctx *c, struct entry *e, uint64_t last_bit, char **data)
 {
     struct block *block;
@@ -47,6 +55,11 @@ void cmd_setbit(struct cmd_ctx *c)
     if (!bit_offset_arg(c, 2, 0, &at) || !cmd_arg_range(c, 3, 0, 1, &bit, bad_bit) ||
         !cmd_write_string(c, 0, &e))
         return;
+    struct str now;
+    if (bit_edit_is_idle(e, at, &now) && bitmap_field_get(now.p, now.n, at, 1) == (uint64_t)bit) {
+        reply_int(c->reply, bit);
+        return;
+    }
     int err = bit_edit(c, e, at, &data);
     if (err != 0) {
         cmd_reply_err(c, err);

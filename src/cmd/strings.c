@@ -267,19 +267,17 @@ static bool check_pairs(struct cmd_ctx *c)
     return false;
 }
 
-/* All pairs or none: the store is asked for room first. */
 static int put_pairs(struct cmd_ctx *c)
 {
-    size_t bytes = 0;
-    for (uint32_t i = 1; i < c->argc; i++)
-        bytes += c->nblocks > 0 && cmd_arg_block(c, i) != NULL ? sizeof(struct block *) : c->argv[i].n;
-    int err = store_reserve(&c->a, c->nkeys, bytes);
-    for (uint32_t k = 0; err == 0 && k < c->nkeys; k++) {
+    struct store_pair *pairs = arena_alloc(c->arena, c->nkeys * sizeof *pairs);
+    if (pairs == NULL)
+        return ERR_OOM;
+    for (uint32_t k = 0; k < c->nkeys; k++) {
         uint32_t i = 2 + 2 * k;
-        struct block *block = c->nblocks > 0 ? cmd_arg_block(c, i) : NULL;
-        err = store_put_string(&c->a, &c->keys[k], c->argv[i], block, 0, 0);
+        pairs[k] =
+            (struct store_pair){.value = c->argv[i], .block = c->nblocks > 0 ? cmd_arg_block(c, i) : NULL};
     }
-    return err;
+    return store_put_pairs(&c->a, c->keys, pairs, c->nkeys);
 }
 
 void cmd_mset(struct cmd_ctx *c)

@@ -12,6 +12,11 @@ const char *type_name(const struct entry *e)
     return o != NULL ? object_type(o)->name : "string";
 }
 
+bool string_is_raw(uint32_t word, struct str value)
+{
+    return (word & ENTRY_RAW) || value.n > EMBSTR_MAX;
+}
+
 /* Redis chooses the encoding when a string is set, and changes it to raw when it is edited.
  * We hold all strings alike and say what Redis would have chosen. */
 const char *type_encoding(const struct entry *e)
@@ -23,7 +28,7 @@ const char *type_encoding(const struct entry *e)
     struct block *block;
     struct str value = entry_string(e, &block);
     int64_t number;
-    if ((word & ENTRY_RAW) || value.n > EMBSTR_MAX)
+    if (string_is_raw(word, value))
         return "raw";
     if (!(word & ENTRY_TEXT) && num_parse_i64(value, &number))
         return "int";

@@ -10,4 +10,7 @@ const char *type_name(const struct entry *e);
 /* "int", "embstr" or "raw", as Redis would hold a string; a collection's own. */
 const char *type_encoding(const struct entry *e);
 
+/* Is this string "raw": edited, or too long for anything else? `word` is its entry's. */
+bool string_is_raw(uint32_t word, struct str value);
+
 #endif

@@ -106,6 +106,8 @@ static uint32_t epoll_bits(unsigned interest)
         bits |= EPOLLIN;
     if (interest & LOOP_WRITE)
         bits |= EPOLLOUT;
+    if (interest & LOOP_HANGUP)
+        bits |= EPOLLRDHUP;
     if (interest & LOOP_EXCLUSIVE)
         bits |= EPOLLEXCLUSIVE;
     return bits;
@@ -146,7 +148,7 @@ static int change_stream(struct loop *l, int fd, unsigned interest, void *tag)
                       !s->polled ? EPOLL_CTL_ADD
                       : poll     ? EPOLL_CTL_MOD
                                  : EPOLL_CTL_DEL,
-                      fd, epoll_bits(interest & LOOP_WRITE), tag);
+                      fd, epoll_bits(interest & (LOOP_WRITE | LOOP_HANGUP)), tag);
     s->polled = poll;
     return err;
 }
@@ -197,7 +199,7 @@ static void take_polled(struct loop *l, int timeout_ms)
             .tag = ev->data.ptr,
             .readable = (ev->events & EPOLLIN) != 0,
             .writable = (ev->events & EPOLLOUT) != 0,
-            .hangup = (ev->events & (EPOLLHUP | EPOLLERR)) != 0,
+            .hangup = (ev->events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) != 0,
         };
     }
     l->epoll_busy = n > 0;

@@ -21,7 +21,8 @@
 #include <stdint.h>
 
 enum loop_limits { LOOP_EVENTS_MAX = 256 };
-enum loop_interest { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_EXCLUSIVE = 4, LOOP_STREAM = 8 };
+/* LOOP_HANGUP: a hangup is already that the peer will send no more, not only that the connection is gone. */
+enum loop_interest { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_EXCLUSIVE = 4, LOOP_STREAM = 8, LOOP_HANGUP = 16 };
 
 struct loop;
 

@@ -89,7 +89,7 @@ static int parse_batch(struct conn *conn, struct request_parser *rp, struct str 
 
 static void protocol_error(struct conn *conn, const struct request_parser *rp, int rc)
 {
-    char peer[CONN_ADDR_TEXT];
+    char peer[ADDRESS_TEXT];
     conn_peer_text(conn, peer);
     log_verbose("Client id=%llu addr=%s: %s", (unsigned long long)conn->session.id, peer,
                 rc == ERR_PROTO ? rp->error : "out of memory");
@@ -139,6 +139,7 @@ size_t dispatch_input(struct conn *conn, struct str in)
     w->ctx.reply = conn_reply(conn);
     w->ctx.a.now_ms = os_wall_ms();
     w->ctx.a.no_touch = conn->session.no_touch;
+    w->ctx.a.expired = server_expired_rule(s);
     int rc = parse_batch(conn, &rp, in, batch, &n, &used);
     uint32_t ran = run_batch(w, conn, batch, n);
     if (ran < n) { /* the rest is parsed again: later, or never */

@@ -99,7 +99,7 @@ static struct worker *find_worst(struct worker *w)
 
 static void evict(struct worker *w, struct conn *c)
 {
-    char peer[CONN_ADDR_TEXT];
+    char peer[ADDRESS_TEXT];
     conn_peer_text(c, peer);
     log_notice("Evicting client id=%llu addr=%s: its %zu bytes are the most of all, and all clients together "
                "are beyond maxmemory-clients.",

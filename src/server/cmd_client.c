@@ -11,6 +11,7 @@
 #include "server/repl_peers.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 
 /* ---- the caller itself ------------------------------------------------------------------ */
 
@@ -121,7 +122,7 @@ static void put_flags(struct buf *b, const struct conn *c)
 static void put_client(struct buf *b, const struct conn *c, int64_t now_ms)
 {
     const struct session *s = &c->session;
-    char addr[CONN_ADDR_TEXT], laddr[CONN_ADDR_TEXT];
+    char addr[ADDRESS_TEXT], laddr[ADDRESS_TEXT];
     conn_peer_text(c, addr);
     conn_local_text(c, laddr);
     buf_printf(b,
@@ -207,7 +208,7 @@ static bool has_id(const struct client_relay *r, uint64_t id)
 
 static bool matches(const struct client_relay *r, const struct conn *c)
 {
-    char text[CONN_ADDR_TEXT];
+    char text[ADDRESS_TEXT];
     if (!has_id(r, c->session.id) || (r->skip_me && c == r->relay.asker))
         return false;
     if (r->type != TYPE_ANY && r->type != TYPE_NORMAL)
@@ -442,7 +443,6 @@ void cmd_client_kill(struct cmd_ctx *c)
 
 void cmd_client_pause(struct cmd_ctx *c)
 {
-    struct server *s = ctx_server(c);
     uint32_t mode = CARE_PAUSE_ALL;
     int64_t ms, until;
     if (c->argc > 4) {
@@ -463,20 +463,13 @@ void cmd_client_pause(struct cmd_ctx *c)
         reply_error(c->reply, "ERR timeout is negative");
         return;
     }
-    bool paused = (atomic_load(&s->care) & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE)) != 0;
-    if (!paused || until > s->pause_until_ms)
-        s->pause_until_ms = until;
-    server_care_set(s, mode, true);
-    workers_wake(s);
+    pause_begin(ctx_server(c), PAUSE_CLIENT, mode, c->a.now_ms, until);
     reply_ok(c->reply);
 }
 
 void cmd_client_unpause(struct cmd_ctx *c)
 {
-    struct server *s = ctx_server(c);
-    s->pause_until_ms = 0;
-    server_care_set(s, CARE_PAUSE_ALL | CARE_PAUSE_WRITE, false);
-    workers_wake(s);
+    pause_end(ctx_server(c), PAUSE_CLIENT);
     reply_ok(c->reply);
 }
 

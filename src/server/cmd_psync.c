@@ -69,7 +69,7 @@ void cmd_replconf(struct cmd_ctx *c)
 /* The socket's address without its port, which is not the one that the replica listens on. */
 static void name_feed(struct feed *f, struct conn *conn, const struct feed_hello *h)
 {
-    char peer[CONN_ADDR_TEXT];
+    char peer[ADDRESS_TEXT];
     conn_peer_text(conn, peer);
     char *colon = strrchr(peer, ':'), *from = peer;
     if (colon != NULL)
@@ -113,7 +113,7 @@ static void hand_over(struct cmd_ctx *c, struct feed *f)
 /* Some replica has more of this node's data than the node itself, which has been restarted. */
 static bool is_ahead_of_us(struct cmd_ctx *c, struct str id, int64_t from)
 {
-    const struct repl *r = &ctx_server(c)->repl;
+    struct repl *r = &ctx_server(c)->repl;
     bool ours = (r->has_past && history_covers(&r->lost.history, id, from)) ||
                 (r->resumed && str_eq(id, str_of(r->place.id)));
     /* With a record of no keys we have what there was then; more may have come in its last second. */
@@ -121,6 +121,7 @@ static bool is_ahead_of_us(struct cmd_ctx *c, struct str id, int64_t from)
     bool beyond = (r->lost_history && !r->resumed) || (from > 0 && (uint64_t)from - 1 > have);
     if (!ours || !beyond)
         return false;
+    atomic_fetch_add(&r->shown.ahead, 1);
     reply_errorf(
         c->reply,
         "NOMASTERLINK this node was restarted without %s, and you still have them: it will not "

@@ -164,6 +164,9 @@ void repl_put_info(struct server *s, struct buf *b)
     buf_printf(b, "role:%s\r\n", r->is_replica ? "slave" : "master");
     if (r->is_replica)
         put_as_replica(r, b);
+    else
+        buf_printf(b, "larder_restarted_behind:%d\r\nlarder_replicas_ahead_refused:%llu\r\n", r->lost_history,
+                   (unsigned long long)atomic_load(&r->shown.ahead));
     put_feeds(r, b);
     buf_printf(b,
                "master_failover_state:%s\r\nmaster_replid:%s\r\n"

@@ -1,4 +1,4 @@
-#include "server/conn.h"
+#include "server/conn_internal.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -10,69 +10,26 @@
 #include "server/monitor.h"
 #include "server/server.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 /* ---- birth ------------------------------------------------------------------------- */
 
-static void read_addr(const struct sockaddr_storage *ss, struct conn_addr *out)
+void conn_peer_text(const struct conn *c, char out[ADDRESS_TEXT])
 {
-    memset(out, 0, sizeof *out);
-    out->family = (uint8_t)ss->ss_family;
-    if (ss->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)ss;
-        memcpy(out->ip, &in->sin_addr, 4);
-        out->port = ntohs(in->sin_port);
-    } else if (ss->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
-        memcpy(out->ip, &in6->sin6_addr, 16);
-        out->port = ntohs(in6->sin6_port);
-    }
+    address_text(&c->peer, c->worker->server->config.unixsocket, out);
 }
 
-static void addr_text(const struct conn *c, const struct conn_addr *a, char out[CONN_ADDR_TEXT])
+void conn_local_text(const struct conn *c, char out[ADDRESS_TEXT])
 {
-    char ip[INET6_ADDRSTRLEN] = "";
-    if (a->family == AF_INET) {
-        inet_ntop(AF_INET, a->ip, ip, sizeof ip);
-        snprintf(out, CONN_ADDR_TEXT, "%s:%u", ip, a->port);
-    } else if (a->family == AF_INET6) {
-        inet_ntop(AF_INET6, a->ip, ip, sizeof ip);
-        snprintf(out, CONN_ADDR_TEXT, "[%s]:%u", ip, a->port);
-    } else {
-        snprintf(out, CONN_ADDR_TEXT, "%s:0", c->worker->server->config.unixsocket);
-    }
-}
-
-void conn_peer_text(const struct conn *c, char out[CONN_ADDR_TEXT])
-{
-    addr_text(c, &c->peer, out);
-}
-
-void conn_local_text(const struct conn *c, char out[CONN_ADDR_TEXT])
-{
-    addr_text(c, &c->local, out);
-}
-
-static bool addr_is_loopback(const struct conn_addr *a)
-{
-    static const uint8_t v6[16] = {[15] = 1};
-    static const uint8_t mapped[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
-    if (a->family == AF_INET)
-        return a->ip[0] == 127;
-    if (a->family == AF_INET6)
-        return memcmp(a->ip, v6, 16) == 0 || memcmp(a->ip, mapped, 13) == 0;
-    return true;
+    address_text(&c->local, c->worker->server->config.unixsocket, out);
 }
 
 bool conn_is_local(const struct conn *c)
 {
-    return addr_is_loopback(&c->peer);
+    return address_is_loopback(&c->peer);
 }
 
 /* Without a password and without a say where to listen, the open network is a trap. */
@@ -144,13 +101,8 @@ void conn_accept(struct worker *w, int fd)
     c->fd = fd;
     c->interest = LOOP_READ;
     c->created_ms = c->active_ms = w->now_ms;
-    struct sockaddr_storage ss;
-    socklen_t len = sizeof ss;
-    if (getpeername(fd, (struct sockaddr *)&ss, &len) == 0)
-        read_addr(&ss, &c->peer);
-    len = sizeof ss;
-    if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
-        read_addr(&ss, &c->local);
+    address_of_peer(&c->peer, fd);
+    address_of_socket(&c->local, fd);
     session_init(&c->session, w->server);
     link_conn(w, c);
     clients_note(c);
@@ -166,15 +118,6 @@ void conn_accept(struct worker *w, int fd)
 }
 
 /* ---- death ------------------------------------------------------------------------- */
-
-static void free_out(struct conn *c)
-{
-    if (c->out == NULL)
-        return;
-    reply_release(&c->out->reply);
-    mem_free(c->out);
-    c->out = NULL;
-}
 
 static void free_conn(struct conn *c)
 {
@@ -208,7 +151,7 @@ void conn_close(struct conn *c, const char *why)
     uncount(w);
     clients_forget(c);
     buf_release(&c->in);
-    free_out(c);
+    conn_out_drop(c);
     if (c->state == CONN_PARKED && c->parked == PARK_PAUSE) {
         unlist_paused(c);
         c->state = CONN_OPEN;
@@ -233,48 +176,7 @@ static void bury(struct conn *c)
     free_conn(c);
 }
 
-/* ---- out --------------------------------------------------------------------------- */
-
-struct reply *conn_reply(struct conn *c)
-{
-    struct reply *r = c->out != NULL ? &c->out->reply : &c->worker->reply;
-    r->proto = c->session.proto;
-    r->limit = c->worker->server->config.client_output_buffer_limit.of[CONFIG_CLASS_NORMAL].hard;
-    return r;
-}
-
-size_t conn_unsent(const struct conn *c)
-{
-    return c->out == NULL ? 0 : reply_size(&c->out->reply) - c->out->sent;
-}
-
-size_t conn_memory(const struct conn *c)
-{
-    size_t n = sizeof *c + c->in.cap + c->session.txn.bytes + c->session.names_bytes;
-    if (c->out != NULL)
-        n += sizeof *c->out + c->out->reply.bytes.cap + c->out->reply.spliced +
-             c->out->reply.splices_cap * sizeof(struct reply_splice);
-    return n;
-}
-
-/* Returns the bytes sent, 0 when the socket is full, -1 when it is broken. */
-static ssize_t send_some(struct conn *c, const struct reply *r, size_t from)
-{
-    ssize_t n;
-    if (r->nsplices == 0) {
-        n = send(c->fd, r->bytes.p + from, r->bytes.n - from, MSG_NOSIGNAL);
-    } else {
-        struct iovec iov[CONN_IOV_MAX];
-        struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)reply_weave(r, from, iov, CONN_IOV_MAX)};
-        n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
-    }
-    if (n < 0)
-        return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
-    counter_add(&c->worker->metrics.net_out, (uint64_t)n);
-    counter_add(&c->worker->metrics.writes, 1);
-    c->net_out += (uint64_t)n;
-    return n;
-}
+/* ---- what the loop waits for --------------------------------------------------------- */
 
 /* Nothing it sends will be looked at. */
 static bool is_deaf(const struct conn *c)
@@ -282,158 +184,24 @@ static bool is_deaf(const struct conn *c)
     return c->saw_eof || c->session.close_after_reply || c->worker->stopping;
 }
 
+/* A pause may be long: who hangs up meanwhile is let go at once, and what it has asked for is not done.
+ * Other reasons to park end by themselves, so that who only closes its sending half gets its replies.
+ * (Behind more than the kernel holds for a socket that is not read, a hangup does not arrive.) */
+static bool waits_for_pause(const struct conn *c)
+{
+    return c->state == CONN_PARKED && c->parked == PARK_PAUSE;
+}
+
 /* What the loop shall wait for. A parked client may pile up a bounded amount of requests; then
  * its socket waits. */
-static void set_interest(struct conn *c)
+void conn_set_interest(struct conn *c)
 {
     bool full = c->state == CONN_PARKED && c->in.n >= CONN_READ_SIZE;
-    unsigned interest = (full || is_deaf(c) ? 0 : LOOP_READ) | (c->wants_write ? LOOP_WRITE : 0);
+    unsigned interest = (full || is_deaf(c) ? 0 : LOOP_READ) | (c->wants_write ? LOOP_WRITE : 0) |
+                        (full && waits_for_pause(c) ? LOOP_HANGUP : 0);
     if (interest != c->interest)
         loop_change(c->worker->loop, c->fd, interest, c);
     c->interest = (uint8_t)interest;
-}
-
-static void want_write(struct conn *c, bool on)
-{
-    if (c->wants_write == on)
-        return;
-    c->wants_write = on;
-    set_interest(c);
-}
-
-/* The worker's reply buffer, with what is left in it, becomes the connection's own. */
-static bool keep_rest(struct conn *c, size_t sent)
-{
-    struct worker *w = c->worker;
-    struct conn_out *out = mem_zalloc(sizeof *out);
-    if (out == NULL)
-        return false;
-    out->sent = sent;
-    out->reply = w->reply;
-    reply_init(&w->reply, out->reply.block_get, out->reply.block_put);
-    c->out = out;
-    return true;
-}
-
-/* Returns why the connection must go, or NULL. */
-static const char *over_limit(struct conn *c)
-{
-    const struct config *cfg = &c->worker->server->config;
-    size_t unsent = conn_unsent(c);
-    if (!c->session.authenticated && unsent > CONN_UNAUTH_OUT_MAX)
-        return "too many unread replies before authentication";
-    const struct config_output *limits = &cfg->client_output_buffer_limit;
-    uint64_t hard = limits->of[CONFIG_CLASS_NORMAL].hard, soft = limits->of[CONFIG_CLASS_NORMAL].soft;
-    if (hard != 0 && unsent > hard)
-        return "unread replies beyond the hard client-output-buffer-limit";
-    if (soft == 0 || unsent <= soft) {
-        c->soft_limit_since_ms = 0;
-        return NULL;
-    }
-    int64_t now = c->worker->now_ms;
-    if (c->soft_limit_since_ms == 0)
-        c->soft_limit_since_ms = now;
-    return now - c->soft_limit_since_ms > limits->of[CONFIG_CLASS_NORMAL].soft_seconds * 1000
-               ? "unread replies beyond the soft client-output-buffer-limit for too long"
-               : NULL;
-}
-
-static void close_over_limit(struct conn *c, const char *why)
-{
-    char peer[CONN_ADDR_TEXT];
-    conn_peer_text(c, peer);
-    log_warning("Closing client id=%llu addr=%s: %s (%zu bytes unsent).", (unsigned long long)c->session.id,
-                peer, why, conn_unsent(c));
-    counter_add(&c->worker->metrics.out_limit_closed, 1);
-    conn_close(c, why);
-}
-
-/* Everything is sent. A buffer that one large reply has blown up is not kept. */
-static void clear_replies(struct worker *w)
-{
-    if (w->reply.bytes.cap > CONN_KEEP_SIZE)
-        reply_release(&w->reply);
-    else
-        reply_clear(&w->reply);
-}
-
-/* The reply could not be written as a whole, so none of it is sent. */
-static void close_unwritten(struct conn *c, struct reply *r)
-{
-    struct worker *w = c->worker;
-    bool own = r != &w->reply;
-    if (r->over)
-        close_over_limit(c, "a reply beyond the hard client-output-buffer-limit");
-    else
-        conn_close(c, "out of memory for its replies");
-    if (!own)
-        clear_replies(w);
-}
-
-/* What has been sent is forgotten when it is the larger half: each byte is moved once at most. */
-static void note_sent(struct conn_out *out, size_t sent)
-{
-    if (sent >= CONN_FLUSH_SIZE && sent >= reply_size(&out->reply) / 2) {
-        reply_consume(&out->reply, sent);
-        sent = 0;
-    }
-    out->sent = sent;
-}
-
-bool conn_flush(struct conn *c)
-{
-    struct worker *w = c->worker;
-    struct reply *r = c->out != NULL ? &c->out->reply : &w->reply;
-    size_t size = reply_size(r), sent = c->out != NULL ? c->out->sent : 0, begun = sent;
-    if (unlikely(r->oom)) {
-        close_unwritten(c, r);
-        return false;
-    }
-    while (sent < size && sent - begun < CONN_SEND_MAX) {
-        ssize_t n = send_some(c, r, sent);
-        if (n < 0) {
-            if (c->out == NULL)
-                reply_clear(r);
-            conn_close(c, "send failed");
-            return false;
-        }
-        if (n == 0)
-            break;
-        sent += (size_t)n;
-    }
-    if (sent == size) {
-        if (c->out != NULL)
-            free_out(c);
-        else
-            clear_replies(w);
-        want_write(c, false);
-        c->soft_limit_since_ms = 0;
-        clients_note(c);
-        if (!c->session.close_after_reply || c->state != CONN_OPEN)
-            return true;
-        conn_close(c, "asked to close");
-        return false;
-    }
-    if (c->out != NULL) {
-        note_sent(c->out, sent);
-    } else if (!keep_rest(c, sent)) {
-        reply_clear(r);
-        conn_close(c, "out of memory for its replies");
-        return false;
-    }
-    const char *why = over_limit(c);
-    if (why != NULL) {
-        close_over_limit(c, why);
-        return false;
-    }
-    want_write(c, true);
-    clients_note(c);
-    return true;
-}
-
-void conn_writable(struct conn *c)
-{
-    conn_flush(c);
 }
 
 /* ---- in ---------------------------------------------------------------------------- */
@@ -500,7 +268,7 @@ static void conn_turn(struct conn *c, struct str in, bool own)
         reply_clear(&w->reply);
         return;
     }
-    if (conn_flush(c) && c->saw_eof && c->state == CONN_OPEN)
+    if (conn_flush(c) && c->saw_eof && (c->state == CONN_OPEN || waits_for_pause(c)))
         conn_close(c, "closed by peer");
 }
 
@@ -526,9 +294,10 @@ static bool read_target(struct conn *c, char **p, size_t *n)
 static void end_input(struct conn *c, int n)
 {
     /* What it has asked for is still being done. Who waits for others is gone, and shall inherit no lease. */
-    if (n == 0 && c->state == CONN_PARKED && c->parked != PARK_LEASE) {
+    bool is_served = c->state == CONN_PARKED && c->parked != PARK_LEASE && !waits_for_pause(c);
+    if (n == 0 && is_served) {
         c->saw_eof = true;
-        set_interest(c);
+        conn_set_interest(c);
         return;
     }
     conn_close(c, n == 0 ? "closed by peer" : strerror(-n));
@@ -551,7 +320,7 @@ static void take_input(struct conn *c, const char *p, size_t n, bool own)
             conn_close(c, "out of memory for its request");
             return;
         }
-        set_interest(c);
+        conn_set_interest(c);
         clients_note(c);
         return;
     }
@@ -608,7 +377,7 @@ void conn_received(struct conn *c, const char *data, int n)
 
 void conn_stop_reading(struct conn *c)
 {
-    set_interest(c);
+    conn_set_interest(c);
 }
 
 /* Input that nobody has read would turn the close into a reset, and that into lost replies. */
@@ -647,6 +416,6 @@ void conn_unpark(struct conn *c)
     c->state = CONN_OPEN;
     if (c->in_turn)
         return;
-    set_interest(c);
+    conn_set_interest(c);
     conn_turn(c, buf_str(&c->in), true);
 }

@@ -12,7 +12,8 @@
  * States. OPEN executes what arrives. PARKED waits for something else (the lane's
  * answer, a busy shard, the end of a pause) and reads nothing meanwhile; whoever
  * parks a connection keeps the only way to unpark it. A parked connection that dies
- * becomes a zombie: the socket is closed, the memory waits for its unparker.
+ * becomes a zombie: the socket is closed, the memory waits for its unparker. A peer that only closes its
+ * sending half still gets what it has asked for, but not at the end of a pause: it has gone then.
  *
  * Owner: its worker. Others reach it by mail only (worker.h), or under the gate. */
 #ifndef LARDER_SERVER_CONN_H
@@ -21,9 +22,9 @@
 #include "cmd/session.h"
 #include "proto/reply.h"
 #include "proto/request.h"
+#include "server/address.h"
 #include "server/mail.h"
 
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,7 +42,6 @@ enum conn_limits {
     CONN_UNAUTH_READ_SIZE = 4 * 1024, /* behind a cut request of a client that has not authenticated */
     CONN_UNAUTH_OUT_MAX = 64 * 1024,  /* unsent replies of a client that has not authenticated */
     CONN_IOV_MAX = 64,
-    CONN_ADDR_TEXT = 128, /* bytes of an address as text */
     CONN_PART_READS = 16, /* recvs that drop input at the end */
 };
 
@@ -54,13 +54,6 @@ enum park_reason {
     PARK_PAUSE, /* CLIENT PAUSE; unparked by the worker */
     PARK_LEASE, /* waits for a value that somebody else loads (cache_wait.h) */
     PARK_RELAY, /* its command travels through all workers; unparked by its return */
-};
-
-/* The peer's or our own address, compact. */
-struct conn_addr {
-    uint8_t family; /* AF_INET, AF_INET6, AF_UNIX */
-    uint16_t port;
-    uint8_t ip[16];
 };
 
 /* Replies that the socket has not taken yet. */
@@ -92,7 +85,7 @@ struct conn {
     int64_t soft_limit_since_ms; /* output beyond the soft limit since, 0 = not */
     const struct command *last_cmd;
     uint64_t net_in, net_out, commands;
-    struct conn_addr peer, local;
+    struct address peer, local;
     uint64_t written;         /* of the change log: nothing that this client has written lies behind it */
     struct feed_hello *hello; /* what it said with REPLCONF; NULL: nothing */
     struct cache_parked *parked_on; /* PARK_LEASE: what waits for it */
@@ -128,7 +121,7 @@ size_t conn_unsent(const struct conn *c);
 size_t conn_memory(const struct conn *c); /* bytes it costs, buffers included */
 bool conn_is_local(const struct conn *c); /* loopback or Unix socket */
 /* "1.2.3.4:5", "[::1]:5", or the Unix socket's "path:0". */
-void conn_peer_text(const struct conn *c, char out[CONN_ADDR_TEXT]);
-void conn_local_text(const struct conn *c, char out[CONN_ADDR_TEXT]);
+void conn_peer_text(const struct conn *c, char out[ADDRESS_TEXT]);
+void conn_local_text(const struct conn *c, char out[ADDRESS_TEXT]);
 
 #endif

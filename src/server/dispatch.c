@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cmd/effect.h"
 #include "os/clock.h"
+#include "server/admit.h"
 #include "server/batch.h"
 #include "server/exec.h"
 #include "server/handlers.h"
@@ -76,134 +77,6 @@ static void plan_locks(const struct cmd_ctx *c, struct lockset *ls)
         lockset_add(ls, key_shard(&c->keys[i]));
 }
 
-/* ---- refusals -------------------------------------------------------------------------- */
-
-/* It is not run, and neither is the transaction that it would have been part of. */
-static void note_rejected(struct cmd_ctx *c)
-{
-    struct worker *w = c->host;
-    counter_add(&w->metrics.by_command[c->cmd->id].rejected, 1);
-    if (c->cmd->fn == cmd_exec)
-        exec_end(c->session, c->a.store);
-    else
-        c->session->txn.aborted |= c->session->txn.open;
-}
-
-static void reply_rejection(struct cmd_ctx *c, const char *text)
-{
-    if (c->cmd->fn == cmd_exec)
-        reply_errorf(c->reply, "EXECABORT Transaction discarded because of: %s", text);
-    else
-        reply_error(c->reply, text);
-}
-
-static void reject(struct cmd_ctx *c, const char *text)
-{
-    note_rejected(c);
-    reply_rejection(c, text);
-}
-
-/* In a cluster: may this node execute it? False: refused, the reply says who may. */
-static bool is_ours(struct cmd_ctx *c, const struct server *s, bool locked)
-{
-    return c->cmd->fn == cmd_exec ? exec_route(c, s->view, locked) : route_allows(c, s->view, locked);
-}
-
-/* The last word, with the shards locked; `ls` or the one shard is let go of when it is no. */
-static bool is_turned_away(struct cmd_ctx *c, struct conn *conn, const struct lockset *ls)
-{
-    if (likely(is_ours(c, conn->worker->server, true)))
-        return false;
-    if (ls != NULL)
-        store_unlock(c->a.store, ls);
-    else
-        store_unlock_one(c->a.store, key_shard(c->keys));
-    note_rejected(c);
-    return true;
-}
-
-static bool needs_memory(const struct cmd_ctx *c)
-{
-    return (c->cmd->flags & CMD_DENYOOM) || (c->cmd->fn == cmd_exec && exec_any(c->session, CMD_DENYOOM));
-}
-
-static bool writes(const struct cmd_ctx *c)
-{
-    return (c->cmd->flags & CMD_WRITE) || (c->cmd->fn == cmd_exec && exec_any(c->session, CMD_WRITE));
-}
-
-/* What a replica does not do for its clients, and why. */
-static const char *refuse_on_replica(struct cmd_ctx *c, const struct repl *r)
-{
-    if (atomic_load_explicit(&r->loading, memory_order_relaxed) && !(c->cmd->flags & CMD_LOADING))
-        return REPLY_LOADING;
-    if (!(c->cmd->flags & CMD_STALE) && !repl_may_serve(r))
-        return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
-    if (writes(c) && ctx_server(c)->config.replica_read_only)
-        return "READONLY You can't write against a read only replica.";
-    return NULL;
-}
-
-/* Everything that is usually not so. True: go on. */
-static bool passes(struct cmd_ctx *c, struct conn *conn, uint32_t care)
-{
-    struct session *ss = c->session;
-    if ((c->cmd->flags & CMD_PROTECTED) && !debug_is_allowed(conn)) {
-        reject(c, DEBUG_NOT_ALLOWED);
-        return false;
-    }
-    if (!ss->authenticated && !(c->cmd->flags & CMD_NO_AUTH)) {
-        reject(c, "NOAUTH Authentication required.");
-        return false;
-    }
-    if (ss->txn.open && (c->cmd->flags & (CMD_NO_MULTI | CMD_NOT_QUEUED))) {
-        reject(c, "ERR Command not allowed inside a transaction");
-        return false;
-    }
-    if ((care & CARE_CLUSTER) && !is_ours(c, conn->worker->server, false)) {
-        note_rejected(c);
-        return false;
-    }
-    const char *no = (care & CARE_REPLICA) ? refuse_on_replica(c, &conn->worker->server->repl) : NULL;
-    if (no == NULL && (care & CARE_FEW_REPLICAS) && writes(c))
-        no = "NOREPLICAS Not enough good replicas to write.";
-    if ((care & CARE_LOADING) && !(c->cmd->flags & CMD_LOADING))
-        no = REPLY_LOADING;
-    else if (no == NULL && (care & CARE_DISK) && writes(c))
-        no = "MISCONF The last snapshot could not be written to disk, and writes are refused until one is "
-             "(stop-writes-on-bgsave-error). The log says why.";
-    if (no != NULL) {
-        reject(c, no);
-        return false;
-    }
-    if ((care & CARE_MEMORY) && needs_memory(c)) {
-        reject(c, REPLY_OOM);
-        return false;
-    }
-    if ((care & CARE_PAUSE_ALL) || ((care & (CARE_PAUSE_WRITE | CARE_FAILOVER)) && writes(c))) {
-        conn_park(conn, PARK_PAUSE);
-        return false;
-    }
-    return true;
-}
-
-/* Inside MULTI: queue what does not steer the transaction itself. True when queued (or refused). */
-static bool queued(struct cmd_ctx *c)
-{
-    cmd_fn *fn = c->cmd->fn;
-    if (fn == cmd_exec || fn == cmd_discard || fn == cmd_multi || fn == cmd_watch || fn == cmd_quit ||
-        fn == cmd_reset)
-        return false;
-    int rc = txn_queue(&c->session->txn, c->cmd, c->argv, c->argc);
-    if (rc != 0) {
-        c->session->txn.aborted = true;
-        cmd_reply_err(c, rc);
-    } else {
-        reply_status(c->reply, "QUEUED");
-    }
-    return true;
-}
-
 /* ---- after a command ------------------------------------------------------------------- */
 
 void dispatch_note_error(struct cmd_ctx *c, struct server *s, struct metrics *m, size_t start)
@@ -226,7 +99,7 @@ void dispatch_account(struct cmd_ctx *c, struct conn *conn, struct metrics *m, u
     const struct config *cfg = &s->config;
     if (cfg->slowlog_log_slower_than >= 0 && us >= (uint64_t)cfg->slowlog_log_slower_than &&
         !(c->cmd->flags & CMD_SKIP_SLOWLOG)) {
-        char peer[CONN_ADDR_TEXT];
+        char peer[ADDRESS_TEXT];
         conn_peer_text(conn, peer);
         slowlog_add(&s->slowlog, c->a.now_ms / 1000, us, c->argv, c->argc, peer,
                     c->session->name != NULL ? c->session->name : "", cfg->slowlog_max_len);
@@ -303,6 +176,19 @@ static bool parked_on_busy_one(struct conn *conn, uint32_t shard)
 }
 
 /* ---- running ------------------------------------------------------------------------------ */
+
+/* The last word, with the shards locked; `ls` or the one shard is let go of when it is no. */
+static bool is_turned_away(struct cmd_ctx *c, struct conn *conn, const struct lockset *ls)
+{
+    if (likely(admit_is_ours(c, conn->worker->server, true)))
+        return false;
+    if (ls != NULL)
+        store_unlock(c->a.store, ls);
+    else
+        store_unlock_one(c->a.store, key_shard(c->keys));
+    admit_note_rejected(c);
+    return true;
+}
 
 /* `routed`: in a cluster. It is a constant wherever these are called, so that a node alone pays nothing. */
 static ALWAYS_INLINE enum outcome run_exec(struct cmd_ctx *c, struct conn *conn, bool routed)
@@ -438,13 +324,30 @@ static void end_asking(struct session *s)
         s->asking = false;
 }
 
+/* Inside MULTI: queue what does not steer the transaction itself. True when queued (or refused). */
+static bool queued(struct cmd_ctx *c)
+{
+    cmd_fn *fn = c->cmd->fn;
+    if (fn == cmd_exec || fn == cmd_discard || fn == cmd_multi || fn == cmd_watch || fn == cmd_quit ||
+        fn == cmd_reset)
+        return false;
+    int rc = txn_queue(&c->session->txn, c->cmd, c->argv, c->argc);
+    if (rc != 0) {
+        c->session->txn.aborted = true;
+        cmd_reply_err(c, rc);
+    } else {
+        reply_status(c->reply, "QUEUED");
+    }
+    return true;
+}
+
 static enum outcome run_carefully(struct cmd_ctx *c, struct conn *conn, uint32_t care)
 {
     struct session *s = c->session;
     bool was_muted = s->reply_mode == SESSION_REPLY_OFF || s->reply_mode == SESSION_REPLY_SKIP;
     enum outcome out;
     c->reply->mute = was_muted;
-    if (!passes(c, conn, care)) {
+    if (!admit(c, conn, care)) {
         out = conn->state == CONN_OPEN ? REPLIED : NOT_YET;
     } else if (s->txn.open && queued(c)) {
         out = REPLIED;
@@ -457,58 +360,6 @@ static enum outcome run_carefully(struct cmd_ctx *c, struct conn *conn, uint32_t
         end_asking(s);
     conn_reply(conn)->mute = false;
     return out;
-}
-
-/* A browser that was lured into sending a request here (cross-protocol scripting): end it at once,
- * before a later line of it is taken for a command. */
-static bool speaks_http(struct cmd_ctx *c, const struct pending *p)
-{
-    if (!str_is(p->req.argv[0], "POST") && !str_is(p->req.argv[0], "Host:"))
-        return false;
-    struct conn *conn = container_of(c->session, struct conn, session);
-    char peer[CONN_ADDR_TEXT];
-    conn_peer_text(conn, peer);
-    log_warning("Possible attack: client addr=%s sent '%.*s', as a web browser would. Connection closed.",
-                peer, (int)p->req.argv[0].n, p->req.argv[0].p);
-    conn->close_asap = true;
-    return true;
-}
-
-static void refuse_arity(struct cmd_ctx *c, const struct command *cmd)
-{
-    if (cmd->fn != cmd_exec) {
-        command_reply_arity(c->reply, cmd);
-        return;
-    }
-    exec_end(c->session, c->a.store);
-    reply_error(c->reply,
-                "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
-}
-
-/* An unknown command, or one with a wrong number of arguments. */
-static bool is_malformed(struct cmd_ctx *c, const struct pending *p)
-{
-    if (likely(p->cmd != NULL && command_arity_ok(p->cmd, p->req.argc) && p->hashed))
-        return false;
-    size_t start = c->reply->bytes.n;
-    c->reply->mute =
-        c->session->reply_mode == SESSION_REPLY_OFF || c->session->reply_mode == SESSION_REPLY_SKIP;
-    if (p->cmd == NULL && speaks_http(c, p))
-        return true;
-    if (p->cmd == NULL)
-        command_reply_unknown(c->reply, p->req.argv, p->req.argc);
-    else if (!command_arity_ok(p->cmd, p->req.argc))
-        refuse_arity(c, p->cmd);
-    else
-        cmd_reply_err(c, ERR_OOM);
-    struct worker *w = c->host;
-    dispatch_note_error(c, w->server, &w->metrics, start);
-    if (p->cmd != NULL)
-        counter_add(&w->metrics.by_command[p->cmd->id].rejected, 1);
-    c->session->txn.aborted |= c->session->txn.open;
-    end_asking(c->session);
-    c->reply->mute = false;
-    return true;
 }
 
 /* May this call be timed together with the next, which is of the same command? Not if sizes decide how long
@@ -537,7 +388,8 @@ static enum outcome execute(struct worker *w, struct conn *conn, struct pending 
     c->nkeys = p->nkeys;
     c->reply->errored = false;
     size_t start = c->reply->bytes.n;
-    if (unlikely(is_malformed(c, p))) {
+    if (unlikely(!admit_well_formed(c, p))) {
+        end_asking(c->session);
         dispatch_end_run(w, p->cmd, sw);
         return DONE;
     }
@@ -599,18 +451,7 @@ enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p
 static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
 {
     const struct server *s = job->conn->worker->server;
-    return s->view != NULL && !is_ours(c, s, true);
-}
-
-/* The role may have changed, too: what a primary has accepted a replica must not do. */
-static bool is_refused_now(struct lane_job *job, struct cmd_ctx *c)
-{
-    struct server *s = job->conn->worker->server;
-    bool replica = (atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_REPLICA) != 0;
-    const char *no = replica ? refuse_on_replica(c, &s->repl) : NULL;
-    if (no != NULL)
-        reply_rejection(c, no);
-    return no != NULL;
+    return server_view(s) != NULL && !admit_is_ours(c, s, true);
 }
 
 /* What the job's mode holds covers its keys, or it is LANE_PLAIN and writes nothing. */
@@ -649,9 +490,10 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     c->argc = job->argc;
     c->a.now_ms = os_wall_ms();
     c->a.no_touch = conn->session.no_touch;
+    c->a.expired = server_expired_rule(conn->worker->server);
     c->again = false;
     uint64_t t0 = os_ticks();
-    if (!is_refused_now(job, c))
+    if (admit_late(c, conn->worker->server))
         run_job(job, c, m);
     effect_publish(c);
     job->written = c->unit != NULL ? c->unit->last_end : 0;

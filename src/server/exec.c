@@ -195,6 +195,7 @@ void exec_run(struct cmd_ctx *c, struct metrics *m)
             cmd_reply_err(c, ERR_OOM);
             continue;
         }
+        c->a.expired = server_expired_rule(conn->worker->server); /* PAUSE may be one of them */
         c->reply->errored = false;
         size_t start = c->reply->bytes.n;
         uint64_t t0 = os_ticks();

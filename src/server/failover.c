@@ -27,7 +27,6 @@ static void begin(struct repl *r)
 {
     set_state(&r->failover, FAILOVER_WAIT);
     server_care_set(r->server, CARE_FAILOVER, true);
-    repl_keep_expired(r, true);
     if (repl_feed_in_step(r, r->failover.host, r->failover.port) == NULL)
         repl_feeds_ask(r);
     repl_wake(r);
@@ -53,8 +52,6 @@ static void give_up(struct repl *r, const char *why)
                 f->host[0] != '\0' ? f->host : "any replica", why, going ? "is again" : "stays");
     if (going)
         repl_become_primary(r);
-    else
-        repl_keep_expired(r, false);
     end(r);
 }
 

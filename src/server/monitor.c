@@ -65,10 +65,10 @@ void monitor_format(struct buf *line, int64_t us, uint32_t db, const char *peer,
 }
 
 /* Redis names a client of the Unix socket by the socket here, and not by a port. */
-static void name_peer(const struct conn *c, char out[CONN_ADDR_TEXT])
+static void name_peer(const struct conn *c, char out[ADDRESS_TEXT])
 {
     if (c->peer.family == AF_UNIX)
-        snprintf(out, CONN_ADDR_TEXT, "unix:%s", c->worker->server->config.unixsocket);
+        snprintf(out, ADDRESS_TEXT, "unix:%s", c->worker->server->config.unixsocket);
     else
         conn_peer_text(c, out);
 }
@@ -76,7 +76,7 @@ static void name_peer(const struct conn *c, char out[CONN_ADDR_TEXT])
 static void feed(struct server *s, const struct cmd_ctx *c)
 {
     struct buf line;
-    char peer[CONN_ADDR_TEXT];
+    char peer[ADDRESS_TEXT];
     buf_init(&line);
     name_peer(container_of(c->session, struct conn, session), peer);
     monitor_format(&line, os_wall_us(), c->session->db, peer, c->argv, c->argc);

@@ -1,6 +1,8 @@
 #include "server/relay.h"
 
 #include "os/clock.h"
+#include "server/dispatch.h"
+#include "server/monitor.h"
 #include "server/server.h"
 
 static void deliver(struct worker *w, struct mail *m);
@@ -12,25 +14,48 @@ static void forward(struct relay *r)
     worker_mail(r->next < s->nworkers ? &s->workers[r->next] : r->home, &r->mail);
 }
 
+static void copy_request(struct relay *r, const struct cmd_ctx *ctx)
+{
+    r->argc = 0;
+    r->argv = arena_alloc(&r->arena, ctx->argc * sizeof *r->argv);
+    for (uint32_t i = 0; r->argv != NULL && i < ctx->argc; i++) {
+        r->argv[i] = arena_copy(&r->arena, ctx->argv[i]);
+        if (r->argv[i].p == NULL)
+            return;
+    }
+    if (r->argv != NULL)
+        r->argc = ctx->argc;
+}
+
+/* Like any command that has run: counted, and noted where slow ones are, even if its asker has gone. */
+static void account(struct worker *home, struct conn *c, const struct relay *done, size_t start)
+{
+    struct cmd_ctx *ctx = &home->ctx;
+    ctx->session = &c->session;
+    ctx->cmd = done->cmd;
+    ctx->argv = done->argv;
+    ctx->argc = done->argc;
+    ctx->a.now_ms = home->now_ms;
+    dispatch_account(ctx, c, &home->metrics, 1, done->ticks, start);
+    if (done->argc > 0)
+        monitor_show(home->server, ctx);
+}
+
 static void come_home(struct relay *r)
 {
     struct conn *c = r->asker;
     struct worker *home = r->home;
-    const struct command *cmd = r->cmd;
-    uint64_t ticks = r->ticks;
-    struct reply *reply = c->state == CONN_ZOMBIE ? NULL : conn_reply(c);
-    size_t start = 0;
-    if (reply != NULL) {
-        reply->errored = false;
-        start = reply->bytes.n;
-    }
-    r->finish(r, reply != NULL ? c : NULL, reply);
-    bool failed = reply != NULL && reply->errored;
-    metrics_record(&home->metrics, cmd, 1, ticks, failed);
-    if (failed) {
-        counter_add(&home->metrics.error_replies, 1);
-        stats_note_error(home->server, reply, start);
-    }
+    struct relay done = *r;
+    struct reply *reply = conn_reply(c);
+    size_t start = reply->bytes.n;
+    bool gone = c->state == CONN_ZOMBIE;
+    reply->errored = false;
+    uint64_t t0 = os_ticks();
+    r->finish(r, gone ? NULL : c, gone ? NULL : reply);
+    done.ticks += os_ticks() - t0;
+    home->ctx.reply = reply;
+    account(home, c, &done, start);
+    arena_release(&done.arena);
     conn_unpark(c);
 }
 
@@ -90,8 +115,10 @@ void relay_start(struct relay *r, struct cmd_ctx *ctx)
     r->home = c->worker;
     r->cmd = ctx->cmd;
     r->ticks = 0;
+    arena_init(&r->arena);
     r->mail.deliver = deliver;
     if (!ctx->in_exec) {
+        copy_request(r, ctx);
         conn_park(c, PARK_RELAY);
         forward(r);
         return;

@@ -9,6 +9,7 @@
 #ifndef LARDER_SERVER_RELAY_H
 #define LARDER_SERVER_RELAY_H
 
+#include "base/arena.h"
 #include "server/mail.h"
 
 #include <stdbool.h>
@@ -32,6 +33,9 @@ struct relay {
     struct mail mail;
     struct worker *home;
     const struct command *cmd;
+    struct arena arena; /* of argv */
+    struct str *argv;   /* the request, for those who note what was slow; argc 0 when memory was short */
+    uint32_t argc;
     uint64_t ticks;          /* spent so far */
     uint32_t next;           /* worker */
     struct conn *at;         /* where it goes on there */

@@ -44,14 +44,6 @@ static void log_threads(struct repl *r, bool on)
     log_thread(&s->lane.ctx, &s->lane.unit, on);
 }
 
-void repl_keep_expired(struct repl *r, bool on)
-{
-    struct server *s = r->server;
-    for (uint32_t i = 0; i < s->nworkers; i++)
-        s->workers[i].ctx.a.keep_expired = on;
-    s->lane.ctx.a.keep_expired = on;
-}
-
 static void new_id(char id[HISTORY_ID + 1])
 {
     os_random_hex(id, HISTORY_ID);
@@ -141,16 +133,15 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
     ASSERT(host.n < REPL_HOST_MAX);
     repl_link_drop(r, NULL);
     repl_feeds_cut(r, "this node follows another primary now");
-    if (!r->is_replica) {
+    if (!r->is_replica)
         log_threads(r, false);
-        repl_keep_expired(r, true);
-    }
     memcpy(r->host, host.p, host.n);
     r->host[host.n] = '\0';
     show_primary(r, str_of(r->host), port);
     r->port = port;
     r->is_replica = r->named_anew = true;
     r->lost_history = r->has_past = false;
+    atomic_store(&r->shown.ahead, 0);
     repl_resume_as_replica(r);
     r->turn++;
     r->replica.failed[0] = '\0';
@@ -167,6 +158,7 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
 void repl_become_primary(struct repl *r)
 {
     r->lost_history = r->has_past = r->resumed = false;
+    atomic_store(&r->shown.ahead, 0);
     if (!r->is_replica)
         return;
     show_primary(r, STR(""), 0);
@@ -182,12 +174,11 @@ void repl_become_primary(struct repl *r)
         history_init(&r->history, id);
     atomic_store(&r->record_now, true);
     changelog_forget_db(&r->log);
-    repl_keep_expired(r, false);
     if (changelog_is_on(&r->log))
         log_threads(r, true);
     if (r->from_file)
         repl_doubt(r);
-    server_care_set(r->server, CARE_REPLICA, false);
+    server_care_set(r->server, CARE_REPLICA | CARE_KEEP_EXPIRED, false);
     cache_set_primary(r->server->cache, &r->server->lane.ctx.a, NULL);
     log_notice("This node is a primary from now on. Its history goes on from offset %llu under the id %s.",
                (unsigned long long)repl_offset(r), r->history.id);
@@ -365,7 +356,7 @@ void repl_take_role(struct repl *r)
     if (!r->server->config.cluster_enabled) /* else the cluster settles it, when it knows what this node is */
         repl_settle(r);
     if (!r->is_replica && !r->has_place)
-        repl_keep_expired(r, false); /* there is nobody to be told */
+        server_care_set(r->server, CARE_KEEP_EXPIRED, false); /* there is nobody to be told */
 }
 
 int repl_start(struct repl *r)

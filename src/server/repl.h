@@ -164,6 +164,8 @@ struct repl {
         _Atomic int64_t heard_ms, down_since_ms;
         _Atomic uint64_t spooled, total;
         _Atomic uint64_t net_in, net_out, full, partial_ok, partial_err;
+        _Atomic uint64_t
+            ahead; /* times that a replica was refused since it has more than we came back with */
     } shown;
 
     struct failover failover;
@@ -202,8 +204,6 @@ void repl_wake(struct repl *r);
 
 void repl_follow_primary(struct repl *r, struct str host, int port);
 void repl_become_primary(struct repl *r);
-/* Expired keys are hidden but stay: on a replica, and while a primary hands over. */
-void repl_keep_expired(struct repl *r, bool on);
 /* Writes are logged from now on, or not any more; the history is told. */
 void repl_log_on(struct repl *r);
 void repl_log_off(struct repl *r);

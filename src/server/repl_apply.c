@@ -39,7 +39,7 @@ void repl_apply_init(struct repl *r)
     r->ctx = (struct cmd_ctx){
         .a = {.store = s->store,
               .app = store_appender(s->store, r->index),
-              .keep_expired = true,
+              .expired = EXPIRED_SHOW,
               .no_touch = true},
         .session = &r->session,
         .reply = &r->reply,

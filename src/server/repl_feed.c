@@ -214,7 +214,7 @@ void repl_feed_arrives(struct repl *r, struct feed *f)
     r->feeds = f;
     pthread_mutex_unlock(&r->mutex);
     atomic_store(&f->ack_ms, r->now_ms);
-    f->heard_ms = f->came_ms = r->now_ms;
+    f->heard_ms = f->came_ms = f->moved_ms = r->now_ms;
     if (loop_add(r->loop, f->fd, LOOP_READ, f) != 0) {
         set_state(f, FEED_GONE);
         return;
@@ -312,6 +312,7 @@ static bool send_out(struct repl *r, struct feed *f)
             return false;
         }
         f->sent += (size_t)n;
+        f->moved_ms = r->now_ms;
         atomic_fetch_add(&r->shown.net_out, (uint64_t)n);
     }
     buf_clear(&f->out);
@@ -487,6 +488,10 @@ static void check_timeouts(struct repl *r)
 {
     int64_t timeout_ms = (int64_t)r->server->config.repl_timeout * 1000;
     for (struct feed *f = r->feeds; f != NULL; f = f->next) {
+        if (f->out.n == 0)
+            f->moved_ms = r->now_ms; /* there is nothing that it could take */
+        if (r->now_ms - f->moved_ms > timeout_ms)
+            lose(f, "it has taken nothing of what there is for 'repl-timeout' seconds");
         if (feed_state(f) == FEED_STREAM && r->now_ms - atomic_load(&f->ack_ms) > timeout_ms && f->out.n == 0)
             lose(f, "it has acknowledged nothing for 'repl-timeout' seconds");
         if (feed_state(f) == FEED_WAIT && r->is_replica && !atomic_load(&r->link_up))
@@ -494,13 +499,12 @@ static void check_timeouts(struct repl *r)
     }
 }
 
-/* Is what min-replicas-to-write asks for there? */
-static void check_good(struct repl *r)
+void repl_feeds_check_good(struct repl *r, int64_t now_ms)
 {
     const struct config *cfg = &r->server->config;
     int64_t want = cfg->min_replicas_to_write, lag = cfg->min_replicas_max_lag;
     bool few = want > 0 && lag > 0 && !r->is_replica &&
-               (int64_t)repl_feeds_acked(r, 0, r->now_ms - (lag + 1) * 1000 + 1) < want;
+               (int64_t)repl_feeds_acked(r, 0, now_ms - (lag + 1) * 1000 + 1) < want;
     bool now = (atomic_load(&r->server->care) & CARE_FEW_REPLICAS) != 0;
     if (few != now)
         server_care_set(r->server, CARE_FEW_REPLICAS, few);
@@ -537,7 +541,7 @@ void repl_feeds_ask(struct repl *r)
 void repl_feeds_cron(struct repl *r)
 {
     check_timeouts(r);
-    check_good(r);
+    repl_feeds_check_good(r, r->now_ms);
     ping(r);
     if (r->now_ms >= r->comfort_ms) {
         r->comfort_ms = r->now_ms + REPL_COMFORT_MS;

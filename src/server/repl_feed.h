@@ -47,8 +47,8 @@ struct feed {
     _Atomic uint64_t ack, fack; /* what it has; what it has on disk, in its append-only file */
     _Atomic int64_t ack_ms;
     _Atomic uint64_t unsent;
-    _Atomic bool kill;                          /* somebody wants it gone */
-    char ip[FEED_IP_MAX], name[CONN_ADDR_TEXT]; /* constant, as are: */
+    _Atomic bool kill;                        /* somebody wants it gone */
+    char ip[FEED_IP_MAX], name[ADDRESS_TEXT]; /* constant, as are: */
     uint16_t port;
     struct repl_peer peer;
     /* What it asked for. */
@@ -67,6 +67,7 @@ struct feed {
     bool copy_grows;          /* it is the copy at hand */
     uint64_t copy_at, copy_n; /* copy_n once it is whole */
     int64_t heard_ms, came_ms;
+    int64_t moved_ms; /* it took some of what there is, or there was nothing */
     struct buf in, out;
     size_t sent; /* of out */
 };
@@ -105,6 +106,8 @@ void repl_feeds_kill(struct repl *r); /* those who are to be killed */
 void repl_feeds_release(struct repl *r);
 /* Any thread: replicas that have acknowledged `offset`, the last time not before since_ms. */
 uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms);
+/* Round or gate: is what min-replicas-to-write asks for there? CARE_FEW_REPLICAS says so. */
+void repl_feeds_check_good(struct repl *r, int64_t now_ms);
 uint32_t repl_feeds_fsynced(struct repl *r, uint64_t offset); /* ... that have it on disk */
 bool repl_feeds_lag(struct repl *r, uint64_t offset);         /* some follow the stream and have less */
 

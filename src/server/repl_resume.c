@@ -65,7 +65,7 @@ void repl_resume_as_primary(struct repl *r, const char *id)
     changelog_start(&r->log, r->place.offset);
     r->has_history = r->resumed = true;
     r->alone_since_ms = os_wall_ms();
-    repl_keep_expired(r, false);
+    server_care_set(r->server, CARE_KEEP_EXPIRED, false);
 }
 
 void repl_doubt(struct repl *r)

@@ -78,9 +78,10 @@ static void load_beginning(void *arg)
     struct server *s = b->server;
     store_round_begin(s->store, b->a->app);
     b->rc = load_step(b->load, b->a, s->limits.databases, 1);
-    b->a->keep_expired = b->load->reader.repl_id[0] != '\0';
-    if (b->a->keep_expired)
-        repl_keep_expired(&s->repl, true);
+    if (b->load->reader.repl_id[0] != '\0') {
+        b->a->expired = EXPIRED_HIDE;
+        server_care_set(s, CARE_KEEP_EXPIRED, true);
+    }
 }
 
 static int load_in_rounds(struct saver *v, struct load *l)

@@ -13,6 +13,7 @@
 #include "server/lane.h"
 #include "server/latency.h"
 #include "server/migrate.h"
+#include "server/pause.h"
 #include "server/process.h"
 #include "server/repl.h"
 #include "server/saver.h"
@@ -46,13 +47,16 @@ enum care {
     CARE_MONITOR = 1 << 0,     /* somebody watches with MONITOR */
     CARE_PAUSE_WRITE = 1 << 1, /* CLIENT PAUSE ... WRITE */
     CARE_PAUSE_ALL = 1 << 2,
-    CARE_MEMORY = 1 << 3,       /* data is beyond maxmemory: refuse CMD_DENYOOM */
-    CARE_REPLICA = 1 << 4,      /* this node is a replica: no writes, and perhaps no reads */
-    CARE_FEW_REPLICAS = 1 << 5, /* fewer than min-replicas-to-write: refuse writes */
-    CARE_CLUSTER = 1 << 6,      /* keys may live elsewhere */
-    CARE_FAILOVER = 1 << 7,     /* this node hands its role over: writes wait */
-    CARE_DISK = 1 << 8,         /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
-    CARE_LOADING = 1 << 9,      /* the snapshot is being loaded */
+    CARE_PAUSE = CARE_PAUSE_WRITE | CARE_PAUSE_ALL,
+    CARE_MEMORY = 1 << 3,        /* data is beyond maxmemory: refuse CMD_DENYOOM */
+    CARE_REPLICA = 1 << 4,       /* this node is a replica: no writes, and perhaps no reads */
+    CARE_FEW_REPLICAS = 1 << 5,  /* fewer than min-replicas-to-write: refuse writes */
+    CARE_CLUSTER = 1 << 6,       /* keys may live elsewhere */
+    CARE_FAILOVER = 1 << 7,      /* this node hands its role over: writes wait */
+    CARE_DISK = 1 << 8,          /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
+    CARE_LOADING = 1 << 9,       /* the snapshot is being loaded */
+    CARE_KEEP_EXPIRED = 1 << 10, /* what has expired stays until replicas can be told */
+    CARE_HIDE_EXPIRED = CARE_PAUSE | CARE_FAILOVER | CARE_REPLICA | CARE_KEEP_EXPIRED,
 };
 
 /* Written at boot and under the gate. */
@@ -77,10 +81,10 @@ struct server {
     struct listener listeners[SERVER_LISTEN_MAX];
     int64_t listen_port; /* of the sockets that are open */
     _Atomic uint32_t care;
-    struct cluster_view *view; /* gate; NULL: not in a cluster */
+    _Atomic(struct cluster_view *) view; /* NULL: not in a cluster; see server_view() */
     _Atomic uint32_t nclients;
     _Atomic uint64_t next_client_id;
-    int64_t pause_until_ms;   /* gate */
+    struct pause pauses[PAUSE_REASONS];
     bool time_in_runs;        /* nobody asks for times below SERVER_RUN_NS; gate */
     uint64_t slow_ticks;      /* commands at least so long are looked at more closely; gate */
     uint64_t clients_max_mem; /* what maxmemory-clients comes to in bytes, 0 = no limit; gate */
@@ -103,6 +107,20 @@ struct server {
 
 /* Any thread, also a signal's: begin a graceful end. */
 void server_request_stop(struct server *s, int exit_code);
+
+/* In a round, or in a job of the lane: it lasts as long as that does. Seq_cst: see gate_outlive(). */
+static inline const struct cluster_view *server_view(const struct server *s)
+{
+    return atomic_load_explicit(&s->view, memory_order_seq_cst);
+}
+
+/* For whoever executes for clients: nothing is deleted while a pause lasts, since a deletion is a write, nor
+ * on a replica, where only the primary's DEL does, nor before a loaded history has found its replicas. */
+static inline enum expired_rule server_expired_rule(struct server *s)
+{
+    uint32_t care = atomic_load_explicit(&s->care, memory_order_relaxed);
+    return likely(!(care & CARE_HIDE_EXPIRED)) ? EXPIRED_REMOVE : EXPIRED_HIDE;
+}
 
 static inline void server_care_set(struct server *s, uint32_t bit, bool on)
 {

@@ -276,10 +276,10 @@ static void check_care(struct worker *w)
     bool over = store_over_memory(s->store);
     if (unlikely(over != ((care & CARE_MEMORY) != 0)))
         server_care_set(s, CARE_MEMORY, over);
-    if ((care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE)) && w->now_ms >= s->pause_until_ms)
-        server_care_set(s, CARE_PAUSE_ALL | CARE_PAUSE_WRITE, false);
+    if (unlikely(care & CARE_PAUSE))
+        pause_tick(s, w->now_ms);
     care = atomic_load_explicit(&s->care, memory_order_relaxed);
-    if (w->paused != NULL && !(care & (CARE_PAUSE_ALL | CARE_PAUSE_WRITE | CARE_FAILOVER)))
+    if (w->paused != NULL && !(care & (CARE_PAUSE | CARE_FAILOVER)))
         unpark_paused(w);
 }
 
@@ -327,6 +327,7 @@ static void maintain(struct worker *w)
 {
     uint32_t budget_us = MAINTAIN_US * (uint32_t)w->server->config.active_expire_effort;
     w->ctx.a.now_ms = w->now_ms;
+    w->ctx.a.expired = server_expired_rule(w->server);
     uint64_t before = os_ticks();
     w->maintain_ms = w->now_ms + store_maintain(&w->ctx.a, budget_us);
     uint64_t ns = os_ticks_to_ns(os_ticks() - before);
@@ -341,9 +342,10 @@ static void maintain(struct worker *w)
 static void set_deadline(struct worker *w)
 {
     w->due_ms = w->cron_ms < w->maintain_ms ? w->cron_ms : w->maintain_ms;
-    uint32_t care = atomic_load_explicit(&w->server->care, memory_order_relaxed);
-    if (w->paused != NULL && !(care & CARE_FAILOVER) && w->server->pause_until_ms < w->due_ms)
-        w->due_ms = w->server->pause_until_ms;
+    if (unlikely(w->paused != NULL)) {
+        int64_t end_ms = pause_next_ms(w->server, w->now_ms);
+        w->due_ms = end_ms < w->due_ms ? end_ms : w->due_ms;
+    }
     if (w->parked_due_ms < w->due_ms)
         w->due_ms = w->parked_due_ms;
     if (w->relays != NULL)

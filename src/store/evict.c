@@ -23,7 +23,7 @@ static const struct store_eviction *how_of(const struct access *a)
 bool evict_wanted(const struct access *a)
 {
     struct store *s = a->store;
-    return how_of(a)->policy != STORE_NOEVICTION && !a->keep_expired && s->maxmemory != 0 &&
+    return how_of(a)->policy != STORE_NOEVICTION && a->expired == EXPIRED_REMOVE && s->maxmemory != 0 &&
            store_used(s) > s->evict.goal;
 }
 

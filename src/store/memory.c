@@ -163,15 +163,6 @@ void store_set_active_expire(struct store *s, bool on)
     s->active_expire = on;
 }
 
-static void end_promise(struct store *s, struct appender *app)
-{
-    pool_promise_end(&s->pool, &app->cache);
-    if (unlikely(app->ballast != NULL)) {
-        mem_free(app->ballast);
-        app->ballast = NULL;
-    }
-}
-
 /* What this thread is about to write must find room: a bounded amount, before it. */
 static COLD void reclaim(struct store *s, struct appender *app)
 {
@@ -185,31 +176,8 @@ void store_round_begin(struct store *s, struct appender *app)
     if (unlikely(atomic_load_explicit(&s->wanting, memory_order_relaxed)))
         reclaim(s, app);
     segment_refill(&s->segs, &app->writer);
-    end_promise(s, app);
     if (unlikely(atomic_load_explicit(&s->cuts_open, memory_order_relaxed) != 0))
         store_cut_relieve(s);
-}
-
-/* Three things a put can want for: room in segments, buckets, and a block for a large value. A page
- * grows before it is full, so an insertion that must have buckets needs two units at the most on average.
- * Of blocks only the sum is known: that much is allocated, and freed when one of them cannot be had. */
-int store_reserve(const struct access *a, uint32_t entries, size_t bytes)
-{
-    enum { HEAD_MAX = 36, UNITS_EACH = 2, BLOCK_EACH = 64 };
-    struct store *s = a->store;
-    struct appender *app = a->app;
-    end_promise(s, app);
-    uint32_t pages = (uint32_t)((uint64_t)entries * UNITS_EACH / POOL_PAGE_UNITS) + POOL_CLASSES;
-    int err = segment_promise(&s->segs, &app->writer, bytes + (uint64_t)entries * HEAD_MAX);
-    if (err == 0)
-        err = pool_promise(&s->pool, &app->cache, pages);
-    if (err == 0 && bytes > s->inline_max) {
-        app->ballast = mem_alloc(bytes + bytes / 4 + (size_t)entries * BLOCK_EACH);
-        err = app->ballast == NULL ? ERR_OOM : 0;
-    }
-    if (err != 0)
-        store_round_begin(s, app);
-    return err;
 }
 
 static uint64_t live_bytes(const struct store *s)

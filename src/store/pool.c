@@ -142,28 +142,17 @@ static void give_locked(struct pool *p, uint32_t ref, unsigned class)
     }
 }
 
-/* What was promised is only broken into when there is nothing else. Lock held. */
-static uint32_t take_promised(struct pool *p, struct pool_cache *c, unsigned class)
-{
-    uint32_t n = c->reserve;
-    c->reserve = p->pages[n].next;
-    give_locked(p, n * POOL_PAGE_UNITS, POOL_CLASSES - 1);
-    return take_locked(p, class);
-}
-
 uint32_t pool_take(struct pool *p, struct pool_cache *c, unsigned class)
 {
     uint32_t ref;
     ASSERT(class < POOL_CLASSES);
-    if ((c == NULL || c->reserve == 0) && region_injected_failure())
+    if (region_injected_failure())
         return 0;
     bool cached = c != NULL && class < POOL_CACHED_CLASSES;
     if (cached && c->n[class] > 0)
         return c->run[class][--c->n[class]];
     lock_hold(&p->lock);
     ref = take_locked(p, class);
-    if (unlikely(ref == 0 && c != NULL && c->reserve != 0))
-        ref = take_promised(p, c, class);
     while (ref != 0 && cached && c->n[class] < POOL_CACHE_RUNS / 2) {
         uint32_t more = take_locked(p, class);
         if (more == 0)
@@ -172,38 +161,6 @@ uint32_t pool_take(struct pool *p, struct pool_cache *c, unsigned class)
     }
     lock_release(&p->lock);
     return ref;
-}
-
-int pool_promise(struct pool *p, struct pool_cache *c, uint32_t pages)
-{
-    int err = region_injected_failure() ? ERR_OOM : 0;
-    lock_hold(&p->lock);
-    for (; err == 0 && pages > 0; pages--) {
-        uint32_t ref = take_locked(p, POOL_CLASSES - 1);
-        if (ref == 0) {
-            err = ERR_OOM;
-            break;
-        }
-        p->pages[ref / POOL_PAGE_UNITS].next = c->reserve;
-        c->reserve = ref / POOL_PAGE_UNITS;
-    }
-    lock_release(&p->lock);
-    if (err != 0)
-        pool_promise_end(p, c);
-    return err;
-}
-
-void pool_promise_end(struct pool *p, struct pool_cache *c)
-{
-    if (likely(c->reserve == 0))
-        return;
-    lock_hold(&p->lock);
-    while (c->reserve != 0) {
-        uint32_t n = c->reserve;
-        c->reserve = p->pages[n].next;
-        give_locked(p, n * POOL_PAGE_UNITS, POOL_CLASSES - 1);
-    }
-    lock_release(&p->lock);
 }
 
 void pool_give(struct pool *p, struct pool_cache *c, uint32_t ref, unsigned class)

@@ -51,7 +51,6 @@ struct pool {
 };
 
 struct pool_cache {
-    uint32_t reserve; /* list of whole pages that pool_promise() took aside, by `next` */
     uint8_t n[POOL_CACHED_CLASSES];
     uint32_t run[POOL_CACHED_CLASSES][POOL_CACHE_RUNS];
 };
@@ -63,10 +62,6 @@ void pool_release(struct pool *p);
 uint32_t pool_take(struct pool *p, struct pool_cache *c, unsigned class);
 void pool_give(struct pool *p, struct pool_cache *c, uint32_t ref, unsigned class);
 void pool_cache_drain(struct pool *p, struct pool_cache *c);
-
-/* Take so many pages aside, for when pool_take() finds nothing else. 0 or ERR_OOM. */
-int pool_promise(struct pool *p, struct pool_cache *c, uint32_t pages);
-void pool_promise_end(struct pool *p, struct pool_cache *c);
 
 /* Give the memory of at most `max` free pages back to the system. Returns how many it was. */
 unsigned pool_trim(struct pool *p, unsigned max);

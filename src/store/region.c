@@ -166,11 +166,3 @@ void region_collapse_one(struct region *r)
     if (atomic_fetch_and_explicit(&r->full, ~bit, memory_order_relaxed) & bit)
         madvise(region_extent(r, extent), REGION_EXTENT, MADV_COLLAPSE);
 }
-
-uint32_t region_spare(struct region *r)
-{
-    lock_hold(&r->lock);
-    uint32_t n = r->extents - r->frontier;
-    lock_release(&r->lock);
-    return n;
-}

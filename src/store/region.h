@@ -66,9 +66,6 @@ void region_has_hole(struct region *r, uint32_t extent);
 /* Collapse one extent that is full; takes about 0.2 ms. No lock held. */
 void region_collapse_one(struct region *r);
 
-/* Extents never handed out. */
-uint32_t region_spare(struct region *r);
-
 static inline char *region_extent(const struct region *r, uint32_t extent)
 {
     return r->base + (size_t)extent * REGION_EXTENT;

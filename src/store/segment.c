@@ -169,9 +169,9 @@ NO_ASAN static void touch(const struct segments *s, const struct segment *seg)
         *(volatile char *)p = 0;
 }
 
-static int reserve(struct segments *s, struct segment_writer *w, uint32_t n)
+void segment_refill(struct segments *s, struct segment_writer *w)
 {
-    while (w->nreserve < n) {
+    while (unlikely(w->nreserve < SEGMENT_RESERVE)) {
         lock_hold(&s->lock);
         struct segment *seg = take_locked(s);
         lock_release(&s->lock);
@@ -180,36 +180,6 @@ static int reserve(struct segments *s, struct segment_writer *w, uint32_t n)
         touch(s, seg);
         append_reserve(s, w, seg);
     }
-    return w->nreserve >= n ? 0 : ERR_OOM;
-}
-
-void segment_refill(struct segments *s, struct segment_writer *w)
-{
-    w->promised = false;
-    if (likely(w->nreserve == SEGMENT_RESERVE))
-        return;
-    if (w->nreserve < SEGMENT_RESERVE) {
-        (void)reserve(s, w, SEGMENT_RESERVE);
-        return;
-    }
-    lock_hold(&s->lock);
-    for (; w->nreserve > SEGMENT_RESERVE; w->nreserve--, s->ndirty++)
-        push(s, &s->dirty, pop(s, &w->reserve));
-    lock_release(&s->lock);
-}
-
-int segment_promise(struct segments *s, struct segment_writer *w, uint64_t bytes)
-{
-    uint64_t filled = s->size - s->size / SEGMENT_ENTRY_SHARE; /* at least, before the next is opened */
-    uint64_t n = bytes / filled + 2, spare = region_spare(s->region);
-    if (region_injected_failure())
-        return ERR_OOM;
-    /* An entry with extents of its own needs them whole; it is enough to see that there are some. */
-    uint64_t large = bytes / REGION_EXTENT + bytes / ENTRY_UNIT / s->units_max;
-    if (n > UINT32_MAX || large > spare || reserve(s, w, (uint32_t)n) != 0)
-        return ERR_OOM;
-    w->promised = true;
-    return 0;
 }
 
 static uint64_t bytes_of(const struct segments *s, const struct segment *seg)
@@ -332,7 +302,7 @@ static struct entry *alloc_large(struct segments *s, uint32_t units)
 struct entry *segment_alloc(struct segments *s, struct segment_writer *w, uint32_t units, unsigned lane)
 {
     DEBUG_ASSERT(lane < SEGMENT_LISTS * s->groups);
-    if (!w->promised && region_injected_failure())
+    if (region_injected_failure())
         return NULL;
     if (unlikely(units > s->units_max))
         return alloc_large(s, units);

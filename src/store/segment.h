@@ -88,7 +88,6 @@ struct segment_writer {
     int64_t now_ms;                 /* of the latest put: when the next segment is born */
     uint32_t reserve, reserve_last; /* queue of free segments, by `next` */
     uint32_t nreserve;
-    bool promised; /* segment_promise() was kept: allocations do not fail */
 };
 
 /* Oldest first, by segment number, 0 = none. */
@@ -192,10 +191,8 @@ static inline bool segment_is_open(const struct segment *seg)
     return (atomic_load_explicit(&seg->live, memory_order_relaxed) & SEGMENT_OPEN) != 0;
 }
 
-/* Fill the reserve, or give back what a promise took. No shard lock held. */
+/* Fill the reserve. No shard lock held. */
 void segment_refill(struct segments *s, struct segment_writer *w);
-/* Take aside segments for so many bytes of entries in one group, until segment_refill(). 0 or ERR_OOM. */
-int segment_promise(struct segments *s, struct segment_writer *w, uint64_t bytes);
 /* Seal everything that is open (gate, or the writer's own thread). */
 void segment_seal_all(struct segments *s, struct segment_writer *w);
 /* Gate: everything in use is doomed; writers start anew. */

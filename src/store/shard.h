@@ -71,7 +71,6 @@ struct appender {
     struct table_mem tm;
     struct walk walk;
     int64_t heap_unseen; /* bytes of heap values not yet in store.heap */
-    void *ballast;       /* heap set aside by store_reserve(), freed when a block cannot be had */
     /* Written by the owner only (relaxed), read by anybody. */
     _Atomic uint64_t expired, evicted, compacted, ghost_hits;
     _Atomic uint64_t evicted_class[STORE_CLASSES], evicted_age_ms; /* the sum of ages */
@@ -212,6 +211,11 @@ static inline bool deadline_passed(int64_t expire_ms, int64_t now_ms)
     return expire_ms != 0 && expire_ms <= now_ms;
 }
 
+static inline bool is_expired(const struct access *a, int64_t expire_ms)
+{
+    return deadline_passed(expire_ms, a->now_ms) && a->expired != EXPIRED_SHOW;
+}
+
 static inline void bump(_Atomic uint64_t *counter)
 {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
@@ -259,7 +263,6 @@ size_t entry_heap_bytes(const struct entry *e);
 
 /* Mark dead and give back its room; `drop`: release the heap value too. */
 void store_kill(const struct access *a, struct entry *e, bool drop);
-void store_count_heap(const struct access *a, int64_t bytes);
 /* Take a key out: table, counters, entry. */
 void store_remove(const struct access *a, uint32_t slot, const struct table_pos *pos, struct entry *e);
 /* The same because it expired: told to watchers and counted. */
@@ -281,11 +284,17 @@ struct entry *store_move(const struct access *a, const struct table_pos *pos, st
                          const struct move *how);
 /* A hit of an entry that is not known to be hot, or that has a clock. */
 void access_note(const struct access *a, struct entry *e);
-void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire_ms, int sign);
-/* A key comes (bytes of its name) or goes (less than 0). */
-void store_count_name(struct store *s, uint32_t slot, uint32_t db, int64_t bytes);
 /* When a sweep should look at a segment that has this deadline in it. */
 int64_t store_sweep_time(const struct access *a, int64_t expire_ms);
+
+/* ---- count.c (shard locked) ------------------------------------------------------- */
+
+void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire_ms, int sign);
+void store_count_deadline(struct store *s, uint32_t slot, uint32_t db, int64_t old_ms, int64_t new_ms);
+/* A key comes (bytes of its name) or goes (less than 0). */
+void store_count_name(struct store *s, uint32_t slot, uint32_t db, int64_t bytes);
+/* Bytes of values outside the segments come or go. */
+void store_count_heap(const struct access *a, int64_t bytes);
 
 /* ---- change.c ------------------------------------------------------------------- */
 
@@ -328,7 +337,8 @@ void ext_tell_dying(const struct access *a, const struct entry *e);
 void ext_tell_flushed(const struct access *a, bool all);
 static inline bool entry_is_hidden(const struct access *a, const struct entry *e)
 {
-    return unlikely(entry_word(e) & ENTRY_EXT) && ext_hides(a->store, e, a->now_ms);
+    return unlikely(entry_word(e) & ENTRY_EXT) &&
+           ext_hides(a->store, e, a->expired == EXPIRED_SHOW ? INT64_MIN : a->now_ms);
 }
 
 /* ---- memory.c ------------------------------------------------------------------- */

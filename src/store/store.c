@@ -118,11 +118,8 @@ void store_free(struct store *s)
     region_unmap(s->slots, STORE_SLOTS_BYTES);
     region_unmap(s->shards, SHARDS_BYTES);
     region_unmap(s->dbs, DBS_BYTES);
-    for (uint32_t i = 0; i < s->nthreads; i++) {
-        if (s->appenders[i] != NULL)
-            mem_free(s->appenders[i]->ballast);
+    for (uint32_t i = 0; i < s->nthreads; i++)
         mem_free(s->appenders[i]);
-    }
     ghosts_resize(&s->evict.ghosts, 0);
     shadows_resize(&s->evict.shadows, 0);
     if (s->segs.meta != NULL)
@@ -248,11 +245,11 @@ void store_busy_leave(struct store *s, const struct lockset *ls)
 
 /* ---- finding ---- */
 
-/* Expired: take it out, unless that is the primary's business. */
+/* Expired: take it out, unless that is not ours to do. */
 static COLD void found_expired(const struct access *a, const struct key *k, const struct table_pos *pos,
                                struct entry *e)
 {
-    if (!a->keep_expired)
+    if (a->expired == EXPIRED_REMOVE)
         store_remove_expired(a, k, pos, e);
 }
 
@@ -263,7 +260,7 @@ static inline struct entry *find(const struct access *a, const struct key *k, bo
         table_find(&a->app->tm, table_of(a->store, k), k->hash, (struct str){k->p, k->n}, k->db, &pos);
     if (e == NULL || !(entry_word(e) & (ENTRY_TTL | ENTRY_EXT)))
         return e;
-    if (deadline_passed(entry_expire(e), a->now_ms)) {
+    if (is_expired(a, entry_expire(e))) {
         found_expired(a, k, &pos, e);
         return NULL;
     }

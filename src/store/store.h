@@ -14,8 +14,8 @@
  * Keys hold a database id that FLUSHDB and SWAPDB change under the gate, so a
  * `struct key` must not outlive the round it was made in.
  *
- * Expired keys are never visible: every lookup treats them as absent, and removes
- * them unless `keep_expired` is set (on a replica only the primary's DEL does). */
+ * Expired keys are never visible: every lookup treats them as absent and removes them, unless
+ * enum expired_rule says otherwise. */
 #ifndef LARDER_STORE_STORE_H
 #define LARDER_STORE_STORE_H
 
@@ -152,14 +152,22 @@ void store_busy_rest(struct store *s, const struct lockset *ls);
 
 /* ---- one key (shard locked) -------------------------------------------------- */
 
+/* What becomes of a key whose deadline has passed by this node's clock. */
+enum expired_rule {
+    EXPIRED_REMOVE, /* absent, and gone when somebody meets it */
+    EXPIRED_HIDE,   /* absent, but not ours to delete: on a replica, and while a pause lasts */
+    EXPIRED_SHOW,   /* still there: who applies a primary's stream does not look at the clock, the primary has
+                     */
+};
+
 /* What every access carries: cheap to build, on the stack. */
 struct access {
     struct store *store;
     struct appender *app;
-    int64_t now_ms;    /* the command's time: frozen while it runs */
-    bool keep_expired; /* invisible, but not ours to delete */
-    bool lane;         /* on the lane's thread: busy shards are its own, do not wait for them */
-    bool no_touch;     /* CLIENT NO-TOUCH: leave the access clock alone */
+    int64_t now_ms; /* the command's time: frozen while it runs */
+    enum expired_rule expired;
+    bool lane;     /* on the lane's thread: busy shards are its own, do not wait for them */
+    bool no_touch; /* CLIENT NO-TOUCH: leave the access clock alone */
 };
 
 /* The live entry or NULL. find counts as an access for the eviction policy, peek does not. */
@@ -204,10 +212,18 @@ void store_save_keys_first(const struct access *a, const struct key *keys, uint3
  * thread; no lock needed. */
 void store_release_object(struct store *s, struct object *o);
 
-/* Set aside what `entries` puts of `bytes` of keys and values together will need (without a deadline),
- * so that none of them fails for want of memory: for commands that write several keys or none. Holds
- * until the next store_reserve() or store_round_begin() of this appender. Returns 0 or ERR_OOM. */
-int store_reserve(const struct access *a, uint32_t entries, size_t bytes);
+/* One of several keys that are set to strings together. */
+struct store_pair {
+    struct str value;
+    struct block *block; /* NULL, or what value lies in: as in store_put_string() */
+    /* The store's. */
+    struct block *taken;
+    struct entry *old, *fresh;
+};
+
+/* Set all the keys, in this order and without deadlines, or none of them: a key may come twice, the later
+ * value stays. All their shards are locked. Returns 0 or ERR_OOM; on error nothing has changed. */
+int store_put_pairs(const struct access *a, const struct key *keys, struct store_pair *pairs, uint32_t n);
 
 /* The string at k, n bytes long and writable: grown with zero bytes or cut, created when
  * absent, deadline kept, marked raw. In place where it fits, with slack for the next

@@ -8,75 +8,14 @@
 #include "store/evict.h"
 #include "store/shard.h"
 #include "store/store.h"
+#include "store/write_internal.h"
 
 #include <string.h>
 
 enum {
-    SLACK_SHARE = 2,            /* a grown string gets 1/2 of its size as slack ... */
-    BLOCK_DOUBLE_MAX = 1 << 20, /* ... a block doubles up to this ... */
-    BLOCK_GROW_SHARE = 4,       /* ... and grows by 1/4 beyond */
-    LATENESS_SHARE = 16,        /* a key that lives t may lie around expired for t/16 ... */
-    LATENESS_MIN_MS = 100,      /* ... but this is always allowed */
-    TTL_CLAMP_BITS = 41,        /* 69 years: what a deadline counts for in sums */
+    LATENESS_SHARE = 16,   /* a key that lives t may lie around expired for t/16 ... */
+    LATENESS_MIN_MS = 100, /* ... but this is always allowed */
 };
-
-static struct str heap_pointer(const void *const *p)
-{
-    return (struct str){(const char *)p, sizeof *p};
-}
-
-/* ---- counters ---- */
-
-static int64_t ttl_share(const struct store *s, int64_t expire_ms)
-{
-    const int64_t max = (int64_t)1 << TTL_CLAMP_BITS;
-    if (expire_ms > s->origin_ms + max)
-        return max;
-    if (expire_ms < s->origin_ms - max)
-        return -max;
-    return expire_ms - s->origin_ms;
-}
-
-static void add_u32(_Atomic uint32_t *n, int d)
-{
-    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + (uint32_t)d,
-                          memory_order_relaxed);
-}
-
-static void count_expire(struct store *s, struct db_count *c, int64_t expire_ms, int sign)
-{
-    if (expire_ms == 0)
-        return;
-    add_u32(&c->expires, sign);
-    int64_t sum = atomic_load_explicit(&c->ttl_sum, memory_order_relaxed) + sign * ttl_share(s, expire_ms);
-    atomic_store_explicit(&c->ttl_sum, sum, memory_order_relaxed);
-}
-
-void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire_ms, int sign)
-{
-    struct db_count *c = count_of(s, slot, db);
-    add_u32(&c->keys, sign);
-    count_expire(s, c, expire_ms, sign);
-}
-
-void store_count_name(struct store *s, uint32_t slot, uint32_t db, int64_t bytes)
-{
-    struct db_count *c = count_of(s, slot, db);
-    uint64_t sum = atomic_load_explicit(&c->key_bytes, memory_order_relaxed) + (uint64_t)bytes;
-    atomic_store_explicit(&c->key_bytes, sum, memory_order_relaxed);
-}
-
-void store_count_heap(const struct access *a, int64_t bytes)
-{
-    struct appender *app = a->app;
-    app->heap_unseen += bytes;
-    if (app->heap_unseen < HEAP_UNSEEN && app->heap_unseen > -HEAP_UNSEEN)
-        return;
-    atomic_fetch_add_explicit(&a->store->heap, app->heap_unseen, memory_order_relaxed);
-    app->heap_unseen = 0;
-    if (bytes > 0)
-        store_update_pressure(a->store);
-}
 
 int64_t store_sweep_time(const struct access *a, int64_t expire_ms)
 {
@@ -146,8 +85,7 @@ static bool room_take(const struct access *a, struct room *r, const struct shape
     return true;
 }
 
-/* Heap values are counted in the list of the entry that holds them. */
-static void count_list_heap(const struct access *a, const struct entry *e, int64_t bytes)
+void write_count_heap(const struct access *a, const struct entry *e, int64_t bytes)
 {
     _Atomic int64_t *sum = &a->app->list_heap[segment_of(&a->store->segs, e)->list];
     atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + bytes, memory_order_relaxed);
@@ -160,7 +98,7 @@ static void room_commit(const struct access *a, const struct room *r, const stru
     struct segment *seg = segment_of(segs, r->e);
     if (f->kind != ENTRY_INLINE) {
         atomic_store_explicit(&seg->heap, true, memory_order_relaxed);
-        count_list_heap(a, r->e, (int64_t)entry_heap_bytes(r->e)); /* f may lie in an entry that is gone */
+        write_count_heap(a, r->e, (int64_t)entry_heap_bytes(r->e)); /* f may lie in an entry that is gone */
     }
     uint32_t slack = r->units - (uint32_t)shape_units(f);
     if (slack > 0)
@@ -185,7 +123,7 @@ void store_kill(const struct access *a, struct entry *e, bool drop)
     uint32_t n = entry_units(e), word = entry_word(e);
     DEBUG_ASSERT(!(word & ENTRY_DEAD));
     if (entry_kind_of(word) != ENTRY_INLINE)
-        count_list_heap(a, e, -(int64_t)entry_heap_bytes(e));
+        write_count_heap(a, e, -(int64_t)entry_heap_bytes(e));
     if (drop) {
         if (unlikely(word & ENTRY_EXT))
             ext_tell_dying(a, e);
@@ -236,17 +174,6 @@ void store_remove_evicted(const struct access *a, const struct key *k, const str
     store_remove(a, k->slot, pos, e);
 }
 
-/* Of room for cap bytes; breaks into what store_reserve() set aside when it has to. */
-static struct block *take_block(const struct access *a, size_t cap)
-{
-    struct block *b = block_new(cap);
-    if (b != NULL || a->app->ballast == NULL)
-        return b;
-    mem_free(a->app->ballast);
-    a->app->ballast = NULL;
-    return block_new(cap);
-}
-
 /* ---- putting ---- */
 
 static struct entry *lookup(const struct access *a, const struct key *k, struct table_pos *pos)
@@ -254,16 +181,21 @@ static struct entry *lookup(const struct access *a, const struct key *k, struct 
     return table_find(&a->app->tm, table_of(a->store, k), k->hash, (struct str){k->p, k->n}, k->db, pos);
 }
 
-/* What is to be replaced: an expired key counts as absent, and is gone after this. On a replica it
- * is not ours to delete, but whatever replaces it may. */
-static struct entry *lookup_for_write(const struct access *a, const struct key *k, struct table_pos *pos)
+struct entry *write_lookup(const struct access *a, const struct key *k, struct table_pos *pos)
 {
     struct entry *e = lookup(a, k, pos);
-    if (e != NULL && !a->keep_expired && deadline_passed(entry_expire(e), a->now_ms)) {
+    if (e != NULL && a->expired == EXPIRED_REMOVE && is_expired(a, entry_expire(e))) {
         store_remove_expired(a, k, pos, e);
         return NULL;
     }
     return e;
+}
+
+int64_t write_inherited(const struct access *a, const struct entry *e)
+{
+    if (e == NULL || is_expired(a, entry_expire(e)) || entry_is_hidden(a, e))
+        return 0;
+    return entry_deadline(e);
 }
 
 static void add_clock(const struct access *a, struct shape *f)
@@ -294,10 +226,8 @@ static void inherit(const struct access *a, const struct key *k, const struct en
         add_clock(a, f);
 }
 
-/* Write a new entry and let it take the place of old (at pos), or a place of its own. `drop`: old's
- * heap value goes, too. Returns the entry or NULL with nothing changed. */
-static struct entry *put_entry(const struct access *a, const struct key *k, struct shape *f, uint64_t slack,
-                               struct entry *old, const struct table_pos *pos, bool drop)
+struct entry *write_enter(const struct access *a, const struct key *k, struct shape *f, uint64_t slack,
+                          struct entry *old, const struct table_pos *pos)
 {
     struct store *s = a->store;
     struct room r;
@@ -307,7 +237,6 @@ static struct entry *put_entry(const struct access *a, const struct key *k, stru
     if (old != NULL) {
         table_replace(&a->app->tm, pos, r.e);
         store_count_key(s, k->slot, k->db, entry_expire(old), -1);
-        store_kill(a, old, drop);
     } else if (table_insert(&a->app->tm, table_of(s, k), k->hash, r.e) != 0) {
         segment_abandon(&s->segs, r.e, r.units);
         return NULL;
@@ -319,6 +248,15 @@ static struct entry *put_entry(const struct access *a, const struct key *k, stru
     if (unlikely(shadows_want(&s->evict.shadows, k->hash)))
         evict_witness(a, k, r.e, true);
     return r.e;
+}
+
+struct entry *write_put_entry(const struct access *a, const struct key *k, struct shape *f, uint64_t slack,
+                              struct entry *old, const struct table_pos *pos, bool drop)
+{
+    struct entry *e = write_enter(a, k, f, slack, old, pos);
+    if (e != NULL && old != NULL)
+        store_kill(a, old, drop);
+    return e;
 }
 
 static struct shape shape_of(const struct segments *segs, const struct entry *e)
@@ -336,6 +274,17 @@ static struct shape shape_of(const struct segments *segs, const struct entry *e)
         .queue = segment_of(segs, e)->list % 2,
         .ext = entry_extension(e),
     };
+}
+
+struct entry *write_make_plain(const struct access *a, const struct key *k, struct entry *e,
+                               const struct table_pos *pos, int64_t expire_ms)
+{
+    struct shape f = shape_of(&a->store->segs, e);
+    f.ext = (struct str){NULL, 0};
+    f.expire_ms = expire_ms;
+    ext_tell_dying(
+        a, e); /* before its room may be somebody else's; if there is no memory it was told too much */
+    return write_put_entry(a, k, &f, 0, e, pos, false);
 }
 
 struct entry *store_move(const struct access *a, const struct table_pos *pos, struct entry *e,
@@ -366,16 +315,13 @@ static void change_expire(const struct access *a, const struct key *k, struct en
     int64_t old = entry_expire(e);
     if (old == expire_ms)
         return;
-    struct db_count *c = count_of(s, k->slot, k->db);
-    count_expire(s, c, old, -1);
-    count_expire(s, c, expire_ms, 1);
+    store_count_deadline(s, k->slot, k->db, old, expire_ms);
     entry_set_expire(e, expire_ms);
     if (expire_ms != 0)
         segment_sweep_before(segment_of(&s->segs, e), store_sweep_time(a, expire_ms));
 }
 
-/* Can e hold a value of n stored bytes and this deadline without moving? Then *extent is its room. */
-static bool fits_in_place(const struct entry *e, uint64_t n, int64_t expire_ms, uint32_t *extent)
+bool write_fits(const struct entry *e, uint64_t n, int64_t expire_ms, uint32_t *extent)
 {
     uint32_t word = entry_word(e);
     if ((expire_ms != 0 && !(word & ENTRY_TTL)) || (word & ENTRY_EXT))
@@ -387,9 +333,7 @@ static bool fits_in_place(const struct entry *e, uint64_t n, int64_t expire_ms, 
     return (uint64_t)(p.value - (const char *)e) + n <= (uint64_t)*extent * ENTRY_UNIT;
 }
 
-/* Change the length of an inline value in place. Returns where its bytes are. */
-static char *resize_in_place(const struct access *a, struct entry *e, uint32_t n, uint32_t marks,
-                             uint32_t extent)
+char *write_resize(const struct access *a, struct entry *e, uint32_t n, uint32_t marks, uint32_t extent)
 {
     uint32_t before = entry_units(e);
     entry_resize(e, n, marks, extent);
@@ -419,46 +363,33 @@ static bool overwrite_same(const struct access *a, const struct key *k, struct e
     return true;
 }
 
-static bool overwrite_in_place(const struct access *a, const struct key *k, struct entry *old,
-                               struct str bytes, int64_t expire_ms, uint32_t marks)
+bool write_in_place(const struct access *a, const struct key *k, struct entry *old, struct str bytes,
+                    int64_t expire_ms, uint32_t marks)
 {
     uint32_t extent;
     if (old == NULL)
         return false;
     if (likely(overwrite_same(a, k, old, bytes, expire_ms, marks)))
         return true;
-    if (entry_kind(old) != ENTRY_INLINE || !fits_in_place(old, bytes.n, expire_ms, &extent))
+    if (entry_kind(old) != ENTRY_INLINE || !write_fits(old, bytes.n, expire_ms, &extent))
         return false;
     /* The bytes may be part of this very value: move them before a filler is written over their end. */
     char *value = entry_parts(old).value;
     if (bytes.n <= entry_parts(old).vlen) {
         memmove(value, bytes.p, bytes.n);
-        resize_in_place(a, old, (uint32_t)bytes.n, marks, extent);
+        write_resize(a, old, (uint32_t)bytes.n, marks, extent);
     } else {
-        resize_in_place(a, old, (uint32_t)bytes.n, marks, extent);
+        write_resize(a, old, (uint32_t)bytes.n, marks, extent);
         memmove(value, bytes.p, bytes.n);
     }
     overwrite_expire(a, k, old, expire_ms);
     return true;
 }
 
-/* What lies outside the entry: a block or a collection, and one reference to it. */
-struct heap_value {
-    enum entry_kind kind;
-    const void *p;
-    size_t bytes;
-};
-
-static struct heap_value block_value(struct block *b)
-{
-    return (struct heap_value){ENTRY_BLOCK, b, mem_usable(b)};
-}
-
-/* Exchange the heap value of an entry; takes v. */
-static void swap_heap(const struct access *a, struct entry *e, struct heap_value v, uint32_t marks)
+void write_swap_heap(const struct access *a, struct entry *e, struct heap_value v, uint32_t marks)
 {
     uint32_t word = entry_word(e) & ~(uint32_t)(ENTRY_MARKS | ENTRY_KIND_MASK);
-    count_list_heap(a, e, (int64_t)v.bytes - (int64_t)entry_heap_bytes(e));
+    write_count_heap(a, e, (int64_t)v.bytes - (int64_t)entry_heap_bytes(e));
     release_heap(a, e);
     entry_set_heap(e, v.p);
     store_count_heap(a, (int64_t)v.bytes);
@@ -466,37 +397,45 @@ static void swap_heap(const struct access *a, struct entry *e, struct heap_value
                           memory_order_release);
 }
 
-/* Takes v, unless it fails. */
-static int put_heap(const struct access *a, const struct key *k, struct entry *old,
-                    const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks,
-                    struct str ext)
+bool write_heap_in_place(const struct access *a, const struct key *k, struct entry *old, struct heap_value v,
+                         int64_t expire_ms, uint32_t marks)
 {
     uint32_t extent;
-    if (old != NULL && ext.n == 0 && entry_kind(old) != ENTRY_INLINE &&
-        fits_in_place(old, sizeof v.p, expire_ms, &extent)) {
-        swap_heap(a, old, v, marks);
-        if (entry_word(old) & ENTRY_TTL)
-            change_expire(a, k, old, expire_ms);
+    if (old == NULL || entry_kind(old) == ENTRY_INLINE || !write_fits(old, sizeof v.p, expire_ms, &extent))
+        return false;
+    write_swap_heap(a, old, v, marks);
+    overwrite_expire(a, k, old, expire_ms);
+    return true;
+}
+
+int write_put_heap(const struct access *a, const struct key *k, struct entry *old,
+                   const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks,
+                   struct str ext)
+{
+    if (ext.n == 0 && write_heap_in_place(a, k, old, v, expire_ms, marks))
         return 0;
-    }
-    struct shape f = {{k->p, k->n}, v.kind, heap_pointer(&v.p), expire_ms, k->db, marks, 0, 0, 0, ext};
-    if (put_entry(a, k, &f, 0, old, pos, true) == NULL)
+    struct shape f = {{k->p, k->n}, v.kind, write_heap_pointer(&v.p), expire_ms, k->db, marks, 0, 0, 0, ext};
+    if (write_put_entry(a, k, &f, 0, old, pos, true) == NULL)
         return ERR_OOM;
     store_count_heap(a, (int64_t)v.bytes);
     return 0;
 }
 
-/* What KEEPTTL keeps. */
-static int64_t kept_deadline(const struct access *a, const struct entry *old)
-{
-    return old == NULL || entry_is_hidden(a, old) ? 0 : entry_deadline(old);
-}
-
-/* A write is an access as well. */
-static void note_write(const struct access *a, struct entry *old)
+void write_note(const struct access *a, struct entry *old)
 {
     if (old != NULL && (entry_word(old) & (ENTRY_CLOCK | ENTRY_FREQ_MASK)) != ENTRY_FREQ_MASK)
         access_note(a, old);
+}
+
+struct block *write_block(struct str bytes, struct block *block)
+{
+    if (block != NULL) {
+        block_get(block);
+    } else if ((block = block_new(bytes.n)) != NULL) {
+        memcpy(block->data, bytes.p, bytes.n);
+        block->n = bytes.n;
+    }
+    return block;
 }
 
 static int put_string(const struct access *a, const struct key *k, struct str bytes, struct block *block,
@@ -505,28 +444,22 @@ static int put_string(const struct access *a, const struct key *k, struct str by
     struct table_pos pos;
     store_save_first(a, k);
     uint32_t marks = ((flags & PUT_RAW) ? ENTRY_RAW : 0) | ((flags & PUT_TEXT) ? ENTRY_TEXT : 0);
-    struct entry *old = lookup_for_write(a, k, &pos);
-    note_write(a, old);
+    struct entry *old = write_lookup(a, k, &pos);
+    write_note(a, old);
     if (flags & PUT_KEEP_TTL)
-        expire_ms = kept_deadline(a, old);
+        expire_ms = write_inherited(a, old);
     if (bytes.n <= a->store->inline_max) {
-        if (ext.n == 0 && overwrite_in_place(a, k, old, bytes, expire_ms, marks))
+        if (ext.n == 0 && write_in_place(a, k, old, bytes, expire_ms, marks))
             return 0;
         struct shape f = {{k->p, k->n}, ENTRY_INLINE, bytes, expire_ms, k->db, marks, 0, 0, 0, ext};
         if (bytes.p == NULL)
             f.value.p = "";
-        return put_entry(a, k, &f, 0, old, &pos, true) != NULL ? 0 : ERR_OOM;
+        return write_put_entry(a, k, &f, 0, old, &pos, true) != NULL ? 0 : ERR_OOM;
     }
-    if (block != NULL) {
-        block_get(block);
-    } else {
-        block = take_block(a, bytes.n);
-        if (block == NULL)
-            return ERR_OOM;
-        memcpy(block->data, bytes.p, bytes.n);
-        block->n = bytes.n;
-    }
-    int err = put_heap(a, k, old, &pos, block_value(block), expire_ms, marks, ext);
+    block = write_block(bytes, block);
+    if (block == NULL)
+        return ERR_OOM;
+    int err = write_put_heap(a, k, old, &pos, write_block_value(block), expire_ms, marks, ext);
     if (err != 0)
         block_put(block);
     return err;
@@ -557,12 +490,12 @@ int store_put_object(const struct access *a, const struct key *k, struct object 
     struct table_pos pos;
     DEBUG_ASSERT(object_type(o)->count(o) > 0);
     store_save_first(a, k);
-    struct entry *old = lookup_for_write(a, k, &pos);
+    struct entry *old = write_lookup(a, k, &pos);
     if (flags & PUT_KEEP_TTL)
-        expire_ms = kept_deadline(a, old);
-    note_write(a, old);
+        expire_ms = write_inherited(a, old);
+    write_note(a, old);
     struct heap_value v = {ENTRY_OBJECT, o, object_type(o)->bytes(o)};
-    int err = put_heap(a, k, old, &pos, v, expire_ms, 0, (struct str){NULL, 0});
+    int err = write_put_heap(a, k, old, &pos, v, expire_ms, 0, (struct str){NULL, 0});
     if (err == 0)
         store_touch(a, k);
     return err;
@@ -575,164 +508,11 @@ void store_object_changed(const struct access *a, const struct key *k, struct en
     entry_set_heap(e, o);
     int64_t grown = (int64_t)object_type(o)->bytes(o) - (int64_t)before;
     store_count_heap(a, grown);
-    count_list_heap(a, e, grown);
+    write_count_heap(a, e, grown);
     if (object_type(o)->count(o) == 0)
         (void)store_delete(a, k);
     else
         store_touch(a, k);
-}
-
-/* ---- editing ---- */
-
-static size_t block_room(size_t n)
-{
-    return n < BLOCK_DOUBLE_MAX ? n * 2 : n + n / BLOCK_GROW_SHARE;
-}
-
-/* A block of n bytes that starts with `from` and is zero behind it. `room` >= n. */
-static struct block *block_from(struct str from, size_t n, size_t room)
-{
-    struct block *b = block_new(room);
-    if (b == NULL)
-        return NULL;
-    size_t keep = from.n < n ? from.n : n;
-    memcpy(b->data, from.p, keep);
-    memset(b->data + keep, 0, n - keep);
-    b->n = n;
-    return b;
-}
-
-static void mark_raw(struct entry *e)
-{
-    atomic_store_explicit(&e->word, entry_word(e) | ENTRY_RAW, memory_order_release);
-}
-
-/* The block of a live entry, made private and n bytes long. NULL when memory is short. */
-static struct block *edit_block(const struct access *a, struct entry *e, size_t n)
-{
-    struct block *b = entry_block(e);
-    size_t old = b->n, usable = mem_usable(b);
-    if (!block_is_private(b)) {
-        b = block_from(block_str(b), n, n > old ? block_room(n) : n);
-        if (b != NULL)
-            swap_heap(a, e, block_value(b), ENTRY_RAW);
-        return b;
-    }
-    if (n > b->cap) {
-        b = block_grow(b, block_room(n));
-        if (b == NULL)
-            return NULL;
-        entry_set_heap(e, b);
-        store_count_heap(a, (int64_t)mem_usable(b) - (int64_t)usable);
-        count_list_heap(a, e, (int64_t)mem_usable(b) - (int64_t)usable);
-    }
-    if (n > old)
-        memset(b->data + old, 0, n - old);
-    b->n = n;
-    mark_raw(e);
-    return b;
-}
-
-/* Without touching the table: NULL when that does not do. */
-static char *edit_in_place(const struct access *a, struct entry *cur, size_t n)
-{
-    uint32_t extent, old = entry_parts(cur).vlen;
-    if (n > a->store->inline_max || entry_kind(cur) != ENTRY_INLINE ||
-        !fits_in_place(cur, n, entry_expire(cur), &extent))
-        return NULL;
-    char *data = resize_in_place(a, cur, (uint32_t)n, ENTRY_RAW, extent);
-    if (n > old)
-        memset(data + old, 0, n - old);
-    return data;
-}
-
-/* A new inline entry takes the place of what is there (old: its bytes), with slack if it has grown. */
-static int edit_inline(const struct access *a, const struct key *k, struct entry *cur,
-                       const struct table_pos *pos, struct str old, size_t n, char **data)
-{
-    char keep[INLINE_MAX];
-    size_t nkeep = old.n < n ? old.n : n;
-    uint64_t slack = cur != NULL && n > old.n ? n / SLACK_SHARE : 0;
-    struct shape f = {
-        {k->p, k->n}, ENTRY_INLINE, {NULL, n}, cur != NULL ? entry_expire(cur) : 0, k->db, ENTRY_RAW, 0, 0, 0,
-        {NULL, 0}};
-    memcpy(keep, old.p, nkeep);
-    struct entry *e = put_entry(a, k, &f, slack, cur, pos, true);
-    if (e == NULL)
-        return ERR_OOM;
-    *data = entry_parts(e).value;
-    memcpy(*data, keep, nkeep);
-    return 0;
-}
-
-static int edit_to_block(const struct access *a, const struct key *k, struct entry *cur,
-                         const struct table_pos *pos, struct str old, size_t n, char **data)
-{
-    struct block *b = block_from(old, n, cur != NULL ? block_room(n) : n);
-    if (b == NULL)
-        return ERR_OOM;
-    if (put_heap(a, k, cur, pos, block_value(b), cur != NULL ? entry_expire(cur) : 0, ENTRY_RAW,
-                 (struct str){NULL, 0}) != 0) {
-        block_put(b);
-        return ERR_OOM;
-    }
-    *data = b->data;
-    return 0;
-}
-
-/* A plain command changes an extended entry that it sees: from now on it is a plain one, with this deadline.
- */
-static struct entry *make_plain(const struct access *a, const struct key *k, struct entry *e,
-                                const struct table_pos *pos, int64_t expire_ms)
-{
-    struct shape f = shape_of(&a->store->segs, e);
-    f.ext = (struct str){NULL, 0};
-    f.expire_ms = expire_ms;
-    ext_tell_dying(
-        a, e); /* before its room may be somebody else's; if there is no memory it was told too much */
-    return put_entry(a, k, &f, 0, e, pos, false);
-}
-
-static int edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data)
-{
-    struct table_pos pos;
-    struct block *b;
-    struct str old = {"", 0};
-    if (unlikely(cur != NULL && (entry_word(cur) & ENTRY_EXT))) {
-        (void)lookup(a, k, &pos);
-        if ((cur = make_plain(a, k, cur, &pos, entry_deadline(cur))) == NULL)
-            return ERR_OOM;
-    }
-    if (cur != NULL) {
-        if ((*data = edit_in_place(a, cur, n)) != NULL)
-            return 0;
-        if (entry_kind(cur) == ENTRY_BLOCK && n > a->store->inline_max) {
-            b = edit_block(a, cur, n);
-            *data = b != NULL ? b->data : NULL;
-            return b != NULL ? 0 : ERR_OOM;
-        }
-        old = entry_string(cur, &b);
-    }
-    struct entry *found =
-        lookup_for_write(a, k, &pos); /* expired on a replica: it is replaced, but counts as absent */
-    if (unlikely(found != cur && (entry_word(found) & ENTRY_EXT))) { /* hidden: absent */
-        store_remove(a, k->slot, &pos, found);
-        found = lookup(a, k, &pos);
-    }
-    DEBUG_ASSERT(found == cur || (cur == NULL && a->keep_expired));
-    if (n > a->store->inline_max)
-        return edit_to_block(a, k, found, &pos, old, n, data);
-    return edit_inline(a, k, found, &pos, old, n, data);
-}
-
-int store_edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data)
-{
-    DEBUG_ASSERT(cur == NULL || entry_is_string(cur));
-    store_save_first(a, k);
-    int err = edit_string(a, k, cur, n, data);
-    if (err == 0)
-        store_touch(a, k);
-    return err;
 }
 
 /* ---- deadlines, deleting, copying ---- */
@@ -741,19 +521,18 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
 {
     struct table_pos pos;
     store_save_first(a, k);
-    struct entry *e = lookup_for_write(a, k, &pos);
-    if (e == NULL || (a->keep_expired && deadline_passed(entry_expire(e), a->now_ms)) ||
-        entry_is_hidden(a, e))
+    struct entry *e = write_lookup(a, k, &pos);
+    if (e == NULL || is_expired(a, entry_expire(e)) || entry_is_hidden(a, e))
         return ERR_NOTFOUND;
     if (unlikely(entry_word(e) & ENTRY_EXT)) {
-        if (make_plain(a, k, e, &pos, expire_ms) == NULL)
+        if (write_make_plain(a, k, e, &pos, expire_ms) == NULL)
             return ERR_OOM;
     } else if (entry_word(e) & ENTRY_TTL) {
         change_expire(a, k, e, expire_ms);
     } else if (expire_ms != 0) {
         struct shape f = shape_of(&a->store->segs, e);
         f.expire_ms = expire_ms;
-        if (put_entry(a, k, &f, 0, e, &pos, false) == NULL)
+        if (write_put_entry(a, k, &f, 0, e, &pos, false) == NULL)
             return ERR_OOM;
     }
     store_touch(a, k);
@@ -770,12 +549,12 @@ bool store_delete(const struct access *a, const struct key *k)
 {
     struct table_pos pos;
     store_save_first(a, k);
-    struct entry *e = lookup_for_write(a, k, &pos);
+    struct entry *e = write_lookup(a, k, &pos);
     if (e == NULL) {
         ext_tell_touched(a, k);
         return false;
     }
-    bool live = !deadline_passed(entry_expire(e), a->now_ms) && !entry_is_hidden(a, e);
+    bool live = !is_expired(a, entry_expire(e)) && !entry_is_hidden(a, e);
     store_touch(a, k);
     store_remove(a, k->slot, &pos, e);
     return live;

@@ -2,18 +2,24 @@
 that do as they are told.
 
     Shell        tests/liblarder/shell.c as a process: say("get k") returns its line
-    Patterns     tests/liblarder/patterns.c, the same for larder/cache.h
-    Peer         a TCP server whose answers are a Python function
+    Frail        the same, in which any allocation can be made to fail
+    Listener     a TCP server, a thread a connection
+    Peer         one whose answers are a Python function
+    Relay        one before a real server, which is slow or resets connections
     Xor          the other end of a transport that changes every byte
-    Cluster      six redis-servers, three primaries with a replica each
+    Cluster      six nodes, three primaries with a replica each
 """
 
 import os
+import re
 import socket
+import struct
 import subprocess
 import threading
+import time
 
 import harness
+
 
 def program(name):
     """As built beside the server, else by the plain build."""
@@ -45,10 +51,16 @@ class Shell:
         if kind is None:
             assert (self.process.returncode, out, err) == (0, "", ""), err
 
-    def say(self, line):
+    def send(self, line):
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        answer = self.process.stdout.readline().rstrip("\n")
+
+    def hear(self):
+        return self.process.stdout.readline().rstrip("\n")
+
+    def say(self, line):
+        self.send(line)
+        answer = self.hear()
         assert not answer.endswith(" LATE"), f"{line}: {answer}"
         assert answer or self.process.poll() is None, f"the shell died at: {line}\n{self.process.stderr.read()}"
         return answer
@@ -57,35 +69,47 @@ class Shell:
         return {name: int(value) for name, value in (word.split("=") for word in self.say("stats").split()[1:])}
 
 
-class Patterns(Shell):
-    """tests/liblarder/patterns.c, the same way."""
+class Frail(Shell):
+    """With the objects of a debug build, where there is one."""
 
-    program = program("larder-client-patterns")
-
-    def send(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
-    def hear(self):
-        return self.process.stdout.readline().rstrip("\n")
+    program = program("larder-client-frail")
 
 
-CLOSE = object()  # what a peer answers to hang up
+def at(server):
+    return f"127.0.0.1:{server.port}"
 
 
-class Peer:
-    """Answers each request with what `answer(argv)` returns: bytes, None for silence, CLOSE, or a list of
-    these. HELLO is answered unless `hello` is False."""
+def has_commands(server):
+    with server.wire() as w:
+        try:
+            return not str(w("CACHE.GET", "probe")).startswith("ERR unknown")
+        except Exception:  # noqa: BLE001 - an error reply
+            return False
 
-    def __init__(self, answer, hello=True):
-        self.answer = answer
-        self.hello = hello
-        self.requests = []
+
+def fetched(answer):
+    """(status, freshness, version, value or None, loads)"""
+    m = re.fullmatch(r'(ok|miss) (\w+) (\d+)(?: "(.*)")? loads=(\d+)', answer)
+    assert m, answer
+    return m.group(1), m.group(2), int(m.group(3)), m.group(4), int(m.group(5))
+
+
+def leased(w):
+    try:
+        return b"lease" in (view := w("CACHE.INSPECT", "k")) and view[view.index(b"lease") + 1] is not None
+    except Exception:  # noqa: BLE001 - no such command, then EXISTS has told
+        return False
+
+
+class Listener:
+    """Serves each connection by `serve(socket)`, which may fail as sockets do."""
+
+    def __init__(self, port=0):
         self.connections = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.sockets = []
+        self.listener = socket.create_server(("127.0.0.1", port))
         self.port = self.listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
-        self.sockets = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self):
@@ -97,9 +121,6 @@ class Peer:
         for s in self.sockets:
             s.close()
 
-    def count(self, name):
-        return sum(1 for argv in self.requests if argv[0] == name)
-
     def _accept(self):
         while True:
             try:
@@ -108,75 +129,80 @@ class Peer:
                 return
             self.connections += 1
             self.sockets.append(s)
-            threading.Thread(target=self._serve, args=(s,), daemon=True).start()
+            threading.Thread(target=self._guarded, args=(s,), daemon=True).start()
 
-    def _serve(self, s):
+    def _guarded(self, s):
         try:
-            with s, s.makefile("rb") as f:
-                while True:
-                    head = f.readline()
-                    if not head:
-                        return
-                    argv = [f.read(int(f.readline()[1:]) + 2)[:-2].decode() for _ in range(int(head[1:]))]
-                    self.requests.append(argv)
-                    if argv[0] == "HELLO" and self.hello:
-                        s.sendall(b"%1\r\n+proto\r\n:3\r\n")
-                        continue
-                    answers = self.answer(argv)
-                    for a in answers if isinstance(answers, list) else [answers]:
-                        if a is CLOSE:
-                            s.shutdown(socket.SHUT_RDWR)
-                            return
-                        if a is not None:
-                            s.sendall(a)
+            with s:
+                self.serve(s)
         except (OSError, ValueError):
             pass
 
+    def serve(self, s):
+        raise NotImplementedError
 
-class Xor:
+
+CLOSE = object()  # what a peer answers to hang up
+RESET = object()  # the same, by RST
+
+
+class Peer(Listener):
+    """Answers each request with what `answer(argv)` returns: bytes, None for silence, CLOSE, RESET, or a list of
+    these. HELLO is answered unless `hello` is False."""
+
+    def __init__(self, answer, hello=True):
+        self.answer = answer
+        self.hello = hello
+        self.requests = []
+        super().__init__()
+
+    def count(self, name):
+        return sum(1 for argv in self.requests if argv[0] == name)
+
+    def serve(self, s):
+        with s.makefile("rb") as f:
+            while head := f.readline():
+                argv = [f.read(int(f.readline()[1:]) + 2)[:-2].decode() for _ in range(int(head[1:]))]
+                self.requests.append(argv)
+                if argv[0] == "HELLO" and self.hello:
+                    s.sendall(b"%1\r\n+proto\r\n:3\r\n")
+                    continue
+                answers = self.answer(argv)
+                for a in answers if isinstance(answers, list) else [answers]:
+                    if a is CLOSE:
+                        s.shutdown(socket.SHUT_RDWR)
+                        return
+                    if a is RESET:
+                        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        return
+                    if a is not None:
+                        s.sendall(a)
+
+
+class Xor(Listener):
     """The other end of tests/liblarder/xor.c, before a real server. `deaf` never ends the handshake, `rude` ends it
     with another byte, `cut` hangs up after so many bytes of replies."""
 
     MASK = bytes(i ^ 0x5A for i in range(256))
 
     def __init__(self, port, deaf=False, rude=False, cut=None):
-        self.port, self.deaf, self.rude, self.cut = port, deaf, rude, cut
+        self.target, self.deaf, self.rude, self.cut = port, deaf, rude, cut
         self.greeted = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
+    def serve(self, client):
+        with socket.create_connection(("127.0.0.1", self.target)) as server:
+            if client.recv(1) != b"H":
                 return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client):
-        with client, socket.create_connection(("127.0.0.1", self.port)) as server:
-            try:
-                if client.recv(1) != b"H":
-                    return
-                self.greeted += 1
-                if self.deaf:
-                    client.recv(1)
-                    return
-                client.sendall(b"?" if self.rude else b"W")
-                there = threading.Thread(target=self._pump, args=(client, server, None), daemon=True)
-                there.start()
-                self._pump(server, client, self.cut)
-                there.join()
-            except OSError:
-                pass
+            self.greeted += 1
+            if self.deaf:
+                client.recv(1)
+                return
+            client.sendall(b"?" if self.rude else b"W")
+            there = threading.Thread(target=self._pump, args=(client, server, None), daemon=True)
+            there.start()
+            self._pump(server, client, self.cut)
+            there.join()
 
     def _pump(self, source, target, left):
         try:
@@ -194,13 +220,45 @@ class Xor:
                     pass
 
 
+class Relay(Listener):
+    """Before a real server. Of each connection's replies `reset` bytes arrive, then comes an RST; or they come `drip` bytes
+    at a time, after `pause` seconds each."""
+
+    def __init__(self, port, reset=None, drip=65536, pause=0):
+        self.target, self.reset, self.drip, self.pause = port, reset, drip, pause
+        super().__init__()
+
+    def serve(self, client):
+        with socket.create_connection(("127.0.0.1", self.target)) as server:
+            there = threading.Thread(target=self._requests, args=(client, server), daemon=True)
+            there.start()
+            left = self.reset
+            while data := server.recv(self.drip if left is None else min(self.drip, left)):
+                time.sleep(self.pause)
+                client.sendall(data)
+                left = None if left is None else left - len(data)
+                if left == 0:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    client.shutdown(socket.SHUT_RD)  # or the other thread's recv() would keep it open
+                    there.join()
+                    return
+
+    def _requests(self, client, server):
+        try:
+            while data := client.recv(65536):
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
 class Cluster:
     """Node i < 3 begins as a primary, node i + 3 as its replica (redis-cli pairs them as it likes)."""
 
-    def __init__(self):
+    def __init__(self, binary=harness.REDIS_SERVER):
         options = {"cluster-enabled": "yes", "cluster-node-timeout": "1000", "cluster-config-file": "nodes.conf",
                    "cluster-replica-validity-factor": "0"}
-        self.servers = [harness.Server(harness.REDIS_SERVER, options).start() for _ in range(6)]
+        self.servers = [harness.Server(binary, options, workers=1).start() for _ in range(6)]
         addresses = [f"127.0.0.1:{s.port}" for s in self.servers]
         subprocess.run(["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"],
                        check=True, capture_output=True, timeout=120)

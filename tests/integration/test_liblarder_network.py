@@ -11,7 +11,7 @@ import time
 import harness
 import netns
 import pytest
-from liblarder import FAST, Patterns, Shell
+from liblarder import FAST, Shell
 
 HERE, THERE, PORT = "10.77.0.1", "10.77.0.2", 6379
 CLONE_NEWNS = 0x00020000
@@ -116,7 +116,7 @@ def test_fetches_go_to_the_source_while_the_cache_is_a_black_hole():
     def work():
         island = Island()
         try:
-            with Patterns(f"{THERE}:{PORT}", "timeout_ms=200 deadline_ms=500") as c:
+            with Shell(f"{THERE}:{PORT}", "connect_timeout_ms=300 command_timeout_ms=200 deadline_ms=500") as c:
                 assert c.say("fetch k") == 'ok loaded 0 "v1" loads=1'
                 assert c.say("fetch k") == 'ok fresh 0 "v1" loads=1'
                 island.sink()

@@ -196,6 +196,13 @@ def test_min_replicas(servers):
     in_step(a, b)
     wait_until(lambda: not refuses_writes(a, "NOREPLICAS"), what="a good replica")
     assert a.info("replication")["min_slaves_good_slaves"] == 1
+    for want in (2, 1) * 20:  # what has just been said counts, and not what the last look had found
+        a.config_set("min-replicas-to-write", want)
+        assert refuses_writes(a, "NOREPLICAS") == (want > 1)
+    b.config_set("min-replicas-to-write", 1)
+    b.config_set("replica-read-only", "no")
+    assert b.set("mine", 1)  # a replica's own writes need no replicas
+    b.config_set("min-replicas-to-write", 0)
     follow(r, free_port())
     wait_until(lambda: refuses_writes(a, "NOREPLICAS"), what="the refusal")
     a.config_set("min-replicas-to-write", 0)
@@ -254,6 +261,26 @@ def test_a_slow_replica_is_not_disconnected(servers):
     file.close()
     s.close()
     wait_until(lambda: a.info("replication")["connected_slaves"] == 0, what="its end")
+
+
+@pytest.mark.parametrize("when", ["in its copy", "in the stream"])
+def test_a_stalled_replica_is_given_up(servers, when):
+    """Slow is one thing; one that takes nothing at all for repl-timeout is not there, and holds up the log."""
+    p = servers(repl_timeout=1, repl_backlog_size=65536)
+    a = p.client()
+    if when == "in its copy":
+        for i in range(300):
+            a.set(f"k{i}", os.urandom(100_000))
+    s = socket.create_connection(("127.0.0.1", p.port))
+    s.sendall(b"*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n")
+    wait_until(lambda: a.info("stats")["sync_full"] == 1, what="its copy")
+    if when == "in the stream":
+        for i in range(300):
+            a.set(f"k{i}", "x" * 100_000)
+    wait_until(lambda: a.info("replication")["connected_slaves"] == 0, what="its end")
+    assert b"has taken nothing" in p.log()
+    assert a.set("k", 1)
+    s.close()
 
 
 def test_kill_replicas(servers):

@@ -168,6 +168,33 @@ def test_a_replica_refuses_writes_and_shows_its_link(servers):
     assert b.set("own", 1)
 
 
+BEHIND_THE_CLOCK = """
+for _, k in ipairs(KEYS) do redis.call('SET', k, '7', 'PX', 1) end
+for i = 1, 20000000 do end
+redis.call('APPEND', KEYS[1], 'a')
+redis.call('SET', KEYS[2], 'v', 'KEEPTTL')
+redis.call('SETRANGE', KEYS[3], 40000, 'z')
+redis.call('INCR', KEYS[4])
+redis.call('SETBIT', KEYS[5], 1, 1)
+redis.call('RENAME', KEYS[6], 'renamed')
+for _, k in ipairs({'renamed', unpack(KEYS, 1, 5)}) do redis.call('PERSIST', k) end
+"""
+
+
+def test_the_stream_finds_keys_that_are_over_by_the_replicas_clock(servers):
+    """In a script time stands still for the primary, as it does for one whose clock is behind."""
+    master = primary(servers)
+    replica = servers()
+    follow(replica, master.port)
+    m, r = master.client(), replica.client()
+    in_step(m, r)
+    m.eval(BEHIND_THE_CLOCK, 6, "appended", "kept", "grown", "incremented", "bits", "moved")
+    in_step(m, r)
+    assert m.dbsize() == 6
+    same(m, r)
+    assert r.mget("appended", "kept", "incremented", "renamed") == [b"7a", b"v", b"8", b"7"]
+
+
 def test_expired_keys_are_invisible_and_the_primarys_to_delete(servers):
     p, r = primary(servers, enable_debug_command="yes"), servers()
     a, b = p.client(), r.client()

@@ -57,7 +57,7 @@ struct visit {
 /* On a replica only the primary deletes; and tests want to see what lies around. */
 static bool may_expire(const struct access *a)
 {
-    return !a->keep_expired && a->store->active_expire;
+    return a->expired == EXPIRED_REMOVE && a->store->active_expire;
 }
 
 static struct entry *entry_of(const struct store *s, const struct walk *w)
@@ -114,7 +114,7 @@ static void visit_locked(const struct access *a, struct walk *w, struct visit *v
     } else if (may_expire(a) && deadline_passed(expire_ms, a->now_ms)) {
         note_overdue(a, v->e, expire_ms);
         store_remove_expired(a, &v->key, &pos, v->e);
-    } else if (!a->keep_expired && (entry_word(v->e) & ENTRY_EXT) && ext_is_dead(a, v->e)) {
+    } else if (a->expired == EXPIRED_REMOVE && (entry_word(v->e) & ENTRY_EXT) && ext_is_dead(a, v->e)) {
         store_remove_dead(a, &v->key, &pos, v->e);
     } else if (w->reason == SWEEP_EVICT) {
         visit_evict(a, w, v, &pos);
@@ -317,9 +317,12 @@ void sweep_evict(const struct access *a, int64_t until_ns)
 
 /* ---- passes ---- */
 
-static void pass_begin(struct store *s, struct sweep *sw)
+/* Where nothing may be removed now, what is dead waits for a later pass. */
+static void pass_begin(const struct access *a, struct sweep *sw)
 {
-    sw->for_dead = atomic_exchange_explicit(&s->sweep_dead, false, memory_order_relaxed);
+    struct store *s = a->store;
+    sw->for_dead =
+        a->expired == EXPIRED_REMOVE && atomic_exchange_explicit(&s->sweep_dead, false, memory_order_relaxed);
     if (sw->for_dead)
         atomic_fetch_add_explicit(&s->segs.purge, 1, memory_order_relaxed);
     sw->cursor = 0;
@@ -428,7 +431,7 @@ static bool select_walk(const struct access *a)
     if (!lock_try(&sw->lock))
         return false;
     if (!sw->active && (a->now_ms >= sw->next_pass_ms || sw->next_pass_ms - a->now_ms > LATENESS_MAX))
-        pass_begin(s, sw);
+        pass_begin(a, sw);
     uint32_t end = atomic_load_explicit(&s->segs.frontier, memory_order_acquire);
     for (unsigned step = 0; sw->active && !found && step < PASS_STEPS; step++) {
         if (sw->cursor >= end) {

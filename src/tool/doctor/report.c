@@ -114,8 +114,25 @@ static void one_replica(struct report *r, struct str info, struct str line)
             (long long)lag);
 }
 
+/* Who of them is right only somebody who knows what happened can say. */
+static void came_back_with_less(struct report *r, struct str info)
+{
+    if (number(info, "larder_replicas_ahead_refused", 0) > 0)
+        say(r, BAD,
+            "This node was restarted and came back with less than a replica has, which it refuses to "
+            "overwrite "
+            "(NOMASTERLINK). To have all of it: REPLICAOF NO ONE on that replica, REPLICAOF to it here. To "
+            "give "
+            "up what it has more: REPLICAOF NO ONE here.");
+    else if (number(info, "larder_restarted_behind", 0) != 0)
+        say(r, LOOK,
+            "This node was restarted and came back with less than it had. A replica that has more is left "
+            "alone: make this node its replica. If there is none: REPLICAOF NO ONE here.");
+}
+
 static void as_primary(struct report *r, struct str info)
 {
+    came_back_with_less(r, info);
     int64_t n = number(info, "connected_slaves", 0);
     struct str failover = report_field(info, "master_failover_state");
     if (n == 0)

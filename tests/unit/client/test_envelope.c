@@ -15,7 +15,7 @@ static struct str framed(char *buf, const struct envelope *e, const char *value)
 static void looks_as_the_header_says(void **state)
 {
     char buf[LARDER_ENVELOPE_BYTES + 1];
-    const struct envelope e = {ENVELOPE_VALUE, 7, 60000, 0, 12};
+    const struct envelope e = {ENVELOPE_VALUE, 7, 60000, 0, 12, {"", 0}};
     envelope_put(buf, &e);
     assert_string_equal(buf,
                         "larder1:v:00000000000000000007:0000000000060000:0000000000000000:0000000000000012:"
@@ -25,10 +25,10 @@ static void looks_as_the_header_says(void **state)
 static void reads_what_it_wrote(void **state)
 {
     char buf[LARDER_ENVELOPE_BYTES + 16];
-    static const struct envelope all[] = {{ENVELOPE_VALUE, 0, 0, 0, 0},
-                                          {ENVELOPE_NEGATIVE, UINT64_MAX, 9999999999999999, 1, 2},
-                                          {ENVELOPE_LOADING, 1, 2, 3, 4},
-                                          {ENVELOPE_HELD, INT64_MAX, 0, 9999999999999999, 0}};
+    static const struct envelope all[] = {{ENVELOPE_VALUE, 0, 0, 0, 0, {"", 0}},
+                                          {ENVELOPE_NEGATIVE, UINT64_MAX, 9999999999999999, 1, 2, {"", 0}},
+                                          {ENVELOPE_LOADING, 1, 2, 3, 4, {"", 0}},
+                                          {ENVELOPE_HELD, INT64_MAX, 0, 9999999999999999, 0, {"", 0}}};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         struct envelope e;
         struct str rest;
@@ -46,7 +46,7 @@ static void reads_what_it_wrote(void **state)
 static void cuts_numbers_that_do_not_fit(void **state)
 {
     char buf[LARDER_ENVELOPE_BYTES + 1];
-    struct envelope e = {ENVELOPE_VALUE, 0, INT64_MAX, -5, INT64_MIN}, back;
+    struct envelope e = {ENVELOPE_VALUE, 0, INT64_MAX, -5, INT64_MIN, {"", 0}}, back;
     struct str rest;
     envelope_put(buf, &e);
     assert_true(envelope_read((struct str){buf, LARDER_ENVELOPE_BYTES}, &back, &rest));
@@ -59,7 +59,7 @@ static void cuts_numbers_that_do_not_fit(void **state)
 static void anything_else_is_a_plain_value(void **state)
 {
     char buf[LARDER_ENVELOPE_BYTES + 16];
-    const struct envelope good = {ENVELOPE_VALUE, 7, 60000, 5, 12};
+    const struct envelope good = {ENVELOPE_VALUE, 7, 60000, 5, 12, {"", 0}};
     struct envelope e;
     struct str rest, whole = framed(buf, &good, "v");
     for (size_t n = 0; n < LARDER_ENVELOPE_BYTES; n++)
@@ -72,6 +72,46 @@ static void anything_else_is_a_plain_value(void **state)
     }
     memset(buf + 10, '9', 20); /* a version beyond 64 bits */
     assert_false(envelope_read(whole, &e, &rest));
+}
+
+static void tags_stand_between_envelope_and_value(void **state)
+{
+    char head[LARDER_ENVELOPE_BYTES + 1], longest[LARDER_TAG_BYTES];
+    memset(longest, 'x', sizeof longest);
+    const struct envelope_tag tags[] = {{STR("red"), "0123456789abcdef"},
+                                        {STR("a:b\n"), "ffffffffffffffff"},
+                                        {{longest, sizeof longest}, "0000000000000001"}};
+    struct buf b;
+    struct envelope e = {ENVELOPE_VALUE, 7, 0, 0, 0, STR("any")};
+    struct envelope_tag tag;
+    struct str rest;
+    buf_init(&b);
+    envelope_put(head, &e);
+    assert_int_equal(head[9], '+');
+    assert_int_equal(buf_append(&b, head, LARDER_ENVELOPE_BYTES), 0);
+    assert_int_equal(envelope_put_tags(&b, tags, 3), 0);
+    size_t until = b.n;
+    assert_int_equal(buf_puts(&b, STR("value")), 0);
+    assert_true(envelope_read(buf_str(&b), &e, &rest));
+    assert_str(rest, STR("value"));
+    assert_int_equal(e.tags.n, until - LARDER_ENVELOPE_BYTES);
+    struct str left = envelope_tag_entries(e.tags);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(envelope_next_tag(&left, &tag));
+        assert_str(tag.name, tags[i].name);
+        assert_string_equal(tag.token, tags[i].token);
+    }
+    assert_false(envelope_next_tag(&left, &tag));
+    for (size_t n = LARDER_ENVELOPE_BYTES; n < until; n++) /* cut anywhere it is none */
+        assert_false(envelope_read((struct str){b.p, n}, &e, &rest));
+    static const unsigned char places[] = {0, 8, 9 + 16, 9 + 19}; /* lengths and what ends them */
+    for (size_t i = 0; i < sizeof places; i++) {
+        char *at = b.p + LARDER_ENVELOPE_BYTES + places[i], kept = *at;
+        *at = '9';
+        assert_false(envelope_read(buf_str(&b), &e, &rest));
+        *at = kept;
+    }
+    buf_release(&b);
 }
 
 static void versions_sort_as_text(void **state)
@@ -87,7 +127,7 @@ static void versions_sort_as_text(void **state)
 
 static void deadlines_are_the_servers(void **state)
 {
-    struct envelope e = {ENVELOPE_VALUE, 3, 1000, 200, 0};
+    struct envelope e = {ENVELOPE_VALUE, 3, 1000, 200, 0, {"", 0}};
     assert_true(envelope_is_fresh(&e, 1001, 0));
     assert_false(envelope_is_fresh(&e, 1000, 0));
     assert_true(envelope_is_usable(&e, 201));
@@ -106,7 +146,7 @@ static void deadlines_are_the_servers(void **state)
 static void early_refresh_has_its_distribution(void **state)
 {
     const int64_t delta = 100;
-    struct envelope e = {ENVELOPE_VALUE, 0, 0, 0, delta};
+    struct envelope e = {ENVELOPE_VALUE, 0, 0, 0, delta, {"", 0}};
     for (int64_t left = 10; left <= 400; left += 30) {
         int early = 0, n = 10000;
         for (int i = 1; i <= n; i++)
@@ -127,6 +167,7 @@ int main(void)
         cmocka_unit_test(reads_what_it_wrote),
         cmocka_unit_test(cuts_numbers_that_do_not_fit),
         cmocka_unit_test(anything_else_is_a_plain_value),
+        cmocka_unit_test(tags_stand_between_envelope_and_value),
         cmocka_unit_test(versions_sort_as_text),
         cmocka_unit_test(deadlines_are_the_servers),
         cmocka_unit_test(early_refresh_has_its_distribution),

@@ -114,25 +114,13 @@ static void make_keys(struct harness *h)
         key_make(h->store, &h->keys[i], c->argv[refs[i].index], h->session.db);
 }
 
-#ifdef LARDER_DEBUG
-/* Was one of the n allocations not made, so that the n-th was not reached? */
-static bool countdown_is_over(int64_t n)
-{
-    bool over = true;
-    for (int64_t i = 0; i < n; i++) {
-        void *p = mem_alloc(1);
-        over = over && p != NULL;
-        mem_free(p);
-    }
-    alloc_fail_after(0);
-    return over;
-}
-#endif
-
 static void call(struct harness *h)
 {
 #ifdef LARDER_DEBUG
-    alloc_fail_after(h->fail_after);
+    if (h->fail_on)
+        alloc_fail_from(h->fail_after);
+    else
+        alloc_fail_after(h->fail_after);
 #endif
     if (h->logged)
         effect_open(&h->ctx);
@@ -145,8 +133,9 @@ static void call(struct harness *h)
         effect_publish(&h->ctx);
     }
 #ifdef LARDER_DEBUG
-    h->failed = h->fail_after > 0 && countdown_is_over(h->fail_after);
+    h->failed = alloc_failures() > 0;
     h->fail_after = 0;
+    alloc_fail_after(0);
 #endif
 }
 

@@ -28,7 +28,8 @@ struct harness {
     struct buf answer;  /* the last reply with its blocks woven in */
     uint64_t cost;      /* what the last command said it would cost */
     int64_t fail_after; /* > 0: let that allocation of the next handler fail; debug builds */
-    bool failed;        /* it did */
+    bool fail_on;       /* ... and all that follow */
+    bool failed;        /* one did */
     bool logged;        /* effects are noted in ctx.unit, a unit for each command ... */
     bool run_in_unit;   /* ... or into the unit that the test has opened */
     bool may_repeat;    /* the next commands may meet a busy shard (ctx.again) */

@@ -96,6 +96,18 @@ static const struct {
     {"APPEND k 1", "append k 1"},
     {"SETRANGE k 1 x", "setrange k 1 x"},
     {"SETBIT b 1 1", "setbit b 1 1"},
+    {"SETBIT b 1 1", ""},
+    {"SETBIT b 1 0", "setbit b 1 0"},
+    {"SETBIT b 8 0", "setbit b 8 0"}, /* a byte longer */
+    {"BITFIELD b SET u8 0 0 GET u4 0 SET i8 8 0", ""},
+    {"BITFIELD b SET i8 0 -1", "bitfield b SET i8 0 -1"},
+    {"BITFIELD b SET u8 0 255 SET u4 4 31", ""}, /* 31 wraps to what is there */
+    {"BITFIELD b OVERFLOW FAIL SET u4 0 16", ""},
+    {"BITFIELD b INCRBY u8 0 0", "bitfield b INCRBY u8 0 0"},
+    {"BITFIELD b SET u8 16 0", "bitfield b SET u8 16 0"},
+    {"SET b 1", "set b 1"},
+    {"SETBIT b 0 0", "setbit b 0 0"}, /* raw from now on */
+    {"SETBIT b 0 0", ""},
     {"EXPIRE k 10", "PEXPIREAT k 1700000010000"},
     {"EXPIRE k 10 NX", ""},
     {"PEXPIRE k 10", "PEXPIREAT k 1700000000010"},

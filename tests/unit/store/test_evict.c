@@ -344,7 +344,7 @@ static void test_a_replica_does_not_evict(void **state)
 {
     struct rig r;
     rig_init(&r, &every_policy[0]);
-    r.a.keep_expired = true;
+    r.a.expired = EXPIRED_HIDE;
     for (uint64_t i = 0; i < 100000; i++) {
         set(&r, i, 200, 0);
         if (i % 64 == 0)
@@ -352,7 +352,7 @@ static void test_a_replica_does_not_evict(void **state)
     }
     assert_int_equal(evicted(&r), 0);
     assert_int_equal(store_db_keys(r.s, 0), 100000);
-    r.a.keep_expired = false;
+    r.a.expired = EXPIRED_REMOVE;
     upkeep(&r, 10);
     assert_true(evicted(&r) > 0 && store_used(r.s) <= LIMIT);
     store_free(r.s);

@@ -264,47 +264,48 @@ static void test_large_keys_and_growth(void **state)
     store_free(s);
 }
 
-/* After store_reserve() no put may fail, though an allocation does. */
-static void test_reserve(void **state)
+/* Many keys at once, some of them twice, at every allocation: all, or none and everything as it was. */
+static void test_put_pairs(void **state)
 {
-    enum { MANY = 300 };
+    enum { MANY = 60, NAMES = 90, ROUNDS = 60 };
     struct store *s = model_store(8 << 20, 1, 4);
     struct model m;
     uint64_t refused = 0;
-    model_init(&m, s, MANY, 12);
-    for (int round = 0; round < 300; round++) {
-        size_t sum = 0, n[MANY];
-        uint32_t count = 1 + (uint32_t)rng_below(&m.rng, MANY);
-        for (uint32_t i = 0; i < count; i++) {
-            n[i] = round % 2 == 0 ? rng_below(&m.rng, 100) : random_size(&m);
-            sum += n[i] + model_key_name(&m, i).n;
+    model_init(&m, s, NAMES, 12);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct store_pair pairs[MANY];
+        struct key keys[MANY];
+        uint32_t which[MANY], n = 1 + (uint32_t)rng_below(&m.rng, MANY);
+        for (uint32_t i = 0; i < n; i++) {
+            which[i] = (uint32_t)rng_below(&m.rng, NAMES);
+            keys[i] = model_key(&m, 0, which[i]);
+            struct model_value *v = model_get(&m, 0, which[i]);
+            if (v != NULL && store_set_expire(&m.a, &keys[i], m.a.now_ms + 100000) == 0)
+                v->expire_ms = m.a.now_ms + 100000;
+            pairs[i] = (struct store_pair){
+                .value = {bytes, round % 2 == 0 ? rng_below(&m.rng, 100) : random_size(&m)}};
         }
         for (int64_t nth = 1;; nth++) {
-            alloc_fail_after(nth);
-            int err = store_reserve(&m.a, count, sum);
+            if (round % 3 == 0)
+                alloc_fail_from(nth);
+            else
+                alloc_fail_after(nth);
+            int err = store_put_pairs(&m.a, keys, pairs, n);
             alloc_fail_after(0);
             if (err == 0)
                 break;
             refused++;
+            ASSERT(err == ERR_OOM);
+            if (nth % 7 == 0)
+                model_compare_all(&m);
         }
-        alloc_fail_after(1 + (int64_t)rng_below(&m.rng, count / 4 + 3));
-        for (uint32_t i = 0; i < count; i++)
-            ASSERT(put(&m, 0, i, n[i], 0) == 0);
-        alloc_fail_after(0);
-        for (uint32_t i = 0; i < count; i++)
-            model_set(&m.db[0][i], bytes, n[i], 0);
-        store_round_begin(s, m.a.app);
-        assert_int_equal(m.a.app->cache.reserve, 0);
-        assert_null(m.a.app->ballast);
-        if (round % 10 == 0) {
-            store_flush_all(&m.a);
-            for (uint32_t i = 0; i < MANY; i++)
-                model_drop(&m.db[0][i]);
-        }
+        for (uint32_t i = 0; i < n; i++)
+            model_set(&m.db[0][which[i]], bytes, pairs[i].value.n, 0);
+        model_compare_all(&m);
+        store_check(s);
         store_maintain(&m.a, 10000);
     }
-    assert_true(refused > 300);
-    model_compare_all(&m);
+    assert_true(refused > ROUNDS);
     model_release(&m);
     store_free(s);
 }
@@ -362,7 +363,7 @@ int main(void)
         cmocka_unit_test(test_each_operation),
         cmocka_unit_test(test_compaction),
         cmocka_unit_test(test_large_keys_and_growth),
-        cmocka_unit_test(test_reserve),
+        cmocka_unit_test(test_put_pairs),
         cmocka_unit_test(test_new),
         cmocka_unit_test(test_flush),
     };

@@ -183,31 +183,12 @@ static void test_trim(void **state)
     rig_release(&r);
 }
 
-static void test_promise(void **state)
-{
-    struct rig r;
-    rig_init(&r, 16 << 20, 2);
-    uint64_t bytes = 50 * r.segs.size;
-    segment_refill(&r.segs, &r.w);
-    assert_int_equal(r.w.nreserve, SEGMENT_RESERVE);
-    assert_int_equal(segment_promise(&r.segs, &r.w, bytes), 0);
-    uint32_t frontier = r.segs.frontier;
-    for (uint64_t at = 0; at < bytes; at += (uint64_t)r.segs.units_max * ENTRY_UNIT)
-        (void)add(&r, r.segs.units_max, 0);
-    assert_int_equal(r.segs.frontier, frontier); /* all of it came from the reserve */
-    segment_refill(&r.segs, &r.w);
-    assert_int_equal(r.w.nreserve, SEGMENT_RESERVE);
-    assert_int_equal(segment_promise(&r.segs, &r.w, (uint64_t)1 << 50), ERR_OOM);
-    rig_release(&r);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),          cmocka_unit_test(test_groups),
         cmocka_unit_test(test_last_one_frees), cmocka_unit_test(test_groups_lie_apart),
         cmocka_unit_test(test_abandon),        cmocka_unit_test(test_trim),
-        cmocka_unit_test(test_promise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,29 @@
+/* May a command run: well formed, permitted, in time, here?
+ *
+ * Most commands are asked nothing at all: dispatch looks at one word (enum care, and the session's own
+ * wants_care()) and comes here only when something is unusual. Whoever is refused has got its reply, and a
+ * transaction that it would have been part of is void; whoever must wait for the end of a pause is parked.
+ * Nothing has had an effect yet. */
+#ifndef LARDER_SERVER_ADMIT_H
+#define LARDER_SERVER_ADMIT_H
+
+#include "server/batch.h"
+#include "server/conn.h"
+
+/* A known command with a number of arguments that it takes. False: the reply says what is wrong. */
+bool admit_well_formed(struct cmd_ctx *c, const struct pending *p);
+
+/* Everything that is usually not so. False: refused, or parked (conn->state). */
+bool admit(struct cmd_ctx *c, struct conn *conn, uint32_t care);
+
+/* In a cluster: may this node execute it? False: refused, the reply says who may. `locked`: its shards are,
+ * so this is the last word. */
+bool admit_is_ours(struct cmd_ctx *c, const struct server *s, bool locked);
+
+/* On the lane, where it has waited for its turn: what a primary has accepted a replica must not do. */
+bool admit_late(struct cmd_ctx *c, struct server *s);
+
+/* It is not run, and neither is the transaction that it would have been part of. */
+void admit_note_rejected(struct cmd_ctx *c);
+
+#endif
