@@ -46,7 +46,7 @@ bench: ## measure beside redis-server and memcached (installs them; takes its ti
 	@$(MAKE) --no-print-directory all
 	@bench/run $(BENCH_ARGS)
 
-bench-memory: ## bytes a key and RSS under churn beside redis-server and memcached (half an hour; BENCH_ARGS="--rounds 1": six minutes)
+bench-memory: ## bytes a key and RSS under churn beside redis-server and memcached (takes half an hour)
 	@scripts/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@bench/memory $(BENCH_ARGS)

@@ -32,7 +32,8 @@ static void reject(struct cmd_ctx *c, const char *text)
 
 bool admit_is_ours(struct cmd_ctx *c, const struct server *s, bool locked)
 {
-    return c->cmd->fn == cmd_exec ? exec_route(c, s->view, locked) : route_allows(c, s->view, locked);
+    return c->cmd->fn == cmd_exec ? exec_route(c, server_view(s), locked)
+                                  : route_allows(c, server_view(s), locked);
 }
 
 static bool needs_memory(const struct cmd_ctx *c)

@@ -2,9 +2,9 @@
  * them.
  *
  *      bus ── frames ──> ┌─────────────┐ ──> frames, links
- *      clock ──────────> │ the machine │ ──> nodes.conf (written and fsynced before what depends on it is
- * sent) CLUSTER ... ────> └─────────────┘ ──> role of this node, view of the slots   (the lane, under the
- * gate)
+ *      clock ──────────> │ the machine │ ──> nodes.conf, fsynced before what depends on it
+ *      CLUSTER ... ────> └─────────────┘ ──> view of the slots, at once
+ *                                        ──> role, pause, slots given up: the lane, under the gate
  *
  * A CLUSTER command that asks the machine, or changes it, is a job that its client's worker sends here; the
  * client is parked until the job comes home with the reply. So a change is in the file and in force before

@@ -345,6 +345,13 @@ static void take_pause(struct cluster_core *core)
         pause_end(s, PAUSE_FAILOVER);
 }
 
+/* From now on everybody looks at the next view; what is left in its place is the old one. */
+static void swap_views(struct cluster_core *core)
+{
+    if (core->next_view != NULL)
+        core->next_view = atomic_exchange(&core->server->view, core->next_view);
+}
+
 /* Gate: role, view and pause at one moment for all clients. */
 static void put_in_force(void *arg)
 {
@@ -354,12 +361,17 @@ static void put_in_force(void *arg)
         take_role(core);
     if (core->gossip.todo.pause || (core->gossip.todo.role && s->pauses[PAUSE_FAILOVER].until_ms != 0))
         take_pause(core);
-    struct cluster_view *old = s->view;
-    if (core->next_view != NULL) {
-        s->view = core->next_view;
-        core->next_view = old;
-        route_leave_slots(s, old);
-    }
+    swap_views(core);
+    route_leave_slots(s, core->next_view);
+}
+
+/* The view alone, as when a slot comes or is about to go: nobody is stopped for it, and when this returns
+ * nobody is served by the old one any more. */
+static void replace_view(struct cluster_core *core)
+{
+    swap_views(core);
+    gate_outlive(&core->server->gate);
+    lane_outlive(&core->server->lane);
 }
 
 /* The lane: some keys of slots that belong to others now. */
@@ -407,12 +419,15 @@ static void settle(struct cluster_core *core)
         core->next_view = make_view(core);
     if (t->view && core->next_view == NULL)
         log_warning("No memory for the new map of slots: clients are still served by the old one.");
-    if (t->view || t->role || t->pause)
+    bool role = t->role && !is_loading(core);
+    if (role || t->pause || route_leaves_slots(server_view(core->server), core->next_view))
         lane_call(&core->server->lane, put_in_force, core);
+    else if (core->next_view != NULL)
+        replace_view(core);
     cluster_view_free(core->next_view);
     core->next_view = NULL;
     t->view = t->pause = false;
-    t->role &= is_loading(core);
+    t->role &= !role;
     if (t->drop)
         drop_lost(core);
     t->drop = false;

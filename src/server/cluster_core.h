@@ -55,7 +55,7 @@ struct cluster_core {
     int endpoint_type;              /* enum endpoint_type */
     bool unsaved;                   /* the file could not be written: nothing is said meanwhile */
     int64_t tick_ms;                /* the next one */
-    struct cluster_view *next_view; /* on its way to the lane, then the old one */
+    struct cluster_view *next_view; /* on its way into force, then the old one */
     uint32_t drop_at;               /* slot */
     uint64_t dropped;
     _Atomic bool options_changed; /* set under the gate */

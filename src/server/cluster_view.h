@@ -1,8 +1,12 @@
 /* The cluster as those who serve clients see it: who owns which slot, and where to send whom.
  *
- * A copy of what the state machine knows, made anew when something of it changes and put in place under the
- * gate. So within a round, and for a job of the lane, it does not change: whoever has looked knows until it
- * has let go of its shards that a key is served here. That is all the safety that moving a slot needs.
+ * A copy of what the state machine knows, made anew when something of it changes, and put in place by one
+ * store. Nobody stops for that: who puts it there waits until every round, and the job of the lane, that may
+ * have seen the old one has ended, and only then answers, tells the other nodes, and frees it. So whoever has
+ * looked knows until it has let go of its shards that a key is served here, and no word of a slot's new owner
+ * is out before this node has stopped serving it. That is all the safety that moving a slot needs. (What
+ * comes with a change of role, a pause, or the loss of slots, whose leases end, changes under the gate at one
+ * moment with it.)
  *
  * The usual question has a bit of its own: `here` says that a slot is ours, stays ours, and may be served. */
 #ifndef LARDER_SERVER_CLUSTER_VIEW_H

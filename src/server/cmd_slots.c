@@ -38,7 +38,7 @@ void cmd_readwrite(struct cmd_ctx *c)
 
 void cmd_cluster_myid(struct cmd_ctx *c)
 {
-    const struct cluster_view *v = ctx_server(c)->view;
+    const struct cluster_view *v = server_view(ctx_server(c));
     if (in_cluster(c))
         reply_bulk(c->reply, (struct str){v->nodes[v->me].id, VIEW_ID});
 }

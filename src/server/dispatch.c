@@ -451,7 +451,7 @@ enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p
 static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
 {
     const struct server *s = job->conn->worker->server;
-    return s->view != NULL && !admit_is_ours(c, s, true);
+    return server_view(s) != NULL && !admit_is_ours(c, s, true);
 }
 
 /* What the job's mode holds covers its keys, or it is LANE_PLAIN and writes nothing. */

@@ -243,9 +243,27 @@ void lane_send_home(struct lane_job *job)
     worker_mail(job->home, &job->mail);
 }
 
+void lane_outlive(struct lane *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    uint64_t ended = l->ended;
+    while (l->at_work && l->ended == ended)
+        pthread_cond_wait(&l->called, &l->mutex);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+/* With the mutex. */
+static void note_end(struct lane *l)
+{
+    l->ended += l->at_work;
+    l->at_work = false;
+    pthread_cond_broadcast(&l->called);
+}
+
 static struct lane_job *next_job(struct lane *l)
 {
     pthread_mutex_lock(&l->mutex);
+    note_end(l);
     while (l->head == NULL && !l->stop)
         pthread_cond_wait(&l->more, &l->mutex);
     struct lane_job *job = l->stop ? NULL : l->head;
@@ -254,6 +272,7 @@ static struct lane_job *next_job(struct lane *l)
         if (l->head == NULL)
             l->tail = &l->head;
         job->next = NULL;
+        l->at_work = true;
     }
     pthread_mutex_unlock(&l->mutex);
     return job;

@@ -55,11 +55,13 @@ struct lane_job {
 struct lane {
     struct server *server;
     pthread_t thread;
-    pthread_mutex_t mutex;       /* leaf: jobs and waiters */
-    pthread_cond_t more, called; /* a job has come; a call has been done */
+    pthread_mutex_t mutex;       /* leaf: jobs, their count and waiters */
+    pthread_cond_t more, called; /* a job has come; one has ended that somebody may wait for */
     struct lane_job *head, **tail;
     struct lane_job *job; /* the lane's own: what it runs now */
     struct conn *waiters; /* PARK_BUSY connections, through park_next */
+    uint64_t ended;       /* jobs */
+    bool at_work;         /* on one more */
     bool stop;
     bool running; /* the thread was started: boot's and the end's */
 
@@ -92,6 +94,10 @@ bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg);
 
 /* The same with the gate down: fn locks for itself, and may make shards busy. */
 bool lane_call_shared(struct lane *l, void (*fn)(void *arg), void *arg);
+
+/* The job that was being run has ended when it returns; others may have begun. For threads that lane_call()
+ * is for. */
+void lane_outlive(struct lane *l);
 
 /* Any thread: a job that was taken goes home with its reply. */
 void lane_send_home(struct lane_job *job);

@@ -101,8 +101,8 @@ static uint32_t replicas_in_map(const struct cluster_view *v)
  * have it, alone each that was there. */
 static bool replicas_have(const struct repl *r, uint64_t offset, uint32_t there)
 {
-    uint32_t acked, feeds = count_feeds(r, offset, &acked), known = replicas_in_map(r->server->view);
-    return acked == feeds && feeds >= (r->server->view != NULL ? known : there);
+    uint32_t acked, feeds = count_feeds(r, offset, &acked), known = replicas_in_map(server_view(r->server));
+    return acked == feeds && feeds >= (server_view(r->server) != NULL ? known : there);
 }
 
 /* While the role is being handed over nothing may be added to the stream. */
@@ -271,7 +271,7 @@ static bool settle(struct purges *ps, struct purge *p)
         p->asker->offset = p->offset;
         send_home(p);
     }
-    return done || (late && r->server->view == NULL); /* alone, the stream does the rest by itself */
+    return done || (late && server_view(r->server) == NULL); /* alone, the stream does the rest by itself */
 }
 
 static void close_purge(struct purges *ps, struct purge *p)
@@ -483,7 +483,7 @@ static void purge_now(struct cmd_ctx *c, const struct asked *q)
 /* In a transaction nobody can wait: it takes effect here with the rest, and is spread behind it. */
 static void purge_in_exec(struct cmd_ctx *c, const struct asked *q)
 {
-    const struct cluster_view *v = ctx_server(c)->view;
+    const struct cluster_view *v = server_view(ctx_server(c));
     if (v != NULL && !q->here && !send_off(c, q, false))
         return;
     purge_now(c, q);
@@ -496,7 +496,7 @@ void cmd_cache_purge(struct cmd_ctx *c)
     effect_none(c);
     if (!parse(c, &q))
         return;
-    if (ctx_server(c)->view == NULL && c->unit == NULL && !q.here) {
+    if (server_view(ctx_server(c)) == NULL && c->unit == NULL && !q.here) {
         purge_now(c, &q);
         reply_counts(c->reply, 1, 1, 0);
     } else if (c->in_exec) {

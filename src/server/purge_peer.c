@@ -142,7 +142,7 @@ uint32_t purge_shards(const struct cluster_view *v)
 
 void peers_follow(struct purges *ps)
 {
-    const struct cluster_view *v = ps->repl->server->view;
+    const struct cluster_view *v = server_view(ps->repl->server);
     ps->here_counts = v == NULL;
     ps->unplaced = 0;
     for (uint32_t i = 0; i < ps->npeers; i++)

@@ -118,7 +118,7 @@ bool route_allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked)
 
 bool route_allows_key(struct cmd_ctx *c, uint32_t i)
 {
-    const struct cluster_view *v = ctx_server(c)->view;
+    const struct cluster_view *v = server_view(ctx_server(c));
     return v == NULL || view_is_here(v, c->keys[i].slot) || allows(c, v, true, &c->keys[i], 1);
 }
 
@@ -127,13 +127,28 @@ static bool serves(const struct cluster_view *v, uint32_t slot)
     return v->owner[slot] == v->me && v->me != VIEW_NOBODY && !v->replica;
 }
 
+/* Which slots they are is left in *left where that is not NULL. */
+static bool leaves(const struct cluster_view *old, const struct cluster_view *v, bool *left)
+{
+    bool any = false;
+    for (uint32_t i = 0; old != NULL && v != NULL && i < SLOT_COUNT; i++)
+        if (serves(old, i) && !serves(v, i)) {
+            any = true;
+            if (left == NULL)
+                break;
+            left[i] = true;
+        }
+    return any;
+}
+
+bool route_leaves_slots(const struct cluster_view *old, const struct cluster_view *v)
+{
+    return leaves(old, v, NULL);
+}
+
 void route_leave_slots(struct server *s, const struct cluster_view *old)
 {
-    bool left[SLOT_COUNT] = {false}, any = false;
-    for (uint32_t i = 0; old != NULL && s->view != NULL && i < SLOT_COUNT; i++) {
-        left[i] = serves(old, i) && !serves(s->view, i);
-        any |= left[i];
-    }
-    if (any)
+    bool left[SLOT_COUNT] = {false};
+    if (leaves(old, server_view(s), left))
         cache_leave_slots(s->cache, &s->lane.ctx.a, left);
 }

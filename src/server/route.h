@@ -65,6 +65,8 @@ bool route_allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked);
 bool route_allows_key(struct cmd_ctx *c, uint32_t i);
 
 struct server;
+/* Does this node stop serving a slot with v? Then v is put in place under the gate, at one moment with: */
+bool route_leaves_slots(const struct cluster_view *old, const struct cluster_view *v);
 /* Gate: the map has changed. What is kept for clients about slots that were ours goes. */
 void route_leave_slots(struct server *s, const struct cluster_view *old);
 

@@ -81,7 +81,7 @@ struct server {
     struct listener listeners[SERVER_LISTEN_MAX];
     int64_t listen_port; /* of the sockets that are open */
     _Atomic uint32_t care;
-    struct cluster_view *view; /* gate; NULL: not in a cluster */
+    _Atomic(struct cluster_view *) view; /* NULL: not in a cluster; see server_view() */
     _Atomic uint32_t nclients;
     _Atomic uint64_t next_client_id;
     struct pause pauses[PAUSE_REASONS];
@@ -107,6 +107,12 @@ struct server {
 
 /* Any thread, also a signal's: begin a graceful end. */
 void server_request_stop(struct server *s, int exit_code);
+
+/* In a round, or in a job of the lane: it lasts as long as that does. Seq_cst: see gate_outlive(). */
+static inline const struct cluster_view *server_view(const struct server *s)
+{
+    return atomic_load_explicit(&s->view, memory_order_seq_cst);
+}
 
 /* For whoever executes for clients: nothing is deleted while a pause lasts, since a deletion is a write, nor
  * on a replica, where only the primary's DEL does, nor before a loaded history has found its replicas. */

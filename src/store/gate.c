@@ -20,46 +20,59 @@ static void futex_wake_all(_Atomic uint32_t *word)
 void gate_init(struct gate *g, uint32_t nworkers)
 {
     ASSERT(nworkers <= GATE_WORKERS_MAX);
-    atomic_init(&g->raised, 0);
+    atomic_init(&g->asked, 0);
     g->nworkers = nworkers;
     for (uint32_t i = 0; i < GATE_WORKERS_MAX; i++)
-        atomic_init(&g->worker[i].in_round, 0);
+        atomic_init(&g->worker[i].round, 0);
 }
 
 void gate_enter_slow(struct gate *g, uint32_t worker)
 {
-    _Atomic uint32_t *in_round = &g->worker[worker].in_round;
+    uint32_t asked;
     do {
-        atomic_store_explicit(in_round, 0, memory_order_seq_cst);
-        futex_wake_all(in_round);
-        while (atomic_load_explicit(&g->raised, memory_order_seq_cst) != 0)
-            futex_wait(&g->raised, 1);
-        atomic_exchange_explicit(in_round, 1, memory_order_seq_cst);
-    } while (atomic_load_explicit(&g->raised, memory_order_seq_cst) != 0);
+        gate_step(g, worker, false);
+        futex_wake_all(&g->worker[worker].round);
+        while ((asked = atomic_load_explicit(&g->asked, memory_order_seq_cst)) & GATE_RAISED)
+            futex_wait(&g->asked, asked);
+        gate_step(g, worker, true);
+    } while (atomic_load_explicit(&g->asked, memory_order_seq_cst) & GATE_RAISED);
 }
 
 void gate_leave_slow(struct gate *g, uint32_t worker)
 {
-    futex_wake_all(&g->worker[worker].in_round);
+    futex_wake_all(&g->worker[worker].round);
+}
+
+static void await_end_of_round(struct gate *g, uint32_t worker)
+{
+    _Atomic uint32_t *round = &g->worker[worker].round;
+    uint32_t seen = atomic_load_explicit(round, memory_order_seq_cst);
+    while ((seen & 1) && atomic_load_explicit(round, memory_order_seq_cst) == seen)
+        futex_wait(round, seen);
 }
 
 void gate_raise(struct gate *g)
 {
-    ASSERT(atomic_load_explicit(&g->raised, memory_order_relaxed) == 0);
+    ASSERT(!(atomic_load_explicit(&g->asked, memory_order_relaxed) & GATE_RAISED));
     TSAN_LOCK_PRE(g);
-    atomic_exchange_explicit(&g->raised, 1, memory_order_seq_cst);
-    for (uint32_t i = 0; i < g->nworkers; i++) {
-        _Atomic uint32_t *in_round = &g->worker[i].in_round;
-        while (atomic_load_explicit(in_round, memory_order_seq_cst) != 0)
-            futex_wait(in_round, 1);
-    }
+    atomic_fetch_or_explicit(&g->asked, GATE_RAISED, memory_order_seq_cst);
+    for (uint32_t i = 0; i < g->nworkers; i++)
+        await_end_of_round(g, i);
     TSAN_LOCK_POST(g);
 }
 
 void gate_lower(struct gate *g)
 {
     TSAN_UNLOCK_PRE(g);
-    atomic_store_explicit(&g->raised, 0, memory_order_seq_cst);
+    atomic_fetch_and_explicit(&g->asked, ~(uint32_t)GATE_RAISED, memory_order_seq_cst);
     TSAN_UNLOCK_POST(g);
-    futex_wake_all(&g->raised);
+    futex_wake_all(&g->asked);
+}
+
+void gate_outlive(struct gate *g)
+{
+    atomic_fetch_or_explicit(&g->asked, GATE_WATCHED, memory_order_seq_cst);
+    for (uint32_t i = 0; i < g->nworkers; i++)
+        await_end_of_round(g, i);
+    atomic_fetch_and_explicit(&g->asked, ~(uint32_t)GATE_WATCHED, memory_order_seq_cst);
 }

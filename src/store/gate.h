@@ -11,9 +11,15 @@
  * reason about: a worker never waits for the gate while it holds a shard lock,
  * since gate_enter() is only called with none.
  *
- * The flags must be seq_cst: the worker stores "in round" and then loads "raised",
- * the raiser stores "raised" and then loads "in round" (Dekker). For TSan the gate
- * is a reader-writer lock: rounds are readers, the raiser is the writer. */
+ * What is read in rounds through one pointer needs less. It is replaced with a
+ * seq_cst store, and when gate_outlive() returns, every round that may have seen
+ * what was there before has ended; nobody was held up. A round is counted by whose
+ * it is, odd while it lasts, so that the next one is not taken for the same.
+ *
+ * The words must be seq_cst: the worker stores "in round" and then loads "asked",
+ * the raiser stores "asked" and then loads "in round" (Dekker), and the same with
+ * such a pointer in place of "asked". For TSan the gate is a reader-writer lock:
+ * rounds are readers, the raiser is the writer. */
 #ifndef LARDER_STORE_GATE_H
 #define LARDER_STORE_GATE_H
 
@@ -26,12 +32,17 @@
 
 enum { GATE_WORKERS_MAX = 132 };
 
+enum gate_asked {
+    GATE_RAISED = 1 << 0,  /* no round begins */
+    GATE_WATCHED = 1 << 1, /* somebody waits for the end of a round */
+};
+
 struct gate_worker {
-    CACHE_ALIGNED _Atomic uint32_t in_round;
+    CACHE_ALIGNED _Atomic uint32_t round; /* begun and ended: odd in one. The worker's to write */
 };
 
 struct gate {
-    CACHE_ALIGNED _Atomic uint32_t raised;
+    CACHE_ALIGNED _Atomic uint32_t asked; /* enum gate_asked */
     uint32_t nworkers;
     struct gate_worker worker[GATE_WORKERS_MAX];
 };
@@ -41,12 +52,21 @@ void gate_init(struct gate *g, uint32_t nworkers);
 void gate_enter_slow(struct gate *g, uint32_t worker);
 void gate_leave_slow(struct gate *g, uint32_t worker);
 
+/* A worker's own word; seq_cst, see above. */
+static inline void gate_step(struct gate *g, uint32_t worker, bool in_round)
+{
+    _Atomic uint32_t *round = &g->worker[worker].round;
+    uint32_t n = atomic_load_explicit(round, memory_order_relaxed) + 1;
+    DEBUG_ASSERT((n & 1) == in_round);
+    atomic_exchange_explicit(round, n, memory_order_seq_cst);
+}
+
 /* Begin a round; may sleep while the gate is raised. */
 static inline void gate_enter(struct gate *g, uint32_t worker)
 {
     DEBUG_ASSERT(worker < g->nworkers); /* or nobody would wait for it */
-    atomic_exchange_explicit(&g->worker[worker].in_round, 1, memory_order_seq_cst);
-    if (unlikely(atomic_load_explicit(&g->raised, memory_order_seq_cst) != 0))
+    gate_step(g, worker, true);
+    if (unlikely(atomic_load_explicit(&g->asked, memory_order_seq_cst) & GATE_RAISED))
         gate_enter_slow(g, worker);
     TSAN_RLOCK_PRE(g);
     TSAN_RLOCK_POST(g);
@@ -56,15 +76,15 @@ static inline void gate_leave(struct gate *g, uint32_t worker)
 {
     TSAN_RUNLOCK_PRE(g);
     TSAN_RUNLOCK_POST(g);
-    atomic_store_explicit(&g->worker[worker].in_round, 0, memory_order_seq_cst);
-    if (unlikely(atomic_load_explicit(&g->raised, memory_order_seq_cst) != 0))
+    gate_step(g, worker, false);
+    if (unlikely(atomic_load_explicit(&g->asked, memory_order_seq_cst) != 0))
         gate_leave_slow(g, worker);
 }
 
-/* In a round, no lock held: let the raiser through if it waits. */
+/* In a round, no lock held: let through who waits for it to end. */
 static inline void gate_yield(struct gate *g, uint32_t worker)
 {
-    if (unlikely(atomic_load_explicit(&g->raised, memory_order_relaxed) != 0)) {
+    if (unlikely(atomic_load_explicit(&g->asked, memory_order_relaxed) != 0)) {
         gate_leave(g, worker);
         gate_enter(g, worker);
     }
@@ -73,5 +93,9 @@ static inline void gate_yield(struct gate *g, uint32_t worker)
 /* The lane's thread only. */
 void gate_raise(struct gate *g);
 void gate_lower(struct gate *g);
+
+/* Every round that was going on has ended when it returns; others may have begun. One thread at a time, which
+ * is in no round itself. */
+void gate_outlive(struct gate *g);
 
 #endif

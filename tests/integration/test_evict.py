@@ -4,6 +4,7 @@ import os
 
 import pytest
 import redis
+from cachekit import as_dict, get, inspect
 from harness import REDIS_SERVER, wait_until
 from test_replica import data_of, follow, in_step, servers, single  # noqa: F401
 
@@ -102,3 +103,25 @@ def test_restore_keeps_idle_time_and_frequency(start_larder):
         assert 4990 <= r.object("idletime", "i") <= 5100
         with pytest.raises(redis.ResponseError, match="LFU maxmemory policy is not selected"):
             r.object("freq", "f")
+
+
+def test_what_the_cache_commands_know_of_the_evicted(start_larder):
+    """Its version is still held, its lease is void, and negative entries give their memory back."""
+    server = start_larder({"maxmemory": "16mb", "maxmemory-policy": "allkeys-lru", "cache-version-hold": "600000"}, workers=1)
+    with server.wire() as w, server.client() as r:
+        for i in range(50):
+            assert w("CACHE.SET", f"row:{i}", "v", "PX", "600000", "GRACE", "600000", "VERSION", "9", "COST", "86400000") == "OK"
+            assert w("CACHE.SET", f"none:{i}", "", "NEGATIVE", "PX", "600000") == "OK"
+        leases = [get(w, f"row:{i}", "LEASE", "600000", "EARLY", "1000")["lease"] for i in range(50)]
+        assert sum(lease is not None for lease in leases) > 40
+        before = as_dict(w("CACHE.STATS"))
+        assert write(w, 0, 150000) == [] and r.info("stats")["evicted_keys"] > 50000
+        gone = [i for i in range(50) if inspect(w, f"row:{i}")["kind"] == "none"]
+        assert len(gone) > 40
+        for i in gone:
+            assert w("CACHE.SET", f"row:{i}", "old", "VERSION", "8") == "OLDVERSION"
+            if leases[i]:
+                assert w("CACHE.SET", f"row:{i}", "v", "VERSION", "9", "LEASE", leases[i]) == "LEASELOST"
+            assert w("CACHE.SET", f"row:{i}", "new", "VERSION", "9") == "OK"
+        after = as_dict(w("CACHE.STATS"))
+        assert after["negative-bytes"] < before["negative-bytes"] and after["leases"] < before["leases"]

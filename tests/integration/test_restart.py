@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import time
 
 import pytest
@@ -252,14 +253,54 @@ def test_a_history_that_was_given_up_is_forgotten(servers):  # noqa: F811
 
 
 def test_a_primary_ends_when_its_replicas_have_everything(servers):  # noqa: F811
+    """One stands still while much is written and the end begins; it gets everything all the same."""
     p, r, a = pair(servers, "larder", "larder")
+    r.process.send_signal(signal.SIGSTOP)
     pipe = a.pipeline(transaction=False)
-    for i in range(20):
+    for i in range(30):
         pipe.set(f"big:{i}", os.urandom(1 << 20))
     pipe.execute()
     want = data_of(a)
-    p.stop()
+    p.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: b"The snapshot is on disk" in p.log(), what="the snapshot")
+    time.sleep(0.2)
+    r.process.send_signal(signal.SIGCONT)
+    p.wait()
     assert data_of(r.client()) == want
+    assert b"not acknowledged" not in p.log()
+
+
+@pytest.mark.parametrize("how", ["timeout", "now"])
+def test_an_end_does_not_wait_for_ever(servers, how):  # noqa: F811
+    p, r, a = pair(servers, "larder", "larder")
+    a.config_set("shutdown-timeout", 1 if how == "timeout" else 100000)
+    r.process.send_signal(signal.SIGSTOP)
+    a.set("k", os.urandom(1 << 20))
+    with p.wire() as w:
+        w.send(b"SHUTDOWN NOW\r\n" if how == "now" else b"SHUTDOWN\r\n")
+        assert p.wait() == 0
+    assert (b"not acknowledged" in p.log()) == (how == "timeout")
+    r.process.send_signal(signal.SIGCONT)
+
+
+def test_keys_that_expired_before_the_snapshot_end_on_replicas_too(servers):  # noqa: F811
+    """Nobody had noticed yet when it was written, and so nobody had told the replica."""
+    p, r = start(servers, "larder", enable_debug_command="yes"), start(servers, "larder")
+    follow(r, p.port)
+    in_step(p.client(), r.client())
+    with p.wire() as w:
+        assert w("DEBUG", "SET-ACTIVE-EXPIRE", "0") == "OK"
+        w("SET", "over", "1", "PX", "1")
+        w("SET", "stays", "1")
+    time.sleep(0.05)
+    in_step(p.client(), r.client())
+    assert r.client().dbsize() == 2
+    p.stop()
+    p.start()
+    loaded(p)
+    in_step(p.client(), r.client())
+    assert syncs(p) == (0, 1)
+    wait_until(lambda: r.client().dbsize() == 1, what="the expired key's end")
 
 
 def test_hostile_places(servers):  # noqa: F811
@@ -307,3 +348,20 @@ def test_nobody_is_refused_for_nothing(servers):  # noqa: F811
     p.start()
     in_step(p.client(), r.client())
     assert b"NOMASTERLINK" not in r.log()
+
+
+def test_an_end_that_cannot_be_goes_on_feeding(servers):  # noqa: F811
+    """SHUTDOWN and SIGTERM fail, since there is nowhere to save: the log goes on where it was."""
+    p, r, a = pair(servers, "larder", "larder")
+    a.config_set("stop-writes-on-bgsave-error", "no")
+    os.mkdir(os.path.join(p.dir, "dump.rdb"))
+    with p.wire() as w:
+        assert w("SHUTDOWN").startswith("ERR Errors trying to SHUTDOWN")
+        assert w("SET", "on the same connection", "1") == "OK"
+    p.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: b"this node stays" in p.log(), what="its word")
+    write_some(a, "after")
+    in_step(a, r.client())
+    same(a, single(r), (0, 5))
+    assert syncs(p) == (1, 0)
+    os.rmdir(os.path.join(p.dir, "dump.rdb"))
