@@ -9,25 +9,19 @@
  * was cut goes on with --since. */
 #include "tool/cluster/work.h"
 
+#include "base/alloc.h"
 #include "os/clock.h"
 
+#include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-enum { COMMAND_MAX = 4096, RUN_ID_MAX = 64 };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int sig)
-{
-    (void)sig;
-    interrupted = 1;
-}
+enum { RUN_ID_MAX = 64, EXIT_INTERRUPTED = 130 };
 
 /* What INFO says of one node. */
 struct sight {
@@ -113,11 +107,34 @@ static bool hand_over(struct work *w, uint32_t node, uint32_t heir)
     return false;
 }
 
+/* A shell runs --command, with $HOST and $PORT. It is not to inherit that SIGINT is blocked here: what it
+ * starts may live for long. */
+static int run_command(const struct work *w, const struct map_node *n)
+{
+    char port[12];
+    char *argv[] = {"sh", "-c", (char *)w->command, NULL};
+    posix_spawnattr_t attr;
+    sigset_t none;
+    pid_t pid;
+    int status = -1;
+    snprintf(port, sizeof port, "%d", n->port);
+    setenv("HOST", n->host, 1);
+    setenv("PORT", port, 1);
+    sigemptyset(&none);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigmask(&attr, &none);
+    if (posix_spawn(&pid, "/bin/sh", NULL, &attr, argv, environ) == 0)
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            ;
+    posix_spawnattr_destroy(&attr);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 /* Ask it to end, or whoever --command names to restart it. */
 static bool end(struct work *w, uint32_t node)
 {
     struct reader_value reply;
-    char line[COMMAND_MAX];
     const struct map_node *n = &w->map.nodes[node];
     struct link *l = work_link(w, node);
     if (l == NULL)
@@ -126,16 +143,10 @@ static bool end(struct work *w, uint32_t node)
         (void)link_say(l, &reply, "SHUTDOWN"); /* it hangs up instead of answering */
         return true;
     }
-    if (snprintf(line, sizeof line, "HOST='%s' PORT=%d; export HOST PORT; %s", n->host, n->port,
-                 w->command) >= (int)sizeof line) {
-        work_fail("--command is too long");
-        return false;
-    }
-    int rc = system(line);
-    if (rc != 0)
-        work_fail("--command ended with %d for %s:%d", WIFEXITED(rc) ? WEXITSTATUS(rc) : rc, n->host,
-                  n->port);
-    return rc == 0;
+    int code = run_command(w, n);
+    if (code != 0)
+        work_fail("--command ended with %d for %s:%d", code, n->host, n->port);
+    return code == 0;
 }
 
 /* Until another run of it answers and, as a replica, has its primary's data. */
@@ -227,23 +238,36 @@ static bool plan(struct work *w, char (*ids)[MAP_ID + 1])
     return true;
 }
 
+static int restart_all(struct work *w, char (*ids)[MAP_ID + 1])
+{
+    sigset_t set, old;
+    uint32_t of = w->map.n;
+    int rc = 0;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, &old);
+    for (uint32_t i = 0; i < of && rc == 0; i++) {
+        if (work_interrupted(&set))
+            rc = go_on_with(w, EXIT_INTERRUPTED);
+        else if (!restart(w, ids[i], i + 1, of))
+            rc = go_on_with(w, 1);
+    }
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    if (rc == 0)
+        printf("All %u nodes have been restarted.\n", of);
+    return rc;
+}
+
 int cluster_rolling_restart(struct work *w)
 {
-    static char ids[MAP_NODES_MAX][MAP_ID + 1];
     if (w->since == 0)
-        w->since = (int64_t)time(NULL);
-    if (!work_look(w, 0) || !work_agree(w, w->map.n) || !plan(w, ids))
+        w->since = os_wall_ms() / 1000;
+    if (!work_look(w, 0) || !work_agree(w, w->map.n))
         return 1;
-    if (!work_confirmed(w))
-        return w->dry_run ? 0 : 1;
-    signal(SIGINT, on_interrupt);
-    uint32_t of = w->map.n;
-    for (uint32_t i = 0; i < of; i++) {
-        if (interrupted)
-            return go_on_with(w, 130);
-        if (!restart(w, ids[i], i + 1, of))
-            return go_on_with(w, 1);
-    }
-    printf("All %u nodes have been restarted.\n", of);
-    return 0;
+    char(*ids)[MAP_ID + 1] = mem_must(mem_alloc(w->map.n * sizeof *ids));
+    int rc = plan(w, ids) ? 0 : 1;
+    if (rc == 0)
+        rc = work_confirmed(w) ? restart_all(w, ids) : w->dry_run ? 0 : 1;
+    mem_free(ids);
+    return rc;
 }

@@ -173,6 +173,14 @@ bool work_agree(struct work *w, uint32_t nodes)
     return false;
 }
 
+/* ---- Ctrl-C ---------------------------------------------------------------------------------------- */
+
+bool work_interrupted(const sigset_t *set)
+{
+    const struct timespec now = {0, 0};
+    return sigtimedwait(set, NULL, &now) == SIGINT;
+}
+
 /* ---- INFO ------------------------------------------------------------------------------------------ */
 
 struct str work_field(struct str text, const char *name)

@@ -5,6 +5,8 @@
 #include "tool/cluster/map.h"
 #include "tool/cluster/plan.h"
 
+#include <signal.h>
+
 enum work_limits {
     WORK_WORDS_MAX = 256, /* of a command line, without options */
     WORK_AGREE_MS = 60 * 1000,
@@ -45,6 +47,9 @@ bool work_agree(struct work *w, uint32_t nodes);
 /* Carry out w->plan with a progress bar; SIGINT ends it between two slots, and running it again goes on.
  * Returns the exit code. */
 int work_move(struct work *w);
+
+/* Has SIGINT come? It is blocked, as `set` says, while something is under way that must not be cut. */
+bool work_interrupted(const sigset_t *set);
 
 /* The value of a line "name:value" of INFO, or "" and 0. */
 struct str work_field(struct str text, const char *name);
