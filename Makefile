@@ -18,7 +18,7 @@ ASAN = -Db_sanitize=address,undefined $(LOOSE)
 TSAN = -Db_sanitize=thread $(LOOSE)
 
 .DEFAULT_GOAL = all
-.PHONY: all deps test check install bench bench-cache bench-memory bench-stall bench-instructions bench-client bench-hitratio bench-replication chaos-replication tidy format sim fuzz asan tsan debug clean help needs
+.PHONY: all deps test check install bench bench-cache bench-memory bench-stall bench-instructions bench-client bench-hitratio bench-replication chaos-replication tidy format sim fuzz model asan tsan debug clean help needs
 
 all: needs ## build build/larder-server, build/larder and the library (the default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
@@ -109,6 +109,9 @@ sim: all ## run RUNS (1000) simulated clusters from SEED (1) on
 
 fuzz: needs ## run the fuzz targets, FUZZ_SECONDS each (3600)
 	@scripts/fuzz $(FUZZ_SECONDS)
+
+model: asan tsan ## walk STEPS (2000000) random steps beside the models, from SEED (0), under both sanitizers
+	@BUILD=$(BUILD) scripts/model $(or $(STEPS),2000000) $(SEED)
 
 clean: ## remove what builds and runs have left in the tree
 	@rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-debug $(BUILD)-fuzz .run/check

@@ -15,6 +15,7 @@ enum operation { INTERSECTION, UNION, DIFFERENCE };
 struct sets {
     const struct object **of;
     uint32_t n, empty;
+    bool kept; /* by references of our own */
 };
 
 /* Keys from number `first` on. False after replying. */
@@ -22,6 +23,7 @@ static bool sets_find(struct cmd_ctx *c, uint32_t first, bool write, struct sets
 {
     s->n = c->nkeys - first;
     s->empty = 0;
+    s->kept = false;
     s->of = arena_alloc(c->arena, s->n * sizeof *s->of);
     if (s->of == NULL) {
         cmd_reply_err(c, ERR_OOM);
@@ -37,6 +39,21 @@ static bool sets_find(struct cmd_ctx *c, uint32_t first, bool write, struct sets
         s->empty += e == NULL;
     }
     return true;
+}
+
+/* The same for commands that only look: on the lane other clients get the keys back at once. */
+static bool sets_take(struct cmd_ctx *c, struct sets *s)
+{
+    if (!sets_find(c, 0, false, s))
+        return false;
+    s->kept = sets_keep(c, s->of, s->n);
+    return true;
+}
+
+static void sets_done(struct cmd_ctx *c, struct sets *s)
+{
+    if (s->kept)
+        sets_drop(c, s->of, s->n);
 }
 
 /* ---- each member of the result ----------------------------------------------------------------- */
@@ -210,11 +227,12 @@ static void reply_result(struct cmd_ctx *c, enum operation op)
 {
     struct sets s;
     struct teller t = {.reply = c->reply};
-    if (!sets_find(c, 0, false, &s))
+    if (!sets_take(c, &s))
         return;
     size_t list = reply_deferred(c->reply);
     combine(op, &s, tell, &t);
     reply_deferred_end(c->reply, list, '~', t.n);
+    sets_done(c, &s);
 }
 
 void cmd_sinter(struct cmd_ctx *c)
@@ -232,9 +250,10 @@ void cmd_sunion(struct cmd_ctx *c)
 {
     struct sets s;
     struct object *o;
-    if (!sets_find(c, 0, false, &s))
+    if (!sets_take(c, &s))
         return;
     int err = make(c, UNION, &s, &o);
+    sets_done(c, &s);
     if (err != 0) {
         cmd_reply_err(c, err);
         return;
@@ -298,10 +317,11 @@ void cmd_sintercard(struct cmd_ctx *c)
 {
     struct sets s;
     int64_t limit;
-    if (!parse_intercard(c, &limit) || !sets_find(c, 0, false, &s))
+    if (!parse_intercard(c, &limit) || !sets_take(c, &s))
         return;
     struct counter_to t = {.limit = (uint64_t)limit};
     intersect(&s, count_to, &t);
+    sets_done(c, &s);
     reply_int(c->reply, (int64_t)t.n);
 }
 

@@ -238,14 +238,36 @@ bool sets_reply_member(void *arg, struct str member)
     return !r->oom;
 }
 
+bool sets_keep(struct cmd_ctx *c, const struct object *const *of, uint32_t n)
+{
+    if (c->let_go == NULL)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (of[i] != NULL)
+            object_get((struct object *)(uintptr_t)of[i]);
+    c->let_go(c);
+    return true;
+}
+
+void sets_drop(struct cmd_ctx *c, const struct object *const *of, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (of[i] != NULL)
+            store_release_object(c->a.store, (struct object *)(uintptr_t)of[i]);
+}
+
 void cmd_smembers(struct cmd_ctx *c)
 {
     struct entry *e;
     if (!cmd_find_object(c, 0, OBJECT_SET, &e))
         return;
-    reply_set(c->reply, e == NULL ? 0 : set_count(entry_object(e)));
-    if (e != NULL)
-        (void)set_visit(entry_object(e), sets_reply_member, c->reply);
+    const struct object *o = e == NULL ? NULL : entry_object(e);
+    bool kept = sets_keep(c, &o, 1);
+    reply_set(c->reply, o == NULL ? 0 : set_count(o));
+    if (o != NULL)
+        (void)set_visit(o, sets_reply_member, c->reply);
+    if (kept)
+        sets_drop(c, &o, 1);
 }
 
 uint64_t sets_count_at(const struct cmd_ctx *c, uint32_t k)

@@ -275,7 +275,8 @@ size_t listpack_find(const char *lp, size_t at, struct str s, uint32_t skip)
             continue;
         }
         struct listpack_value v = listpack_value(lp, at);
-        if (is_number ? v.bytes.p == NULL && v.number == number : v.bytes.p != NULL && str_eq(v.bytes, s))
+        /* One from outside may hold a number as text. */
+        if (v.bytes.p != NULL ? str_eq(v.bytes, s) : is_number && v.number == number)
             return at;
         wait = skip;
     }

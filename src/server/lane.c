@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/err.h"
 #include "cache/cache.h"
+#include "cmd/effect.h"
 #include "os/clock.h"
 #include "os/random.h"
 #include "server/crash.h"
@@ -206,12 +207,35 @@ static void run_exclusive(struct lane *l, struct lane_job *job)
         latency_add(&l->server->latency, LATENCY_GATE, l->ctx.a.now_ms / 1000, ms);
 }
 
+static void leave_shards(struct lane *l)
+{
+    l->holds = false;
+    store_busy_leave(l->server->store, &l->job->locks);
+    lane_wake_waiters(l);
+}
+
+/* The command goes on with what it holds references to. What it has removed on the way (expired keys) takes
+ * its place in the log while the shards are still ours. */
+static void let_go(struct cmd_ctx *c)
+{
+    struct lane *l = c->host;
+    ASSERT(l->holds);
+    c->let_go = NULL;
+    effect_reserve(c);
+    effect_publish(c);
+    effect_open(c);
+    leave_shards(l);
+}
+
 static void run_busy(struct lane *l, struct lane_job *job)
 {
     store_busy_enter(l->server->store, &job->locks);
+    l->holds = true;
+    l->ctx.let_go = job->exec ? NULL : let_go; /* a transaction is one piece */
     dispatch_run_job(job, &l->ctx, &l->metrics);
-    store_busy_leave(l->server->store, &job->locks);
-    lane_wake_waiters(l);
+    l->ctx.let_go = NULL;
+    if (l->holds)
+        leave_shards(l);
 }
 
 static void run_job(struct lane *l, struct lane_job *job)

@@ -5,6 +5,8 @@
  *                   workers park whoever needs those shards and serve everybody else
  *   LANE_EXCLUSIVE  needs the whole world: raises the gate, runs, lowers it
  *
+ * A busy job that only reads may let go of its shards before its end (cmd_ctx.let_go).
+ *
  * Jobs run one after the other, first come first served. The connection that sent
  * one is parked until its job comes home by mail with the reply.
  *
@@ -59,6 +61,7 @@ struct lane {
     pthread_cond_t more, called; /* a job has come; one has ended that somebody may wait for */
     struct lane_job *head, **tail;
     struct lane_job *job; /* the lane's own: what it runs now */
+    bool holds;           /* the lane's own: the shards of that job are still busy */
     struct conn *waiters; /* PARK_BUSY connections, through park_next */
     uint64_t ended;       /* jobs */
     bool at_work;         /* on one more */

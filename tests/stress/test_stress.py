@@ -5,6 +5,8 @@ processes run a fixed number of steps, so the run has no length in time. What th
 
   - INCR by many clients adds up;
   - MSET over many shards, and MULTI/EXEC, are never seen half-done;
+  - a member that SMOVE carries is never in both sets, and what SUNIONSTORE stores has as many members as
+    its sources say, though sets are evicted, expire and are flushed meanwhile;
   - a client that is killed, a shard that is busy, a pause, or a stopped world delays, and never
     loses or invents a reply;
   - the server ends by SIGTERM with code 0, and the sanitizer has nothing to say.
@@ -184,6 +186,87 @@ def monitor(port, seed, steps):
     s.close()
 
 
+def set_writer(port, seed, steps):
+    """Small sets that change their encoding, share copies, and come and go."""
+    r = redis.Redis(port=port, socket_timeout=120)
+    rng = random.Random(seed)
+    for _ in range(steps):
+        p = r.pipeline(transaction=False)
+        for _ in range(10):
+            k, other = (f"s:{i}" for i in rng.sample(range(60), 2))
+            p.sadd(k, *(rng.choice([rng.randrange(300), f"m{rng.randrange(300)}"]) for _ in range(rng.choice([1, 3, 200]))))
+            p.srem(other, rng.randrange(300), f"m{rng.randrange(300)}")
+            p.spop(other, rng.choice([1, 2, 150]))
+            p.smove(k, other, rng.randrange(300))
+            p.copy(k, other, replace=True)
+            p.sinterstore(other, k, f"s:{rng.randrange(60)}")
+            p.sdiffstore(other, k, f"s:{rng.randrange(60)}")
+            p.srandmember(k, -3)
+            p.sscan(k, rng.randrange(64), count=20)
+            p.pexpire(other, rng.choice([1, 30, 5000]))
+        p.execute()
+
+
+def set_mover(port, seed, steps):
+    r = redis.Redis(port=port, socket_timeout=120)
+    rng = random.Random(seed)
+    for _ in range(steps):
+        p = r.pipeline(transaction=False)
+        p.sadd("{pair}a", *range(seed * 1000, seed * 1000 + 20))
+        p.srem("{pair}b", *range(seed * 1000, seed * 1000 + 20))
+        for _ in range(20):
+            n = seed * 1000 + rng.randrange(20)
+            p.smove("{pair}a", "{pair}b", n)
+            p.smove("{pair}b", "{pair}a", n)
+        p.execute()
+
+
+def set_reader(port, seed, steps):
+    r = redis.Redis(port=port, socket_timeout=120)
+    ours = [f"r{seed}-{i}" for i in range(10)]
+    for _ in range(steps):
+        p = r.pipeline(transaction=True)
+        p.sunionstore(f"{{pair}}sum{seed}", "{pair}a", "{pair}b")
+        p.scard("{pair}a").scard("{pair}b").sintercard(2, ["{pair}a", "{pair}b"]).sunion("{pair}a", "{pair}b")
+        p.sadd(f"{{pair}}mine{seed}", *ours).sinter(f"{{pair}}mine{seed}", f"{{pair}}sum{seed}")
+        stored, a, b, both, union, _, mine = p.execute()
+        assert stored == a + b - both == len(union), (stored, a, b, both, len(union))
+        assert both <= 40 and not mine, (both, mine)  # SADD of one mover may overtake its own SREM
+
+
+def set_combiner(port, seed, steps):
+    """Sets that the lane combines: large ones, on other keys than the small ones."""
+    r = redis.Redis(port=port, socket_timeout=240)
+    keys = ["big:even", "big:third"]
+    for i in range(max(steps // 20, 6)):
+        for key, by in zip(keys, (2, 3)):
+            p = r.pipeline(transaction=False)
+            for start in range(0, 12000, 1000):
+                p.sadd(key, *range(start * by, (start + 1000) * by, by))
+            p.execute()
+        cut = r.sinterstore(f"big:sixth:{seed}", keys)
+        assert cut <= 12000, cut
+        for m in r.sinter(keys):
+            assert int(m) % 6 == 0
+        assert len(r.sunion(keys)) <= 24000 and r.sdiffstore(f"big:rest:{seed}", keys) <= 12000
+        r.sunionstore("big:all", keys)
+        r.delete("big:all") if i % 2 else r.pexpire("big:all", 5)
+
+
+def filler(port, seed, steps):
+    """More than there is room for: everything may be evicted."""
+    r = redis.Redis(port=port, socket_timeout=120)
+    rng = random.Random(seed)
+    for i in range(steps):
+        p = r.pipeline(transaction=False)
+        for j in range(50):
+            p.set(f"f:{seed}:{i}:{j}", "v" * rng.randrange(3000), px=rng.choice([None, 20, 60_000]))
+        p.execute()
+        if i % 100 == 99:
+            rng.choice([r.flushall, r.dbsize, lambda: [None for _ in r.scan_iter("s:*", count=100)], lambda: r.info("all"),
+                        lambda: r.config_set("maxmemory", rng.choice(["12mb", "16mb"]))])()
+
+
 def run_all(port, jobs):
     processes = [multiprocessing.Process(target=fn, args=(port, seed, STEPS)) for seed, fn in enumerate(jobs)]
     for p in processes:
@@ -203,6 +286,18 @@ def test_everything_at_once():
     assert not failed, f"{failed}\n{server.text()[:20000]}"
     assert int(r.get("total")) == 3 * STEPS * 20
     assert int(r.get("watched")) == 2 * (STEPS // 4) == int(r.get("watched2"))
+    server.stop()
+
+
+def test_sets_at_once():
+    """Several workers, the lane, eviction, expiry and FLUSHALL on sets."""
+    server = Server("--maxmemory", "12mb", "--maxmemory-policy", "allkeys-auto")
+    r = server.client()
+    jobs = [set_writer, set_writer, set_writer, set_mover, set_mover, set_reader, set_reader, set_combiner, set_combiner, filler, filler]
+    failed = run_all(server.port, jobs)
+    assert not failed, f"{failed}\n{server.text()[:20000]}"
+    stats = r.info("stats")
+    assert stats["expired_keys"] > 100 and stats["evicted_keys"] > 100
     server.stop()
 
 

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdlib.h>
 
 #include "base/str.h"
 
@@ -20,5 +21,19 @@
         if (want_.n > 0)                                                                                     \
             assert_memory_equal(got_.p, want_.p, want_.n);                                                   \
     } while (0)
+
+/* Of a random walk beside a model: as many steps as `make model` asks for, or the usual number. */
+static inline uint64_t unit_model_steps(uint64_t usual)
+{
+    const char *text = getenv("LARDER_MODEL_STEPS");
+    return text != NULL ? strtoull(text, NULL, 10) : usual;
+}
+
+/* Where its random numbers begin: another walk for each LARDER_MODEL_SEED. */
+static inline uint64_t unit_model_seed(uint64_t usual)
+{
+    const char *text = getenv("LARDER_MODEL_SEED");
+    return text != NULL ? usual + 1000 * strtoull(text, NULL, 10) : usual;
+}
 
 #endif

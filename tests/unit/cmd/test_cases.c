@@ -50,6 +50,14 @@ static void expire(void **state)
     harness_cases(cases, ARRAY_LEN(cases), 2);
 }
 
+static void restore_set(void **state)
+{
+    static const struct harness_case cases[] = {
+#include "cases/restore_set.inc"
+    };
+    harness_cases(cases, ARRAY_LEN(cases), 2);
+}
+
 static void object(void **state)
 {
     static const struct harness_case cases[] = {
@@ -78,9 +86,10 @@ static void resp3(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings),  cmocka_unit_test(ranges),  cmocka_unit_test(bits),
-        cmocka_unit_test(bitfield), cmocka_unit_test(keys),    cmocka_unit_test(expire),
-        cmocka_unit_test(object),   cmocka_unit_test(restore), cmocka_unit_test(resp3),
+        cmocka_unit_test(strings),  cmocka_unit_test(ranges),      cmocka_unit_test(bits),
+        cmocka_unit_test(bitfield), cmocka_unit_test(keys),        cmocka_unit_test(expire),
+        cmocka_unit_test(object),   cmocka_unit_test(restore_set), cmocka_unit_test(restore),
+        cmocka_unit_test(resp3),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,9 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "repl/unit.h"
+#include "store/cut.h"
+#include "store/shard.h"
 
 #include <stdio.h>
 
@@ -176,6 +179,44 @@ static const char *const requests[] = {
     "SET ints %s",
     "RESTORE new 0 \"\\x02\\x03\\x01a\\x01c\\x01b\\x0a\\x00\\x0d~\\x8a\\x01L\\xfe2l\"",
     "RESTORE hashed 0 \"\\x02\\x03\\x01a\\x01c\\x01b\\x0a\\x00\\x0d~\\x8a\\x01L\\xfe2l\" REPLACE",
+    ("RESTORE new 0 "
+     "\"\\x14\\x0f\\x0f\\x00\\x00\\x00\\x03\\x00\\x81a\\x02\\x0c\\x01\\x81c\\x02\\xff\\x0b\\x00\\x5f\\xdaN\\x"
+     "2"
+     "3O\\x04\\x93\\x5c\" REPLACE"),
+    ("RESTORE hashed 0 "
+     "\"\\x14\\x0f\\x0f\\x00\\x00\\x00\\x03\\x00\\x81a\\x02\\x0c\\x01\\x81c\\x02\\xff\\x0b\\x00\\x5f\\xdaN\\x"
+     "2"
+     "3O\\x04\\x93\\x5c\" REPLACE"),
+    ("RESTORE new 0 "
+     "\"\\x14A\\x0a\\x0a\\x01\\x00\\x00\\x81\\x00\\x00\\x01\\x01\\x01\\x02\\x01\\x03\\x01\\x04\\x01\\x05\\x01"
+     "\\x06\\x01\\x07\\x01\\x08\\x01\\x09\\x01\\x0a\\x01\\x0b\\x01\\x0c\\x01\\x0d\\x01\\x0e\\x01\\x0f\\x01\\x"
+     "1"
+     "0\\x01\\x11\\x01\\x12\\x01\\x13\\x01\\x14\\x01\\x15\\x01\\x16\\x01\\x17\\x01\\x18\\x01\\x19\\x01\\x1a\\"
+     "x"
+     "01\\x1b\\x01\\x1c\\x01\\x1d\\x01\\x1e\\x01\\x1f\\x01\\x20\\x01\\x21\\x01\\x22\\x01\\x23\\x01\\x24\\x01"
+     "\\"
+     "x25\\x01\\x26\\x01\\x27\\x01\\x28\\x01\\x29\\x01\\x2a\\x01\\x2b\\x01\\x2c\\x01\\x2d\\x01\\x2e\\x01\\x2f"
+     "\\x010\\x011\\x012\\x013\\x014\\x015\\x016\\x017\\x018\\x019\\x01\\x3a\\x01\\x3b\\x01\\x3c\\x01\\x3d\\x"
+     "0"
+     "1\\x3e\\x01\\x3f\\x01\\x40\\x01A\\x01B\\x01C\\x01D\\x01E\\x01F\\x01G\\x01H\\x01I\\x01J\\x01K\\x01L\\x01"
+     "M"
+     "\\x01N\\x01O\\x01P\\x01Q\\x01R\\x01S\\x01T\\x01U\\x01V\\x01W\\x01X\\x01Y\\x01Z\\x01\\x5b\\x01\\x5c\\x01"
+     "\\x5d\\x01\\x5e\\x01\\x5f\\x01\\x60\\x01a\\x01b\\x01c\\x01d\\x01e\\x01f\\x01g\\x01h\\x01i\\x01j\\x01k\\"
+     "x"
+     "01l\\x01m\\x01n\\x01o\\x01p\\x01q\\x01r\\x01s\\x01t\\x01u\\x01v\\x01w\\x01x\\x01y\\x01z\\x01\\x7b\\x01"
+     "\\"
+     "x7c\\x01\\x7d\\x01\\x7e\\x01\\x7f\\x01\\xc0\\x80\\x02\\xff\\x0b\\x00\\x3e\\xf2\\x3d\\xf4\\x81\\xb0n\\x1"
+     "9"
+     "\" REPLACE"),
+    ("RESTORE new 0 "
+     "\"\\x0b\\x0e\\x02\\x00\\x00\\x00\\x03\\x00\\x00\\x00\\x01\\x00\\x02\\x00\\x03\\x00\\x0a\\x00\\xa5\\x02"
+     "\\"
+     "x5c\\xe2mnM\\x1b\" REPLACE"),
+    ("RESTORE ints 0 "
+     "\"\\x0b\\x20\\x08\\x00\\x00\\x00\\x03\\x00\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00"
+     "\\"
+     "x00\\x00\\x00\\x00\\x00\\x00\\x00\\xf2\\x05\\x2a\\x01\\x00\\x00\\x00\\x0a\\x00\\x98\\x2f\\xc6\\xa1\\x15"
+     "\\x0c\\xd8\\xb5\" REPLACE"),
     "MGET big small big2",
 };
 
@@ -218,16 +259,62 @@ static void look(struct harness *h, struct buf *out)
     h->session.db = 0;
 }
 
+/* What else has to be done for a write: effects noted for a log, pages saved for a snapshot. */
+enum way { PLAIN, LOGGED, CUT };
+
+static struct changelog *log_;
+static struct unit unit;
+
+static void log_start(struct harness *h, enum way way)
+{
+    if (way != LOGGED)
+        return;
+    log_ = mem_aligned(64, sizeof *log_);
+    assert_non_null(log_);
+    changelog_init(log_, 1, 1 << 20, NULL);
+    changelog_start(log_, 0);
+    unit_init(&unit, log_, 0);
+    h->ctx.unit = &unit;
+}
+
+static void log_stop(enum way way)
+{
+    if (way != LOGGED)
+        return;
+    unit_release(&unit);
+    changelog_release(log_);
+    mem_free(log_);
+}
+
+static struct cut *open_cut(struct harness *h, enum way way)
+{
+    struct cut_options o = {.now_ms = h->ctx.a.now_ms};
+    struct cut *c = NULL;
+    if (way == CUT)
+        assert_int_equal(cut_open(&c, h->store, &o), 0);
+    return c;
+}
+
+/* Of heap values, down to the last byte. */
+static int64_t heap_account(const struct harness *h)
+{
+    return (int64_t)atomic_load(&h->store->heap) + h->ctx.a.app->heap_unseen;
+}
+
 /* The request with its n-th allocation failing. False when it made fewer. */
-static bool try_failure(struct harness *h, const char *line, int64_t n, uint64_t *refusals)
+static bool try_failure(struct harness *h, const char *line, int64_t n, enum way way, uint64_t *refusals)
 {
     struct buf was, is;
     buf_init(&was);
     buf_init(&is);
     fill(h);
     look(h, &was);
+    int64_t heap = heap_account(h);
+    struct cut *cut = open_cut(h, way);
+    h->logged = way == LOGGED;
     h->fail_after = n;
     struct str reply = harness_line(h, line);
+    h->logged = false;
     bool failed = h->failed, closed = reply.n == 0, refused = !closed && reply.p[0] == '-';
     assert_false(refused && !failed);
     *refusals += refused;
@@ -235,13 +322,18 @@ static bool try_failure(struct harness *h, const char *line, int64_t n, uint64_t
     /* Without memory for the reply the connection is closed, whatever was done. */
     if (refused && !str_eq(buf_str(&was), buf_str(&is)))
         fail_msg("allocation %ld failed, and half of this was done: %.60s", (long)n, line);
+    if (refused && heap_account(h) != heap)
+        fail_msg("allocation %ld failed, and the accounts are out by %ld: %.60s", (long)n,
+                 (long)(heap_account(h) - heap), line);
+    if (cut != NULL)
+        cut_close(cut);
     store_check(h->store);
     buf_release(&was);
     buf_release(&is);
     return failed;
 }
 
-static void fail_everywhere(bool on)
+static void each_way(enum way way, bool on)
 {
     static char line[3 * BIG];
     uint64_t refusals = 0;
@@ -249,11 +341,13 @@ static void fail_everywhere(bool on)
     for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
         struct harness h;
         harness_start(&h);
+        log_start(&h, way);
         h.fail_on = on;
         format(line, sizeof line, requests[i]);
         int64_t n = 1;
-        while (try_failure(&h, line, n, &refusals))
+        while (try_failure(&h, line, n, way, &refusals))
             assert_true(++n < FAILURES_MAX);
+        log_stop(way);
         harness_stop(&h);
     }
     assert_true(refusals >= ARRAY_LEN(requests));
@@ -261,12 +355,22 @@ static void fail_everywhere(bool on)
 
 static void failures_change_nothing(void **state)
 {
-    fail_everywhere(false);
+    each_way(PLAIN, false);
 }
 
 static void shortages_change_nothing(void **state)
 {
-    fail_everywhere(true);
+    each_way(PLAIN, true);
+}
+
+static void nor_with_a_log(void **state)
+{
+    each_way(LOGGED, false);
+}
+
+static void nor_with_a_cut(void **state)
+{
+    each_way(CUT, false);
 }
 
 #endif
@@ -277,6 +381,8 @@ int main(void)
 #ifdef LARDER_DEBUG
         cmocka_unit_test(failures_change_nothing),
         cmocka_unit_test(shortages_change_nothing),
+        cmocka_unit_test(nor_with_a_log),
+        cmocka_unit_test(nor_with_a_cut),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

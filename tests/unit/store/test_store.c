@@ -201,12 +201,12 @@ static void run_model(uint64_t maxmemory, uint64_t steps, uint64_t seed)
 
 static void test_model_small(void **state)
 {
-    run_model(8 << 20, 300000, 1);
+    run_model(8 << 20, unit_model_steps(300000), unit_model_seed(1));
 }
 
 static void test_model_unlimited(void **state)
 {
-    run_model(0, 300000, 2);
+    run_model(0, unit_model_steps(300000), unit_model_seed(2));
 }
 
 int main(void)

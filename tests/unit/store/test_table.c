@@ -103,10 +103,11 @@ static void test_random(void **state)
 {
     struct rig r;
     struct rng rng;
-    rng_init(&rng, 3);
+    uint64_t steps = unit_model_steps(1000000);
+    rng_init(&rng, unit_model_seed(3));
     rig_init(&r, 3000);
-    for (uint32_t step = 0; step < 1000000; step++) {
-        uint32_t i = (uint32_t)rng_below(&rng, r.n), grow = step / 50000 % 2;
+    for (uint64_t step = 0; step < steps; step++) {
+        uint32_t i = (uint32_t)rng_below(&rng, r.n), grow = (uint32_t)(step / 50000 % 2);
         struct table_pos pos;
         ASSERT(find(&r, i, &pos) == r.in[i]);
         if (!r.in[i] && (grow || rng_below(&rng, 8) == 0))
