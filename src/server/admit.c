@@ -78,7 +78,7 @@ bool admit(struct cmd_ctx *c, struct conn *conn, uint32_t care)
         return false;
     }
     const char *no = (care & CARE_REPLICA) ? refuse_on_replica(c, &conn->worker->server->repl) : NULL;
-    if (no == NULL && (care & CARE_FEW_REPLICAS) && writes(c))
+    if (no == NULL && (care & CARE_FEW_REPLICAS) && !(care & CARE_REPLICA) && writes(c))
         no = "NOREPLICAS Not enough good replicas to write.";
     if ((care & CARE_LOADING) && !(c->cmd->flags & CMD_LOADING))
         no = REPLY_LOADING;

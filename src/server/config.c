@@ -47,8 +47,13 @@ static int parse_value(const struct option *o, const struct str *argv, uint32_t 
     const struct option_ops *ops = option_ops_of(o);
     if (!ops->multi && n != 1)
         return config_fail(e, ERR_SYNTAX, "wrong number of arguments");
-    if (ops->multi && n == 0)
+    static const struct str nothing = {"", 0};
+    if (n == 0 && o->type == OPTION_PRIMARY) /* nobody means to follow nobody */
         return config_fail(e, ERR_SYNTAX, "wrong number of arguments");
+    if (n == 0) { /* a bare `save` is `save ""` */
+        argv = &nothing;
+        n = 1;
+    }
     return ops->parse(o, argv, n, old, more, out, e);
 }
 

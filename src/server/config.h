@@ -234,6 +234,7 @@ enum config_group {
     CONFIG_DIR,
     CONFIG_CRASH,
     CONFIG_CLUSTER,
+    CONFIG_REPLICAS, /* min-replicas-* */
     CONFIG_GROUPS,
 };
 typedef int config_hook_fn(void *ctx, struct config *cfg, struct config_error *e);

@@ -9,6 +9,7 @@
 #include "os/clock.h"
 #include "server/clients.h"
 #include "server/crash.h"
+#include "server/repl_feed.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -192,6 +193,14 @@ static int follow_timers(void *ctx, struct config *cfg, struct config_error *e)
     return 0;
 }
 
+/* Now, not with the next tick: who has just said what a write needs counts on it. */
+static int follow_replicas(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct server *s = ctx;
+    repl_feeds_check_good(&s->repl, os_wall_ms());
+    return 0;
+}
+
 void server_follow_config(struct server *s)
 {
     struct config *cfg = &s->config;
@@ -212,4 +221,5 @@ void server_follow_config(struct server *s)
     config_hook(cfg, CONFIG_TITLE, follow_title, s);
     config_hook(cfg, CONFIG_DIR, follow_dir, s);
     config_hook(cfg, CONFIG_CRASH, follow_crash, s);
+    config_hook(cfg, CONFIG_REPLICAS, follow_replicas, s);
 }

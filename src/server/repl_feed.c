@@ -499,13 +499,12 @@ static void check_timeouts(struct repl *r)
     }
 }
 
-/* Is what min-replicas-to-write asks for there? */
-static void check_good(struct repl *r)
+void repl_feeds_check_good(struct repl *r, int64_t now_ms)
 {
     const struct config *cfg = &r->server->config;
     int64_t want = cfg->min_replicas_to_write, lag = cfg->min_replicas_max_lag;
     bool few = want > 0 && lag > 0 && !r->is_replica &&
-               (int64_t)repl_feeds_acked(r, 0, r->now_ms - (lag + 1) * 1000 + 1) < want;
+               (int64_t)repl_feeds_acked(r, 0, now_ms - (lag + 1) * 1000 + 1) < want;
     bool now = (atomic_load(&r->server->care) & CARE_FEW_REPLICAS) != 0;
     if (few != now)
         server_care_set(r->server, CARE_FEW_REPLICAS, few);
@@ -542,7 +541,7 @@ void repl_feeds_ask(struct repl *r)
 void repl_feeds_cron(struct repl *r)
 {
     check_timeouts(r);
-    check_good(r);
+    repl_feeds_check_good(r, r->now_ms);
     ping(r);
     if (r->now_ms >= r->comfort_ms) {
         r->comfort_ms = r->now_ms + REPL_COMFORT_MS;

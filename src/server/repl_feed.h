@@ -106,6 +106,8 @@ void repl_feeds_kill(struct repl *r); /* those who are to be killed */
 void repl_feeds_release(struct repl *r);
 /* Any thread: replicas that have acknowledged `offset`, the last time not before since_ms. */
 uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms);
+/* Round or gate: is what min-replicas-to-write asks for there? CARE_FEW_REPLICAS says so. */
+void repl_feeds_check_good(struct repl *r, int64_t now_ms);
 uint32_t repl_feeds_fsynced(struct repl *r, uint64_t offset); /* ... that have it on disk */
 bool repl_feeds_lag(struct repl *r, uint64_t offset);         /* some follow the stream and have less */
 

@@ -86,8 +86,12 @@ void repl_waiters_release(struct repl *r)
 static bool parse_timeout(struct cmd_ctx *c, uint32_t i, int64_t *until_ms)
 {
     int64_t ms;
-    if (!num_parse_i64(c->argv[i], &ms) || ms > INT64_MAX - c->a.now_ms) {
+    if (!num_parse_i64(c->argv[i], &ms)) {
         reply_error(c->reply, "ERR timeout is not an integer or out of range");
+        return false;
+    }
+    if (ms > INT64_MAX - c->a.now_ms) {
+        reply_error(c->reply, "ERR timeout is out of range");
         return false;
     }
     if (ms < 0) {

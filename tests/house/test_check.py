@@ -54,6 +54,17 @@ def test_counts_and_names_what_fails(tree):
     assert any(line.startswith("failed: house: ") and "test_bad" in line for line in out)
 
 
+def test_files_side_by_side_are_counted_as_one_suite(tree):
+    (tree / "tests/integration").mkdir()
+    for name in "abcdef":
+        (tree / f"tests/integration/test_{name}.py").write_text(GOOD + ABSENT)
+    (tree / "tests/integration/test_g.py").write_text(GOOD + BAD)
+    status, out = check(tree, "integration")
+    assert (status, out[-1]) == (1, "7 passed, 1 failed")
+    assert any(line.startswith("failed: integration: ") and "test_bad" in line for line in out)
+    assert sum(line.startswith("not run: integration: ") for line in out) == 6
+
+
 def test_a_test_that_cannot_run_is_named(tree):
     (tree / "tests/house/test_a.py").write_text(GOOD + ABSENT)
     status, out = check(tree, "house")

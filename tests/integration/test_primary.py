@@ -196,6 +196,13 @@ def test_min_replicas(servers):
     in_step(a, b)
     wait_until(lambda: not refuses_writes(a, "NOREPLICAS"), what="a good replica")
     assert a.info("replication")["min_slaves_good_slaves"] == 1
+    for want in (2, 1) * 20:  # what has just been said counts, and not what the last look had found
+        a.config_set("min-replicas-to-write", want)
+        assert refuses_writes(a, "NOREPLICAS") == (want > 1)
+    b.config_set("min-replicas-to-write", 1)
+    b.config_set("replica-read-only", "no")
+    assert b.set("mine", 1)  # a replica's own writes need no replicas
+    b.config_set("min-replicas-to-write", 0)
     follow(r, free_port())
     wait_until(lambda: refuses_writes(a, "NOREPLICAS"), what="the refusal")
     a.config_set("min-replicas-to-write", 0)

@@ -340,6 +340,13 @@ static void arguments_are_lines(void **state)
     assert_int_equal(cfg.port, 7000);
     assert_int_equal(cfg.timeout, 3);
     assert_value(&cfg, "save", "5 5 900 1");
+    path = put_file("a.conf", "save 5 5\nsave 6 6\nsave\n");
+    assert_int_equal(ARGS(path), 0);
+    assert_value(&cfg, "save", "");
+    assert_load_fails("shutdown-on-sigint",
+                      "argument(s) must be one of the following: default, save, nosave, now, force");
+    assert_load_fails("replicaof", "wrong number of arguments");
+    path = put_file("a.conf", "port 1\ntimeout 3\nsave 5 5\n");
     assert_int_equal(cfg.client_output_buffer_limit.of[CONFIG_CLASS_PUBSUB].soft, 1 << 20);
     assert_string_equal(config_path(&cfg), path);
     assert_int_equal(
