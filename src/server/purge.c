@@ -200,6 +200,7 @@ void purge_arrives(struct purges *ps, struct repl_letter *l)
     p->step_ms = 1;
     p->next = ps->first;
     ps->first = p;
+    ps->follow_ms = 0;
 }
 
 static struct purge *find_open(struct purges *ps, uint64_t serial)
@@ -250,24 +251,43 @@ static void go_on(struct purges *ps, struct purge *p)
     p->step_ms = 2 * p->step_ms < PURGE_AGAIN_MS ? 2 * p->step_ms : PURGE_AGAIN_MS;
 }
 
-/* True: it is over, for this node at least. */
-static bool settle(struct purges *ps, struct purge *p)
+struct tally {
+    uint32_t shards, acked, unsupported;
+};
+
+static struct tally count(struct purges *ps, struct purge *p, bool here)
 {
-    struct repl *r = ps->repl;
-    bool here = has_it_here(r, p);
-    uint32_t shards = ps->here_counts + ps->unplaced, acked = ps->here_counts && here, unsupported = 0;
+    struct tally t = {.shards = ps->here_counts + ps->unplaced, .acked = ps->here_counts && here};
     for (uint32_t i = 0; i < ps->npeers; i++) {
         if (!peer_counts(ps, i))
             continue;
-        shards++;
-        acked += purge_bit(p->acked, i);
-        unsupported += purge_bit(p->unsupported, i);
+        t.shards++;
+        t.acked += purge_bit(p->acked, i);
+        t.unsupported += purge_bit(p->unsupported, i);
     }
-    bool done = acked + unsupported == shards, late = r->now_ms >= p->until_ms;
+    return t;
+}
+
+static bool is_done(const struct tally *t)
+{
+    return t->acked + t->unsupported == t->shards;
+}
+
+/* True: it is over, for this node at least. It is done only by the map as it is now. */
+static bool settle(struct purges *ps, struct purge *p)
+{
+    struct repl *r = ps->repl;
+    bool here = has_it_here(r, p), late = r->now_ms >= p->until_ms;
+    struct tally t = count(ps, p, here);
+    if (is_done(&t)) {
+        peers_follow(ps);
+        t = count(ps, p, here);
+    }
+    bool done = is_done(&t);
     if (p->asker != NULL && (done || late)) {
-        p->asker->shards = shards;
-        p->asker->acked = acked;
-        p->asker->unsupported = unsupported;
+        p->asker->shards = t.shards;
+        p->asker->acked = t.acked;
+        p->asker->unsupported = t.unsupported;
         p->asker->offset = p->offset;
         send_home(p);
     }
@@ -283,9 +303,13 @@ static void close_purge(struct purges *ps, struct purge *p)
 
 void purges_step(struct purges *ps)
 {
+    int64_t now = ps->repl->now_ms;
     if (ps->first == NULL && ps->npeers == 0)
         return;
-    peers_follow(ps);
+    if (ps->first != NULL && (now >= ps->follow_ms || ps->follow_ms - now > PURGE_FOLLOW_MS)) {
+        peers_follow(ps);
+        ps->follow_ms = now + PURGE_FOLLOW_MS;
+    }
     for (struct purge *p = ps->first; p != NULL; p = p->next) {
         (void)has_it_here(ps->repl, p);
         go_on(ps, p);

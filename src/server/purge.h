@@ -35,7 +35,8 @@ enum purge_limits {
     PURGE_OPEN_MAX = 1024,      /* that not all nodes have yet ... */
     PURGE_OPEN_BYTES = 1 << 26, /* ... and their bytes */
     PURGE_ID_MAX = 64,
-    PURGE_SEEN = 1024,     /* of other nodes, that are remembered */
+    PURGE_SEEN = 1024, /* of other nodes, that are remembered */
+    PURGE_FOLLOW_MS = 20,
     PURGE_AGAIN_MS = 250,  /* a node that does not have it yet is asked again so often; at first sooner */
     PURGE_PEERS_MAX = 512, /* primaries; what lies beyond stays pending */
     PURGE_FLIGHT = 64,     /* questions on their way to one node */
@@ -81,6 +82,7 @@ struct purges {
     uint32_t npeers;    /* that have been in use */
     uint32_t unplaced;  /* primaries for which there is no peer */
     bool here_counts;   /* this node has slots, or is alone */
+    int64_t follow_ms;  /* the map is looked at again from then on; and before a purge is said to be done */
     /* Any thread. */
     _Atomic uint32_t nopen;
     _Atomic uint64_t open_bytes;

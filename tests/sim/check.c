@@ -3,17 +3,17 @@
 
 #include "cluster/frame.h"
 
-void check_sent(struct sim *s, int from, struct str bytes)
+void check_sent(struct sim *s, int from, uint32_t link, struct str bytes)
 {
     struct frame f;
     struct sim_node *n = &s->nodes[from];
-    unsigned type = (unsigned)(uint8_t)bytes.p[12] << 8 | (uint8_t)bytes.p[13];
-    if (type != FRAME_AUTH_ACK)
-        return;
     if (frame_decode(bytes, &f) != 0) {
         sim_fail(s, "node %d wrote a frame that does not read", from);
         return;
     }
+    watch_sent(s, from, link, &f);
+    if (f.h.type != FRAME_AUTH_ACK)
+        return;
     uint64_t epoch = f.h.current_epoch;
     int to = sim_find(s, &n->m.vote_for);
     if (epoch >= SIM_EPOCHS || to < 0)
@@ -37,6 +37,15 @@ static uint64_t number_after(struct str text, const char *word)
     return v;
 }
 
+/* The config epoch of the line of "myself": the seventh word. */
+static uint64_t own_epoch(struct str text)
+{
+    const char *end = text.p + text.n, *p = memmem(text.p, text.n, "myself,", 7);
+    for (int words = 0; p != NULL && p < end && words < 4; p++)
+        words += *p == ' ';
+    return p == NULL ? 0 : number_after((struct str){p - 1, (size_t)(end - p) + 1}, " ");
+}
+
 void check_disk(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node];
@@ -46,6 +55,7 @@ void check_disk(struct sim *s, int node)
         sim_fail(s, "node %d's epochs fell on its disk", node);
     n->epoch_disk = epoch;
     n->vote_disk = vote;
+    n->config_disk = own_epoch(text);
 }
 
 static bool overlap(const struct node *a, const struct node *b)
@@ -61,7 +71,7 @@ void check_step(struct sim *s, int node)
 {
     const struct sim_node *n = &s->nodes[node];
     const struct node *self = n->m.self;
-    if (!node_votes(self))
+    if (!node_votes(self) || (s->equal_epochs && !s->started))
         return;
     bool writes = n->paused_until <= s->now && machine_may_write(&n->m, sim_clock(s, node));
     for (int i = 0; i < s->n; i++) {
@@ -77,10 +87,46 @@ void check_step(struct sim *s, int node)
     }
 }
 
+static bool same_views(const struct sim *s)
+{
+    const struct machine *first = NULL;
+    for (int i = 0; i < s->n; i++) {
+        const struct machine *m = &s->nodes[i].m;
+        if (!s->nodes[i].alive)
+            continue;
+        first = first == NULL ? m : first;
+        for (unsigned k = 0; k < SLOT_COUNT; k += 64) {
+            const struct node *a = m->map.owner[k], *b = first->map.owner[k];
+            if ((a == NULL) != (b == NULL) || (a != NULL && !node_id_eq(&a->id, &b->id)))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Also who does not hear the owner of a slot has learnt who it is. */
+void check_agreed(struct sim *s)
+{
+    if (!same_views(s))
+        sim_fail(s, "one node does not learn who owns its slots, though only one link is cut");
+}
+
+static bool epochs_differ(const struct sim *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        const struct node *a = s->nodes[i].m.self;
+        for (int k = 0; k < i; k++) {
+            const struct node *b = s->nodes[k].m.self;
+            if (node_votes(a) && node_votes(b) && a->config_epoch == b->config_epoch)
+                return false;
+        }
+    }
+    return true;
+}
+
 /* Every living node sees every slot at the same living owner, who serves it; nobody is suspected. */
 bool check_whole(struct sim *s, const char **why)
 {
-    const struct machine *first = &s->nodes[0].m;
     for (int i = 0; i < s->n; i++) {
         const struct machine *m = &s->nodes[i].m;
         *why = "a node is down";
@@ -92,11 +138,6 @@ bool check_whole(struct sim *s, const char **why)
         *why = "a slot without an owner";
         if (m->map.assigned < SLOT_COUNT)
             return false;
-        *why = "two views of a slot";
-        for (unsigned k = 0; k < SLOT_COUNT; k += 64) {
-            if (!node_id_eq(&m->map.owner[k]->id, &first->map.owner[k]->id))
-                return false;
-        }
         *why = "an owner does not serve";
         if (m->self->nslots > 0 && !machine_may_write(m, sim_clock(s, i)))
             return false;
@@ -106,5 +147,9 @@ bool check_whole(struct sim *s, const char **why)
                 return false;
         }
     }
-    return true;
+    *why = "two views of a slot";
+    if (!same_views(s))
+        return false;
+    *why = "two primaries of one epoch";
+    return epochs_differ(s);
 }

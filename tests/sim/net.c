@@ -16,6 +16,13 @@ static struct sim_conn *find(struct sim *s, int node, uint32_t link, int *side)
     return NULL;
 }
 
+int net_peer(struct sim *s, int node, uint32_t link)
+{
+    int side = 0;
+    struct sim_conn *c = find(s, node, link, &side);
+    return c == NULL ? -1 : side == 0 ? c->b : c->a;
+}
+
 static uint64_t delay(struct sim *s)
 {
     uint64_t d = 1 + rng_below(&s->rng, s->delay_ms);

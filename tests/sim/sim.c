@@ -1,4 +1,4 @@
-/* Time, machines, disks and faults. */
+/* Time, machines and disks. */
 #include "sim.h"
 
 #include "base/err.h"
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CHAOS_MS = 15000, HEAL_MS = 60000, SLOW_DISK_MS = 300 };
+enum { CHAOS_MS = 15000, HEAL_MS = 60000, LAST_MS = 15000, START_MS = 3000, SLOW_DISK_MS = 300 };
 
 void sim_fail(struct sim *s, const char *fmt, ...)
 {
@@ -119,12 +119,13 @@ static void act(struct sim *s, int node, const struct machine_action *a)
     case ACT_OPEN: net_open(s, node, a->node, a->link); break;
     case ACT_CLOSE: net_close(s, node, a->link); break;
     case ACT_SEND:
-        check_sent(s, node, bytes);
+        check_sent(s, node, a->link, bytes);
         net_send(s, node, a->link, bytes);
         break;
     case ACT_PERSIST: write_disk(s, node, bytes, a->seq); break;
     case ACT_PROMOTE:
         s->elections++;
+        watch_promoted(s, node, n->ordered);
         data_promote(s, node);
         break;
     case ACT_FOLLOW: follow(s, node, a->node); break;
@@ -138,10 +139,17 @@ static void act(struct sim *s, int node, const struct machine_action *a)
 void sim_step(struct sim *s, int node, const struct machine_event *e)
 {
     struct sim_node *n = &s->nodes[node];
+    struct watch w;
+    struct frame f;
+    bool read = e->kind == EV_FRAME && frame_decode(e->bytes, &f) == 0;
     s->steps++;
+    if (read)
+        watch_arrives(s, node, &f, &w);
+    n->ordered = n->m.manual != MANUAL_NONE;
     (void)machine_step(&n->m, e, sim_clock(s, node));
     for (unsigned i = 0; i < n->m.nactions; i++)
         act(s, node, &n->m.actions[i]);
+    watch_step(s, node, read ? &w : NULL);
     check_step(s, node);
 }
 
@@ -159,6 +167,8 @@ static void boot(struct sim *s, int node)
     n->m.config.cport = (uint16_t)(10001 + node);
     n->m.config.port = (uint16_t)(1 + node);
     n->alive = true;
+    check_disk(s, node);
+    watch_boot(s, node);
     n->following = n->m.self->primary == NULL ? -1 : sim_find(s, &n->m.self->primary->id);
     n->synced = n->pause = false;
     n->heard_ms = s->now;
@@ -166,7 +176,7 @@ static void boot(struct sim *s, int node)
     sim_push(s, (struct sim_event){.kind = SIM_DATA, .node = node, .life = n->life}, 0);
 }
 
-static void crash(struct sim *s, int node)
+void sim_crash(struct sim *s, int node, uint64_t back_ms)
 {
     struct sim_node *n = &s->nodes[node];
     if (!n->alive)
@@ -185,35 +195,7 @@ static void crash(struct sim *s, int node)
         free(n->writing);
     }
     n->writing = NULL;
-    sim_push(s, (struct sim_event){.kind = SIM_RESTART, .node = node}, 50 + rng_below(&s->rng, 5000));
-}
-
-static void order_failover(struct sim *s, int node)
-{
-    struct machine_command c = {.kind = CMD_FAILOVER, .how = FAILOVER_PLAIN};
-    sim_step(s, node, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
-}
-
-static void fault(struct sim *s)
-{
-    int a = (int)rng_below(&s->rng, (uint64_t)s->n), b = (int)rng_below(&s->rng, (uint64_t)s->n);
-    struct sim_node *n = &s->nodes[a];
-    switch (rng_below(&s->rng, 7)) {
-    case 0:
-    case 1: crash(s, a); break;
-    case 2: n->paused_until = s->now + rng_below(&s->rng, 3 * s->config.node_timeout_ms); break;
-    case 3: /* one way, or one node from all */ s->cut[a][b] = true; break;
-    case 4:
-        for (int i = 0; i < s->n; i++)
-            s->cut[a][i] = s->cut[i][a] = i != a;
-        break;
-    case 5: memset(s->cut, 0, sizeof(s->cut)); break;
-    default:
-        if (n->alive && n->m.self->primary != NULL && n->paused_until <= s->now)
-            order_failover(s, a);
-    }
-    if (!s->calm)
-        sim_push(s, (struct sim_event){.kind = SIM_FAULT}, 100 + rng_below(&s->rng, 2500));
+    sim_push(s, (struct sim_event){.kind = SIM_RESTART, .node = node}, back_ms);
 }
 
 static void handle(struct sim *s, struct sim_event *e)
@@ -239,7 +221,15 @@ static void handle(struct sim *s, struct sim_event *e)
         break;
     case SIM_FAULT:
         if (!s->calm)
-            fault(s);
+            fault_strike(s);
+        break;
+    case SIM_HEAL_LINK:
+        if (!s->calm)
+            memset(s->cut, 0, sizeof(s->cut));
+        break;
+    case SIM_CRASH:
+        if (!s->calm)
+            sim_crash(s, e->node, e->seq);
         break;
     case SIM_RESTART:
         if (!n->alive)
@@ -249,21 +239,24 @@ static void handle(struct sim *s, struct sim_event *e)
     }
 }
 
-static void node_text(struct sim *s, int node, struct buf *out)
+static void node_text(struct sim *s, int node, int primaries, struct buf *out)
 {
-    int primaries = s->n <= 5 ? 3 : s->n / 2 < 3 ? 3 : s->n / 2;
     for (int i = 0; i < s->n; i++) {
-        int p = i % primaries;
-        buf_printf(out, "%.*s 127.0.0.1:%d@%d %s%s ", NODE_ID, s->nodes[i].id.c, i + 1, 10001 + i,
+        int p = i % primaries, epoch = s->equal_epochs ? 1 : i + 1;
+        buf_printf(out, "%.*s 127.0.0.1:%d@%d %s%s", NODE_ID, s->nodes[i].id.c, i + 1, 10001 + i,
                    i == node ? "myself," : "", i < primaries ? "master -" : "slave ");
         if (i >= primaries)
             buf_printf(out, "%.*s", NODE_ID, s->nodes[p].id.c);
-        buf_printf(out, " 0 0 %d connected", i < primaries ? i + 1 : 0);
+        buf_printf(out, " 0 0 %d connected", i < primaries ? epoch : 0);
+        /* Equal epochs: the first slot is claimed by two. */
+        bool robbed = s->equal_epochs && i == 0 && node == 1, robs = s->equal_epochs && i == 1 && node == 1;
         if (i < primaries)
-            buf_printf(out, " %d-%d", i * SLOT_COUNT / primaries, (i + 1) * SLOT_COUNT / primaries - 1);
+            buf_printf(out, robs ? " 0 %d-%d" : " %d-%d", i * SLOT_COUNT / primaries + robbed,
+                       (i + 1) * SLOT_COUNT / primaries - 1);
         buf_putc(out, '\n');
     }
-    buf_printf(out, "vars currentEpoch %d lastVoteEpoch 0 larderDataEpoch 0\n", primaries);
+    buf_printf(out, "vars currentEpoch %d lastVoteEpoch 0 larderDataEpoch 0\n",
+               s->equal_epochs ? 1 : primaries);
 }
 
 static void begin(struct sim *s, uint64_t seed)
@@ -289,10 +282,16 @@ static void begin(struct sim *s, uint64_t seed)
         n->rate = 0.99 + rng_unit(&s->rng) * 0.02;
         n->following = -1;
     }
+    int primaries = s->n <= 5 ? 3 : s->n / 2 < 3 ? 3 : s->n / 2;
+    s->sharp = seed % 2 != 0;
+    if (s->sharp) { /* shards of several replicas; a cluster fresh from ADDSLOTS */
+        primaries = 3 + (int)rng_below(&s->rng, (uint64_t)primaries - 2);
+        s->equal_epochs = rng_below(&s->rng, 4) == 0;
+    }
     for (int i = 0; i < s->n; i++) {
         struct buf text;
         buf_init(&text);
-        node_text(s, i, &text);
+        node_text(s, i, primaries, &text);
         s->nodes[i].ndisk = text.n;
         s->nodes[i].disk = malloc(text.n);
         memcpy(s->nodes[i].disk, text.p, text.n);
@@ -319,7 +318,7 @@ static void until(struct sim *s, uint64_t end, bool whole)
         struct sim_event e = pop(s);
         s->now = e.at;
         struct sim_node *n = &s->nodes[e.node];
-        if (e.kind != SIM_FAULT && e.kind != SIM_RESTART && n->paused_until > s->now) {
+        if (e.kind < SIM_FAULT && n->paused_until > s->now) {
             sim_push(s, e, n->paused_until - s->now); /* it sleeps; its mail waits */
             continue;
         }
@@ -343,9 +342,17 @@ bool sim_run(struct sim *s, uint64_t seed, bool trace)
     s->seed = seed;
     s->trace = trace;
     begin(s, seed);
-    until(s, 3000, false);
+    until(s, START_MS, false);
+    s->started = true;
     sim_push(s, (struct sim_event){.kind = SIM_FAULT}, 0);
     until(s, s->now + CHAOS_MS, false);
+    if (s->sharp && rng_below(&s->rng, 3) == 0) {
+        calm(s);
+        until(s, s->now + LAST_MS, false);
+        fault_last(s);
+        until(s, s->now + LAST_MS, false);
+        check_agreed(s);
+    }
     calm(s);
     until(s, s->now + HEAL_MS, true);
     for (int i = 0; i < s->n; i++) {

@@ -45,7 +45,7 @@ struct sim_node {
     char *disk, *writing;
     size_t ndisk, nwriting;
     uint64_t writing_seq;
-    uint64_t epoch_disk, vote_disk; /* what the disk has told so far */
+    uint64_t epoch_disk, vote_disk, config_disk; /* what the disk has told so far */
     /* data */
     struct sim_data data, saved;
     uint64_t epoch_data, epoch_saved; /* recorded beside the data */
@@ -55,6 +55,11 @@ struct sim_node {
     uint64_t heard_ms;
     /* votes given: epoch -> candidate + 1 */
     uint8_t voted[SIM_EPOCHS];
+    /* The witness's books (watch.c), by node: until when this one has promised it no vote for its replicas
+     * (on this one's clock); the epoch of its last vote that came here; when it was last suspected here. */
+    uint64_t promised[SIM_NODES], acked[SIM_NODES], suspected[SIM_NODES];
+    uint32_t failed; /* bits: held for failed here */
+    bool ordered;    /* a failover by order runs */
 };
 
 struct sim {
@@ -68,6 +73,7 @@ struct sim {
     double loss, dup, reorder;
     unsigned delay_ms;
     bool calm; /* no more faults */
+    bool sharp, equal_epochs, started;
     uint32_t reigns;
     struct sim_event *heap;
     size_t nheap, heap_cap;
@@ -93,9 +99,18 @@ enum sim_event_kind {
     SIM_FRAME,
     SIM_DISK,
     SIM_DATA,
-    SIM_FAULT,
+    SIM_FAULT, /* from here on: no matter who sleeps */
     SIM_RESTART,
-    SIM_HEAL_LINK
+    SIM_HEAL_LINK,
+    SIM_CRASH, /* seq: back in so many ms */
+};
+
+/* What arrived in a step, and what the receiver had voted before it. */
+struct watch {
+    int from;
+    unsigned type;
+    uint64_t vote_seq, vote;
+    const char *objection;
 };
 
 /* One history. True: no invariant broke; else sim->failure says which and when. */
@@ -107,21 +122,33 @@ void sim_push(struct sim *s, struct sim_event e, uint64_t in_ms);
 void sim_step(struct sim *s, int node, const struct machine_event *e);
 uint64_t sim_clock(const struct sim *s, int node);
 int sim_find(const struct sim *s, const struct node_id *id);
+void sim_crash(struct sim *s, int node, uint64_t back_ms);
+/* fault.c */
+void fault_strike(struct sim *s);
+void fault_last(struct sim *s);
+/* watch.c */
+void watch_sent(struct sim *s, int from, uint32_t link, const struct frame *f);
+void watch_arrives(struct sim *s, int node, const struct frame *f, struct watch *w);
+void watch_step(struct sim *s, int node, const struct watch *w);
+void watch_boot(struct sim *s, int node);
+void watch_promoted(struct sim *s, int node, bool ordered);
 /* net.c */
 void net_open(struct sim *s, int from, const struct node *to, uint32_t link);
 void net_send(struct sim *s, int from, uint32_t link, struct str bytes);
 void net_close(struct sim *s, int from, uint32_t link);
 void net_event(struct sim *s, struct sim_event *e);
 void net_crash(struct sim *s, int node);
+int net_peer(struct sim *s, int node, uint32_t link); /* -1: no such link */
 /* data.c */
 void data_tick(struct sim *s, int node);
 void data_promote(struct sim *s, int node);
 void data_crash(struct sim *s, int node);
 uint64_t data_offset(const struct sim_data *d);
 /* check.c */
-void check_sent(struct sim *s, int from, struct str bytes);
+void check_sent(struct sim *s, int from, uint32_t link, struct str bytes);
 void check_step(struct sim *s, int node);
 void check_disk(struct sim *s, int node);
 bool check_whole(struct sim *s, const char **why);
+void check_agreed(struct sim *s);
 
 #endif

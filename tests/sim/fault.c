@@ -1,0 +1,158 @@
+/* What goes wrong. Any history: crashes, sleeps, cuts, orders, each by itself. A sharp one (odd seeds) also
+ * what the rules are for: several things at once, aimed at one shard. */
+#include "sim.h"
+
+static int any(struct sim *s)
+{
+    return (int)rng_below(&s->rng, (uint64_t)s->n);
+}
+
+static void isolate(struct sim *s, int a)
+{
+    for (int i = 0; i < s->n; i++)
+        s->cut[a][i] = s->cut[i][a] = i != a;
+}
+
+static bool awake(const struct sim *s, int node)
+{
+    return s->nodes[node].alive && s->nodes[node].paused_until <= s->now;
+}
+
+static void order(struct sim *s, int node, enum machine_command_kind kind)
+{
+    struct machine_command c = {.kind = kind, .how = FAILOVER_PLAIN};
+    sim_step(s, node, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+}
+
+static int primary_of(const struct sim *s, int node)
+{
+    const struct node *p = s->nodes[node].alive ? s->nodes[node].m.self->primary : NULL;
+    return p == NULL ? -1 : sim_find(s, &p->id);
+}
+
+/* A living replica, or -1. */
+static int some_replica(struct sim *s)
+{
+    int from = any(s);
+    for (int i = 0; i < s->n; i++) {
+        int node = (from + i) % s->n;
+        if (awake(s, node) && primary_of(s, node) >= 0)
+            return node;
+    }
+    return -1;
+}
+
+static int some_voter(struct sim *s, int but)
+{
+    int from = any(s);
+    for (int i = 0; i < s->n; i++) {
+        int node = (from + i) % s->n;
+        if (node != but && awake(s, node) && node_votes(s->nodes[node].m.self))
+            return node;
+    }
+    return from;
+}
+
+static void two_primaries(struct sim *s)
+{
+    int left = 2, from = any(s);
+    for (int i = 0; i < s->n && left > 0; i++) {
+        int node = (from + i) % s->n;
+        if (s->nodes[node].alive && node_votes(s->nodes[node].m.self)) {
+            sim_crash(s, node, 500 + rng_below(&s->rng, 4500));
+            left--;
+        }
+    }
+}
+
+/* The replica comes back first, perhaps with nothing. */
+static void whole_shard(struct sim *s, int replica, int primary)
+{
+    for (int i = 0; i < s->n; i++) {
+        if (primary_of(s, i) == primary && i != replica)
+            sim_crash(s, i, 4000);
+    }
+    sim_crash(s, replica, 50 + rng_below(&s->rng, 500));
+    sim_crash(s, primary, 4000 + rng_below(&s->rng, 3000));
+}
+
+/* Siblings that do not hear each other, and no primary. */
+static void strangers(struct sim *s, int replica, int primary)
+{
+    for (int i = 0; i < s->n; i++) {
+        if (i != replica && primary_of(s, i) == primary)
+            s->cut[replica][i] = s->cut[i][replica] = true;
+    }
+    sim_crash(s, primary, 3000 + rng_below(&s->rng, 3000));
+}
+
+/* A replica misses its sibling's election, and is back while the primary is still away. */
+static void sleeper(struct sim *s, int replica, int primary)
+{
+    isolate(s, replica);
+    sim_crash(s, primary, 8000);
+    sim_push(s, (struct sim_event){.kind = SIM_HEAL_LINK}, 5 * s->config.node_timeout_ms);
+}
+
+/* The primary is heard by one voter only, who goes on promising; that voter may crash just before the others
+ * find a new one. */
+static void one_ear(struct sim *s, int primary)
+{
+    int voter = some_voter(s, primary);
+    isolate(s, primary);
+    s->cut[primary][voter] = s->cut[voter][primary] = false;
+    if (rng_below(&s->rng, 2) == 0)
+        sim_push(s, (struct sim_event){.kind = SIM_CRASH, .node = voter, .seq = 30},
+                 s->config.node_timeout_ms * (60 + rng_below(&s->rng, 40)) / 100);
+}
+
+static void sharp_fault(struct sim *s)
+{
+    int replica = some_replica(s), primary = replica < 0 ? -1 : primary_of(s, replica);
+    if (primary < 0)
+        return;
+    switch (rng_below(&s->rng, 6)) {
+    case 0: two_primaries(s); break;
+    case 1: whole_shard(s, replica, primary); break;
+    case 2: strangers(s, replica, primary); break;
+    case 3: sleeper(s, replica, primary); break;
+    default: one_ear(s, primary);
+    }
+}
+
+static void plain_fault(struct sim *s)
+{
+    int a = any(s), b = any(s);
+    struct sim_node *n = &s->nodes[a];
+    switch (rng_below(&s->rng, 7)) {
+    case 0:
+    case 1: sim_crash(s, a, 50 + rng_below(&s->rng, 5000)); break;
+    case 2: n->paused_until = s->now + rng_below(&s->rng, 3 * s->config.node_timeout_ms); break;
+    case 3: s->cut[a][b] = true; break; /* one way */
+    case 4: isolate(s, a); break;
+    case 5: memset(s->cut, 0, sizeof(s->cut)); break;
+    default:
+        if (awake(s, a) && n->m.self->primary != NULL)
+            order(s, a, CMD_FAILOVER);
+    }
+}
+
+void fault_strike(struct sim *s)
+{
+    if (s->sharp && rng_below(&s->rng, 2) == 0)
+        sharp_fault(s);
+    else
+        plain_fault(s);
+    sim_push(s, (struct sim_event){.kind = SIM_FAULT}, 100 + rng_below(&s->rng, 2500));
+}
+
+/* The last fault: a primary is replaced by one that it does not hear, ever; others must tell it. */
+void fault_last(struct sim *s)
+{
+    int replica = some_replica(s), primary = replica < 0 ? -1 : primary_of(s, replica);
+    if (primary < 0)
+        return;
+    s->cut[replica][primary] = s->cut[primary][replica] = true;
+    if (s->nodes[primary].alive)
+        sim_crash(s, primary, 5000);
+}
