@@ -1,20 +1,31 @@
-"""./quickstart for real, on a port of its own and beside a node that may run already."""
+"""./quickstart for real, on ports of its own and beside nodes that may run already."""
 
 import os
 import pathlib
+import signal
 import socket
 import subprocess
+import time
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+def is_free(port):
+    with socket.socket() as s:
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 @pytest.fixture
 def port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """The first of six that are free, with those of their buses; below what the kernel hands out."""
+    return next(first for first in range(2000 + os.getpid() % 200 * 6, 4000, 6)
+                if all(is_free(p) and is_free(p + 10000) for p in range(first, first + 6)))
 
 
 @pytest.fixture
@@ -26,43 +37,78 @@ def quickstart(tmp_path):
         return result.returncode, result.stdout + result.stderr
 
     yield run
-    run("stop")
+    run("--stop")
 
 
 def ask(port, *words):
     return subprocess.run(["redis-cli", "-p", str(port), *words], capture_output=True, text=True, check=False).stdout
 
 
-def test_start_again_and_stop(quickstart, port, tmp_path):
+def pids(tmp_path):
+    lines = (tmp_path / "run/nodes").read_text().split("\n")[1:]
+    return {int(port): int(pid) for port, pid in (line.split() for line in lines if line)}
+
+
+def test_a_cluster(quickstart, port, tmp_path):
     status, said = quickstart("--port", str(port))
     assert status == 0, said
-    assert f"redis-cli -p {port}" in said and "./quickstart stop" in said
-    assert ask(port, "SET", "k", "v") == "OK\n"
-    assert quickstart("status")[0] == 0
+    assert f"redis-cli -c -p {port}" in said and "./quickstart --stop" in said
+    assert "state ok, 6 nodes, 3 primaries with slots" in said
+    slots = ask(port, "CLUSTER", "NODES")
+    for i, those in enumerate(("0-5460", "5461-10922", "10923-16383")):
+        assert any(f":{port + i}@" in line and line.endswith(" " + those) for line in slots.splitlines()), slots
+    assert ask(port, "-c", "SET", "k", "v") == "OK\n"
+    assert ask(port, "CONFIG", "GET", "maxmemory-policy") == "maxmemory-policy\nallkeys-auto\n"
+    assert quickstart("--status")[0] == 0
 
     status, said = quickstart("--port", str(port))
-    assert status == 0 and f"already runs on port {port}" in said
-    assert ask(port, "GET", "k") == "v\n", "the second start disturbed the first node"
-
+    assert status == 0 and f"already runs on port {port}; nothing to do" in said
+    assert ask(port, "-c", "GET", "k") == "v\n", "the second start disturbed the first"
     status, said = quickstart("--port", str(port - 1))
     assert status == 1 and f"already runs from this tree, on port {port}" in said
+    status, said = quickstart("--one")
+    assert status == 1 and "with 6 nodes" in said
 
-    status, said = quickstart("stop")
+    before = pids(tmp_path)
+    os.kill(before[port + 4], signal.SIGKILL)
+    while pathlib.Path(f"/proc/{before[port + 4]}/exe").exists():
+        time.sleep(0.05)
+    status, said = quickstart()
+    assert status == 0 and "only 5 of its 6 nodes" in said, said
+    after = pids(tmp_path)
+    assert after.keys() == before.keys() and [p for p in after if after[p] != before[p]] == [port + 4]
+
+    status, said = quickstart("--stop")
     assert status == 0 and f"port {port} has ended" in said
-    assert not (tmp_path / "run/node").exists()
-    assert quickstart("status")[0] == 3
+    assert not (tmp_path / "run/nodes").exists() and ask(port, "PING") != "PONG\n"
+    assert quickstart("--status")[0] == 3
     status, said = quickstart("stop")
     assert status == 0 and "No larder of this tree is running" in said
 
+    status, said = quickstart("--port", str(port))
+    assert status == 0 and "state ok, 6 nodes" in said, "it comes back as it was: " + said
 
-def test_a_taken_port_is_named(quickstart):
+
+def test_one_node(quickstart, port):
+    status, said = quickstart("--one", "--port", str(port))
+    assert status == 0, said
+    assert f"redis-cli -p {port}" in said and ask(port, "SET", "k", "v") == "OK\n"
+    assert "cluster support disabled" in ask(port, "CLUSTER", "INFO")
+    assert quickstart("--status")[0] == 0 and quickstart("--stop")[0] == 0
+
+
+def test_a_port_without_room_for_the_bus(quickstart):
+    status, said = quickstart("--port", "55531")
+    assert status == 1 and "at most 55530" in said and "--one --port 55531" in said
+
+
+def test_a_taken_port_is_named(quickstart, port):
     with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
+        s.bind(("127.0.0.1", port + 10001))
         s.listen()
-        port = s.getsockname()[1]
         status, said = quickstart("--port", str(port))
     assert status == 1
-    assert f"port {port} is taken" in said and "./quickstart --port" in said
+    assert f"port {port + 10001} is taken" in said and "the bus" in said and "./quickstart --port" in said
 
 
 @pytest.mark.parametrize("arguments", [("--port", "0"), ("--port", "65536"), ("--port", "x"), ("--port",), ("begin",)])

@@ -19,9 +19,14 @@ static const char usage[] =
     "  add NEW ADDR                   let the empty node NEW join the cluster of ADDR\n"
     "  remove ADDR NODE               give NODE's slots to the others, then forget it\n"
     "  rebalance ADDR                 give every primary the same number of slots\n"
+    "  rolling-restart ADDR           restart all nodes, one after the other, while the cluster serves\n"
     "\n"
     "  --replicas N       create: of each primary (default 0)\n"
     "  --replica-of NODE  add: as a replica of this one\n"
+    "  --command LINE     rolling-restart: a shell's, that restarts the node $HOST:$PORT; without it nodes "
+    "are\n"
+    "                     told to shut down, and their supervisor starts them again\n"
+    "  --since SECONDS    rolling-restart: nodes that were started then (Unix time), or later, are done\n"
     "  --dry-run          show what would be done, and do nothing\n"
     "  --yes              do not ask\n"
     "  --user NAME, --password WORD   for all nodes; or set REDISCLI_AUTH\n"
@@ -40,6 +45,7 @@ static const struct {
     {"add", cluster_add, 2, 2},
     {"remove", cluster_remove, 2, 2},
     {"rebalance", cluster_rebalance, 1, 1},
+    {"rolling-restart", cluster_rolling_restart, 1, 1},
 };
 
 static int misused(const char *fmt, ...) PRINTF_LIKE(1, 2);
@@ -81,6 +87,12 @@ static int read_option(struct work *w, int argc, char **argv, int *i)
         w->replicas = (uint32_t)n;
     } else if ((v = option_value(argc, argv, i, "--replica-of")) != NULL) {
         w->replica_of = v;
+    } else if ((v = option_value(argc, argv, i, "--command")) != NULL) {
+        w->command = v;
+    } else if ((v = option_value(argc, argv, i, "--since")) != NULL) {
+        if (!num_parse_i64(str_of(v), &n) || n < 1)
+            return misused("--since wants seconds since 1970, not '%s'", v);
+        w->since = n;
     } else if ((v = option_value(argc, argv, i, "--user")) != NULL) {
         w->secret.user = v;
     } else if ((v = option_value(argc, argv, i, "--password")) != NULL) {

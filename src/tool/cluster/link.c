@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/num.h"
+#include "os/clock.h"
 #include "os/sock.h"
 
 #include <errno.h>
@@ -110,13 +111,27 @@ static int read_reply(struct link *l, struct reader_value *v)
     }
 }
 
-int link_call(struct link *l, struct reader_value *reply, const struct str *argv, uint32_t argc)
+static int ask(struct link *l, struct reader_value *reply, const struct str *argv, uint32_t argc)
 {
     int rc = put_request(l, argv, argc);
     if (rc == 0)
         rc = send_request(l);
-    if (rc == 0)
-        rc = read_reply(l, reply);
+    return rc == 0 ? read_reply(l, reply) : rc;
+}
+
+static bool is_loading(const struct reader_value *v)
+{
+    return v->kind == READ_ERROR && v->text.n >= 8 && memcmp(v->text.p, "LOADING ", 8) == 0;
+}
+
+int link_call(struct link *l, struct reader_value *reply, const struct str *argv, uint32_t argc)
+{
+    int64_t until_ms = os_mono_ns() / 1000000 + LINK_LOADING_MS;
+    int rc = ask(l, reply, argv, argc);
+    while (rc == 0 && is_loading(reply) && os_mono_ns() / 1000000 < until_ms) {
+        usleep(LINK_AGAIN_MS * 1000);
+        rc = ask(l, reply, argv, argc);
+    }
     if (rc != 0 || (reply->kind != READ_ERROR && reply->kind != READ_BLOB_ERROR))
         return rc;
     char what[64], why[256];

@@ -10,7 +10,9 @@
 
 enum link_limits {
     LINK_TIMEOUT_MS = 10 * 1000,
-    LINK_MIGRATE_MS = 60 * 1000, /* what MIGRATE is given */
+    LINK_MIGRATE_MS = 60 * 1000,  /* what MIGRATE is given */
+    LINK_LOADING_MS = 120 * 1000, /* a node may read its data for so long */
+    LINK_AGAIN_MS = 200,
     LINK_HOST_MAX = 256,
     LINK_ERR_MAX = 1024,
     LINK_WORDS_MAX = 64,
@@ -35,7 +37,8 @@ struct link_secret {
 int link_open(struct link *l, const char *host, int port, const struct link_secret *secret);
 void link_release(struct link *l);
 
-/* The reply is good until the next call. ERR_IO: no reply, or an error reply, and l->error says so. */
+/* The reply is good until the next call. A node that is loading its data is waited for. ERR_IO: no reply, or
+ * an error reply, and l->error says so. */
 int link_call(struct link *l, struct reader_value *reply, const struct str *argv, uint32_t argc);
 /* The words of a line, split at spaces. */
 int link_say(struct link *l, struct reader_value *reply, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -17,13 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* SIGINT is blocked while slots move, and asked for between two of them. */
-static bool is_interrupted(const sigset_t *set)
-{
-    static const struct timespec now = {0, 0};
-    return sigtimedwait(set, NULL, &now) == SIGINT;
-}
-
 static int set_slot(struct work *w, uint32_t at, uint32_t slot, const char *what, uint32_t node)
 {
     struct reader_value reply;
@@ -139,7 +132,7 @@ int work_move(struct work *w)
         show_progress(done, w->plan.n, began);
         rc = move_slot(w, &w->plan.moves[done]);
         done += rc == 0;
-        interrupted = is_interrupted(&set);
+        interrupted = work_interrupted(&set);
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
     show_progress(done, w->plan.n, began);

@@ -2,31 +2,8 @@
  */
 #include "tool/cluster/work.h"
 
-#include "base/num.h"
-
 #include <stdio.h>
 #include <string.h>
-
-/* The value of a line "name:value" of INFO, or "". */
-static struct str field(struct str text, const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *at = text.p; at != NULL && at < text.p + text.n;) {
-        size_t left = (size_t)(text.p + text.n - at);
-        const char *end = memchr(at, '\r', left);
-        size_t length = end != NULL ? (size_t)(end - at) : left;
-        if (length > n && memcmp(at, name, n) == 0 && at[n] == ':')
-            return (struct str){at + n + 1, length - n - 1};
-        at = end != NULL && left > length + 2 ? end + 2 : NULL;
-    }
-    return STR("");
-}
-
-static int64_t number(struct str text, const char *name)
-{
-    int64_t v;
-    return num_parse_i64(field(text, name), &v) ? v : 0;
-}
 
 struct figures {
     bool answers, link_up;
@@ -44,12 +21,13 @@ static void ask(struct work *w, uint32_t node, struct figures *f)
     f->keys = reply.integer;
     if (link_say(l, &reply, "INFO") != 0)
         return;
-    struct str memory = field(reply.text, "used_memory_human");
+    struct str memory = work_field(reply.text, "used_memory_human");
     snprintf(f->memory, sizeof f->memory, "%.*s", (int)memory.n, memory.p);
-    f->hits = number(reply.text, "keyspace_hits");
-    f->misses = number(reply.text, "keyspace_misses");
-    f->link_up = str_is(field(reply.text, "master_link_status"), "up");
-    f->offset = number(reply.text, w->map.nodes[node].replica ? "slave_repl_offset" : "master_repl_offset");
+    f->hits = work_number(reply.text, "keyspace_hits");
+    f->misses = work_number(reply.text, "keyspace_misses");
+    f->link_up = str_is(work_field(reply.text, "master_link_status"), "up");
+    f->offset =
+        work_number(reply.text, w->map.nodes[node].replica ? "slave_repl_offset" : "master_repl_offset");
     f->answers = true;
 }
 
@@ -113,9 +91,9 @@ int cluster_status(struct work *w)
     struct link *l = work_link(w, w->map.me);
     if (l == NULL || link_say(l, &reply, "CLUSTER INFO") != 0)
         return l != NULL ? work_fail("%s", l->error) : 1;
-    bool ok = str_is(field(reply.text, "cluster_state"), "ok");
+    bool ok = str_is(work_field(reply.text, "cluster_state"), "ok");
     printf("\nstate %s, %u nodes, %u primaries with slots, epoch %lld\n", ok ? "ok" : "FAIL", w->map.n,
-           primaries, (long long)number(reply.text, "cluster_current_epoch"));
+           primaries, (long long)work_number(reply.text, "cluster_current_epoch"));
     if (w->map.uncovered > 0)
         printf("%u slots have no owner: give them to a node with CLUSTER ADDSLOTS, or let redis-cli "
                "--cluster fix "

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/err.h"
+#include "base/num.h"
 #include "os/clock.h"
 
 #include <stdarg.h>
@@ -170,6 +171,36 @@ bool work_agree(struct work *w, uint32_t nodes)
               "'larder cluster status' shows what each of them is missing.",
               WORK_AGREE_MS / 1000);
     return false;
+}
+
+/* ---- Ctrl-C ---------------------------------------------------------------------------------------- */
+
+bool work_interrupted(const sigset_t *set)
+{
+    const struct timespec now = {0, 0};
+    return sigtimedwait(set, NULL, &now) == SIGINT;
+}
+
+/* ---- INFO ------------------------------------------------------------------------------------------ */
+
+struct str work_field(struct str text, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *at = text.p; at != NULL && at < text.p + text.n;) {
+        size_t left = (size_t)(text.p + text.n - at);
+        const char *end = memchr(at, '\r', left);
+        size_t length = end != NULL ? (size_t)(end - at) : left;
+        if (length > n && memcmp(at, name, n) == 0 && at[n] == ':')
+            return (struct str){at + n + 1, length - n - 1};
+        at = end != NULL && left > length + 2 ? end + 2 : NULL;
+    }
+    return STR("");
+}
+
+int64_t work_number(struct str text, const char *name)
+{
+    int64_t v;
+    return num_parse_i64(work_field(text, name), &v) ? v : 0;
 }
 
 bool work_confirmed(const struct work *w)

@@ -5,6 +5,8 @@
 #include "tool/cluster/map.h"
 #include "tool/cluster/plan.h"
 
+#include <signal.h>
+
 enum work_limits {
     WORK_WORDS_MAX = 256, /* of a command line, without options */
     WORK_AGREE_MS = 60 * 1000,
@@ -19,6 +21,8 @@ struct work {
     uint32_t replicas;
     const char *replica_of;
     bool dry_run, yes;
+    int64_t since;       /* rolling-restart: nodes that were started then, or later, are done; 0 = now */
+    const char *command; /* rolling-restart: what restarts a node; NULL: SHUTDOWN, and its supervisor */
     struct link_secret secret;
 
     struct map map;   /* in the eyes of the node that was named */
@@ -44,6 +48,13 @@ bool work_agree(struct work *w, uint32_t nodes);
  * Returns the exit code. */
 int work_move(struct work *w);
 
+/* Has SIGINT come? It is blocked, as `set` says, while something is under way that must not be cut. */
+bool work_interrupted(const sigset_t *set);
+
+/* The value of a line "name:value" of INFO, or "" and 0. */
+struct str work_field(struct str text, const char *name);
+int64_t work_number(struct str text, const char *name);
+
 /* "Do it? (yes/no)"; --yes answers, --dry-run says no. */
 bool work_confirmed(const struct work *w);
 
@@ -52,5 +63,6 @@ int cluster_status(struct work *w);
 int cluster_add(struct work *w);
 int cluster_remove(struct work *w);
 int cluster_rebalance(struct work *w);
+int cluster_rolling_restart(struct work *w);
 
 #endif
