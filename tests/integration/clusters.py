@@ -3,6 +3,7 @@
 LARDER_SERVER=/usr/bin/redis-server proves that an expectation is Redis's own.
 """
 
+import os
 import re
 import subprocess
 
@@ -17,6 +18,11 @@ OPTIONS = {
     "cluster-replica-validity-factor": 0,
     "repl-diskless-sync-delay": 0,
 }
+
+# The tool under test.
+TOOL = os.environ.get("LARDER_TOOL", os.path.join(os.path.dirname(harness.LARDER_SERVER), "larder"))
+if harness.is_redis(harness.LARDER_SERVER):
+    TOOL = os.path.join(harness.ROOT, "build", "larder")
 
 
 def options_for(binary, extra=None):
@@ -219,3 +225,19 @@ class Cluster:
 
     def __exit__(self, *exc):
         self.close()
+
+
+def larder(*args, code=0, env=None, stdin=""):
+    done = subprocess.run([TOOL, "cluster", *map(str, args)], capture_output=True, text=True, timeout=240, input=stdin,
+                          env=os.environ | (env or {}))
+    assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def created_by_tool():
+    """Three primaries and three replicas, by `larder cluster create`."""
+    c = Cluster([node(harness.LARDER_SERVER).start() for _ in range(6)])
+    larder("create", *map(address, c.servers), "--replicas", 1, "--yes")
+    c.settle()
+    c.put(300)
+    return c

@@ -1,28 +1,13 @@
 """`larder cluster` against larder nodes; set LARDER_SERVER to redis-server to see that it manages those too."""
 
-import os
-import signal
-import subprocess
-import time
-
 import pytest
 
 import clusters
 import harness
-from clusters import Cluster, address, ask, my_id, row_of
-from liblarder import Peer, Shell
+from clusters import Cluster, address, larder, my_id, row_of
+from liblarder import Peer
 
-LARDER = os.environ.get("LARDER_TOOL", os.path.join(os.path.dirname(harness.LARDER_SERVER), "larder"))
-if harness.is_redis(harness.LARDER_SERVER):
-    LARDER = os.path.join(harness.ROOT, "build", "larder")
 NODE = harness.LARDER_SERVER
-
-
-def larder(*args, code=0, env=None, stdin=""):
-    done = subprocess.run([LARDER, "cluster", *map(str, args)], capture_output=True, text=True, timeout=240, input=stdin,
-                          env=os.environ | (env or {}))
-    assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -73,99 +58,6 @@ def test_add_rebalance_remove(cluster):
     assert all(len(clusters.rows(s)) == 6 for s in cluster.servers)
 
 
-def test_interrupted_and_gone_on(cluster):
-    new = cluster.add(NODE)
-    larder("add", address(new), address(cluster[0]), "--yes")
-    run = subprocess.Popen([LARDER, "cluster", "rebalance", address(cluster[0]), "--yes"], stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, text=True)
-    harness.wait_until(lambda: row_of(cluster[0], new).slots != [], what="the first slot to move")
-    run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=60)
-    if run.returncode == 130:
-        assert "run the same command again" in err
-    else:
-        assert run.returncode == 0, err  # it was faster
-    cluster.check_keys(300)
-    larder("rebalance", address(cluster[0]), "--yes")
-    cluster.settle()
-    cluster.check_keys(300)
-    larder("remove", address(cluster[0]), my_id(new), "--yes")
-    cluster.settle_without(new)
-    cluster.check_keys(300)
-
-
-def supervised(servers, *args, code=0):
-    """`larder cluster` while servers that end are started again, as systemd would; by this thread, whose children die with it."""
-    run = subprocess.Popen([LARDER, "cluster", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while run.poll() is None:
-        for s in servers:
-            if not s.alive():
-                s.process.wait()
-                s.start()
-        time.sleep(0.02)
-    said = run.stdout.read()
-    for s in servers:
-        if not s.alive():
-            s.start()
-    assert run.returncode == code, f"{run.returncode}\n{said}"
-    return said
-
-
-def run_ids(c):
-    out = {}
-    for s in c.servers:
-        with s.wire() as w:
-            out[s.port] = w("INFO", "server").decode().split("run_id:")[1].split("\r")[0]
-    return out
-
-
-def test_rolling_restart(cluster):
-    """Under load, without an error at the client; every node is another run afterwards; roles have changed places."""
-    before, primaries = run_ids(cluster), {s.port for s in cluster.primaries()}
-    said = larder("rolling-restart", address(cluster[0]), "--dry-run")
-    assert said.count("hands over and restarts") == 3 and said.count(" restarts\n") == 6
-    assert run_ids(cluster) == before
-    with Shell(address(cluster[1]), "deadline_ms=30000") as c:
-        c.send("storm 2 20000")
-        said = supervised(cluster.servers, "rolling-restart", address(cluster[0]), "--yes")
-        assert c.hear().startswith("ok answered=40000 failed=0 wrong=0 ")
-    assert "All 6 nodes have been restarted." in said
-    after = run_ids(cluster)
-    assert all(after[port] != before[port] for port in before)
-    assert {s.port for s in cluster.primaries()}.isdisjoint(primaries)
-    cluster.settle()
-    cluster.check_keys(300)
-
-
-def test_rolling_restart_goes_on(cluster):
-    """A command that fails at the third node ends it; with --since the first two are left alone."""
-    before = run_ids(cluster)
-    begun = int(time.time())
-    time.sleep(1.1)  # a node's start is known by the second
-    done = os.path.join(cluster[0].dir, "restarted")
-    command = f"echo $PORT >> {done} && [ $(wc -l < {done}) != 3 ] && redis-cli -h $HOST -p $PORT SHUTDOWN"
-    said = supervised(cluster.servers, "rolling-restart", address(cluster[0]), "--yes", "--command", command, code=1)
-    assert "--command ended with 1" in said and f"larder cluster rolling-restart {address(cluster[0])} --since " in said
-    since = int(said.split("--since ")[1].split()[0])
-    assert begun <= since <= time.time()
-    half = run_ids(cluster)
-    assert sum(half[port] != before[port] for port in before) == 2
-    said = supervised(cluster.servers, "rolling-restart", address(cluster[0]), "--yes", "--since", since)
-    assert said.count("has been restarted already") == 2 and "All 6 nodes have been restarted." in said
-    after = run_ids(cluster)
-    assert sum(after[port] == half[port] for port in before) == 2
-    cluster.settle()
-    cluster.check_keys(300)
-    larder("rolling-restart", address(cluster[0]), "--since", "soon", code=2)
-
-
-def test_rolling_restart_needs_replicas():
-    with Cluster.create([NODE] * 3) as c:
-        before = run_ids(c)
-        assert "has no replica in step" in larder("rolling-restart", address(c[0]), "--yes", code=1)
-        assert run_ids(c) == before
-
-
 def test_a_node_that_loads_is_waited_for():
     asked = []
 
@@ -203,20 +95,3 @@ def test_what_cannot_be(cluster):
     plain.remove()
 
 
-def test_passwords():
-    secret = {"requirepass": "secret", "masterauth": "secret"}
-    with Cluster([clusters.node(NODE, secret).start() for _ in range(2)]) as c:
-        assert "NOAUTH" in larder("create", *map(address, c.servers), "--yes", code=1)
-        assert "WRONGPASS" in larder("create", *map(address, c.servers), "--yes", "--password", "no", code=1)
-        assert "the same node" in larder("create", address(c[0]), address(c[0]), "--yes", "--password", "secret", code=1)
-        with c[1].wire() as w:
-            w("AUTH", "secret")
-            w("CONFIG", "SET", "cluster-require-full-coverage", "no")
-            w("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            harness.wait_until(lambda: w("SET", "k", 1) == "OK", what="the node to serve")
-            assert "has slots already" in larder("create", *map(address, c.servers), "--yes", "--password", "secret", code=1)
-            w("FLUSHALL")
-            assert w("CLUSTER", "RESET") == "OK"
-        assert "The cluster serves" in larder("create", *map(address, c.servers), "--yes", env={"REDISCLI_AUTH": "secret"})
-        said = larder("remove", address(c[0]), address(c[1]), "--yes", "--password", "secret")
-        assert "8192 of 8192 slots moved" in said and "has left" in said

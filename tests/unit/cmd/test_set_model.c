@@ -4,6 +4,7 @@
 #include "harness.h"
 
 #include "base/buf.h"
+#include "base/num.h"
 #include "store/shard.h"
 #include "value/set.h"
 
@@ -119,7 +120,8 @@ static int64_t take_head(struct str *in, char mark)
     assert_true(in->n > 2 && in->p[0] == mark);
     const char *end = memchr(in->p, '\n', in->n);
     assert_non_null(end);
-    int64_t n = strtoll(in->p + 1, NULL, 10);
+    int64_t n;
+    assert_true(num_parse_i64((struct str){in->p + 1, (size_t)(end - in->p) - 2}, &n));
     in->n -= (size_t)(end + 1 - in->p);
     in->p = end + 1;
     return n;
