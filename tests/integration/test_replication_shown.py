@@ -2,7 +2,6 @@
 
 import os
 
-
 import pytest
 import redis
 
@@ -97,6 +96,17 @@ def test_failover_is_in_the_configuration(servers):
     a.execute_command("FAILOVER")
     wait_until(lambda: a.config_get("replicaof") == {"replicaof": f"127.0.0.1 {r.port}"}, what="the exchange")
     wait_until(lambda: b.config_get("replicaof") == {"replicaof": ""}, what="the exchange")
+
+
+def test_sentinel_reads_rank_and_listing(servers):
+    p, r = servers(), servers()
+    b = r.client()
+    follow(r, p.port)
+    in_step(p.client(), b)
+    assert (b.info("replication")["slave_priority"], b.info("replication")["replica_announced"]) == (100, 1)
+    b.config_set("replica-priority", 7)
+    b.config_set("replica-announced", "no")
+    assert (b.info("replication")["slave_priority"], b.info("replication")["replica_announced"]) == (7, 0)
 
 
 def test_a_full_copy_waits_for_more_replicas(servers):
