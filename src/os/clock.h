@@ -45,4 +45,10 @@ static inline uint64_t os_ticks(void)
 #endif
 }
 
+/* Nanoseconds by os_ticks(), from whenever: for bounding a slice of work. */
+static inline int64_t os_work_ns(void)
+{
+    return (int64_t)os_ticks_to_ns(os_ticks());
+}
+
 #endif

@@ -45,7 +45,7 @@ bool segment_release_heap(struct store *s, struct segment *seg, uint32_t *at, in
     if (!atomic_load_explicit(&seg->heap, memory_order_relaxed))
         return true;
     int64_t bytes = 0;
-    while (*at < used && (++n % DIG_ENTRIES != 0 || os_mono_ns() < until_ns)) {
+    while (*at < used && (++n % DIG_ENTRIES != 0 || os_work_ns() < until_ns)) {
         struct entry *e = (struct entry *)(segment_start(&s->segs, seg) + (size_t)*at * ENTRY_UNIT);
         uint32_t word = entry_word(e);
         *at += entry_extent(e);
@@ -145,7 +145,7 @@ bool store_dig(const struct access *a, int64_t until_ns)
             g->page = 0;
         }
         if (g->slot % DIG_SLOTS == 0 || g->page != 0)
-            in_time = os_mono_ns() < until_ns;
+            in_time = os_work_ns() < until_ns;
     }
     lock_release(&s->graves_lock);
     return g != NULL;

@@ -30,6 +30,8 @@ enum {
     EXCESS_SHARE = 8,
     TRIM_PAGES = 16,          /* of the pool's, between two looks at the clock; segments go one by one */
     RECLAIM_NS = 1000 * 1000, /* before one round */
+    SURPLUS_SHARE = 64,       /* of maxmemory: more free segments than this go back before a round, ... */
+    TRIM_SEGMENTS = 8,        /* ... so many at a time */
 };
 
 static uint64_t not_negative(int64_t v)
@@ -148,7 +150,7 @@ void store_note_process(struct store *s, const struct store_process *p)
 bool store_give_back(struct store *s, int64_t until_ns)
 {
     bool more = true;
-    while (more && os_mono_ns() < until_ns)
+    while (more && os_work_ns() < until_ns)
         more = segments_trim(&s->segs, 1) + pool_trim(&s->pool, TRIM_PAGES) > 0;
     return more && segments_surplus_bytes(&s->segs) > 0;
 }
@@ -163,12 +165,16 @@ void store_set_active_expire(struct store *s, bool on)
     s->active_expire = on;
 }
 
-/* What this thread is about to write must find room: a bounded amount, before it. */
+/* What this thread is about to write must find room: a bounded amount, before it. Where values move from
+ * segments to the heap, segments are left that nobody writes to; a worker that is never idle gives them back
+ * here, or they would lie beside the heap that has taken their place. */
 static COLD void reclaim(struct store *s, struct appender *app)
 {
     const struct access *a = app->upkeep;
     if (a != NULL && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed))
-        sweep_evict(a, os_mono_ns() + RECLAIM_NS);
+        sweep_evict(a, os_work_ns() + RECLAIM_NS);
+    if (segments_surplus_bytes(&s->segs) > limit_of(s) / SURPLUS_SHARE)
+        (void)segments_trim(&s->segs, TRIM_SEGMENTS);
 }
 
 void store_round_begin(struct store *s, struct appender *app)

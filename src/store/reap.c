@@ -75,7 +75,7 @@ bool store_reap(struct store *s, int64_t until_ns)
     struct object_large *l;
     while ((l = next_dying(s)) != NULL) {
         (void)reap_step(s, l);
-        if (os_mono_ns() >= until_ns)
+        if (os_work_ns() >= until_ns)
             break;
     }
     lock_release(&s->reap_lock);

@@ -215,7 +215,7 @@ static bool walk_on(const struct access *a, struct walk *w, int64_t until_ns)
             return true;
         if (w->reason == SWEEP_EVICT && !evict_wanted(a))
             return false;
-        if (os_mono_ns() >= until_ns)
+        if (os_work_ns() >= until_ns)
             return false;
     }
 }
@@ -309,7 +309,7 @@ void sweep_evict(const struct access *a, int64_t until_ns)
             break;
         evict_from(a, seg, until_ns);
         segment_refill(&a->store->segs, &a->app->writer);
-        if (os_mono_ns() >= until_ns)
+        if (os_work_ns() >= until_ns)
             break;
     }
     store_update_pressure(a->store);
@@ -489,12 +489,12 @@ static bool sweep_step(const struct access *a, int64_t until_ns)
 uint32_t store_maintain(const struct access *a, uint32_t budget_us)
 {
     struct store *s = a->store;
-    int64_t until_ns = os_mono_ns() + (int64_t)budget_us * 1000;
+    int64_t until_ns = os_work_ns() + (int64_t)budget_us * 1000;
     a->app->upkeep = a;
     bool digging = store_dig(a, until_ns), reaping = store_reap(a->store, until_ns);
     if (evict_wanted(a))
         sweep_evict(a, until_ns);
-    while (os_mono_ns() < until_ns && sweep_step(a, until_ns))
+    while (os_work_ns() < until_ns && sweep_step(a, until_ns))
         segment_refill(&s->segs, &a->app->writer);
     bool surplus = store_give_back(s, until_ns);
     region_collapse_one(&s->region);

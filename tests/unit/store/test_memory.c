@@ -283,6 +283,30 @@ static void test_slices(void **state)
     store_free(s);
 }
 
+/* A thread that writes under pressure gives back, before each round, some of what is far too much; also
+ * where it never gets to upkeep. */
+static void test_pressure_gives_back(void **state)
+{
+    struct store *s;
+    struct access a = setup_store(&s, 64 * MB);
+    for (uint32_t i = 0; i < 100000; i++)
+        put(&a, i, 0, 200, 0);
+    for (uint32_t i = 0; i < 100000; i++)
+        drop(&a, i, 0);
+    uint64_t surplus = segments_surplus_bytes(&s->segs), was;
+    assert_true(surplus > 4 * MB);
+    do {
+        was = surplus;
+        atomic_store(&s->wanting, true);
+        store_round_begin(s, a.app);
+        surplus = segments_surplus_bytes(&s->segs);
+        assert_in_range(was - surplus, 0, 10u << s->segs.shift);
+    } while (surplus < was);
+    assert_in_range(surplus, 0, MB); /* a sixty-fourth of the bound */
+    store_check(s);
+    store_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +318,7 @@ int main(void)
         cmocka_unit_test(test_heap_slack),
         cmocka_unit_test(test_memory_goes_back),
         cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_pressure_gives_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
