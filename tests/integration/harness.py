@@ -130,10 +130,13 @@ def next_word(file):
 
 
 def wait_until(true, seconds=30, every=0.02, what="the condition"):
-    """Poll until true() holds; the deadline only bounds a hang."""
+    """Poll until true() holds; the deadline only bounds a hang. Of a node that loads it does not hold yet."""
     deadline = time.monotonic() + seconds
     while True:
-        result = true()
+        try:
+            result = true()
+        except redis.exceptions.BusyLoadingError:
+            result = False
         if result:
             return result
         if time.monotonic() > deadline:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from harness import wait_until
 from wire import encode
 
 MB = 1 << 20
@@ -37,12 +38,14 @@ def others(larder):
     threads = [threading.Thread(target=bystander, args=(larder, n, stop, t, failures)) for n, t in enumerate(turns)]
     for t in threads:
         t.start()
+    wait_until(lambda: failures or all(t[0] for t in turns), what="everybody to begin")
+    before = [t[0] for t in turns]
     yield turns
+    wait_until(lambda: failures or all(t[0] > n for t, n in zip(turns, before)), what="everybody to be served")
     stop.set()
     for t in threads:
         t.join()
     assert not failures, failures
-    assert all(t[0] for t in turns), "somebody was never served"
 
 
 def test_64_mb_in_and_out(larder, w, others, blob):
