@@ -25,6 +25,11 @@ static inline bool str_eq(struct str a, struct str b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
+static inline bool str_begins(struct str s, struct str with)
+{
+    return s.n >= with.n && (with.n == 0 || memcmp(s.p, with.p, with.n) == 0);
+}
+
 /* ASCII only, as every protocol word is. */
 bool str_eq_nocase(struct str a, struct str b);
 

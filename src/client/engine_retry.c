@@ -6,11 +6,6 @@
 
 enum { QUOTE_MAX = 180 };
 
-static bool starts_with(struct str s, struct str head)
-{
-    return s.n >= head.n && memcmp(s.p, head.p, head.n) == 0;
-}
-
 static void note_tried(struct cmd *cmd, uint32_t node)
 {
     if (cmd->ntried < TOPO_TRIED_MAX)
@@ -82,10 +77,10 @@ static void follow(struct engine *e, struct cmd *cmd, struct conn *c, struct str
 static bool not_now(struct engine *e, struct str text)
 {
     bool cluster = e->topo->kind == LARDER_TOPOLOGY_CLUSTER;
-    if (starts_with(text, STR("TRYAGAIN")) || starts_with(text, STR("LOADING")) ||
-        starts_with(text, STR("MASTERDOWN")))
+    if (str_begins(text, STR("TRYAGAIN")) || str_begins(text, STR("LOADING")) ||
+        str_begins(text, STR("MASTERDOWN")))
         return true;
-    if (!cluster || !(starts_with(text, STR("CLUSTERDOWN")) || starts_with(text, STR("READONLY"))))
+    if (!cluster || !(str_begins(text, STR("CLUSTERDOWN")) || str_begins(text, STR("READONLY"))))
         return false;
     topo_want_refresh(e->topo);
     return true;
@@ -97,15 +92,15 @@ static void error_reply(struct engine *e, struct cmd *cmd, struct conn *c, const
     struct larder_error err;
     struct str text = v->text;
     bool cluster = e->topo->kind == LARDER_TOPOLOGY_CLUSTER;
-    bool down = cluster && starts_with(text, STR("CLUSTERDOWN"));
-    bool moved = cluster && (starts_with(text, STR("MOVED ")) || starts_with(text, STR("ASK ")));
+    bool down = cluster && str_begins(text, STR("CLUSTERDOWN"));
+    bool moved = cluster && (str_begins(text, STR("MOVED ")) || str_begins(text, STR("ASK ")));
     fail(&err, down ? LARDER_ERR_CLUSTER : LARDER_ERR_SERVER, "%s: %.*s", c->address->name,
          (int)(text.n < QUOTE_MAX ? text.n : QUOTE_MAX), text.p);
     if (moved) {
         follow(e, cmd, c, text, &err, now_ns);
     } else if (not_now(e, text)) {
         /* Not so for TRYAGAIN and its like: a replica knows nothing of a slot that moves. */
-        if (starts_with(text, STR("LOADING")) || starts_with(text, STR("MASTERDOWN")))
+        if (str_begins(text, STR("LOADING")) || str_begins(text, STR("MASTERDOWN")))
             note_tried(cmd, c->number);
         try_later(e, cmd, &err, false, now_ns);
     } else {
@@ -118,7 +113,7 @@ void engine_reply(struct engine *e, struct cmd *cmd, struct conn *c, const struc
 {
     ASSERT(cmd->conn == NULL);
     topo_succeeded(e->topo, c->number);
-    if (v->kind == READ_ERROR || v->kind == READ_BLOB_ERROR)
+    if (reader_is_error(v))
         error_reply(e, cmd, c, v, now_ns);
     else
         engine_finish(e, cmd, &(struct cmd_result){LARDER_OK, v, NULL, c->number});

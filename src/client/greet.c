@@ -97,14 +97,9 @@ int greet_begin(struct conn *c)
     return c->set->o.password != NULL ? say_auth(c) : say_rest(c);
 }
 
-static bool starts_with(struct str s, struct str head)
-{
-    return s.n >= head.n && memcmp(s.p, head.p, head.n) == 0;
-}
-
 static int refused(struct conn *c, const char *what, struct str text)
 {
-    bool busy = starts_with(text, STR("LOADING")) || starts_with(text, STR("ERR max"));
+    bool busy = str_begins(text, STR("LOADING")) || str_begins(text, STR("ERR max"));
     return fail(&c->why, busy ? LARDER_ERR_CLOSED : LARDER_ERR_AUTH, "%s: %s: %.*s", c->address->name, what,
                 (int)(text.n < 160 ? text.n : 160), text.p);
 }
@@ -114,14 +109,14 @@ static int first_reply(struct conn *c, const struct reader_value *v, bool error)
 {
     bool hello = c->greet_step == GREET_HELLO;
     if (error && hello &&
-        (starts_with(v->text, STR("ERR unknown command")) || starts_with(v->text, STR("NOPROTO"))))
+        (str_begins(v->text, STR("ERR unknown command")) || str_begins(v->text, STR("NOPROTO"))))
         return c->set->o.password != NULL ? say_auth(c) : say_rest(c);
     return error ? refused(c, hello ? "HELLO" : "AUTH", v->text) : say_rest(c);
 }
 
 int greet_reply(struct conn *c, const struct reader_value *v)
 {
-    bool error = v->kind == READ_ERROR || v->kind == READ_BLOB_ERROR;
+    bool error = reader_is_error(v);
     int err = 0;
     ASSERT(c->greet_left > 0);
     c->greet_left--;

@@ -201,8 +201,8 @@ int tags_forget(larder *l, struct larder_bytes tag, struct larder_error *err)
         struct larder_error why;
         struct batch b;
         batch_init(&b, l);
-        while (b.n < BATCH_MAX && done < n)
-            add(&b, 2, ring ? (int32_t)nodes[done++] : (int32_t)(done++, -1), "DEL", name);
+        for (; b.n < BATCH_MAX && done < n; done++)
+            add(&b, 2, ring ? (int32_t)nodes[done] : -1, "DEL", name);
         int one = batch_run(&b, &why);
         if (one < 0 && status == LARDER_OK)
             status = fail(err, one, "%s", why.text); /* and the rest all the same */

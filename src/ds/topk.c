@@ -84,9 +84,10 @@ void topk_halve(struct topk *t)
     t->nhits = kept;
 }
 
+/* n may be longer than what is kept of it. */
 static struct str name_of(const struct topk_item *it)
 {
-    return (struct str){it->name, it->n < TOPK_NAME ? it->n : TOPK_NAME};
+    return (struct str){it->name, it->n};
 }
 
 void topk_merge(struct topk *to, const struct topk *from)
@@ -98,7 +99,6 @@ void topk_merge(struct topk *to, const struct topk *from)
         mine->count += it->count;
         mine->error += it->error;
         set_item(mine, it->db, name_of(it), bytes);
-        mine->n = it->n;
     }
     for (uint32_t i = 0; i < from->nlarge; i++) {
         const struct topk_item *it = &from->large[i];
@@ -106,9 +106,6 @@ void topk_merge(struct topk *to, const struct topk *from)
         if (at < to->nlarge && to->large[at].bytes >= it->bytes)
             continue;
         topk_note_large(to, from->large_hash[i], it->db, name_of(it), it->bytes);
-        at = find(to->large_hash, to->nlarge, from->large_hash[i]);
-        if (at < to->nlarge)
-            to->large[at].n = it->n;
     }
 }
 

@@ -43,6 +43,11 @@ struct reader_value {
     struct reader_value *children; /* in the arena; NULL when n == 0 */
 };
 
+static inline bool reader_is_error(const struct reader_value *v)
+{
+    return v->kind == READ_ERROR || v->kind == READ_BLOB_ERROR;
+}
+
 /* Parse one reply from the front of `in`. Attributes before it are values of their own
  * (READ_ATTRIBUTE, the reply comes next); those within it are dropped. Returns 0 with *used bytes consumed,
  * ERR_AGAIN when it is cut (*need: bytes known to be missing), ERR_PROTO, ERR_OOM. */

@@ -6,15 +6,21 @@
 #include <string.h>
 #include <sys/socket.h>
 
-static void read_address(struct address *out, const struct sockaddr_storage *ss)
+/* By getpeername() or getsockname(). */
+static void read_address(struct address *out, int fd, int (*name)(int, struct sockaddr *, socklen_t *))
 {
-    out->family = (uint8_t)ss->ss_family;
-    if (ss->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)ss;
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof ss;
+    memset(out, 0, sizeof *out);
+    if (name(fd, (struct sockaddr *)&ss, &len) != 0)
+        return;
+    out->family = (uint8_t)ss.ss_family;
+    if (ss.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)&ss;
         memcpy(out->ip, &in->sin_addr, 4);
         out->port = ntohs(in->sin_port);
-    } else if (ss->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
+    } else if (ss.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&ss;
         memcpy(out->ip, &in6->sin6_addr, 16);
         out->port = ntohs(in6->sin6_port);
     }
@@ -22,20 +28,12 @@ static void read_address(struct address *out, const struct sockaddr_storage *ss)
 
 void address_of_peer(struct address *a, int fd)
 {
-    struct sockaddr_storage ss;
-    socklen_t len = sizeof ss;
-    memset(a, 0, sizeof *a);
-    if (getpeername(fd, (struct sockaddr *)&ss, &len) == 0)
-        read_address(a, &ss);
+    read_address(a, fd, getpeername);
 }
 
 void address_of_socket(struct address *a, int fd)
 {
-    struct sockaddr_storage ss;
-    socklen_t len = sizeof ss;
-    memset(a, 0, sizeof *a);
-    if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
-        read_address(a, &ss);
+    read_address(a, fd, getsockname);
 }
 
 void address_text(const struct address *a, const char *unixsocket, char out[ADDRESS_TEXT])

@@ -103,7 +103,8 @@ static bool run_again(struct worker *w, struct cache_parked *p)
             c->reply->mute = false;
             return false;
         }
-        if (conn->worker->server->view == NULL || route_allows(c, conn->worker->server->view, true)) {
+        const struct cluster_view *v = server_view(conn->worker->server);
+        if (v == NULL || route_allows(c, v, true)) {
             c->waiter = &p->waiter;
             c->cmd->fn(c);
             c->waiter = NULL;

@@ -47,8 +47,7 @@ void hot_sample(struct cmd_ctx *c)
     lock_release(&h->lock);
 }
 
-/* ---- CACHE.HOT [COUNT n] [BIG] ---------------------------------------------------------------------------
- */
+/* ---- CACHE.HOT [COUNT n] [BIG] ---- */
 
 static void put_number(struct reply *r, const char *name, uint64_t v)
 {

@@ -1,7 +1,7 @@
 /* Which keys are hot, and which are big: a sample of all commands with keys, always on.
  *
- *      dispatch ── every HOT_EVERY-th key or so ──> the worker's sketch (ds/topk.h) ── CACHE.HOT ──> one view
- * of all
+ *      dispatch ── every HOT_EVERY-th key or so ──> the worker's sketch (ds/topk.h)
+ *      CACHE.HOT ──> one view of all workers' sketches
  *
  * Between samples a key costs one subtraction. The distance is random, so that no rhythm of the clients hides
  * a key. Counts are halved every HOT_HALVE_MS: what is shown is the last 20 seconds or so. Arguments so long

@@ -176,7 +176,7 @@ static bool read_reply(const struct migration *g, int fd, struct incoming *r, st
 
 static bool is_error(struct migration *g, const struct reader_value *v)
 {
-    if (v->kind != READ_ERROR && v->kind != READ_BLOB_ERROR)
+    if (!reader_is_error(v))
         return false;
     migrate_fail(g, "ERR Target instance replied with error: %.*s", (int)(v->text.n < 400 ? v->text.n : 400),
                  v->text.p);

@@ -112,15 +112,18 @@ static bool may_write(const struct repl *r)
     return !r->is_replica && !(atomic_load_explicit(&r->server->care, memory_order_relaxed) & paused);
 }
 
-static void apply(struct repl *r, struct purge *p)
+void purge_tell(struct repl *r, uint64_t tag, uint64_t seq, bool soft)
 {
     char note[NOTE_MAX];
-    for (uint32_t i = 0; i < p->ntags; i++) {
-        uint64_t seq = cache_purge_tag(r->server->cache, p->tags[i], p->soft);
-        const struct str argv[] = {STR("PING"), {note, note_purge(p->tags[i], seq, p->soft, note)}};
-        if (changelog_is_on(&r->log))
-            unit_add(&r->unit, 0, argv, ARRAY_LEN(argv));
-    }
+    const struct str argv[] = {STR("PING"), {note, note_purge(tag, seq, soft, note)}};
+    if (changelog_is_on(&r->log))
+        unit_add(&r->unit, 0, argv, ARRAY_LEN(argv));
+}
+
+static void apply(struct repl *r, struct purge *p)
+{
+    for (uint32_t i = 0; i < p->ntags; i++)
+        purge_tell(r, p->tags[i], cache_purge_tag(r->server->cache, p->tags[i], p->soft), p->soft);
     uint32_t acked;
     p->applied = true;
     p->turn = r->turn;
@@ -137,8 +140,7 @@ static bool has_it_here(struct repl *r, struct purge *p)
     return p->applied && p->turn == r->turn && replicas_have(r, p->offset, p->replicas);
 }
 
-/* ---- for other nodes: HERE ------------------------------------------------------------------------------
- */
+/* ---- for other nodes: HERE ---- */
 
 static struct purge_seen *find_seen(struct purges *ps, const struct purge *p)
 {
@@ -185,8 +187,7 @@ static void answer_here(struct purges *ps, struct purge *p)
     purge_free(p);
 }
 
-/* ---- everywhere -----------------------------------------------------------------------------------------
- */
+/* ---- everywhere ---- */
 
 void purge_arrives(struct purges *ps, struct repl_letter *l)
 {
@@ -294,10 +295,15 @@ static bool settle(struct purges *ps, struct purge *p)
     return done || (late && server_view(r->server) == NULL); /* alone, the stream does the rest by itself */
 }
 
-static void close_purge(struct purges *ps, struct purge *p)
+static void give_room(struct purges *ps, const struct purge *p)
 {
     atomic_fetch_sub(&ps->nopen, 1);
     atomic_fetch_sub(&ps->open_bytes, p->command.n);
+}
+
+static void close_purge(struct purges *ps, struct purge *p)
+{
+    give_room(ps, p);
     purge_free(p);
 }
 
@@ -363,8 +369,7 @@ void purges_release(struct purges *ps)
     ps->seen = NULL;
 }
 
-/* ---- the command ------------------------------------------------------------------------------------------
- */
+/* ---- the command ---- */
 
 struct asked {
     bool here, soft;
@@ -454,14 +459,13 @@ static struct purge *purge_new(struct cmd_ctx *c, const struct asked *q)
     return p;
 }
 
-static bool has_room(struct purges *ps, const struct purge *p)
+static bool take_room(struct purges *ps, const struct purge *p)
 {
     uint32_t n = atomic_fetch_add(&ps->nopen, 1);
     uint64_t bytes = atomic_fetch_add(&ps->open_bytes, p->command.n);
     if (n < PURGE_OPEN_MAX && bytes < PURGE_OPEN_BYTES)
         return true;
-    atomic_fetch_sub(&ps->nopen, 1);
-    atomic_fetch_sub(&ps->open_bytes, p->command.n);
+    give_room(ps, p);
     return false;
 }
 
@@ -478,7 +482,7 @@ static bool send_off(struct cmd_ctx *c, const struct asked *q, bool wait)
         return false;
     }
     p->asker = a;
-    if (p->spread && !has_room(&r->purges, p)) {
+    if (p->spread && !take_room(&r->purges, p)) {
         purge_free(p);
         return refuse(c,
                       "ERR too many purges wait for nodes that do not answer; nothing is purged by this one. "

@@ -1,9 +1,9 @@
 /* CACHE.PURGE TAG beyond this node: every primary of the cluster, and the replicas of each.
  *
  *      client ──> worker: parse, park ── letter ──> the replication thread
- *                                                     ├── here: purge, note in the change log ──> replicas
- * ──> ACK └── CACHE.PURGE HERE id TAG ... ──> each other primary client <── mail: shards, acked, pending,
- * unsupported <── all have it, or the time is over
+ *                                          here: purge, note in the change log ──> replicas ──> ACK
+ *                                          there: CACHE.PURGE HERE id TAG ... ──> each other primary
+ *      client <── mail: shards, acked, pending, unsupported <── all have it, or the time is over
  *
  * A purge stays in the list until every primary that the map of slots names has it with its replicas. What is
  * asked of a node is asked again until it says so, under the same id, so that it purges once however often it
@@ -97,6 +97,8 @@ void purges_release(struct purges *ps);
 /* The thread, in a round. */
 void purge_arrives(struct purges *ps, struct repl_letter *l);
 void purge_letter_free(struct repl_letter *l); /* its client is gone with all others */
+/* The thread: a purge done here goes into the stream, if there is one. */
+void purge_tell(struct repl *r, uint64_t tag, uint64_t seq, bool soft);
 bool purges_own(const struct purges *ps, const void *tag);
 void purges_event(struct purges *ps, const struct loop_event *ev);
 void purges_step(struct purges *ps); /* at its end: whatever is due */

@@ -121,7 +121,7 @@ static void follow_node(struct purges *ps, const struct view_node *n)
     snprintf(p->ip, sizeof p->ip, "%s", n->ip);
 }
 
-/* Which nodes own slots: a bit each. NULL: no memory. */
+/* For each node whether it owns slots. Owned by the caller; NULL: no memory. */
 static bool *owners(const struct cluster_view *v)
 {
     bool *owns = mem_zalloc(v->nnodes * sizeof *owns);
@@ -263,20 +263,10 @@ void peers_flush(struct purges *ps)
 
 /* ---- answers ---- */
 
-static bool is_error(const struct reader_value *v)
-{
-    return v->kind == READ_ERROR || v->kind == READ_BLOB_ERROR;
-}
-
-static bool begins(struct str s, struct str with)
-{
-    return s.n >= with.n && memcmp(s.p, with.p, with.n) == 0;
-}
-
 static enum peer_answer understand(const struct reader_value *v)
 {
-    if (is_error(v))
-        return begins(v->text, STR("ERR unknown command")) ? PEER_NEVER : PEER_NOT_YET;
+    if (reader_is_error(v))
+        return str_begins(v->text, STR("ERR unknown command")) ? PEER_NEVER : PEER_NOT_YET;
     bool has =
         v->kind == READ_ARRAY && v->n == 8 && v->children[3].kind == READ_INT && v->children[3].integer == 1;
     return has ? PEER_HAS_IT : PEER_NOT_YET;
@@ -288,7 +278,8 @@ static bool take_answer(struct purges *ps, struct peer *p, const struct reader_v
     char why[128];
     if (p->ngreetings > 0) {
         p->ngreetings--;
-        if (!is_error(v) || begins(v->text, STR("ERR AUTH <password> called without any password")))
+        if (!reader_is_error(v) ||
+            str_begins(v->text, STR("ERR AUTH <password> called without any password")))
             return true; /* it asks for none */
         snprintf(why, sizeof why, "it refuses masterauth: %.*s", v->text.n < 80 ? (int)v->text.n : 80,
                  v->text.p);
@@ -302,7 +293,7 @@ static bool take_answer(struct purges *ps, struct peer *p, const struct reader_v
     enum peer_answer a = understand(v);
     if (a != PEER_NOT_YET)
         p->complained = false;
-    else if (is_error(v) && !p->complained) {
+    else if (reader_is_error(v) && !p->complained) {
         log_warning("CACHE.PURGE: the primary %s:%u answers '%.*s'. It is asked until it has the purge.",
                     p->ip, p->port, v->text.n < 80 ? (int)v->text.n : 80, v->text.p);
         p->complained = true;

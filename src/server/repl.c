@@ -406,7 +406,7 @@ void repl_end(struct repl *r, bool (*hurry)(void *arg), void *arg)
     repl_wake(r);
     pthread_join(r->thread, NULL);
     r->running = false;
-    repl_record_end(r);
+    repl_record_now(r);
     repl_waiters_release(r);
     purges_end(&r->purges);
 }

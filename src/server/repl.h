@@ -234,8 +234,7 @@ bool repl_may_serve(const struct repl *r); /* not a replica that has lost its pr
 struct changelog_spill repl_spill(struct repl *r); /* repl_spill.c */
 void repl_record_keep(struct repl *r);             /* repl_record.c; outside of rounds */
 void repl_record_recall(struct repl *r);           /* before the thread runs */
-void repl_record_now(struct repl *r);              /* if it must be; between rounds */
-void repl_record_end(struct repl *r);              /* when it has ended */
+void repl_record_now(struct repl *r);              /* between rounds, and when it has ended */
 void repl_resume_as_replica(struct repl *r);
 void repl_resume_as_primary(struct repl *r, const char *id); /* the caller logs what threads do */
 void repl_doubt(struct repl *r); /* what was loaded from a file is called stale, here and in the stream */

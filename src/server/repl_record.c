@@ -84,11 +84,6 @@ void repl_record_now(struct repl *r)
     record(r);
 }
 
-void repl_record_end(struct repl *r)
-{
-    record(r);
-}
-
 /* At boot, when what there is to load has been loaded. */
 void repl_record_recall(struct repl *r)
 {

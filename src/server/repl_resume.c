@@ -10,7 +10,7 @@
  * values stale first (cache_doubt()). */
 #include "server/repl.h"
 
-#include "cache/note.h"
+#include "cache/cache.h"
 #include "os/clock.h"
 #include "server/server.h"
 
@@ -70,11 +70,8 @@ void repl_resume_as_primary(struct repl *r, const char *id)
 
 void repl_doubt(struct repl *r)
 {
-    char bytes[NOTE_MAX];
     r->from_file = false;
     uint64_t seq = cache_doubt(r->server->cache);
-    if (seq == 0 || r->is_replica || !changelog_is_on(&r->log))
-        return;
-    const struct str argv[] = {STR("PING"), {bytes, note_purge(0, seq, true, bytes)}};
-    unit_add(&r->unit, 0, argv, ARRAY_LEN(argv));
+    if (seq != 0 && !r->is_replica)
+        purge_tell(r, 0, seq, true);
 }

@@ -392,7 +392,6 @@ static bool beats(const struct shadow_book *b, unsigned better, unsigned worse)
 
 static bool choose(struct shadows *sh)
 {
-
     uint32_t now = atomic_load_explicit(&sh->way, memory_order_relaxed), best = now;
     for (unsigned way = 0; way < SHADOW_WAYS; way++)
         if (beats(sh->book, way, best))

@@ -206,10 +206,7 @@ class Cluster:
         troubles = []
         for s in self.servers:
             if harness.is_redis(s.binary):
-                if s.alive():
-                    s.process.kill()
-                    s.process.wait()
-                s.remove()
+                harness.end_all([s])
             else:
                 troubles.append(s.close() if s.alive() or not getattr(s, "killed", False) else s.remove())
         troubles = [t for t in troubles if t]

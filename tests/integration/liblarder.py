@@ -19,6 +19,7 @@ import threading
 import time
 
 import harness
+import pytest
 
 
 def program(name):
@@ -295,8 +296,11 @@ class Cluster:
         return None
 
     def close(self):
-        for s in self.servers:
-            if s.alive():
-                s.process.kill()
-                s.process.wait()
-            s.remove()
+        harness.end_all(self.servers)
+
+
+@pytest.fixture(scope="module", params=[harness.REDIS_SERVER, harness.LARDER_SERVER], ids=["redis", "larder"])
+def cluster(request):
+    c = Cluster(request.param)
+    yield c
+    c.close()

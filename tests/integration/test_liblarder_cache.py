@@ -5,7 +5,7 @@ import re
 
 import harness
 import pytest
-from liblarder import FAST, Cluster, Peer, Shell, at, fetched, has_commands, leased
+from liblarder import FAST, Peer, Shell, at, fetched, has_commands, leased, cluster  # noqa: F401
 
 ENVELOPE = 116
 
@@ -317,11 +317,7 @@ def test_an_odd_answer_is_an_error(odd):
 def five(request):
     servers = [harness.Server(request.param, workers=1).start() for _ in range(5)]
     yield servers
-    for s in servers:
-        if s.alive():
-            s.process.kill()
-            s.process.wait()
-        s.remove()
+    harness.end_all(servers)
 
 
 def test_a_ring_of_five(five):
@@ -381,14 +377,7 @@ def test_a_stand_in_of_a_ring(five):
         owner.start()
 
 
-@pytest.fixture(scope="module", params=[harness.REDIS_SERVER, harness.LARDER_SERVER], ids=["redis", "larder"])
-def cluster(request):
-    c = Cluster(request.param)
-    yield c
-    c.close()
-
-
-def test_a_cluster_of_six(cluster):
+def test_a_cluster_of_six(cluster):  # noqa: F811
     with Shell(cluster.addresses[0], "deadline_ms=60000") as a, Shell(cluster.addresses[3], "deadline_ms=60000") as b:
         for key in ("k", "{t}1", "a}b", "{}x", "}{"):
             assert fetched(a.say(f"fetch {key}"))[1] == "loaded"
@@ -405,7 +394,7 @@ def test_a_cluster_of_six(cluster):
         assert b.say("pattern *") == "ok 6"
 
 
-def test_fetches_while_a_slot_moves(cluster):
+def test_fetches_while_a_slot_moves(cluster):  # noqa: F811
     """MIGRATING and IMPORTING give ASK, the end of the move gives MOVED; scripts follow both."""
     source, _ = cluster.owner_of("{move}1")
     target = next(i for i in range(6) if cluster.role(i) == "master" and i != source)
@@ -428,7 +417,7 @@ def test_fetches_while_a_slot_moves(cluster):
         assert c.say("fetch {move}3") == 'ok fresh 0 "v3" loads=3'
 
 
-def test_fetches_while_a_primary_hands_over_and_dies(cluster):
+def test_fetches_while_a_primary_hands_over_and_dies(cluster):  # noqa: F811
     primary, replica = cluster.owner_of("f:0")
     with Shell(cluster.addresses[0], "deadline_ms=5000 connect_timeout_ms=300 command_timeout_ms=500") as c:
         def fetch_all():

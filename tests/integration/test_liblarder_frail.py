@@ -108,8 +108,4 @@ def test_a_ring_and_its_stand_ins():
                     if failed == "0":
                         break
     finally:
-        for s in servers:
-            if s.alive():
-                s.process.kill()
-                s.process.wait()
-            s.remove()
+        harness.end_all(servers)

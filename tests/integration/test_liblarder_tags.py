@@ -2,7 +2,7 @@
 
 import harness
 import pytest
-from liblarder import CLOSE, FAST, Cluster, Peer, Shell, at, fetched, has_commands, leased
+from liblarder import CLOSE, FAST, Peer, Shell, at, fetched, has_commands, leased, cluster  # noqa: F401
 
 
 @pytest.fixture(params=["larder", "redis_server"])
@@ -12,6 +12,14 @@ def node(request):
 
 def freshness(shell, key):
     return fetched(shell.say(f"fetch {key}"))[1]
+
+
+def wait_for_load(node, tag):
+    """Until a load of the key k, which gets this tag, has begun."""
+    with node.wire() as w:
+        harness.wait_until(lambda: w("EXISTS", "k") == 1 or leased(w), what="the lease to be taken")
+        if not has_commands(node):
+            harness.wait_until(lambda: w("EXISTS", f"larder:tag:{tag}") == 1, what="the token to be put")
 
 
 # ---- one node ----------------------------------------------------------------------------
@@ -47,10 +55,7 @@ def test_a_load_that_began_before(node):
             assert c.say("option tag=new") == "ok"
         assert a.say("loader delay=1000 value=old") == "ok" and b.say("loader value=new") == "ok"
         a.send("fetch k")
-        with node.wire() as w:
-            harness.wait_until(lambda: w("EXISTS", "k") == 1 or leased(w), what="the lease to be taken")
-            if not has_commands(node):
-                harness.wait_until(lambda: w("EXISTS", "larder:tag:new") == 1, what="the token to be put")
+        wait_for_load(node, "new")
         assert b.say("tag new") == "ok"
         assert fetched(a.hear())[3] == "old1", "it asked before, so it may have the old value"
         assert fetched(b.say("fetch k"))[1:4] == ("loaded", 0, "new1")
@@ -62,10 +67,7 @@ def test_those_who_wait_for_such_a_load_are_not_given_it(node):
     with Shell(at(node)) as a, Shell(at(node)) as b:
         assert a.say("option tag=red") == "ok" and a.say("loader delay=500") == "ok"
         a.send("rush 20 k")
-        with node.wire() as w:
-            harness.wait_until(lambda: w("EXISTS", "k") == 1 or leased(w), what="the lease to be taken")
-            if not has_commands(node):
-                harness.wait_until(lambda: w("EXISTS", "larder:tag:red") == 1, what="the token to be put")
+        wait_for_load(node, "red")
         assert b.say("tag red") == "ok"
         answer = a.hear()
         assert answer.startswith("ok=20 miss=0 failed=0 values=2 "), "who led has the first, the others the second: " + answer
@@ -251,21 +253,10 @@ def test_a_ring_of_redis_servers():
             others = [f"k{i}" for i in range(30) if f"k{i}" not in mine]
             assert [freshness(c, k) for k in others] == ["loaded"] * len(others), "the others have"
     finally:
-        for s in servers:
-            if s.alive():
-                s.process.kill()
-                s.process.wait()
-            s.remove()
+        harness.end_all(servers)
 
 
-@pytest.fixture(scope="module", params=[harness.REDIS_SERVER, harness.LARDER_SERVER], ids=["redis", "larder"])
-def cluster(request):
-    c = Cluster(request.param)
-    yield c
-    c.close()
-
-
-def test_a_cluster_of_six(cluster):
+def test_a_cluster_of_six(cluster):  # noqa: F811
     with Shell(cluster.addresses[0]) as a, Shell(cluster.addresses[3]) as b:
         assert a.say("option tag=red tag=blue") == "ok"
         for key in ("k1", "k2", "k3", "k4", "{t}k", "a}b"):

@@ -161,11 +161,6 @@ static enum scan_result resp_line(struct scan *s, struct str line)
     return broken(s, line);
 }
 
-static bool starts(struct str line, struct str word)
-{
-    return line.n >= word.n && memcmp(line.p, word.p, word.n) == 0;
-}
-
 /* VALUE <key> <flags> <bytes> [<cas>]: the bytes. */
 static bool value_length(struct str line, uint64_t *out)
 {
@@ -185,7 +180,7 @@ static enum scan_result memcached_line(struct scan *s, struct str line)
     uint64_t n;
     if (s->fresh)
         s->fresh = s->hit = false;
-    if (starts(line, STR("VALUE "))) {
+    if (str_begins(line, STR("VALUE "))) {
         if (!value_length(line, &n))
             return broken(s, line);
         s->hit = true;
@@ -196,8 +191,8 @@ static enum scan_result memcached_line(struct scan *s, struct str line)
     s->kind = SCAN_OTHER;
     if (str_eq(line, STR("END"))) {
         s->kind = s->hit ? SCAN_OTHER : SCAN_NULL;
-    } else if (starts(line, STR("ERROR")) || starts(line, STR("CLIENT_ERROR")) ||
-               starts(line, STR("SERVER_ERROR"))) {
+    } else if (str_begins(line, STR("ERROR")) || str_begins(line, STR("CLIENT_ERROR")) ||
+               str_begins(line, STR("SERVER_ERROR"))) {
         s->kind = SCAN_ERROR;
         remember_text(s, line);
     } else if (line.n == 0 || line.p[0] < '0' || line.p[0] > 'Z') {

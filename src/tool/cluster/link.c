@@ -132,7 +132,7 @@ int link_call(struct link *l, struct reader_value *reply, const struct str *argv
         usleep(LINK_AGAIN_MS * 1000);
         rc = ask(l, reply, argv, argc);
     }
-    if (rc != 0 || (reply->kind != READ_ERROR && reply->kind != READ_BLOB_ERROR))
+    if (rc != 0 || !reader_is_error(reply))
         return rc;
     char what[64], why[256];
     snprintf(what, sizeof what, "%.*s", argv[0].n < 40 ? (int)argv[0].n : 40, argv[0].p);
