@@ -4,10 +4,12 @@ All are bound to one CPU, listen on free loopback ports, keep nothing on disk an
 at the same time; only the one being measured has anything to do.
 """
 
+import ctypes
 import os
 import pathlib
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +19,17 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CLIENTS_MAX = 16000
 START_SECONDS = 30
+
+
+prctl = ctypes.CDLL(None).prctl
+PR_SET_PDEATHSIG = 1
+
+
+def become_server(cpu):
+    """In the child. It ends with the benchmark, also when that is interrupted before it knows of its child."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
 
 
 class Missing(Exception):
@@ -65,9 +78,8 @@ class Server:
         self.folder = tempfile.TemporaryDirectory(prefix="larder-bench-")
         command = [*self.wrapper, self.program(), *map(str, [*self.arguments(), *self.more])]
         log = open(os.path.join(self.folder.name, "log"), "wb")  # noqa: SIM115
-        pin = (lambda: os.sched_setaffinity(0, {cpu})) if cpu is not None else None
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                        cwd=self.folder.name, preexec_fn=pin,
+                                        cwd=self.folder.name, preexec_fn=lambda: become_server(cpu),
                                         env={**os.environ, **(self.environment or {})})  # fmt: skip
         log.close()
         deadline = time.monotonic() + START_SECONDS

@@ -250,13 +250,13 @@ class Proxy:
                 pass
 
     def cut(self):
-        for pair in self.pairs:
+        pairs, self.pairs = self.pairs, []  # who comes back meanwhile is not cut again
+        for pair in pairs:
             for s in pair:
                 try:
                     s.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
-        self.pairs = []
 
     def close(self):
         self.listener.close()
