@@ -143,22 +143,24 @@ class Sample:
 
 
 class Watch(threading.Thread):
-    """Looks at a server now and then, until stop()."""
+    """Looks at a server now and then, and when it is told to look(), until stop()."""
 
     def __init__(self, server):
         super().__init__(daemon=True)
         self.server = server
         self.samples = []
         self.over = threading.Event()
+        self.one_at_a_time = threading.Lock()
         self.began = time.monotonic()
 
     def look(self):
-        used = live = 0
-        if self.server.name == "larder":
-            info = self.server.figures("memory")
-            used = int(info["larder_used"])
-            live = int(info["larder_segments_live"]) + int(info["larder_blocks"])
-        self.samples.append(Sample(time.monotonic() - self.began, self.server.rss(), used, live))
+        with self.one_at_a_time:
+            used = live = 0
+            if self.server.name == "larder":
+                info = self.server.figures("memory")
+                used = int(info["larder_used"])
+                live = int(info["larder_segments_live"]) + int(info["larder_blocks"])
+            self.samples.append(Sample(time.monotonic() - self.began, self.server.rss(), used, live))
 
     def run(self):
         while not self.over.wait(SAMPLE_SECONDS):
@@ -214,6 +216,7 @@ def churn(bed, name, maxmemory, progress):
             sets += requests
             cpu_us += requests * float(row["server_cpu_us"])
             errors += int(row["errors"])
+            watch.look()
         watch.stop()
         return Churned(name, maxmemory, written, server.peak_rss() - before, cpu_us / sets, errors, server.keys(),
                        watch.samples[-1].seconds, before, watch.samples)  # fmt: skip
