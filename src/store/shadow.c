@@ -20,7 +20,7 @@ enum {
     HITS_MAX = 3,      /* as in an entry */
 };
 
-static const struct shadow_way ways[SHADOW_WAYS] = {{10, 2}, {40, 1}, {80, 1}};
+static const struct shadow_way ways[SHADOW_WAYS] = {{10, 2, true}, {40, 1, true}, {80, 1, true}, {80, 1, false}};
 
 /* GHOST: evicted from SMALL lately. */
 enum queue { NOWHERE, SMALL, MAIN, GHOST, QUEUES };
@@ -40,13 +40,14 @@ struct node {
 };
 
 struct line {
-    uint16_t newest, oldest;
+    uint16_t newest, oldest, n;
     uint64_t bytes;
 };
 
 struct shadow_book {
     uint32_t nodes, used; /* nodes[0] is none */
     uint16_t free;
+    unsigned classes;  /* of sizes, as the cache that is shadowed tells them apart */
     uint64_t real;     /* bytes of the cache that is shadowed */
     uint64_t capacity; /* of each shadow */
     uint64_t misses;   /* since the counts were halved, of any way */
@@ -103,7 +104,7 @@ void shadows_resize(struct shadows *sh, uint64_t maxmemory)
 /* Ghosts of all sizes stand in one. */
 static struct line *line_of(struct shadow_book *b, unsigned way, uint16_t n, unsigned queue)
 {
-    unsigned class = queue == GHOST ? 0 : segment_class(b->node[n].bytes);
+    unsigned class = queue == GHOST ? 0 : segment_class(b->node[n].bytes) * b->classes / SEGMENT_CLASSES;
     return &b->line[way][class][queue];
 }
 
@@ -117,6 +118,7 @@ static void enter(struct shadow_book *b, unsigned way, uint16_t n, enum queue qu
     else
         l->oldest = n;
     l->newest = n;
+    l->n++;
     l->bytes += b->node[n].bytes;
     b->held[way] += queue == GHOST ? 0 : b->node[n].bytes;
 }
@@ -133,6 +135,7 @@ static void leave(struct shadow_book *b, unsigned way, uint16_t n)
         b->node[s->older].seat[way].newer = s->newer;
     else
         l->oldest = s->newer;
+    l->n--;
     l->bytes -= b->node[n].bytes;
     b->held[way] -= s->queue == GHOST ? 0 : b->node[n].bytes;
     s->queue = NOWHERE;
@@ -180,6 +183,14 @@ static void forget_unseated(struct shadow_book *b, uint16_t n)
     forget(b, n);
 }
 
+static void forget_all(struct shadow_book *b, unsigned classes)
+{
+    for (uint32_t n = 1; n < b->nodes; n++)
+        if (b->node[n].hash != 0)
+            forget(b, (uint16_t)n);
+    b->classes = classes;
+}
+
 /* ---- one way's cache ---- */
 
 static double idle_of(const struct shadow_book *b, unsigned way, uint16_t n)
@@ -195,14 +206,15 @@ static double weight(const struct shadow_book *b, unsigned way, unsigned class)
                       ? idle_of(b, way, main->oldest)
                       : idle_of(b, way, small->oldest) * (double)(small->bytes + main->bytes) /
                             (double)(small->bytes + 1);
-    return (idle + 1) * (double)(1u << class);
+    double size = (double)(small->bytes + main->bytes) / (small->n + main->n);
+    return (idle + 1) * (ways[way].by_size ? size : 1);
 }
 
 static unsigned worst_class(const struct shadow_book *b, unsigned way)
 {
     unsigned worst = 0;
     double most = -1;
-    for (unsigned class = 0; class < SEGMENT_CLASSES; class ++) {
+    for (unsigned class = 0; class < b->classes; class ++) {
         const struct line *line = b->line[way][class];
         if (line[SMALL].oldest == 0 && line[MAIN].oldest == 0)
             continue;
@@ -270,11 +282,14 @@ static void sample(struct shadows *sh, uint32_t below)
     fit(sh);
 }
 
-void shadows_begin(struct shadows *sh, uint64_t bytes)
+void shadows_begin(struct shadows *sh, uint64_t bytes, unsigned classes)
 {
     if (sh->book == NULL || !lock_try(&sh->lock))
         return;
+    ASSERT(classes > 0 && classes <= SEGMENT_CLASSES);
     sh->book->real = bytes;
+    if (sh->book->classes != classes)
+        forget_all(sh->book, classes);
     if (atomic_load_explicit(&sh->below, memory_order_relaxed) == 0)
         sample(sh, UINT32_MAX / RATE_MOST + 1);
     else

@@ -35,12 +35,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SHADOW_WAYS = 3 };
+enum { SHADOW_WAYS = 4 };
 
 /* How eviction goes. */
 struct shadow_way {
     uint8_t small_percent; /* of a class that its small queue may hold */
     uint8_t promote_at;    /* hits in the small queue that are worth a place in the main one */
+    bool by_size;          /* a large entry must be used more often than a small one to be worth its room */
 };
 
 struct shadow_book;
@@ -64,8 +65,8 @@ static inline bool shadows_want(const struct shadows *sh, uint64_t hash)
     return (uint32_t)(hash >> 32) < atomic_load_explicit(&sh->below, memory_order_relaxed);
 }
 
-/* The real cache is full, of `bytes`: begin, or go on with that size. */
-void shadows_begin(struct shadows *sh, uint64_t bytes);
+/* The real cache is full, of `bytes`, and tells so many classes of sizes apart: begin, or go on like that. */
+void shadows_begin(struct shadows *sh, uint64_t bytes, unsigned classes);
 
 /* What happened to a key that they want. */
 struct shadow_event {
