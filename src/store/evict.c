@@ -52,7 +52,8 @@ static void plan(struct store *s)
     segments_plan(&s->segs, s->maxmemory, by_class);
     for (unsigned class = 0; class < s->segs.classes; class ++)
         atomic_store_explicit(&ev->size_in[class],
-                              (uint64_t)SIZE_FIRST * SIZE_INERTIA << class * SEGMENT_CLASSES / s->segs.classes,
+                              (uint64_t)SIZE_FIRST * SIZE_INERTIA
+                                  << class * SEGMENT_CLASSES / s->segs.classes,
                               memory_order_relaxed);
     ghosts_resize(&ev->ghosts, by_class ? s->maxmemory : 0);
     shadows_resize(&ev->shadows, by_class ? s->maxmemory : 0);
@@ -107,8 +108,7 @@ static unsigned sample_slot(const struct access *a, struct table *t, struct samp
         const struct entry *e = table_at(tm, p, bucket, (from + i) % TABLE_BUCKET_REFS);
         if (e == NULL || (how_of(a)->volatile_only && entry_expire(e) == 0))
             continue;
-        out[n++] = (struct sample){access_score(a, segment_of(&a->store->segs, e), e),
-                                   entry_bytes(e)};
+        out[n++] = (struct sample){access_score(a, segment_of(&a->store->segs, e), e), entry_bytes(e)};
     }
     return n;
 }

@@ -8,7 +8,7 @@
 enum {
     LANES = 32, /* that one would like to have */
     OLDEST_LOOK = 32,
-    CLASSES_FIRST = 3, /* before there are TTL groups */
+    CLASSES_FIRST = 3,     /* before there are TTL groups */
     CLASS_FIRST = 64,      /* bytes; the first size class: up to this */
     GROUP_FIRST_MS = 2048, /* the first TTL group: up to this */
     DIRTY_MIN = 4,         /* free segments that keep their memory, at least */

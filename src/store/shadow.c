@@ -12,7 +12,7 @@ enum {
     NODES_MAX = 8192,
     RATE_MOST = 4,     /* one key in so many at first */
     SPARSE_SHARE = 8,  /* fewer nodes in use than 1/8: twice the sample */
-    WINDOW = 4,        /* counts are halved after so many misses for each node */
+    WINDOW_SHARE = 2,  /* counts are halved after 1/2 miss for each node: what matters may change soon */
     LARGEST_SHARE = 4, /* what takes more than 1/4 of the shadow is not played */
     SURE = 3,          /* standard deviations */
     ENOUGH = 32,       /* differing requests, before anything is concluded */
@@ -20,7 +20,9 @@ enum {
     HITS_MAX = 3,      /* as in an entry */
 };
 
-static const struct shadow_way ways[SHADOW_WAYS] = {{10, 2, true}, {40, 1, true}, {80, 1, true}, {80, 1, false}};
+/* The first is in force until another has proved better: nothing is as seldom much worse. */
+static const struct shadow_way ways[SHADOW_WAYS] = {
+    {80, 1, true}, {40, 1, true}, {10, 2, true}, {80, 1, false}};
 
 /* GHOST: evicted from SMALL lately. */
 enum queue { NOWHERE, SMALL, MAIN, GHOST, QUEUES };
@@ -371,7 +373,7 @@ static void fade(struct shadows *sh)
 {
     struct shadow_book *b = sh->book;
     uint32_t below = atomic_load_explicit(&sh->below, memory_order_relaxed);
-    if (b->misses < (uint64_t)b->nodes * WINDOW)
+    if (b->misses < b->nodes / WINDOW_SHARE)
         return;
     b->misses /= 2;
     for (unsigned i = 0; i < SHADOW_WAYS; i++) {
