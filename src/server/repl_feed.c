@@ -92,8 +92,6 @@ static void sweep(struct repl *r)
 
 void repl_feeds_release(struct repl *r)
 {
-    repl_copy_give_up(r);
-    repl_copy_forget(r);
     struct mpsc_node *n;
     while ((n = mpsc_pop(&r->mailbox)) != NULL) {
         struct repl_letter *l = container_of(n, struct repl_letter, node);
@@ -134,7 +132,8 @@ static bool join_copy(struct repl *r, struct feed *f)
 {
     const struct full_copy *c = &r->copy;
     char text[160];
-    if (c->state != COPY_GROWING || c->spoilt || changelog_reader_open(&r->log, &f->reader, c->offset) != 0)
+    if (repl_copy_state(c) != COPY_GROWING || c->spoilt ||
+        changelog_reader_open(&r->log, &f->reader, c->offset) != 0)
         return false;
     f->reading = true;
     f->copy_grows = true;
@@ -264,20 +263,22 @@ void repl_feeds_copy(struct repl *r)
 /* In a round: the copy at hand has come to its end, good or bad. */
 static void end_copy(struct repl *r)
 {
-    const struct full_copy *c = &r->copy;
+    struct full_copy *c = &r->copy;
+    uint64_t bytes = atomic_load(&c->bytes);
     char text[32];
-    snprintf(text, sizeof text, "$%llu\r\n", (unsigned long long)c->bytes);
+    snprintf(text, sizeof text, "$%llu\r\n", (unsigned long long)bytes);
     for (struct feed *f = r->feeds; f != NULL; f = f->next) {
         if (!f->copy_grows)
             continue;
         f->copy_grows = false;
-        f->copy_n = c->bytes;
-        if (c->state == COPY_FAILED)
+        f->copy_n = bytes;
+        if (repl_copy_state(c) == COPY_FAILED)
             lose(f, "its full copy cannot be made");
         else if (!f->joiner.knows_eof)
             say(f, text);
     }
-    repl_copy_forget(r);
+    changelog_reader_close(&r->log, &c->anchor);
+    c->over = true;
 }
 
 static bool copy_is_wanted(const struct repl *r)
@@ -344,7 +345,7 @@ static bool next_of_copy(struct repl *r, struct feed *f)
 {
     if (f->copy_sent || (f->copy_grows && !f->joiner.knows_eof))
         return false; /* it has to load it; or wants to know the length first */
-    uint64_t left = (f->copy_grows ? r->copy.bytes : f->copy_n) - f->copy_at;
+    uint64_t left = (f->copy_grows ? atomic_load(&r->copy.bytes) : f->copy_n) - f->copy_at;
     ssize_t n = pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
     if (n < 0 || (n == 0 && left > 0)) {
         lose(f, "the file with its copy cannot be read");
@@ -451,8 +452,10 @@ void repl_feed_event(struct repl *r, struct feed *f, const struct loop_event *ev
 void repl_feeds_push(struct repl *r)
 {
     r->more_to_feed = false;
-    if (r->copy.state == COPY_WHOLE || r->copy.state == COPY_FAILED)
+    if (repl_copy_state(&r->copy) >= COPY_WHOLE && !r->copy.over)
         end_copy(r);
+    else if (repl_copy_state(&r->copy) == COPY_GROWING && (r->copy.spoilt || !copy_is_wanted(r)))
+        repl_copy_give_up(r);
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
         if (feed_state(f) != FEED_GONE && !(f->interest & LOOP_WRITE))
             feed_push(r, f);
@@ -543,11 +546,10 @@ void repl_feeds_plan(struct repl *r, struct repl_todo *t)
 {
     int64_t ttl = r->server->config.repl_backlog_ttl;
     t->mend = changelog_is_broken(&r->log);
-    t->copy = r->copy.state == COPY_NONE && repl_feeds_wait(r);
-    t->step = r->copy.state == COPY_GROWING;
-    t->give_up = t->step && (r->copy.spoilt || !copy_is_wanted(r));
-    if (t->copy || t->step)
-        t->timeout_ms = t->step && r->copy.busy ? 1 : 0;
+    t->copy = repl_copy_state(&r->copy) == COPY_NONE && repl_feeds_wait(r);
+    t->forget = repl_copy_state(&r->copy) >= COPY_WHOLE && r->copy.over;
+    if (t->copy || t->forget)
+        t->timeout_ms = 0;
     t->log_off = ttl > 0 && changelog_is_on(&r->log) && r->now_ms - r->alone_since_ms > ttl * 1000;
 }
 
@@ -559,8 +561,6 @@ void repl_feeds_outside(struct repl *r)
         (void)repl_alone(r, repl_feeds_copy);
     else if (r->todo.log_off)
         (void)repl_alone(r, log_off_if_unused);
-    if (r->todo.give_up)
-        repl_copy_give_up(r);
-    else if (r->todo.step)
-        repl_copy_step(r);
+    if (r->todo.forget)
+        repl_copy_forget(r);
 }

@@ -101,10 +101,9 @@ bool repl_feeds_lag(struct repl *r, uint64_t offset);         /* some follow the
 
 /* repl_copy.c. Gate: 0, or an error that is in the log. */
 int repl_copy_begin(struct repl *r);
-/* The thread, outside of rounds: a slice of the copy that grows; give it up. */
-void repl_copy_step(struct repl *r);
+/* It ends soon, unless it has ended. */
 void repl_copy_give_up(struct repl *r);
-/* The thread, once it does not grow any more. */
+/* The thread, outside of rounds: waits for the end of the copier. */
 void repl_copy_forget(struct repl *r);
 
 #endif
