@@ -114,6 +114,7 @@ void stats_sample(struct server *s)
     sample(&st->commands, st->at, sum.commands, ns);
     sample(&st->net_in, st->at, sum.net_in, ns);
     sample(&st->net_out, st->at, sum.net_out, ns);
+    store_trim_heap(s->store, UINT64_MAX);
     if (st->at++ % STATS_MEMORY_EVERY == 0)
         sample_memory(s, now);
 }

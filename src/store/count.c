@@ -59,8 +59,11 @@ void store_count_heap(const struct access *a, int64_t bytes)
     app->heap_unseen += bytes;
     if (app->heap_unseen < HEAP_UNSEEN && app->heap_unseen > -HEAP_UNSEEN)
         return;
-    atomic_fetch_add_explicit(&a->store->heap, app->heap_unseen, memory_order_relaxed);
+    int64_t sum = app->heap_unseen;
+    sum += atomic_fetch_add_explicit(&a->store->heap, sum, memory_order_relaxed);
     app->heap_unseen = 0;
+    if (sum > (int64_t)atomic_load_explicit(&a->store->heap_peak, memory_order_relaxed))
+        atomic_store_explicit(&a->store->heap_peak, (uint64_t)sum, memory_order_relaxed);
     if (bytes > 0)
         store_update_pressure(a->store);
 }

@@ -17,6 +17,7 @@
  * Nothing here is on the path of a command but one load of over_memory, which is brought
  * up to date whenever a thread opens a segment or has allocated HEAP_UNSEEN bytes of
  * blocks: that is by how much maxmemory can be overrun, once for each thread. */
+#include "base/alloc.h"
 #include "base/err.h"
 #include "os/clock.h"
 #include "store/shard.h"
@@ -29,9 +30,15 @@ enum {
     TOLERANCE_SHARE = 32, /* ... and this much of maxmemory is what TARGETS allow beside it, and more */
     EXCESS_SHARE = 8,
     TRIM_PAGES = 16,          /* of the pool's, between two looks at the clock; segments go one by one */
-    RECLAIM_NS = 1000 * 1000, /* before one round */
-    SURPLUS_SHARE = 64,       /* of maxmemory: more free segments than this go back before a round, ... */
-    TRIM_SEGMENTS = 8,        /* ... so many at a time */
+    RECLAIM_NS = 1000 * 1000, /* before one round, ... */
+    OVERRUN_SHARE = 64, /* ... twice that when more than 1/64 is in use beyond maxmemory, and so on, ... */
+    RECLAIM_DOUBLE_MAX = 3, /* ... so many times */
+    SURPLUS_SHARE = 128,    /* of maxmemory: more free segments than this go back before a round, ... */
+    TRIM_BYTES = 4 << 20,   /* ... so much at a time, since a round may write as much, ... */
+    TRIM_SEGMENTS = 8,      /* ... or so many if that is more */
+    SPARE_SHARE = 64, /* of maxmemory: more pages than this the heap does not keep for values to come, ... */
+    SPARE_MIN = 512 << 10,    /* ... nor less than this */
+    PURGE_HERE_MAX = 4 << 20, /* bytes: a worker gives so many back itself, in a fraction of a millisecond */
 };
 
 static uint64_t not_negative(int64_t v)
@@ -165,16 +172,43 @@ void store_set_active_expire(struct store *s, bool on)
     s->active_expire = on;
 }
 
+/* Values that have left the heap leave pages there, which it would keep for ten seconds. */
+void store_trim_heap(struct store *s, uint64_t most)
+{
+    uint64_t limit = limit_of(s), held = sum_of(&s->heap) + sum_of(&s->heap_doomed);
+    uint64_t peak = atomic_load_explicit(&s->heap_peak, memory_order_relaxed),
+             spare = peak > held ? peak - held : 0;
+    uint64_t kept = limit / SPARE_SHARE > SPARE_MIN ? limit / SPARE_SHARE : SPARE_MIN;
+    if (limit == 0 || spare <= kept || spare > most)
+        return;
+    atomic_store_explicit(&s->heap_peak, held, memory_order_relaxed);
+    mem_purge();
+}
+
+static unsigned trim_before_round(const struct store *s)
+{
+    unsigned n = (unsigned)TRIM_BYTES >> s->segs.shift;
+    return n > TRIM_SEGMENTS ? n : TRIM_SEGMENTS;
+}
+
+static int64_t reclaim_ns(struct store *s)
+{
+    uint64_t limit = limit_of(s), used = store_used(s), over = used > limit ? used - limit : 0;
+    uint64_t times = over / (limit / OVERRUN_SHARE + 1);
+    return (int64_t)RECLAIM_NS << (times < RECLAIM_DOUBLE_MAX ? times : RECLAIM_DOUBLE_MAX);
+}
+
 /* What this thread is about to write must find room: a bounded amount, before it. Where values move from
  * segments to the heap, segments are left that nobody writes to; a worker that is never idle gives them back
- * here, or they would lie beside the heap that has taken their place. */
+ * here, or they would lie beside the heap that has taken their place. The same the other way round. */
 static COLD void reclaim(struct store *s, struct appender *app)
 {
     const struct access *a = app->upkeep;
     if (a != NULL && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed))
-        sweep_evict(a, os_work_ns() + RECLAIM_NS);
+        sweep_evict(a, os_work_ns() + reclaim_ns(s));
     if (segments_surplus_bytes(&s->segs) > limit_of(s) / SURPLUS_SHARE)
-        (void)segments_trim(&s->segs, TRIM_SEGMENTS);
+        (void)segments_trim(&s->segs, trim_before_round(s));
+    store_trim_heap(s, PURGE_HERE_MAX);
 }
 
 void store_round_begin(struct store *s, struct appender *app)

@@ -12,7 +12,7 @@ enum {
     CLASS_FIRST = 64,      /* bytes; the first size class: up to this */
     GROUP_FIRST_MS = 2048, /* the first TTL group: up to this */
     DIRTY_MIN = 4,         /* free segments that keep their memory, at least */
-    DIRTY_SHARE = 64,      /* or one for so many in use */
+    DIRTY_SHARE = 128,     /* or one for so many in use */
 };
 
 /* The largest segment with which the open ones of LANES lanes stay within their share. */

@@ -158,6 +158,7 @@ struct store {
     _Atomic int64_t lateness_ms;        /* how long an expired entry may lie around */
     CACHE_ALIGNED _Atomic int64_t heap; /* bytes of heap values */
     _Atomic int64_t heap_doomed;        /* ... that a flush left behind */
+    _Atomic uint64_t heap_peak;         /* the most that values took of the heap since it was trimmed */
     _Atomic uint64_t heap_slack; /* the heap's rounding and holes, the values' share (store_note_process) */
     _Atomic uint64_t rss_excess; /* resident beyond all accounts, as far as it counts as used */
     _Atomic int64_t rss_gap;     /* resident less all accounts, smoothed; may be negative */

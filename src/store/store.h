@@ -377,6 +377,10 @@ struct store_process {
  * holes at once; what no account explains slowly, and never by more than 1/8 of maxmemory. Buffers of clients
  * are in the heap and no values, so they never count. Upkeep acts on it. */
 void store_note_process(struct store *s, const struct store_process *p);
+/* Any thread, not under a shard's lock: of the pages that values have left in the heap, give back what is
+ * more than a small share of maxmemory, unless that is more than `most` bytes. May take milliseconds for each
+ * 10 MB. */
+void store_trim_heap(struct store *s, uint64_t most);
 /* Give back all memory that is not needed, however long it takes: the lane's, or with no lock held. */
 void store_purge(struct store *s);
 
