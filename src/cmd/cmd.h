@@ -82,8 +82,10 @@ struct cmd_ctx {
     bool too_long;       /* it has turned out to be more than a worker should do */
     struct cache *cache;
     /* A long command on the lane, or NULL: gives its shards back before it ends. What it has found out about
-     * its keys is as of now; it must not look at them, nor change anything, from here on. */
+     * its keys is as of now; it must not look at them, nor change anything, from here on. Unless it takes
+     * them back, once: then whatever it has found is to be looked at again. */
     void (*let_go)(struct cmd_ctx *c);
+    void (*take_back)(struct cmd_ctx *c);
     /* CACHE.GET only. Parks the client, for so long at most, and gives what stands for it; the command will
      * be run again when it is woken, with `waiter`. NULL: not now. The function is NULL where nobody can
      * wait. */

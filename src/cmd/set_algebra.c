@@ -1,7 +1,11 @@
 /* Sets combined: SINTER, SUNION, SDIFF, and what stores or counts their results.
  *
  * A result that is to be stored is built beside the sets and takes the destination's place at the end,
- * so that a failure leaves everything as it was, and the destination may be one of the sources. */
+ * so that a failure leaves everything as it was, and the destination may be one of the sources.
+ *
+ * On the lane the keys are free meanwhile. What is built is of sets that do not change, since we hold
+ * references (a writer copies them). If other sets lie under the keys when it is done, it is built anew, and
+ * this time the keys stay ours. */
 #include "cmd/handlers.h"
 #include "cmd/sets.h"
 
@@ -178,6 +182,39 @@ static const struct object *only_one(enum operation op, const struct cmd_ctx *c,
                : NULL;
 }
 
+/* What sets_find() has found from key number `first` on still lies there. */
+static bool sets_lie_there(const struct cmd_ctx *c, uint32_t first, const struct sets *s)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        const struct entry *e = store_peek(&c->a, &c->keys[first + i]);
+        if ((e != NULL) != (s->of[i] != NULL) || (e != NULL && entry_object(e) != s->of[i]))
+            return false;
+    }
+    return true;
+}
+
+/* As make(), of the sources of a command that stores; the keys are ours again when it returns. False after
+ * replying: there is something else under a key now. */
+static bool make_aside(struct cmd_ctx *c, enum operation op, struct sets *s, struct object **out, int *err)
+{
+    s->kept = sets_keep(c, s->of, s->n);
+    *err = make(c, op, s, out);
+    if (!s->kept)
+        return true;
+    c->take_back(c);
+    bool same = sets_lie_there(c, 1, s);
+    sets_done(c, s);
+    if (same)
+        return true;
+    if (*out != NULL)
+        store_release_object(c->a.store, *out);
+    *out = NULL;
+    if (!sets_find(c, 1, true, s))
+        return false;
+    *err = make(c, op, s, out);
+    return true;
+}
+
 static void store_result(struct cmd_ctx *c, enum operation op)
 {
     struct sets s;
@@ -189,8 +226,8 @@ static void store_result(struct cmd_ctx *c, enum operation op)
     if (one != NULL) {
         o = (struct object *)one;
         object_get(o);
-    } else {
-        err = make(c, op, &s, &o);
+    } else if (!make_aside(c, op, &s, &o, &err)) {
+        return;
     }
     if (err == 0 && o != NULL) {
         if (one == NULL)

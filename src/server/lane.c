@@ -209,8 +209,11 @@ static void run_exclusive(struct lane *l, struct lane_job *job)
 
 static void leave_shards(struct lane *l)
 {
+    struct store *s = l->server->store;
     l->holds = false;
-    store_busy_leave(l->server->store, &l->job->locks);
+    if (l->again)
+        store_busy_rest(s, &l->lent);
+    store_busy_leave(s, l->again ? &l->mine : &l->job->locks);
     lane_wake_waiters(l);
 }
 
@@ -227,11 +230,23 @@ static void let_go(struct cmd_ctx *c)
     leave_shards(l);
 }
 
+static void take_back(struct cmd_ctx *c)
+{
+    struct lane *l = c->host;
+    ASSERT(!l->holds && !l->again);
+    lockset_init(&l->mine);
+    lockset_init(&l->lent);
+    store_busy_again(l->server->store, &l->job->locks, &l->mine, &l->lent);
+    l->holds = l->again = true;
+}
+
 static void run_busy(struct lane *l, struct lane_job *job)
 {
     store_busy_enter(l->server->store, &job->locks);
     l->holds = true;
+    l->again = false;
     l->ctx.let_go = job->exec ? NULL : let_go; /* a transaction is one piece */
+    l->ctx.take_back = take_back;
     dispatch_run_job(job, &l->ctx, &l->metrics);
     l->ctx.let_go = NULL;
     if (l->holds)

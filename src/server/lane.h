@@ -5,7 +5,8 @@
  *                   workers park whoever needs those shards and serve everybody else
  *   LANE_EXCLUSIVE  needs the whole world: raises the gate, runs, lowers it
  *
- * A busy job that only reads may let go of its shards before its end (cmd_ctx.let_go).
+ * A busy job may let go of its shards while it looks at what it holds references to (cmd_ctx.let_go), and
+ * take them back to store what came of it.
  *
  * Jobs run one after the other, first come first served. The connection that sent
  * one is parked until its job comes home by mail with the reply.
@@ -62,6 +63,8 @@ struct lane {
     struct lane_job *head, **tail;
     struct lane_job *job; /* the lane's own: what it runs now */
     bool holds;           /* the lane's own: the shards of that job are still busy */
+    bool again;           /* the lane's own: they were free in between; these two say whose they are */
+    struct lockset mine, lent;
     struct conn *waiters; /* PARK_BUSY connections, through park_next */
     uint64_t ended;       /* jobs */
     bool at_work;         /* on one more */

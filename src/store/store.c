@@ -238,6 +238,19 @@ void store_busy_rest(struct store *s, const struct lockset *ls)
         lock_busy_rest(&s->shards[ls->shard[i]].lock);
 }
 
+/* What a job behind holds is as good as ours until its turn: its shard is busy, so nobody else goes in. */
+void store_busy_again(struct store *s, const struct lockset *ls, struct lockset *mine, struct lockset *lent)
+{
+    for (uint32_t i = 0; i < ls->n; i++) {
+        struct lock *l = &s->shards[ls->shard[i]].lock;
+        bool free = lock_acquire(l);
+        if (free)
+            lock_make_busy(l);
+        lock_busy_enter(l);
+        lockset_add(free ? mine : lent, ls->shard[i]);
+    }
+}
+
 void store_busy_leave(struct store *s, const struct lockset *ls)
 {
     for (uint32_t i = ls->n; i-- > 0;)

@@ -150,6 +150,10 @@ void store_busy_enter(struct store *s, const struct lockset *ls);
 void store_busy_leave(struct store *s, const struct lockset *ls);
 /* The lane does something else meanwhile; they stay busy until it has entered and left them. */
 void store_busy_rest(struct store *s, const struct lockset *ls);
+/* The lane has left them and enters them again: `mine` are those that it has made busy anew, and leaves;
+ * `lent` those that a job behind it has been given, and that it lets rest. Both are initialised by the
+ * caller. */
+void store_busy_again(struct store *s, const struct lockset *ls, struct lockset *mine, struct lockset *lent);
 
 /* ---- one key (shard locked) -------------------------------------------------- */
 

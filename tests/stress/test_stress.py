@@ -253,6 +253,25 @@ def set_combiner(port, seed, steps):
         r.delete("big:all") if i % 2 else r.pexpire("big:all", 5)
 
 
+def marker_mover(port, seed, steps):
+    r = redis.Redis(port=port, socket_timeout=120)
+    for _ in range(steps):
+        p = r.pipeline(transaction=False)
+        for _ in range(10):
+            p.smove("{big}a", "{big}b", "marker").smove("{big}b", "{big}a", "marker")
+        p.execute()
+
+
+def result_keeper(port, seed, steps):
+    """The lane lets go of the sources while it works; what it stores is of one moment nevertheless."""
+    r = redis.Redis(port=port, socket_timeout=240)
+    to = f"{{big}}kept{seed}"
+    for _ in range(max(steps // 20, 10)):
+        assert r.sunionstore(to, "{big}a", "{big}b") == 12001 and r.sismember(to, "marker")
+        assert r.sinterstore(to, "{big}a", "{big}b") == 0
+        assert r.sdiffstore(to, "{big}a", "{big}b") in (6000, 6001)
+
+
 def filler(port, seed, steps):
     """More than there is room for: everything may be evicted."""
     r = redis.Redis(port=port, socket_timeout=120)
@@ -298,6 +317,16 @@ def test_sets_at_once():
     assert not failed, f"{failed}\n{server.text()[:20000]}"
     stats = r.info("stats")
     assert stats["expired_keys"] > 100 and stats["evicted_keys"] > 100
+    server.stop()
+
+
+def test_stored_results_are_of_one_moment():
+    server = Server()
+    r = server.client()
+    r.sadd("{big}a", "marker", *range(6000))
+    r.sadd("{big}b", *range(6000, 12000))
+    failed = run_all(server.port, [marker_mover, marker_mover, result_keeper, result_keeper])
+    assert not failed, f"{failed}\n{server.text()[:20000]}"
     server.stop()
 
 

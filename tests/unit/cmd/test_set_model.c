@@ -377,6 +377,29 @@ static void combine(char op, const uint32_t *of, uint32_t n, struct model_set *o
     }
 }
 
+static uint32_t taken_back, changed_between;
+
+static void take_back(struct cmd_ctx *c)
+{
+    taken_back++;
+}
+
+/* What is stored is of the sets as they are when it takes its place. */
+static void store_combined(char op, uint32_t to, const uint32_t *of, uint32_t n)
+{
+    static struct model_set before, after;
+    combine(op, of, n, &before);
+    let_others_in();
+    h.ctx.take_back = take_back;
+    struct str got = ask();
+    int64_t stored = take_head(&got, ':');
+    h.ctx.let_go = NULL;
+    combine(op, of, n, &after);
+    changed_between += memcmp(&before, &after, sizeof after) != 0;
+    sets[to] = after;
+    assert_int_equal(stored, count(to));
+}
+
 static void step_combine(void)
 {
     static const char *const plain[] = {"SINTER", "SUNION", "SDIFF"};
@@ -394,8 +417,7 @@ static void step_combine(void)
     }
     combine("IUD"[op], of, n, &want);
     if (store) {
-        sets[to] = want;
-        expect_int(count(to));
+        store_combined("IUD"[op], to, of, n);
         return;
     }
     memset(times, 0, sizeof times);
@@ -547,7 +569,9 @@ static void run(uint32_t universe, uint64_t steps, uint64_t seed)
 
 static void small_sets(void **state)
 {
+    taken_back = changed_between = 0;
     run(60, unit_model_steps(40000), unit_model_seed(1));
+    assert_true(taken_back > 100 && changed_between > 10);
 }
 
 static void large_sets(void **state)
