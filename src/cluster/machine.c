@@ -315,6 +315,12 @@ bool machine_may_feed(const struct machine *m, uint64_t offset)
     return MUTANT(WIPE) || !(m->mute || (m->data.empty && m->data.offset < offset));
 }
 
+bool machine_awaits_disk(const struct machine *m)
+{
+    return m->vote_seq != 0 || (m->election_asked && !m->election_sent) ||
+           m->announce_seq > m->persisted_seq;
+}
+
 unsigned machine_tick_ms(const struct machine *m)
 {
     uint64_t t = m->config.node_timeout_ms / 20;

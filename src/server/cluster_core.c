@@ -217,7 +217,8 @@ static bool save(struct cluster_core *core)
         b->oom = false;
         (void)machine_save(&core->machine, b);
     }
-    bool ok = !b->oom && cluster_file_write(core->path, buf_str(b));
+    bool sync = core->todo.sync || core->unsaved || machine_awaits_disk(&core->machine);
+    bool ok = !b->oom && cluster_file_write(core->path, buf_str(b), sync);
     if (!ok && !core->unsaved)
         log_warning(
             "Cannot write %s in 'dir': %s. Until it can be written this node says nothing to the others, who "
@@ -225,6 +226,7 @@ static bool save(struct cluster_core *core)
             core->path, b->oom ? "out of memory" : strerror(errno));
     core->unsaved = !ok;
     core->todo.save = !ok;
+    core->todo.sync &= !ok;
     return ok;
 }
 
@@ -512,6 +514,7 @@ const char *cluster_core_order(struct cluster_core *core, const struct cluster_o
     put_slots(bits, o->slots);
     c.slots = bits;
     know_keys(core, o, &c);
+    core->todo.sync |= o->kind == ORDER_SAVE;
     int rc = step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
     if (rc == 0 || (c.kind == CMD_BUMPEPOCH && rc == ERR_EXISTS))
         return NULL;
@@ -601,6 +604,7 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
         return rc;
     const struct machine_command keep = {.kind = CMD_SAVECONFIG};
     step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &keep});
+    core->todo.sync = true;
     return save(core) ? 0 : ERR_IO;
 }
 

@@ -51,6 +51,7 @@ struct cluster_order {
 /* What the machine wants done before the bus says anything more. */
 struct cluster_todo {
     bool save;  /* nodes.conf */
+    bool sync;  /* ... and fsync, though the machine does not wait for it */
     bool role;  /* as the machine's own node says */
     bool flush; /* with `role`: what there is does not belong here */
     bool view;  /* who owns what has changed, or whether we serve */

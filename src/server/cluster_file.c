@@ -9,7 +9,7 @@
 
 enum { CONF_MAX = 64 << 20, PATH_ROOM = 4096 };
 
-static bool write_whole(int fd, struct str text)
+static bool write_whole(int fd, struct str text, bool sync)
 {
     while (text.n > 0) {
         ssize_t n = write(fd, text.p, text.n);
@@ -19,7 +19,7 @@ static bool write_whole(int fd, struct str text)
             return false;
         text = (struct str){text.p + n, text.n - (size_t)n};
     }
-    return fsync(fd) == 0;
+    return !sync || fsync(fd) == 0;
 }
 
 static bool sync_directory(void)
@@ -32,16 +32,16 @@ static bool sync_directory(void)
     return ok;
 }
 
-bool cluster_file_write(const char *path, struct str text)
+bool cluster_file_write(const char *path, struct str text, bool sync)
 {
     char fresh[PATH_ROOM];
     snprintf(fresh, sizeof fresh, "%s.new", path);
     int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    bool ok = write_whole(fd, text);
+    bool ok = write_whole(fd, text, sync);
     close(fd);
-    return ok && rename(fresh, path) == 0 && sync_directory();
+    return ok && rename(fresh, path) == 0 && (!sync || sync_directory());
 }
 
 int cluster_file_read(const char *path, struct buf *b)
