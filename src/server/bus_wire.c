@@ -225,8 +225,8 @@ bool bus_wire_send(struct bus_wire *w, uint32_t id, const void *p, size_t n, siz
     if (!full && buf_append(&l->out, p, n) == 0)
         return true;
     w->overflows += full;
-    log_warning("Bus link %u with %s has %zu bytes unsent, %s: it is closed.", id, l->peer, l->out.n - l->sent,
-                full ? "more than cluster-link-sendbuf-limit" : "and memory is short");
+    log_warning("Bus link %u with %s has %zu bytes unsent, %s: it is closed.", id, l->peer,
+                l->out.n - l->sent, full ? "more than cluster-link-sendbuf-limit" : "and memory is short");
     lose(w, l, "output");
     return false;
 }

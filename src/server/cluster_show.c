@@ -138,8 +138,8 @@ void cluster_core_put_info(const struct cluster_core *core, struct buf *b)
         "cluster_state:%s\r\ncluster_slots_assigned:%u\r\ncluster_slots_ok:%u\r\ncluster_slots_pfail:%u\r\n"
         "cluster_slots_fail:%u\r\ncluster_known_nodes:%u\r\ncluster_size:%u\r\ncluster_current_epoch:%llu\r\n"
         "cluster_my_epoch:%llu\r\n",
-        cluster_core_is_up(core) ? "ok" : "fail", m->map.assigned, m->map.assigned - fail - pfail, pfail, fail,
-        m->map.n, size_of(core), (unsigned long long)m->current_epoch,
+        cluster_core_is_up(core) ? "ok" : "fail", m->map.assigned, m->map.assigned - fail - pfail, pfail,
+        fail, m->map.n, size_of(core), (unsigned long long)m->current_epoch,
         (unsigned long long)self->config_epoch);
     put_messages(m->stats_sent, "sent", b);
     put_messages(m->stats_received, "received", b);
