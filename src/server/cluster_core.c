@@ -288,7 +288,7 @@ bool cluster_core_settle(struct cluster_core *core)
         tell_ended(core);
         if (core->todo.save && !save(core))
             return false;
-        cluster_take_effect(core);
+        cluster_force(core);
         more = tell_pause(core);
         more |= tell_saved(core);
     }
@@ -457,7 +457,7 @@ int cluster_core_begin(struct cluster_core *core)
     core->server->view = cluster_core_view(core);
     core->todo = (struct cluster_todo){.role = cluster_is_loading(core)};
     if (!cluster_is_loading(core))
-        cluster_take_role(core);
+        cluster_force_role(core);
     return core->server->view != NULL ? 0 : ERR_OOM;
 }
 

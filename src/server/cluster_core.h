@@ -118,9 +118,9 @@ bool cluster_core_slot_has_keys(struct cluster_core *core, uint32_t slot);
 
 /* cluster_force.c */
 bool cluster_is_loading(const struct cluster_core *core);
-void cluster_take_role(struct cluster_core *core); /* gate, or before threads run */
+void cluster_force_role(struct cluster_core *core); /* gate, or before threads run */
 /* Role, view, pause, drops. */
-void cluster_take_effect(struct cluster_core *core);
+void cluster_force(struct cluster_core *core);
 
 /* cmd_cluster.c: run c's command with the machine at hand. */
 void cluster_execute(struct cmd_ctx *c, struct cluster_core *core);

@@ -47,7 +47,7 @@ static bool is_followed(const struct cluster_core *core, const struct node *p)
 }
 
 /* Gate. */
-void cluster_take_role(struct cluster_core *core)
+void cluster_force_role(struct cluster_core *core)
 {
     struct repl *r = &core->server->repl;
     const struct node *p = primary_of(core);
@@ -88,7 +88,7 @@ static void put_in_force(void *arg)
     if (core->todo.role && !cluster_is_loading(core)) {
         if (core->todo.flush)
             empty_node(core);
-        cluster_take_role(core);
+        cluster_force_role(core);
     }
     if (core->todo.pause)
         take_pause(core);
@@ -142,7 +142,7 @@ static void drop_lost(struct cluster_core *core)
     memset(core->lost, 0, sizeof core->lost);
 }
 
-void cluster_take_effect(struct cluster_core *core)
+void cluster_force(struct cluster_core *core)
 {
     struct cluster_todo *t = &core->todo;
     const struct node *p = primary_of(core);
