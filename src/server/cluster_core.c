@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MANUAL_MS = 5 };
+enum { MANUAL_MS = 5, TIMEOUT_MAX_MS = INT32_MAX };
 
 /* ---- steps ----------------------------------------------------------------------------------------------
  */
@@ -140,7 +140,8 @@ static void refresh_options(struct cluster_core *core)
 {
     const struct config *cfg = &core->server->config;
     struct machine_config *o = &core->config;
-    o->node_timeout_ms = (uint64_t)cfg->cluster_node_timeout;
+    o->node_timeout_ms =
+        (uint64_t)(cfg->cluster_node_timeout < TIMEOUT_MAX_MS ? cfg->cluster_node_timeout : TIMEOUT_MAX_MS);
     o->validity_factor = (unsigned)cfg->cluster_replica_validity_factor;
     o->migration_barrier = (unsigned)cfg->cluster_migration_barrier;
     o->full_coverage = cfg->cluster_require_full_coverage;
@@ -179,10 +180,9 @@ static void follow_options(struct cluster_core *core)
 }
 
 /* What replication says; nothing before there is something to say it of. */
-static void tell_data(struct cluster_core *core)
+static void tell_data(struct cluster_core *core, uint64_t keys)
 {
     const struct repl *r = &core->server->repl;
-    uint64_t keys = atomic_load(&r->shown.keys);
     if (cluster_is_loading(core) || core->todo.role || keys == REPL_KEYS_UNKNOWN)
         return;
     bool up = atomic_load(&r->link_up);
@@ -195,6 +195,11 @@ static void tell_data(struct cluster_core *core)
                                    .empty = keys == 0,
                                    .paused = core->paused};
     step(core, &(struct machine_event){.kind = EV_DATA, .data = d});
+}
+
+static uint64_t keys_shown(const struct cluster_core *core)
+{
+    return atomic_load(&core->server->repl.shown.keys);
 }
 
 /* ---- the file --------------------------------------------------------------------------------------------
@@ -268,7 +273,7 @@ static bool tell_pause(struct cluster_core *core)
         return false;
     core->todo.pause = false;
     core->paused = core->todo.pause_until_ms != 0;
-    tell_data(core);
+    tell_data(core, keys_shown(core));
     return true;
 }
 
@@ -310,7 +315,7 @@ static void put_slots(uint8_t bits[SLOT_BYTES], const bool slots[SLOT_COUNT])
 static void know_keys(struct cluster_core *core, const struct cluster_order *o, struct machine_command *c)
 {
     if (c->kind == CMD_RESET || c->kind == CMD_REPLICATE || c->kind == CMD_FLUSHSLOTS)
-        core->machine.data.empty = !cluster_core_has_keys(core);
+        tell_data(core, cluster_core_has_keys(core));
     if (o->kind == ORDER_SLOT_NODE && core->machine.map.owner[o->slot] == core->machine.self)
         c->keys = cluster_core_slot_has_keys(core, o->slot);
 }
@@ -476,7 +481,7 @@ void cluster_core_tick(struct cluster_core *core)
     look_at_clock(core);
     bool due = core->now_ms >= core->tick_ms;
     if (due || in_a_hurry(core))
-        tell_data(core);
+        tell_data(core, keys_shown(core));
     if (!due)
         return;
     core->tick_ms = core->now_ms + machine_tick_ms(&core->machine);
