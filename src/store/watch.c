@@ -11,6 +11,7 @@ void store_watch(const struct access *a, struct watch *w)
     struct key k;
     key_make(a->store, &k, (struct str){w->p, w->n}, w->db);
     const struct entry *e = store_peek(a, &k);
+    w->seen = e != NULL;
     w->expire_ms = e != NULL ? entry_deadline(e) : 0;
     lock_hold(&sh->watch_lock);
     w->prev = NULL;
@@ -38,9 +39,13 @@ void store_unwatch(struct store *s, struct watch *w)
     w->next = w->prev = NULL;
 }
 
-bool store_watch_expired(const struct access *a, const struct watch *w)
+bool store_watch_gone(const struct access *a, const struct watch *w)
 {
-    return deadline_passed(w->expire_ms, a->now_ms);
+    struct key k;
+    if (!w->seen || deadline_passed(w->expire_ms, a->now_ms))
+        return w->seen;
+    key_make(a->store, &k, (struct str){w->p, w->n}, w->db);
+    return store_peek(a, &k) == NULL;
 }
 
 void store_touch_watches(const struct access *a, const struct key *k)

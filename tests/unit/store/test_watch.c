@@ -99,9 +99,9 @@ static void test_expiry(void **state)
     put(&r, "k", 0, 2000);
     watch(&r, "k", 0);
     assert_int_equal(r.w.expire_ms, 2000);
-    assert_false(store_watch_expired(&r.a, &r.w));
+    assert_false(store_watch_gone(&r.a, &r.w));
     r.a.now_ms = 2000;
-    assert_true(store_watch_expired(&r.a, &r.w));
+    assert_true(store_watch_gone(&r.a, &r.w));
     assert_null(store_find(&r.a, &k)); /* which removes it */
     assert_true(changed(&r));
 
