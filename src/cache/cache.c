@@ -141,9 +141,14 @@ int cache_new(struct cache **out, struct store *s, const char *run_id)
     const struct cache_settings defaults = {
         .leases_max = 1 << 20, .hold_ms = 10000, .negative_ttl_ms = 10000, .negative_max = 16 << 20};
     cache_set(c, &defaults);
-    const struct store_seam seam = {
-        .arg = c, .valid = valid, .dead = dead, .soften = soften, .settled = settled, .touched = touched,
-        .dying = dying, .flushed = flushed};
+    const struct store_seam seam = {.arg = c,
+                                    .valid = valid,
+                                    .dead = dead,
+                                    .soften = soften,
+                                    .settled = settled,
+                                    .touched = touched,
+                                    .dying = dying,
+                                    .flushed = flushed};
     store_set_seam(s, &seam);
     *out = c;
     return 0;

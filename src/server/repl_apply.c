@@ -180,7 +180,8 @@ static enum apply_result apply_unit(struct repl *r, const struct stream_unit *u,
         ok = run_unit(r, u);
         store_unlock(store, &ls);
     }
-    *why = "the stream selects a database that this node does not have; raise 'databases'; or there is no memory for a ban";
+    *why = "the stream selects a database that this node does not have; raise 'databases'; or there is no "
+           "memory for a ban";
     return ok ? APPLY_DONE : APPLY_BROKEN;
 }
 

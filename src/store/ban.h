@@ -1,13 +1,14 @@
-/* Patterns that are banned: all keys that match and were there before are nothing any more, at once, however many
- * they are. CACHE.PURGE MATCH.
+/* Patterns that are banned: all keys that match and were there before are nothing any more, at once, however
+ * many they are. CACHE.PURGE MATCH.
  *
  *      ban      glob | number | generation                  placed under the gate, all open segments sealed
  *      segment  purged: the generation it is clean of       >= the ban's: it was opened later, or swept since
  *
- * An entry is banned if its key matches and its segment is not clean of the ban's generation. So entries carry
- * nothing for this, and what is written after the ban lies in segments that it does not reach: a write to a
- * banned key removes the old entry and appends. Sweeps (maintain/sweep.c) take out what is banned, segment after
- * segment, in their usual slices; nothing that is banned is ever moved. A ban that no segment is left for is over.
+ * An entry is banned if its key matches and its segment is not clean of the ban's generation. So entries
+ * carry nothing for this, and what is written after the ban lies in segments that it does not reach: a write
+ * to a banned key removes the old entry and appends. Sweeps (maintain/sweep.c) take out what is banned,
+ * segment after segment, in their usual slices; nothing that is banned is ever moved. A ban that no segment
+ * is left for is over.
  *
  * A soft ban makes entries with a cache extension stale (the seam's judgement); all others it bans.
  *
@@ -47,9 +48,9 @@ struct bans {
     _Atomic int64_t due_ms; /* no segment is swept for bans before */
 };
 
-/* Gate. Ban what matches glob in all databases. `number` rises from ban to ban. rate: keys a second that sweeps
- * remove, about; 0 = all they can. One with the same glob that is at least as hard takes the place of the one
- * before. Returns 0, or ERR_OOM with nothing changed. */
+/* Gate. Ban what matches glob in all databases. `number` rises from ban to ban. rate: keys a second that
+ * sweeps remove, about; 0 = all they can. One with the same glob that is at least as hard takes the place of
+ * the one before. Returns 0, or ERR_OOM with nothing changed. */
 int store_ban(const struct access *a, struct str glob, uint64_t number, bool soft, uint64_t rate);
 
 /* In a round, or under the gate. How many are not over. */

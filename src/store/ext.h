@@ -27,7 +27,8 @@ struct store_seam {
     bool (*dead)(void *arg, const struct entry *e);
     /* An extended entry is banned softly (ban.h), and a sweep is there: make it stale. False: it must go. */
     bool (*soften)(void *arg, const struct access *a, const struct key *k, struct entry *e);
-    /* Any thread, no lock: has everything of src/cache's been ended that was begun before the ban of this number? */
+    /* Any thread, no lock: has everything of src/cache's been ended that was begun before the ban of this
+     * number? */
     bool (*settled)(void *arg, uint64_t number);
     /* A key of a shard with store_notice() has changed, was removed, or was deleted in vain; not when its
      * time was over, and neither when it was dead(). */

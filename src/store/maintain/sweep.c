@@ -101,8 +101,8 @@ static void visit_evict(const struct access *a, struct walk *w, struct visit *v,
         w->missed = true;
 }
 
-/* What is banned goes, or becomes stale, before anything else may move it to where nobody would know any more.
- * True: it is gone, or may not go now. */
+/* What is banned goes, or becomes stale, before anything else may move it to where nobody would know any
+ * more. True: it is gone, or may not go now. */
 static bool visit_banned(const struct access *a, struct walk *w, struct visit *v, struct table_pos *pos)
 {
     enum ban_effect effect = store_ban_effect(a->store, v->e);
