@@ -117,6 +117,7 @@ int store_ban(const struct access *a, struct str glob, uint64_t number, bool sof
     bs->list[bs->n++] = b;
     bs->newest = b->generation;
     bans_changed(bs);
+    store_flag_matches(a, glob); /* MIGRATE has such a watch, too, and takes back what the target has */
     s->sweep.next_pass_ms = 0;
     return 0;
 }

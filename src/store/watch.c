@@ -68,6 +68,21 @@ void store_flag_watches(const struct access *a, const struct key *k)
     lock_release(&sh->watch_lock);
 }
 
+void store_flag_matches(const struct access *a, struct str glob)
+{
+    for (uint32_t i = 0; i < STORE_SHARDS; i++) {
+        struct shard *sh = &a->store->shards[i];
+        if (atomic_load_explicit(&sh->watches, memory_order_relaxed) == NULL)
+            continue;
+        lock_hold(&sh->watch_lock);
+        struct watch *w = atomic_load_explicit(&sh->watches, memory_order_relaxed);
+        for (; w != NULL; w = w->next)
+            if (w->seen && str_glob(glob, (struct str){w->p, w->n}, false))
+                atomic_store_explicit(w->flag, true, memory_order_relaxed);
+        lock_release(&sh->watch_lock);
+    }
+}
+
 static bool watched_key_exists(const struct access *a, const struct watch *w, uint32_t db)
 {
     struct key k;
