@@ -44,8 +44,8 @@ int server_init(struct server *s)
     stats_init(&s->stats);
     pthread_mutex_init(&s->relief, NULL);
     server_listen_init(s);
-    /* Places by thread: the lane's stays empty, the last are replication's and the saver's. */
-    gate_init(&s->gate, s->nworkers + 3);
+    /* Places by thread: the lane's stays empty, the last are replication's, the saver's and the copier's. */
+    gate_init(&s->gate, s->nworkers + 4);
     int rc = make_store(s);
     if (rc != 0)
         return rc;
