@@ -6,7 +6,7 @@
 #include "client/error.h"
 #include "client/tags.h"
 
-#include <time.h>
+#include <poll.h>
 
 static int invalidate(larder *l, struct larder_bytes key, const struct lease_invalidation *i,
                       struct larder_error *err)
@@ -76,17 +76,16 @@ static uint64_t matched_so_far(larder *l, const struct larder_call *call, struct
 /* Until it is done, or nothing has happened for a while: nodes may be away, or removing slowly. */
 static void wait_for_job(larder *l, const struct larder_call *call, struct larder_bytes job, struct purge *p)
 {
-    enum { NAP_NS = 10000000, NAPS_MAX = 200 };
-    const struct timespec nap = {.tv_nsec = NAP_NS};
+    enum { ASK_AGAIN_MS = 10, IDLE_MAX = 200 };
     uint64_t seen = 0;
     bool more = true;
-    for (unsigned idle = 0; more && idle < NAPS_MAX; idle++) {
+    for (unsigned idle = 0; more && idle < IDLE_MAX; idle++) {
         uint64_t n = matched_so_far(l, call, job, &more);
         if (n > seen)
             idle = 0;
         seen = n > seen ? n : seen;
         if (more)
-            nanosleep(&nap, NULL);
+            (void)poll(NULL, 0, ASK_AGAIN_MS); /* nobody tells when it is done: it must be asked */
     }
     p->matched += seen;
 }
