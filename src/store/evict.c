@@ -213,6 +213,7 @@ static double size_in(const struct access *a, unsigned class)
 
 static void note_size(const struct access *a, unsigned class, uint64_t bytes)
 {
+    DEBUG_ASSERT(class < ARRAY_LEN(a->store->evict.size_in));
     _Atomic uint64_t *sum = &a->store->evict.size_in[class];
     uint64_t was = atomic_load_explicit(sum, memory_order_relaxed);
     atomic_store_explicit(sum, was - was / SIZE_INERTIA + bytes, memory_order_relaxed);

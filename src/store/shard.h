@@ -115,12 +115,13 @@ struct evictor {
     bool clocked;              /* new entries have an access clock */
     uint64_t goal;             /* bytes in use that eviction aims at */
     struct ghosts ghosts;
-    _Atomic uint64_t cut;                      /* LRU, LFU, TTL: scores from here on go ... */
-    _Atomic uint64_t cut_pressed;              /* ... and from here while pressed */
-    _Atomic bool pressed;                      /* more than maxmemory is in use */
-    _Atomic int64_t cut_left;                  /* bytes to sweep before it is found anew */
-    _Atomic bool stuck;                        /* there was nothing to evict */
-    _Atomic uint64_t size_in[SEGMENT_CLASSES]; /* what an entry takes (evict.c) */
+    _Atomic uint64_t cut;                          /* LRU, LFU, TTL: scores from here on go ... */
+    _Atomic uint64_t cut_pressed;                  /* ... and from here while pressed */
+    _Atomic bool pressed;                          /* more than maxmemory is in use */
+    _Atomic int64_t cut_left;                      /* bytes to sweep before it is found anew */
+    _Atomic bool stuck;                            /* there was nothing to evict */
+    _Atomic uint64_t size_in[SEGMENT_CLASSES + 1]; /* what an entry takes (evict.c); the last is of the list
+                                                      of what may not be evicted */
     struct shadows shadows;
 };
 
