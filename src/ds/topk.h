@@ -7,7 +7,7 @@
  *
  * Counts are halved now and then by the owner, so that what was frequent yesterday goes. Names are kept up to
  * TOPK_NAME bytes; their 64-bit hash tells them apart. Pure; one owner at a time. A note costs one pass over
- * TOPK_HITS hashes. */
+ * TOPK_HITS + TOPK_LARGE hashes. */
 #ifndef LARDER_DS_TOPK_H
 #define LARDER_DS_TOPK_H
 
@@ -27,6 +27,9 @@ struct topk_item {
 
 struct topk {
     uint32_t nhits, nlarge;
+    uint32_t turn;     /* where the search for a rare one goes on */
+    uint32_t smallest; /* of `large` */
+    uint64_t floor;    /* no count is below */
     uint64_t hit_hash[TOPK_HITS], large_hash[TOPK_LARGE];
     struct topk_item hits[TOPK_HITS], large[TOPK_LARGE];
 };

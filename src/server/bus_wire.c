@@ -105,10 +105,10 @@ static struct link *add(struct bus_wire *w, int fd, bool inbound, int64_t now_ms
     return l;
 }
 
-uint64_t bus_wire_open(struct bus_wire *w, const char *ip, int port, int64_t now_ms)
+uint64_t bus_wire_open(struct bus_wire *w, const char *source, const char *ip, int port, int64_t now_ms)
 {
     struct sock_err err;
-    int fd = sock_connect_begin(ip, port, &err);
+    int fd = sock_connect_begin(source, ip, port, &err);
     if (fd < 0) {
         log_debug("Bus: %s", err.text);
         return 0;

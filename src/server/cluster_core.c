@@ -34,7 +34,7 @@ static void io_send(void *ctx, uint64_t link, const void *p, size_t n)
 static uint64_t io_open(void *ctx, const char *ip, int port)
 {
     struct cluster_core *core = ctx;
-    return bus_wire_open(core->wire, ip, port, core->gossip.now_ms);
+    return bus_wire_open(core->wire, core->source, ip, port, core->gossip.now_ms);
 }
 
 static void io_close(void *ctx, uint64_t link)
@@ -132,6 +132,7 @@ static void take_strings(struct cluster_core *core)
     if (g->myself != NULL)
         memcpy(g->myself->hostname, g->opt.hostname, sizeof g->myself->hostname);
     g->todo.view |= changed;
+    (void)copy_string(core->source, sizeof core->source, cfg->bind_source_addr);
 }
 
 static void refresh_self(struct cluster_core *core)

@@ -52,6 +52,7 @@ struct cluster_core {
     struct bus_wire *wire;
     struct loop *loop;
     char path[VIEW_HOST_MAX];       /* of nodes.conf, in `dir` */
+    char source[VIEW_IP_MAX];       /* bind-source-addr */
     int endpoint_type;              /* enum endpoint_type */
     bool unsaved;                   /* the file could not be written: nothing is said meanwhile */
     int64_t tick_ms;                /* the next one */
