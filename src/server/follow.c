@@ -202,15 +202,17 @@ static int follow_replicas(void *ctx, struct config *cfg, struct config_error *e
     return 0;
 }
 
-/* It is a wish: an address may come later, and a node without its primary is worse than one from elsewhere. */
+/* It is a wish: an address may come later, and a node without its primary is worse than one from elsewhere.
+ */
 static int follow_source(void *ctx, struct config *cfg, struct config_error *e)
 {
     struct server *s = ctx;
     struct sock_err why;
     if (cfg->bind_source_addr[0] != '\0' && sock_check_source(cfg->bind_source_addr, &why) != 0)
-        log_warning("'bind-source-addr %s' cannot be had now: %s. As long as that is so the system chooses the "
-                    "address of connections to other nodes; `ip address` shows what there is.",
-                    cfg->bind_source_addr, why.text);
+        log_warning(
+            "'bind-source-addr %s' cannot be had now: %s. As long as that is so the system chooses the "
+            "address of connections to other nodes; `ip address` shows what there is.",
+            cfg->bind_source_addr, why.text);
     cluster_follow_options(&s->cluster);
     return 0;
 }

@@ -23,13 +23,13 @@ enum stats_sizes {
 
 struct stats_rate {
     uint64_t last, sample[STATS_SAMPLES]; /* main thread only */
-    _Atomic uint64_t per_second; /* mean of the samples */
+    _Atomic uint64_t per_second;          /* mean of the samples */
 };
 
 struct stats {
     struct stats_rate commands, net_in, net_out, repl_in, repl_out, rounds;
-    struct stats_rate round_us; /* microseconds a round, not a second */
-    _Atomic uint64_t auth_failed;    /* names or passwords refused */
+    struct stats_rate round_us;   /* microseconds a round, not a second */
+    _Atomic uint64_t auth_failed; /* names or passwords refused */
     int64_t last_ns;
     unsigned at;
     _Atomic uint64_t peak_memory; /* bytes */

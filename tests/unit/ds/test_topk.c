@@ -71,7 +71,8 @@ static void a_newcomer_takes_the_place_of_a_rarest_one(void **state)
     uint32_t taken_over = 0;
     rng_init(&rng, 2);
     for (uint32_t i = 0; i < NOTES; i++) {
-        uint32_t k = (uint32_t)(rng_below(&rng, 2) ? rng_below(&rng, 4 * TOPK_HITS) : rng_below(&rng, TOPK_HITS));
+        uint32_t k =
+            (uint32_t)(rng_below(&rng, 2) ? rng_below(&rng, 4 * TOPK_HITS) : rng_below(&rng, TOPK_HITS));
         bool full = t->nhits == TOPK_HITS, there = find(t->hits, t->nhits, k) != NULL;
         uint64_t least = least_count(t);
         note(t, k, 100);
