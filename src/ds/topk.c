@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FIND_STEP = 16 };
+_Static_assert(TOPK_HITS % FIND_STEP == 0 && TOPK_LARGE % FIND_STEP == 0, "whole steps");
+
 static void set_item(struct topk_item *it, uint32_t db, struct str name, uint64_t bytes)
 {
     it->bytes = bytes;
@@ -11,12 +14,18 @@ static void set_item(struct topk_item *it, uint32_t db, struct str name, uint64_
     memcpy(it->name, name.p, name.n < TOPK_NAME ? name.n : TOPK_NAME);
 }
 
-static uint32_t find(const uint64_t *hashes, uint32_t n, uint64_t hash)
+/* Which of the n has this hash; n: none. A step of FIND_STEP has no branch, so that it becomes vectors. */
+static uint32_t find(const uint32_t *hashes, uint32_t n, uint32_t hash)
 {
-    uint32_t i = 0;
-    while (i < n && hashes[i] != hash)
-        i++;
-    return i;
+    for (uint32_t at = 0; at < n; at += FIND_STEP) {
+        uint32_t any = 0;
+        for (uint32_t i = 0; i < FIND_STEP; i++)
+            any |= hashes[at + i] == hash;
+        for (uint32_t i = at; any && i < at + FIND_STEP && i < n; i++)
+            if (hashes[i] == hash)
+                return i;
+    }
+    return n;
 }
 
 /* One of the rarest. None is below the floor, and most of a stream without favourites are on it: the next
@@ -36,7 +45,7 @@ static uint32_t rarest(struct topk *t)
 }
 
 /* The item of a hash, its own, a free one, or the rarest one's. */
-static struct topk_item *hit_of(struct topk *t, uint64_t hash)
+static struct topk_item *hit_of(struct topk *t, uint32_t hash)
 {
     uint32_t i = find(t->hit_hash, t->nhits, hash);
     if (i == TOPK_HITS) {
@@ -60,7 +69,7 @@ static void find_smallest(struct topk *t)
 
 void topk_note_large(struct topk *t, uint64_t hash, uint32_t db, struct str name, uint64_t bytes)
 {
-    uint32_t i = find(t->large_hash, t->nlarge, hash);
+    uint32_t i = find(t->large_hash, t->nlarge, (uint32_t)hash);
     if (i == TOPK_LARGE) {
         i = t->smallest;
         if (t->large[i].bytes >= bytes)
@@ -68,14 +77,14 @@ void topk_note_large(struct topk *t, uint64_t hash, uint32_t db, struct str name
     } else if (i == t->nlarge) {
         t->nlarge++;
     }
-    t->large_hash[i] = hash;
+    t->large_hash[i] = (uint32_t)hash;
     set_item(&t->large[i], db, name, bytes);
     find_smallest(t);
 }
 
 void topk_note(struct topk *t, uint64_t hash, uint32_t db, struct str name, uint64_t bytes)
 {
-    struct topk_item *it = hit_of(t, hash);
+    struct topk_item *it = hit_of(t, (uint32_t)hash);
     it->count++;
     set_item(it, db, name, bytes);
     topk_note_large(t, hash, db, name, bytes);

@@ -31,7 +31,7 @@
 
 struct cache_parked; /* server/cache_wait.c */
 struct command;
-struct feed_hello; /* server/repl_feed.h */
+struct joiner; /* repl/joiner.h */
 struct worker;
 
 enum conn_limits {
@@ -76,6 +76,7 @@ struct conn {
     bool in_turn;     /* conn_turn() is on the stack: unparking must not start another */
     bool saw_eof;     /* the peer will send no more; close when all it asked for is answered */
     bool close_asap;  /* close at the end of the turn, without sending more */
+    bool wrote;       /* in a cluster: what waits to be sent may acknowledge a write */
     struct buf in;
     struct request_progress progress; /* in the cut request at the front of `in` */
     size_t in_need;                   /* bytes known to be missing from the request at the front of `in` */
@@ -86,8 +87,8 @@ struct conn {
     const struct command *last_cmd;
     uint64_t net_in, net_out, commands;
     struct address peer, local;
-    uint64_t written;         /* of the change log: nothing that this client has written lies behind it */
-    struct feed_hello *hello; /* what it said with REPLCONF; NULL: nothing */
+    uint64_t written;     /* of the change log: nothing that this client has written lies behind it */
+    struct joiner *hello; /* what it said with REPLCONF; NULL: nothing */
     struct cache_parked *parked_on; /* PARK_LEASE: what waits for it */
 };
 

@@ -70,6 +70,7 @@ struct store_options {
     uint64_t maxmemory;    /* bytes, 0 = unlimited; decides the segment size */
     uint32_t databases;    /* as SELECT counts them */
     uint32_t threads;      /* appenders that will be asked for, <= STORE_THREADS_MAX */
+    uint32_t writers;      /* of those, how many write at once, which open segments are planned for; 0: all */
     struct hash_seed seed; /* from os_random() but in tests */
     bool cluster; /* slots are CRC16 of the key, as clients compute them; else any even spread will do */
 };
@@ -270,11 +271,13 @@ struct watch {
     uint32_t n;
     const char *p;     /* owned by the caller, as long as the watch is linked */
     int64_t expire_ms; /* the deadline seen at WATCH, 0 = none or absent */
+    bool seen;         /* it was there */
 };
 void store_watch(const struct access *a, struct watch *w); /* shard locked */
 void store_unwatch(struct store *s, struct watch *w);      /* no shard lock needed */
-/* Shard locked. At EXEC: has the deadline seen at WATCH passed? (Redis: a key that expired is a change.) */
-bool store_watch_expired(const struct access *a, const struct watch *w);
+/* Shard locked. At EXEC: is it gone although nobody has written it? Its deadline has passed (Redis: that is a
+ * change), or it has been purged. */
+bool store_watch_gone(const struct access *a, const struct watch *w);
 
 /* ---- many keys --------------------------------------------------------------- */
 
