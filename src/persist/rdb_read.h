@@ -30,6 +30,7 @@ struct rdb_item {
     struct str value;      /* a string; good until the next call. Else: */
     struct object *object; /* returned owned */
     struct str extra;      /* the entry's extension, see rdb.h; p NULL: none. Good until the next call */
+    bool hidden;           /* from plain commands; a string with its extension, whose end is in there */
     struct str state;      /* p not NULL: no key at all, but what belongs to all of them, see rdb.h */
 };
 
@@ -43,7 +44,7 @@ struct rdb_reader {
     uint64_t dropped; /* bytes before in.p */
     uint64_t sum;     /* of those */
     struct buf key, value, extra;
-    bool has_extra, has_state; /* in `extra` */
+    bool has_extra, has_state, has_entry; /* in `extra` */
     bool begun, done;
     uint32_t version;
     uint32_t db;

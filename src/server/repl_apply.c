@@ -110,13 +110,16 @@ static void run_write(struct repl *r, const struct command *cmd, const struct st
     c->argv = sc->argv;
     c->argc = sc->argc;
     r->reply.errored = false;
-    if (dispatch_hash_keys(c, false))
-        cmd->fn(c);
-    else
+    bool noted = r->note.p != NULL, instead = false;
+    if (!dispatch_hash_keys(c, false))
         r->reply.errored = true;
+    else if (noted && c->nkeys == 1)
+        instead = note_apply_instead(c->cache, &c->a, &c->keys[0], r->note);
+    if (!r->reply.errored && !instead)
+        cmd->fn(c);
     if (r->reply.errored)
         note_failure(r, sc, "failed");
-    else if (r->note.p != NULL && c->nkeys > 0)
+    else if (noted && !instead && c->nkeys > 0)
         note_apply(c->cache, &c->a, &c->keys[0], r->note);
     r->note.p = NULL;
     reply_clear(&r->reply);

@@ -331,7 +331,7 @@ void store_touch_db(const struct access *a, int64_t db, int64_t other);
 
 /* The entry is extended, and its deadline has not passed: is it nothing to plain commands? */
 bool ext_hides(const struct store *s, const struct entry *e, int64_t now_ms);
-bool ext_is_dead(const struct access *a, const struct entry *e);
+bool ext_is_dead(const struct store *s, const struct entry *e);
 void ext_tell_touched(const struct access *a, const struct key *k);
 void ext_tell_dying(const struct access *a, const struct entry *e);
 void ext_tell_flushed(const struct access *a, bool all);
