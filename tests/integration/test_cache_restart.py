@@ -51,7 +51,7 @@ def hide(w):
     w("CACHE.SET", "soft", "v", "PX", LONG, "GRACE", "500000", "VERSION", "3", "COST", "30")
     w("CACHE.SET", "over", "v", "PX", "1", "GRACE", "500000")
     w("CACHE.SET", "purged", "v", "PX", LONG, "GRACE", "500000", "TAGS", "1", "pink")
-    w("CACHE.SET", "dead", "v", "PX", LONG, "GRACE", "500000", "TAGS", "1", "brown")
+    w("CACHE.SET", "dead", "buried", "PX", LONG, "GRACE", "500000", "TAGS", "1", "brown")
     w("CACHE.SET", "large", b"v" * 3_000_000, "PX", LONG, "GRACE", "500000")
     w("CACHE.SET", "none", "", "NEGATIVE", "PX", LONG, "VERSION", "4")
     w("CACHE.INVALIDATE", "soft", "SOFT")
@@ -73,6 +73,7 @@ def check_hidden(w, none="negative"):
         assert 0 < inspect(w, key)["grace"] <= 500000, key
     assert len(get(w, "large", "STALE")["value"]) == 3_000_000
     assert get(w, "none")["state"] == none and w("EXISTS", "none") == 0
+    assert as_dict(w("CACHE.STATS"))["negative-bytes"] > 0
     assert get(w, "dead", "STALE")["state"] == "miss"
     assert inspect(w, "soft")["version"] == 3
     w("SELECT", "3")
@@ -233,6 +234,8 @@ def test_files_keep_what_plain_commands_do_not_see(servers):  # noqa: F811
     with r.wire() as b:
         check_hidden(b)
     p.stop()
+    with open(os.path.join(p.dir, "dump.rdb"), "rb") as f:
+        assert b"buried" not in f.read()
     p.start()
     loaded(p)
     in_step(p.client(), r.client())
