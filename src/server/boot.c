@@ -24,7 +24,9 @@ static int make_store(struct server *s)
     struct store_options opt = {.maxmemory = s->config.maxmemory,
                                 .databases = (uint32_t)s->config.databases,
                                 .cluster = s->config.cluster_enabled,
-                                .threads = s->nworkers + 3};
+                                .threads = s->nworkers + 3,
+                                .writers =
+                                    s->nworkers + 1}; /* the lane; a loader or an applier writes alone */
     os_random(&opt.seed, sizeof opt.seed);
     int rc = store_new(&s->store, &opt);
     if (rc != 0)
