@@ -45,6 +45,8 @@ enum rdb_format {
  * that for Redis there is no key: u32 n, u32 m, n bytes of key, m bytes of extension, the value. */
 #define RDB_ENTRY_NAME STR("larder-entry")
 enum { RDB_ENTRY_HEAD = 8 };
+/* At the head, beside Redis's repl-id and repl-offset: which data set this is (repl/lineage.h). */
+#define RDB_DATASET_NAME STR("larder-dataset")
 /* Fields at the end of the keys: what belongs to the data and to no key (cache/state.h). */
 #define RDB_STATE_NAME STR("larder-state")
 

@@ -157,7 +157,8 @@ static int take_aux(struct rdb_reader *r)
         return err;
     bool stream_db = str_eq(name, STR("repl-stream-db")), extra = str_eq(name, RDB_EXTRA_NAME),
          id = str_eq(name, STR("repl-id")), offset = str_eq(name, STR("repl-offset")),
-         state = str_eq(name, RDB_STATE_NAME), entry = str_eq(name, RDB_ENTRY_NAME);
+         dataset = str_eq(name, RDB_DATASET_NAME), state = str_eq(name, RDB_STATE_NAME),
+         entry = str_eq(name, RDB_ENTRY_NAME);
     err = take_string(r, &r->value, &value);
     if (err == 0 && stream_db && (!num_parse_i64(value, &r->stream_db) || r->stream_db < -1))
         err = ERR_CORRUPT;
@@ -165,6 +166,10 @@ static int take_aux(struct rdb_reader *r)
         err = ERR_CORRUPT;
     if (err == 0 && id && value.n == RDB_REPL_ID)
         memcpy(r->repl_id, value.p, RDB_REPL_ID);
+    if (err == 0 && dataset && value.n < sizeof r->dataset) {
+        memset(r->dataset, 0, sizeof r->dataset);
+        memcpy(r->dataset, value.p, value.n);
+    }
     if (err == 0 && (extra || state || entry)) {
         buf_clear(&r->extra);
         err = buf_puts(&r->extra, value);

@@ -48,6 +48,7 @@ static int check_all(struct repl_copy *copy, struct rdb_reader *rd, struct store
     if (rdb_offset(rd) != copy->n)
         return unusable(copy, ERR_CORRUPT, "there is more behind its end");
     copy->stream_db = rd->stream_db < copy->databases ? rd->stream_db : -1;
+    (void)lineage_parse(str_of(rd->dataset), &copy->lineage);
     return 0;
 }
 
