@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/err.h"
+#include "store/ban_internal.h"
 #include "store/cut_internal.h"
 #include "store/evict.h"
 #include "store/table_internal.h"
@@ -26,6 +27,7 @@ static int32_t number_at_cut(const struct cut *c, const struct entry *e)
 static bool is_saved_with(const struct cut *c, const struct entry *e)
 {
     return number_at_cut(c, e) >= 0 && !deadline_passed(entry_expire(e), c->now_ms) &&
+           store_ban_effect(c->store, e) == BAN_NONE &&
            (likely(!(entry_word(e) & ENTRY_EXT)) || !ext_is_dead(c->store, e));
 }
 
@@ -86,7 +88,7 @@ static struct cut_chunk *copy_page(const struct cut *c, const struct table_mem *
     size_t bytes = 0;
     for (unsigned i = 0; i < n; i++)
         __builtin_prefetch(ref_entry(tm, refs[i].th, refs[i].lo));
-    for (unsigned i = 0; i < n; i++) { /* asked once: a tag may be purged at any moment */
+    for (unsigned i = 0; i < n; i++) { /* asked once: a tag may be purged, a ban end at any moment */
         const struct entry *e = ref_entry(tm, refs[i].th, refs[i].lo);
         if (!is_saved_with(c, e))
             continue;
