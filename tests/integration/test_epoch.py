@@ -133,10 +133,14 @@ def test_what_is_given_up_is_older_than_what_goes_on(servers):  # noqa: F811
     assert identity(p) == identity(r) and identity(r)[1] == 4 and r.client().get("new") is None
 
 
-def test_a_configuration_of_long_ago_does_not_bring_older_data(servers):  # noqa: F811
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_configuration_of_long_ago_does_not_bring_older_data(servers, logged):  # noqa: F811
     """A promoted replica whose file still says whose replica it was."""
     p, r, a = pair(servers, "larder", "larder")
     promote(r)
+    if not logged:
+        r.client().config_set("repl-backlog-ttl", 1)
+        wait_until(lambda: r.client().info("replication")["repl_backlog_active"] == 0, what="the end of the log")
     write_some(r.client(), "new")
     want = data_of(r.client())
     r.stop()
