@@ -180,15 +180,6 @@ const char *cache_primary(const struct cache *c)
     return c->primary[0] != '\0' ? c->primary : NULL;
 }
 
-bool cache_may_move(const struct access *a, const struct entry *e)
-{
-    struct meta m;
-    const struct cache *c = store_seam_arg(a->store);
-    bool has_meta;
-    enum cache_state state = cache_judge(c, a, e, &m, &has_meta);
-    return state == CACHE_FRESH && (!has_meta || m.ntags == 0);
-}
-
 /* ---- tokens ----------------------------------------------------------------------------------------- */
 
 uint32_t cache_put_token(const struct cache *c, uint64_t token, char out[CACHE_TOKEN_TEXT])

@@ -161,10 +161,6 @@ int cache_put_extra(const struct access *a, const struct key *k, struct str extr
 int cache_extend(struct cache *c, const struct access *a, const struct key *k, int64_t expire_ms,
                  struct str extra);
 
-/* Shard locked, e live or NULL: may it go to another node as a plain value? Not if it is none to plain
- * commands, and not if it has tags, which would be lost on the way, and with them the purges to come. */
-bool cache_may_move(const struct access *a, const struct entry *e);
-
 /* ---- purging: any thread, no lock needed ------------------------------------------------ */
 
 /* Every entry with this tag (a meta_tag_hash()) whose load began before now is invalid, or only stale. O(1).
