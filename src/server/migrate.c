@@ -68,12 +68,15 @@ static bool parse(struct cmd_ctx *c, struct migration *g)
     return true;
 }
 
-static bool any_is_here(const struct cmd_ctx *c)
+static bool any_is_here(const struct cmd_ctx *c, struct migration *g)
 {
-    for (uint32_t k = 0; k < c->nkeys; k++)
-        if (store_peek_any(&c->a, &c->keys[k]) != NULL)
-            return true;
-    return false;
+    bool any = false;
+    for (uint32_t k = 0; k < c->nkeys; k++) {
+        const struct entry *e = store_peek_any(&c->a, &c->keys[k]);
+        any |= e != NULL;
+        g->extended |= e != NULL && entry_ext(e).p != NULL;
+    }
+    return any;
 }
 
 /* Logs and monitors see the arguments; g has the passwords, whose bytes stay in the job's arena. */
@@ -109,7 +112,7 @@ static void prepare(struct cmd_ctx *c, struct lane_job *job)
     g->m = &job->home->server->migrator;
     if (!parse(c, g)) {
         release(g);
-    } else if (!any_is_here(c)) {
+    } else if (!any_is_here(c, g)) {
         reply_status(c->reply, "NOKEY");
         release(g);
     } else {
@@ -379,7 +382,8 @@ static void migrate(struct migration *g)
     if (s == NULL)
         return;
     migrate_greet(g, s);
-    migrate_meet(g, s);
+    if (g->extended)
+        migrate_meet(g, s);
     if (g->failed)
         return;
     g->larder = s->larder;

@@ -76,7 +76,8 @@ struct migration {
     char host[256];
     int64_t port, db, timeout_ms;
     bool copy, replace;
-    bool larder;               /* the target is one */
+    bool extended;             /* the cache knows more of some key: it matters whether ... */
+    bool larder;               /* ... the target is one */
     struct str user, password; /* p NULL: none */
     uint32_t first, last;      /* of argv: keys not done yet; last is one behind */
     uint32_t nitems;
