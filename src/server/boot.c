@@ -24,7 +24,9 @@ static int make_store(struct server *s)
     struct store_options opt = {.maxmemory = s->config.maxmemory,
                                 .databases = (uint32_t)s->config.databases,
                                 .cluster = s->config.cluster_enabled,
-                                .threads = s->nworkers + 3};
+                                .threads = s->nworkers + 3,
+                                .writers =
+                                    s->nworkers + 1}; /* the lane; a loader or an applier writes alone */
     os_random(&opt.seed, sizeof opt.seed);
     int rc = store_new(&s->store, &opt);
     if (rc != 0)
@@ -44,8 +46,8 @@ int server_init(struct server *s)
     stats_init(&s->stats);
     pthread_mutex_init(&s->relief, NULL);
     server_listen_init(s);
-    /* Places by thread: the lane's stays empty, the last are replication's and the saver's. */
-    gate_init(&s->gate, s->nworkers + 3);
+    /* Places by thread: the lane's stays empty, the last are replication's, the saver's and the copier's. */
+    gate_init(&s->gate, s->nworkers + 4);
     int rc = make_store(s);
     if (rc != 0)
         return rc;

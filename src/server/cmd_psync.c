@@ -13,40 +13,25 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct feed_hello *hello_of(struct conn *c)
+static struct joiner *hello_of(struct conn *c)
 {
     if (c->hello == NULL)
         c->hello = mem_zalloc(sizeof *c->hello);
     return c->hello;
 }
 
-/* One option and its value. False after replying. */
-static bool learn(struct cmd_ctx *c, struct feed_hello *h, uint32_t i)
+static void refuse_option(struct cmd_ctx *c, enum joiner_fault fault, uint32_t i)
 {
-    struct str value = c->argv[i + 1];
-    int64_t port;
-    if (cmd_arg_is(c, i, STR("listening-port"))) {
-        if (!cmd_arg_range(c, i + 1, 0, 65535, &port, REPLY_NOT_INT))
-            return false;
-        h->port = (uint16_t)port;
-    } else if (cmd_arg_is(c, i, STR("ip-address"))) {
-        if (value.n >= sizeof h->ip) {
-            reply_errorf(c->reply,
-                         "ERR REPLCONF ip-address provided by replica instance is too long: %zu bytes",
-                         value.n);
-            return false;
-        }
-        memcpy(h->ip, value.p, value.n);
-        h->ip[value.n] = '\0';
-    } else if (cmd_arg_is(c, i, STR("capa"))) {
-        h->knows_psync2 |= str_is(value, "psync2");
-        h->knows_eof |= str_is(value, "eof");
-    } else if (!cmd_arg_is(c, i, STR("version"))) {
+    if (fault == JOINER_NOT_NUMBER)
+        reply_error(c->reply, REPLY_NOT_INT);
+    else if (fault == JOINER_TOO_LONG)
+        reply_errorf(c->reply, "ERR REPLCONF ip-address provided by replica instance is too long: %zu bytes",
+                     c->argv[i + 1].n);
+    else if (fault == JOINER_UNPRINTABLE)
+        reply_error(c->reply, "ERR REPLCONF ip-address must be an address or a host name");
+    else
         reply_errorf(c->reply, "ERR Unrecognized REPLCONF option: %.*s",
                      c->argv[i].n < 100 ? (int)c->argv[i].n : 100, c->argv[i].p);
-        return false;
-    }
-    return true;
 }
 
 void cmd_replconf(struct cmd_ctx *c)
@@ -55,19 +40,23 @@ void cmd_replconf(struct cmd_ctx *c)
         reply_error(c->reply, REPLY_SYNTAX);
         return;
     }
-    struct feed_hello *h = hello_of(ctx_conn(c));
+    struct joiner *h = hello_of(ctx_conn(c));
     if (h == NULL) {
         cmd_reply_err(c, ERR_OOM);
         return;
     }
-    for (uint32_t i = 1; i + 1 < c->argc; i += 2)
-        if (!learn(c, h, i))
+    for (uint32_t i = 1; i + 1 < c->argc; i += 2) {
+        enum joiner_fault fault = joiner_learn(h, c->argv[i], c->argv[i + 1]);
+        if (fault != JOINER_FINE) {
+            refuse_option(c, fault, i);
             return;
+        }
+    }
     reply_ok(c->reply);
 }
 
 /* The socket's address without its port, which is not the one that the replica listens on. */
-static void name_feed(struct feed *f, struct conn *conn, const struct feed_hello *h)
+static void name_feed(struct feed *f, struct conn *conn)
 {
     char peer[ADDRESS_TEXT];
     conn_peer_text(conn, peer);
@@ -78,9 +67,8 @@ static void name_feed(struct feed *f, struct conn *conn, const struct feed_hello
         colon[-1] = '\0';
         from++;
     }
-    snprintf(f->ip, sizeof f->ip, "%.*s", FEED_IP_MAX - 1, h != NULL && h->ip[0] != '\0' ? h->ip : from);
-    f->port = h != NULL ? h->port : 0;
-    snprintf(f->name, sizeof f->name, "%s:%u", f->ip, f->port);
+    snprintf(f->ip, sizeof f->ip, "%.*s", JOINER_IP_MAX - 1, f->joiner.ip[0] != '\0' ? f->joiner.ip : from);
+    snprintf(f->name, sizeof f->name, "%s:%u", f->ip, f->joiner.port);
 }
 
 /* The connection goes: its socket lives on as the feed's. */
@@ -97,9 +85,9 @@ static struct feed *take_socket(struct cmd_ctx *c)
     }
     f->letter.kind = LETTER_FEED;
     repl_peer_init(&f->peer, fd, conn->session.id, false, c->a.now_ms);
-    f->knows_psync2 = conn->hello != NULL && conn->hello->knows_psync2;
-    f->knows_eof = conn->hello != NULL && conn->hello->knows_eof;
-    name_feed(f, conn, conn->hello);
+    if (conn->hello != NULL)
+        f->joiner = *conn->hello;
+    name_feed(f, conn);
     return f;
 }
 
@@ -111,8 +99,10 @@ static void hand_over(struct cmd_ctx *c, struct feed *f)
 }
 
 /* Some replica has more of this node's data than the node itself, which has been restarted. */
-static bool is_ahead_of_us(struct cmd_ctx *c, struct str id, int64_t from)
+static bool is_ahead_of_us(struct cmd_ctx *c, const struct joiner_wish *w)
 {
+    int64_t from = w->from;
+    struct str id = str_of(w->id);
     struct repl *r = &ctx_server(c)->repl;
     bool ours = (r->has_past && history_covers(&r->lost.history, id, from)) ||
                 (r->resumed && str_eq(id, str_of(r->place.id)));
@@ -153,23 +143,19 @@ static bool may_take_over(struct cmd_ctx *c, struct str id)
 /* PSYNC id offset [FAILOVER] */
 void cmd_psync(struct cmd_ctx *c)
 {
-    int64_t from = -1;
-    struct str id = c->argv[1];
-    if (!cmd_arg_i64(c, 2, &from))
+    struct joiner_wish wish;
+    if (joiner_wish(&wish, c->argv + 1, c->argc - 1) != 0) {
+        reply_error(c->reply, REPLY_NOT_INT);
         return;
-    bool has = history_id_ok(id), failover = c->argc > 3 && cmd_arg_is(c, 3, STR("FAILOVER"));
-    if ((failover && !may_take_over(c, id)) || hands_over(c))
-        return;
-    if (has && is_ahead_of_us(c, id, from))
+    }
+    if ((wish.failover && !may_take_over(c, c->argv[1])) || hands_over(c) ||
+        (wish.has_history && is_ahead_of_us(c, &wish)))
         return;
     struct feed *f = take_socket(c);
     if (f == NULL)
         return;
-    f->hands_over = failover;
-    f->has_history = has;
-    f->from = from;
-    if (has)
-        memcpy(f->id, id.p, HISTORY_ID);
+    f->hands_over = wish.failover;
+    f->wish = wish;
     hand_over(c, f);
 }
 

@@ -79,7 +79,7 @@ static void reply_feeds(struct cmd_ctx *c, struct repl *r)
             continue;
         reply_array(c->reply, 3);
         reply_cstr(c->reply, f->ip);
-        reply_bulk_i64(c->reply, f->port);
+        reply_bulk_i64(c->reply, f->joiner.port);
         reply_bulk_i64(c->reply, (int64_t)atomic_load(&f->ack));
         n++;
     }
@@ -141,8 +141,8 @@ static void put_feeds(struct repl *r, struct buf *b)
     pthread_mutex_lock(&r->mutex);
     for (const struct feed *f = r->feeds; f != NULL; f = f->next, n++) {
         bool online = atomic_load(&f->state) == FEED_STREAM;
-        buf_printf(&lines, "slave%u:ip=%s,port=%u,state=%s,offset=%llu,lag=%lld\r\n", n, f->ip, f->port,
-                   feed_state_name(f), (unsigned long long)atomic_load(&f->ack),
+        buf_printf(&lines, "slave%u:ip=%s,port=%u,state=%s,offset=%llu,lag=%lld\r\n", n, f->ip,
+                   f->joiner.port, feed_state_name(f), (unsigned long long)atomic_load(&f->ack),
                    online ? (long long)(now - atomic_load(&f->ack_ms)) / 1000 : 0LL);
     }
     pthread_mutex_unlock(&r->mutex);

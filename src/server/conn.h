@@ -31,7 +31,7 @@
 
 struct cache_parked; /* server/cache_wait.c */
 struct command;
-struct feed_hello; /* server/repl_feed.h */
+struct joiner; /* repl/joiner.h */
 struct worker;
 
 enum conn_limits {
@@ -86,8 +86,8 @@ struct conn {
     const struct command *last_cmd;
     uint64_t net_in, net_out, commands;
     struct address peer, local;
-    uint64_t written;         /* of the change log: nothing that this client has written lies behind it */
-    struct feed_hello *hello; /* what it said with REPLCONF; NULL: nothing */
+    uint64_t written;     /* of the change log: nothing that this client has written lies behind it */
+    struct joiner *hello; /* what it said with REPLCONF; NULL: nothing */
     struct cache_parked *parked_on; /* PARK_LEASE: what waits for it */
 };
 

@@ -77,7 +77,7 @@ static void step(struct repl *r)
     const struct feed *target = repl_feed_in_step(r, f->host, f->port);
     if (target != NULL) {
         log_notice("FAILOVER: %s has everything and takes over.", target->name);
-        go(r, target->ip, target->port);
+        go(r, target->ip, target->joiner.port);
     } else if (f->until_ms != 0 && os_wall_ms() >= f->until_ms && f->force) {
         log_warning("FAILOVER: %s:%d does not have everything when time is over; it takes over all the same.",
                     f->host, f->port);
@@ -110,7 +110,7 @@ void failover_claimed(struct repl *r, struct feed *f)
 static void take_over(struct repl *r)
 {
     struct feed *f = r->failover.claimant;
-    f->hands_over = failover_refusal(r, str_of(f->id)) != NULL;
+    f->hands_over = failover_refusal(r, str_of(f->wish.id)) != NULL;
     if (f->hands_over)
         return;
     log_notice("The primary hands its role to this node: failover request from %s.", f->name);

@@ -406,6 +406,8 @@ void repl_end(struct repl *r, bool (*hurry)(void *arg), void *arg)
     repl_wake(r);
     pthread_join(r->thread, NULL);
     r->running = false;
+    repl_copy_give_up(r);
+    repl_copy_forget(r);
     repl_record_now(r);
     repl_waiters_release(r);
     purges_end(&r->purges);

@@ -50,6 +50,7 @@ enum repl_limits {
     REPL_ERRORS_LOGGED = 10,     /* of commands from the stream that fail */
     REPL_UNIT_LONG = 1 << 20,    /* bytes of a cut unit that is not parsed again at every piece */
     REPL_REFUSED_MS = 10 * 1000, /* before a copy that was refused is asked for again */
+    REPL_COPY_NAP_US = 1000,     /* of the copier, when a long command has the next shard */
     REPL_PART_US = 20 * 1000,    /* at the end, between two looks at how far replicas are, at the most */
 };
 
@@ -84,7 +85,7 @@ struct repl_todo {
     bool alone, reach, load;  /* the link: a unit that needs the world; connect; a copy is whole */
     bool failover, take_over; /* failover.h: go on with ours; answer another's */
     bool mend, log_off;       /* the log */
-    bool copy, step, give_up; /* a full copy: begin one, go on with it, nobody wants it any more */
+    bool copy, forget;        /* a full copy: begin one, it is over */
     int timeout_ms;           /* of the sleep that follows */
     char host[REPL_HOST_MAX];
     int port;
@@ -96,21 +97,30 @@ struct repl_todo {
 
 enum copy_state { COPY_NONE, COPY_GROWING, COPY_WHOLE, COPY_FAILED };
 
-/* What replicas are given first (repl_copy.c). The thread's; begun under the gate. */
+/* What replicas are given first (repl_copy.c). The thread's, but for what the copier has while it grows;
+ * begun under the gate. */
 struct full_copy {
-    struct snapshot_sink sink; /* must be first */
-    enum copy_state state;
-    struct snapshot *sn;            /* while it grows */
-    int fd, error;                  /* the file; errno of what failed */
-    uint64_t bytes;                 /* there so far */
+    struct snapshot_sink sink;      /* must be first */
+    _Atomic int state;              /* enum copy_state; when it grows no more, the copier has ended */
+    _Atomic uint64_t bytes;         /* in the file so far */
+    _Atomic bool give_up;           /* nobody wants it any more */
+    bool over;                      /* replicas have been told how it ended */
+    pthread_t thread;               /* the copier */
+    struct snapshot *sn;            /* the copier's, as is: */
+    int error;                      /* errno of what failed */
+    int fd;                         /* the file */
     uint64_t offset;                /* of the log: the data are as of there, and the stream goes on there */
     struct changelog_reader anchor; /* keeps the log from there on */
     bool spoilt;                    /* gate: another history has begun; nobody may join */
-    bool busy;                      /* a long command has the next shard */
     char id[HISTORY_ID + 1];        /* of the history */
     char mark[LINK_MARK + 1];
     int64_t began_ns;
 };
+
+static inline enum copy_state repl_copy_state(const struct full_copy *c)
+{
+    return (enum copy_state)atomic_load_explicit(&c->state, memory_order_acquire);
+}
 
 struct repl {
     struct server *server;

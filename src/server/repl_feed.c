@@ -14,7 +14,6 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "os/sock.h"
-#include "proto/request.h"
 #include "server/repl.h"
 #include "server/repl_wait.h"
 #include "server/server.h"
@@ -93,8 +92,6 @@ static void sweep(struct repl *r)
 
 void repl_feeds_release(struct repl *r)
 {
-    repl_copy_give_up(r);
-    repl_copy_forget(r);
     struct mpsc_node *n;
     while ((n = mpsc_pop(&r->mailbox)) != NULL) {
         struct repl_letter *l = container_of(n, struct repl_letter, node);
@@ -135,7 +132,8 @@ static bool join_copy(struct repl *r, struct feed *f)
 {
     const struct full_copy *c = &r->copy;
     char text[160];
-    if (c->state != COPY_GROWING || c->spoilt || changelog_reader_open(&r->log, &f->reader, c->offset) != 0)
+    if (repl_copy_state(c) != COPY_GROWING || c->spoilt ||
+        changelog_reader_open(&r->log, &f->reader, c->offset) != 0)
         return false;
     f->reading = true;
     f->copy_grows = true;
@@ -149,7 +147,7 @@ static bool join_copy(struct repl *r, struct feed *f)
         snprintf(text, sizeof text, "+FULLRESYNC %s %llu\r\n", c->id, (unsigned long long)c->offset);
         say(f, text);
     }
-    if (f->knows_eof) {
+    if (f->joiner.knows_eof) {
         memcpy(f->mark, c->mark, sizeof f->mark);
         snprintf(text, sizeof text, "$EOF:%s\r\n", c->mark);
         say(f, text);
@@ -162,16 +160,14 @@ static bool join_copy(struct repl *r, struct feed *f)
 static bool go_on(struct repl *r, struct feed *f)
 {
     char text[64];
-    if (!f->has_history || f->from < 1 || !changelog_is_on(&r->log) || !r->has_history ||
-        !history_covers(&r->history, str_of(f->id), f->from) ||
-        changelog_reader_open(&r->log, &f->reader, (uint64_t)f->from - 1) != 0)
+    if (!r->has_history || !joiner_goes_on(&f->wish, &r->history, &r->log, &f->reader))
         return false;
     f->reading = true;
-    snprintf(text, sizeof text, f->knows_psync2 ? "+CONTINUE %s\r\n" : "+CONTINUE\r\n", r->history.id);
+    snprintf(text, sizeof text, f->joiner.knows_psync2 ? "+CONTINUE %s\r\n" : "+CONTINUE\r\n", r->history.id);
     say(f, text);
     set_state(f, FEED_STREAM);
     atomic_fetch_add(&r->shown.partial_ok, 1);
-    log_notice("Replica %s goes on from offset %lld.", f->name, (long long)f->from - 1);
+    log_notice("Replica %s goes on from offset %lld.", f->name, (long long)f->wish.from - 1);
     return true;
 }
 
@@ -179,14 +175,14 @@ static void answer(struct repl *r, struct feed *f)
 {
     if (f->hands_over) {
         say(f, "-");
-        say(f, failover_refusal(r, str_of(f->id)));
+        say(f, failover_refusal(r, str_of(f->wish.id)));
         say(f, "\r\n");
         f->last_words = true;
         return;
     }
     if (go_on(r, f))
         return;
-    if (f->has_history)
+    if (f->wish.has_history)
         atomic_fetch_add(&r->shown.partial_err, 1);
     if (r->is_replica && !atomic_load(&r->link_up)) {
         say(f, "-NOMASTERLINK Can't SYNC while not connected with my master\r\n");
@@ -267,20 +263,22 @@ void repl_feeds_copy(struct repl *r)
 /* In a round: the copy at hand has come to its end, good or bad. */
 static void end_copy(struct repl *r)
 {
-    const struct full_copy *c = &r->copy;
+    struct full_copy *c = &r->copy;
+    uint64_t bytes = atomic_load(&c->bytes);
     char text[32];
-    snprintf(text, sizeof text, "$%llu\r\n", (unsigned long long)c->bytes);
+    snprintf(text, sizeof text, "$%llu\r\n", (unsigned long long)bytes);
     for (struct feed *f = r->feeds; f != NULL; f = f->next) {
         if (!f->copy_grows)
             continue;
         f->copy_grows = false;
-        f->copy_n = c->bytes;
-        if (c->state == COPY_FAILED)
+        f->copy_n = bytes;
+        if (repl_copy_state(c) == COPY_FAILED)
             lose(f, "its full copy cannot be made");
-        else if (!f->knows_eof)
+        else if (!f->joiner.knows_eof)
             say(f, text);
     }
-    repl_copy_forget(r);
+    changelog_reader_close(&r->log, &c->anchor);
+    c->over = true;
 }
 
 static bool copy_is_wanted(const struct repl *r)
@@ -335,18 +333,19 @@ static void copy_is_sent(struct repl *r, struct feed *f)
     close(f->copy_fd);
     f->copy_fd = -1;
     f->copy_sent = true;
-    if (f->knows_eof)
+    f->last_words = f->joiner.rdb_only;
+    if (f->joiner.knows_eof)
         say(f, f->mark);
-    else
+    else if (!f->last_words)
         begin_stream(r, f);
 }
 
 /* The next piece of its copy, into `out`, which has room. False: there is none yet. */
 static bool next_of_copy(struct repl *r, struct feed *f)
 {
-    if (f->copy_sent || (f->copy_grows && !f->knows_eof))
+    if (f->copy_sent || (f->copy_grows && !f->joiner.knows_eof))
         return false; /* it has to load it; or wants to know the length first */
-    uint64_t left = (f->copy_grows ? r->copy.bytes : f->copy_n) - f->copy_at;
+    uint64_t left = (f->copy_grows ? atomic_load(&r->copy.bytes) : f->copy_n) - f->copy_at;
     ssize_t n = pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
     if (n < 0 || (n == 0 && left > 0)) {
         lose(f, "the file with its copy cannot be read");
@@ -398,22 +397,12 @@ static void feed_push(struct repl *r, struct feed *f)
 
 /* ---- what replicas say -------------------------------------------------------------------------- */
 
-static void on_request(struct repl *r, struct feed *f, const struct request *req)
+static void acknowledged(struct repl *r, struct feed *f, const struct joiner_ack *ack)
 {
-    int64_t offset, fsynced = 0;
-    if (req->argc < 3 || !str_is(req->argv[0], "REPLCONF") || !str_is(req->argv[1], "ACK") ||
-        !num_parse_i64(req->argv[2], &offset) || offset < 0)
-        return;
-    if (req->argc >= 5 && str_is(req->argv[3], "FACK") && !num_parse_i64(req->argv[4], &fsynced))
-        fsynced = 0;
-    if ((uint64_t)offset > repl_offset(r) || (fsynced > 0 && (uint64_t)fsynced > repl_offset(r))) {
-        lose(f, "it acknowledges what was never sent");
-        return;
-    }
     if (f->copy_sent)
         begin_stream(r, f);
-    atomic_store(&f->ack, (uint64_t)offset);
-    atomic_store(&f->fack, fsynced > 0 ? (uint64_t)fsynced : 0);
+    atomic_store(&f->ack, ack->offset);
+    atomic_store(&f->fack, ack->fsynced);
     atomic_store(&f->ack_ms, r->now_ms);
     if (!r->log_frozen)
         return;
@@ -424,26 +413,19 @@ static void on_request(struct repl *r, struct feed *f, const struct request *req
 
 static void read_requests(struct repl *r, struct feed *f)
 {
-    struct request_parser rp = {.bulk_max = FEED_INPUT_MAX, .authenticated = true};
-    struct request req;
-    size_t used = 0;
-    int rc;
-    do {
-        arena_reset(&r->arena);
-        rc = request_parse(&rp, (struct str){f->in.p + used, f->in.n - used}, &r->arena, &req);
-        if (rc == 0) {
-            used += req.bytes;
-            on_request(r, f, &req);
-        }
-    } while (rc == 0 && used < f->in.n);
-    if (rc != 0 && rc != ERR_AGAIN)
-        lose(f, "it does not speak the protocol");
+    struct joiner_ack ack;
+    size_t used;
+    int rc = joiner_acks(buf_str(&f->in), repl_offset(r), &r->arena, &ack, &used);
+    if (rc != 0)
+        lose(f, rc == ERR_RANGE ? "it acknowledges what was never sent" : "it does not speak the protocol");
+    else if (ack.any)
+        acknowledged(r, f, &ack);
     buf_consume(&f->in, used);
 }
 
 static void feed_receive(struct repl *r, struct feed *f)
 {
-    if (f->in.n >= FEED_INPUT_MAX || buf_reserve(&f->in, FEED_READ) != 0) {
+    if (f->in.n >= JOINER_INPUT_MAX || buf_reserve(&f->in, FEED_READ) != 0) {
         lose(f, "it talks too much");
         return;
     }
@@ -470,8 +452,10 @@ void repl_feed_event(struct repl *r, struct feed *f, const struct loop_event *ev
 void repl_feeds_push(struct repl *r)
 {
     r->more_to_feed = false;
-    if (r->copy.state == COPY_WHOLE || r->copy.state == COPY_FAILED)
+    if (repl_copy_state(&r->copy) >= COPY_WHOLE && !r->copy.over)
         end_copy(r);
+    else if (repl_copy_state(&r->copy) == COPY_GROWING && (r->copy.spoilt || !copy_is_wanted(r)))
+        repl_copy_give_up(r);
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
         if (feed_state(f) != FEED_GONE && !(f->interest & LOOP_WRITE))
             feed_push(r, f);
@@ -514,8 +498,8 @@ void repl_feeds_check_good(struct repl *r, int64_t now_ms)
 static void comfort(struct repl *r)
 {
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (f->out.n == 0 &&
-            (feed_state(f) == FEED_WAIT || (feed_state(f) == FEED_COPY && f->copy_grows && !f->knows_eof)))
+        if (f->out.n == 0 && (feed_state(f) == FEED_WAIT ||
+                              (feed_state(f) == FEED_COPY && f->copy_grows && !f->joiner.knows_eof)))
             say(f, "\n");
 }
 
@@ -562,11 +546,10 @@ void repl_feeds_plan(struct repl *r, struct repl_todo *t)
 {
     int64_t ttl = r->server->config.repl_backlog_ttl;
     t->mend = changelog_is_broken(&r->log);
-    t->copy = r->copy.state == COPY_NONE && repl_feeds_wait(r);
-    t->step = r->copy.state == COPY_GROWING;
-    t->give_up = t->step && (r->copy.spoilt || !copy_is_wanted(r));
-    if (t->copy || t->step)
-        t->timeout_ms = t->step && r->copy.busy ? 1 : 0;
+    t->copy = repl_copy_state(&r->copy) == COPY_NONE && repl_feeds_wait(r);
+    t->forget = repl_copy_state(&r->copy) >= COPY_WHOLE && r->copy.over;
+    if (t->copy || t->forget)
+        t->timeout_ms = 0;
     t->log_off = ttl > 0 && changelog_is_on(&r->log) && r->now_ms - r->alone_since_ms > ttl * 1000;
 }
 
@@ -578,8 +561,6 @@ void repl_feeds_outside(struct repl *r)
         (void)repl_alone(r, repl_feeds_copy);
     else if (r->todo.log_off)
         (void)repl_alone(r, log_off_if_unused);
-    if (r->todo.give_up)
-        repl_copy_give_up(r);
-    else if (r->todo.step)
-        repl_copy_step(r);
+    if (r->todo.forget)
+        repl_copy_forget(r);
 }

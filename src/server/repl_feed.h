@@ -7,7 +7,7 @@
 #include "base/mpsc.h"
 #include "os/loop.h"
 #include "repl/changelog.h"
-#include "repl/history.h"
+#include "repl/joiner.h"
 #include "repl/link.h"
 #include "server/conn.h"
 #include "server/repl_peers.h"
@@ -19,18 +19,9 @@ struct repl_todo;
 
 enum feed_limits {
     FEED_READ = 4096,
-    FEED_INPUT_MAX = 64 * 1024, /* bytes of requests that a replica may pile up */
-    FEED_IP_MAX = 64,
 };
 
 enum feed_state { FEED_GONE, FEED_WAIT, FEED_COPY, FEED_STREAM };
-
-/* What a connection has said about itself with REPLCONF. */
-struct feed_hello {
-    uint16_t port;
-    bool knows_psync2, knows_eof;
-    char ip[FEED_IP_MAX]; /* "": the socket's */
-};
 
 /* What workers send to the replication thread. */
 enum letter_kind { LETTER_FEED, LETTER_WAITER, LETTER_PURGE };
@@ -47,15 +38,13 @@ struct feed {
     _Atomic uint64_t ack, fack; /* what it has; what it has on disk, in its append-only file */
     _Atomic int64_t ack_ms;
     _Atomic uint64_t unsent;
-    _Atomic bool kill;                        /* somebody wants it gone */
-    char ip[FEED_IP_MAX], name[ADDRESS_TEXT]; /* constant, as are: */
-    uint16_t port;
+    _Atomic bool kill;                          /* somebody wants it gone */
+    char ip[JOINER_IP_MAX], name[ADDRESS_TEXT]; /* constant, as are: */
     struct repl_peer peer;
-    /* What it asked for. */
-    bool knows_psync2, knows_eof, wants_sync_only, has_history;
-    bool hands_over; /* PSYNC ... FAILOVER: it wants this node to take its place, which this has not done */
-    char id[HISTORY_ID + 1];
-    int64_t from;
+    struct joiner joiner;
+    struct joiner_wish wish;
+    bool wants_sync_only; /* SYNC, not PSYNC */
+    bool hands_over;      /* wish.failover, which this node has not granted */
     /* The thread's. */
     unsigned interest;
     bool last_words; /* close when `out` is sent */
@@ -97,7 +86,6 @@ void repl_feeds_ask(struct repl *r); /* for an acknowledgement, now; also under 
  * any. */
 const struct feed *repl_feed_find(const struct repl *r, struct str host, int64_t port);
 const struct feed *repl_feed_in_step(const struct repl *r, const char *host, int port);
-/* Gate: make the copy that some wait for. */
 /* Gate: begin the copy that some wait for. */
 void repl_feeds_copy(struct repl *r);
 /* Round or gate: disconnect all, in the next round. */
@@ -113,10 +101,9 @@ bool repl_feeds_lag(struct repl *r, uint64_t offset);         /* some follow the
 
 /* repl_copy.c. Gate: 0, or an error that is in the log. */
 int repl_copy_begin(struct repl *r);
-/* The thread, outside of rounds: a slice of the copy that grows; give it up. */
-void repl_copy_step(struct repl *r);
+/* It ends soon, unless it has ended. */
 void repl_copy_give_up(struct repl *r);
-/* The thread, once it does not grow any more. */
+/* The thread, outside of rounds: waits for the end of the copier. */
 void repl_copy_forget(struct repl *r);
 
 #endif

@@ -13,7 +13,7 @@ bool repl_feeds_any(const struct repl *r)
 const struct feed *repl_feed_find(const struct repl *r, struct str host, int64_t port)
 {
     for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (feed_state(f) != FEED_GONE && f->port == port && str_eq_nocase(host, str_of(f->ip)))
+        if (feed_state(f) != FEED_GONE && f->joiner.port == port && str_eq_nocase(host, str_of(f->ip)))
             return f;
     return NULL;
 }

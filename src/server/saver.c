@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "cache/state.h"
 #include "os/clock.h"
+#include "os/thread.h"
 #include "persist/rdb.h"
 #include "server/crash.h"
 #include "server/server.h"
@@ -361,6 +362,7 @@ static void *saver_main(void *arg)
     bool sound = !atomic_load(&v->shown.loading) || load_and_go_on(v);
     if (!sound)
         server_request_stop(v->server, 1);
+    os_thread_give_way(); /* from now on; nobody waits for what it writes */
     while (wait_for_work(v, &sn)) {
         if (sn != NULL)
             write_in_background(v, sn);

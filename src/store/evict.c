@@ -13,6 +13,8 @@ enum {
     CUT_PER_SLOT = 2,
     CUT_RENEW_SHARE = 64, /* ... taken again when 1/64 of maxmemory has been swept */
     RANDOM_TRIES = 64,
+    SIZE_INERTIA = 256, /* the mean size of a class follows so many entries */
+    SIZE_FIRST = 64,    /* bytes, of an entry of the first class, until some were met */
 };
 
 static const struct store_eviction *how_of(const struct access *a)
@@ -25,6 +27,12 @@ bool evict_wanted(const struct access *a)
     struct store *s = a->store;
     return how_of(a)->policy != STORE_NOEVICTION && a->expired == EXPIRED_REMOVE && s->maxmemory != 0 &&
            store_used(s) > s->evict.goal;
+}
+
+/* What it takes, its heap value included. */
+static uint64_t entry_bytes(const struct entry *e)
+{
+    return (uint64_t)entry_units(e) * ENTRY_UNIT + entry_heap_bytes(e);
 }
 
 /* ---- settings ---- */
@@ -42,6 +50,11 @@ static void plan(struct store *s)
     for (uint32_t i = 0; i < s->nthreads; i++)
         segment_seal_all(&s->segs, &s->appenders[i]->writer);
     segments_plan(&s->segs, s->maxmemory, by_class);
+    for (unsigned class = 0; class < s->segs.classes; class ++)
+        atomic_store_explicit(&ev->size_in[class],
+                              (uint64_t)SIZE_FIRST * SIZE_INERTIA
+                                  << class * SEGMENT_CLASSES / s->segs.classes,
+                              memory_order_relaxed);
     ghosts_resize(&ev->ghosts, by_class ? s->maxmemory : 0);
     shadows_resize(&ev->shadows, by_class ? s->maxmemory : 0);
     atomic_store_explicit(&ev->cut_left, 0, memory_order_relaxed);
@@ -95,8 +108,7 @@ static unsigned sample_slot(const struct access *a, struct table *t, struct samp
         const struct entry *e = table_at(tm, p, bucket, (from + i) % TABLE_BUCKET_REFS);
         if (e == NULL || (how_of(a)->volatile_only && entry_expire(e) == 0))
             continue;
-        out[n++] = (struct sample){access_score(a, segment_of(&a->store->segs, e), e),
-                                   entry_units(e) * (uint64_t)ENTRY_UNIT + entry_heap_bytes(e)};
+        out[n++] = (struct sample){access_score(a, segment_of(&a->store->segs, e), e), entry_bytes(e)};
     }
     return n;
 }
@@ -192,24 +204,39 @@ static struct segment *class_tail(const struct access *a, unsigned class, struct
     return tail[!from_small] != NULL ? tail[!from_small] : tail[from_small];
 }
 
+/* What an entry of this class takes, times SIZE_INERTIA: a mean of those that sweeps have met, since where
+ * classes share a lane its bounds say little. */
+static double size_in(const struct access *a, unsigned class)
+{
+    return (double)atomic_load_explicit(&a->store->evict.size_in[class], memory_order_relaxed);
+}
+
+static void note_size(const struct access *a, unsigned class, uint64_t bytes)
+{
+    _Atomic uint64_t *sum = &a->store->evict.size_in[class];
+    uint64_t was = atomic_load_explicit(sum, memory_order_relaxed);
+    atomic_store_explicit(sum, was - was / SIZE_INERTIA + bytes, memory_order_relaxed);
+}
+
 static struct segment *choose_auto(const struct access *a, bool *pinned)
 {
     struct segment *best = NULL;
     double worst = -1;
     uint64_t all = 0;
+    bool by_size = shadows_way(&a->store->evict.shadows).by_size;
     for (unsigned class = 0; class < SEGMENT_CLASSES; class ++) {
         struct candidate c;
         struct segment *seg = class_tail(a, class, &c, pinned);
         all += c.bytes;
         if (seg == NULL)
             continue;
-        double score = (c.idle + 1) * (double)(1u << (class * SEGMENT_CLASSES / a->store->segs.classes));
+        double score = (c.idle + 1) * (by_size ? size_in(a, class) : 1);
         if (score > worst) {
             worst = score;
             best = seg;
         }
     }
-    shadows_begin(&a->store->evict.shadows, all);
+    shadows_begin(&a->store->evict.shadows, all, a->store->segs.classes);
     if (best == NULL && !how_of(a)->volatile_only)
         best = segment_oldest(&a->store->segs, SEGMENT_KEPT, pinned);
     return best;
@@ -305,6 +332,8 @@ enum evict_verdict evict_judge(const struct access *a, const struct segment *seg
     unsigned enough = in_small(a, seg) ? shadows_way(&a->store->evict.shadows).promote_at : 1u;
     if (how->volatile_only && entry_expire(e) == 0)
         return EVICT_NOT_MAIN;
+    if (how->policy == STORE_AUTO)
+        note_size(a, seg->list / 2u, entry_bytes(e));
     switch (how->policy) {
     case STORE_AUTO: return freq >= enough ? EVICT_NOT_MAIN : EVICT_IT;
     case STORE_RANDOM: return EVICT_IT;
@@ -329,7 +358,7 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 void evict_note(const struct access *a, const struct segment *seg, const struct key *k, const struct entry *e)
 {
     struct appender *app = a->app;
-    uint64_t bytes = (uint64_t)entry_units(e) * ENTRY_UNIT + entry_heap_bytes(e);
+    uint64_t bytes = entry_bytes(e);
     bump(&app->evicted);
     bump(&app->evicted_class[segment_class(bytes)]);
     add(&app->evicted_age_ms, tail_idle(a, seg));
@@ -347,7 +376,7 @@ void evict_witness(const struct access *a, const struct key *k, const struct ent
         return;
     struct shadow_event ev = {
         .hash = k->hash,
-        .bytes = e != NULL ? (uint64_t)entry_units(e) * ENTRY_UNIT + entry_heap_bytes(e) : 0,
+        .bytes = e != NULL ? entry_bytes(e) : 0,
         .deadline_s = (uint32_t)((expire_ms + MS - 1) / MS),
         .now_s = (uint32_t)(a->now_ms / MS),
         .put = put,

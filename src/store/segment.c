@@ -8,6 +8,7 @@
 enum {
     LANES = 32, /* that one would like to have */
     OLDEST_LOOK = 32,
+    CLASSES_FIRST = 3,     /* before there are TTL groups */
     CLASS_FIRST = 64,      /* bytes; the first size class: up to this */
     GROUP_FIRST_MS = 2048, /* the first TTL group: up to this */
     DIRTY_MIN = 4,         /* free segments that keep their memory, at least */
@@ -30,13 +31,16 @@ static uint32_t between(uint64_t n, uint32_t min, uint32_t max)
     return n < min ? min : n > max ? max : (uint32_t)n;
 }
 
-/* Queues first: without a probation queue there is no telling one-hit wonders apart. Then classes, then
- * groups. */
+/* Queues first: without a probation queue there is no telling one-hit wonders apart. Then a few classes: with
+ * one or two, large entries stay that keep out ten small ones. Then both classes and groups. */
 void segments_plan(struct segments *s, uint64_t maxmemory, bool evicts)
 {
     uint64_t fit = maxmemory == 0 ? SEGMENT_LANES_MAX : maxmemory / SEGMENT_OPEN_SHARE / s->threads / s->size;
     s->queues = evicts && fit >= 2 ? 2 : 1;
-    s->classes = evicts ? between(fit / 4, 1, SEGMENT_CLASSES) : 1;
+    uint64_t classes = fit / 4 > CLASSES_FIRST ? fit / 4 : CLASSES_FIRST;
+    if (classes > fit / s->queues)
+        classes = fit / s->queues;
+    s->classes = evicts ? between(classes, 1, SEGMENT_CLASSES) : 1;
     s->groups = between(fit / (s->queues * s->classes), evicts ? 1 : 2, SEGMENT_GROUPS_MAX);
 }
 

@@ -120,7 +120,7 @@ struct segments {
     _Atomic uint64_t freed;    /* segments freed since boot */
 };
 
-/* maxmemory 0 = unlimited. ERR_OOM. */
+/* maxmemory 0 = unlimited. threads: that write at once. ERR_OOM. */
 int segments_init(struct segments *s, struct region *r, uint64_t maxmemory, uint32_t threads);
 void segments_release(struct segments *s);
 /* How many lanes there are from now on. Gate, and nothing open. `evicts`: by class and queue. */

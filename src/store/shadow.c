@@ -12,7 +12,7 @@ enum {
     NODES_MAX = 8192,
     RATE_MOST = 4,     /* one key in so many at first */
     SPARSE_SHARE = 8,  /* fewer nodes in use than 1/8: twice the sample */
-    WINDOW = 4,        /* counts are halved after so many misses for each node */
+    WINDOW_SHARE = 2,  /* counts are halved after 1/2 miss for each node: what matters may change soon */
     LARGEST_SHARE = 4, /* what takes more than 1/4 of the shadow is not played */
     SURE = 3,          /* standard deviations */
     ENOUGH = 32,       /* differing requests, before anything is concluded */
@@ -20,7 +20,9 @@ enum {
     HITS_MAX = 3,      /* as in an entry */
 };
 
-static const struct shadow_way ways[SHADOW_WAYS] = {{10, 2}, {40, 1}, {80, 1}};
+/* The first is in force until another has proved better: nothing is as seldom much worse. */
+static const struct shadow_way ways[SHADOW_WAYS] = {
+    {80, 1, true}, {40, 1, true}, {10, 2, true}, {80, 1, false}};
 
 /* GHOST: evicted from SMALL lately. */
 enum queue { NOWHERE, SMALL, MAIN, GHOST, QUEUES };
@@ -40,13 +42,14 @@ struct node {
 };
 
 struct line {
-    uint16_t newest, oldest;
+    uint16_t newest, oldest, n;
     uint64_t bytes;
 };
 
 struct shadow_book {
     uint32_t nodes, used; /* nodes[0] is none */
     uint16_t free;
+    unsigned classes;  /* of sizes, as the cache that is shadowed tells them apart */
     uint64_t real;     /* bytes of the cache that is shadowed */
     uint64_t capacity; /* of each shadow */
     uint64_t misses;   /* since the counts were halved, of any way */
@@ -103,7 +106,7 @@ void shadows_resize(struct shadows *sh, uint64_t maxmemory)
 /* Ghosts of all sizes stand in one. */
 static struct line *line_of(struct shadow_book *b, unsigned way, uint16_t n, unsigned queue)
 {
-    unsigned class = queue == GHOST ? 0 : segment_class(b->node[n].bytes);
+    unsigned class = queue == GHOST ? 0 : segment_class(b->node[n].bytes) * b->classes / SEGMENT_CLASSES;
     return &b->line[way][class][queue];
 }
 
@@ -117,6 +120,7 @@ static void enter(struct shadow_book *b, unsigned way, uint16_t n, enum queue qu
     else
         l->oldest = n;
     l->newest = n;
+    l->n++;
     l->bytes += b->node[n].bytes;
     b->held[way] += queue == GHOST ? 0 : b->node[n].bytes;
 }
@@ -133,6 +137,7 @@ static void leave(struct shadow_book *b, unsigned way, uint16_t n)
         b->node[s->older].seat[way].newer = s->newer;
     else
         l->oldest = s->newer;
+    l->n--;
     l->bytes -= b->node[n].bytes;
     b->held[way] -= s->queue == GHOST ? 0 : b->node[n].bytes;
     s->queue = NOWHERE;
@@ -180,6 +185,14 @@ static void forget_unseated(struct shadow_book *b, uint16_t n)
     forget(b, n);
 }
 
+static void forget_all(struct shadow_book *b, unsigned classes)
+{
+    for (uint32_t n = 1; n < b->nodes; n++)
+        if (b->node[n].hash != 0)
+            forget(b, (uint16_t)n);
+    b->classes = classes;
+}
+
 /* ---- one way's cache ---- */
 
 static double idle_of(const struct shadow_book *b, unsigned way, uint16_t n)
@@ -195,14 +208,15 @@ static double weight(const struct shadow_book *b, unsigned way, unsigned class)
                       ? idle_of(b, way, main->oldest)
                       : idle_of(b, way, small->oldest) * (double)(small->bytes + main->bytes) /
                             (double)(small->bytes + 1);
-    return (idle + 1) * (double)(1u << class);
+    double size = (double)(small->bytes + main->bytes) / (small->n + main->n);
+    return (idle + 1) * (ways[way].by_size ? size : 1);
 }
 
 static unsigned worst_class(const struct shadow_book *b, unsigned way)
 {
     unsigned worst = 0;
     double most = -1;
-    for (unsigned class = 0; class < SEGMENT_CLASSES; class ++) {
+    for (unsigned class = 0; class < b->classes; class ++) {
         const struct line *line = b->line[way][class];
         if (line[SMALL].oldest == 0 && line[MAIN].oldest == 0)
             continue;
@@ -270,11 +284,14 @@ static void sample(struct shadows *sh, uint32_t below)
     fit(sh);
 }
 
-void shadows_begin(struct shadows *sh, uint64_t bytes)
+void shadows_begin(struct shadows *sh, uint64_t bytes, unsigned classes)
 {
     if (sh->book == NULL || !lock_try(&sh->lock))
         return;
+    ASSERT(classes > 0 && classes <= SEGMENT_CLASSES);
     sh->book->real = bytes;
+    if (sh->book->classes != classes)
+        forget_all(sh->book, classes);
     if (atomic_load_explicit(&sh->below, memory_order_relaxed) == 0)
         sample(sh, UINT32_MAX / RATE_MOST + 1);
     else
@@ -356,7 +373,7 @@ static void fade(struct shadows *sh)
 {
     struct shadow_book *b = sh->book;
     uint32_t below = atomic_load_explicit(&sh->below, memory_order_relaxed);
-    if (b->misses < (uint64_t)b->nodes * WINDOW)
+    if (b->misses < b->nodes / WINDOW_SHARE)
         return;
     b->misses /= 2;
     for (unsigned i = 0; i < SHADOW_WAYS; i++) {

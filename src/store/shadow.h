@@ -2,23 +2,25 @@
  *
  *      requests ──> one key in 2^n, by hash ──> shadow of way 0 ──> missed, or not
  *                                           ├─> shadow of way 1 ──> missed, or not    ──> who missed what
- *                                           └─> shadow of way 2 ──> missed, or not        the others had
+ *                                           ├─> shadow of way 2 ──> missed, or not        the others had
+ *                                           └─> shadow of way 3 ──> missed, or not
  *
  * A small queue for new keys (S3-FIFO) keeps scans and keys that are asked for once away from what matters,
  * and does worse than LRU where keys are asked for a few times and then no more, or where what matters moves
- * on. A small queue that is most of the cache behaves as LRU does, with its weakness for scans. Which is
- * better is not to be known beforehand, so it is measured: for a sample of the keys each way's cache is
- * played without its values, of a size that goes with the sample, and eviction goes the way that misses
- * least.
+ * on. A small queue that is most of the cache behaves as LRU does, with its weakness for scans. To let large
+ * entries go first, since each takes the room of many, does worse than LRU where what belongs together has
+ * many sizes. What is better is not to be known beforehand, so it is measured: for a sample of the keys each
+ * way's cache is played without its values, of a size that goes with the sample, and eviction goes the way
+ * that misses least. It begins as LRU does, but for sizes.
  *
  * A way takes over when it had clearly more keys that the one in force missed than the other way round: by
  * three standard deviations, and by 1 % of all misses. Old counts fade.
  *
  * Shadows start with the first eviction: until then there is nothing to choose. The sample begins at one
  * key in four and is halved whenever there are more keys than nodes, so its size is bounded and
- * the cost for each request shrinks as the cache grows. A node stands in up to three queues:
+ * the cost for each request shrinks as the cache grows. A node stands in up to four queues:
  *
- *      | hash | bytes | deadline | chain | seat 0: newer, older, at, queue, hits | seat 1 | seat 2 |
+ *      | hash | bytes | deadline | chain | seat 0: newer, older, at, queue, hits | seat 1 | ... |
  *
  * Rejected: adapting by ghost hits alone (as ARC does): a ghost tells what a larger queue would have hit, not
  * what the smaller rest would then miss, and gives no floor. A judgement for each size class: too few keys in
@@ -35,12 +37,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SHADOW_WAYS = 3 };
+enum { SHADOW_WAYS = 4 };
 
 /* How eviction goes. */
 struct shadow_way {
     uint8_t small_percent; /* of a class that its small queue may hold */
     uint8_t promote_at;    /* hits in the small queue that are worth a place in the main one */
+    bool by_size;          /* a large entry must be used more often than a small one to be worth its room */
 };
 
 struct shadow_book;
@@ -64,8 +67,8 @@ static inline bool shadows_want(const struct shadows *sh, uint64_t hash)
     return (uint32_t)(hash >> 32) < atomic_load_explicit(&sh->below, memory_order_relaxed);
 }
 
-/* The real cache is full, of `bytes`: begin, or go on with that size. */
-void shadows_begin(struct shadows *sh, uint64_t bytes);
+/* The real cache is full, of `bytes`, and tells so many classes of sizes apart: begin, or go on like that. */
+void shadows_begin(struct shadows *sh, uint64_t bytes, unsigned classes);
 
 /* What happened to a key that they want. */
 struct shadow_event {

@@ -113,11 +113,12 @@ struct evictor {
     bool clocked;              /* new entries have an access clock */
     uint64_t goal;             /* bytes in use that eviction aims at */
     struct ghosts ghosts;
-    _Atomic uint64_t cut;         /* LRU, LFU, TTL: scores from here on go ... */
-    _Atomic uint64_t cut_pressed; /* ... and from here while pressed */
-    _Atomic bool pressed;         /* more than maxmemory is in use */
-    _Atomic int64_t cut_left;     /* bytes to sweep before it is found anew */
-    _Atomic bool stuck;           /* there was nothing to evict */
+    _Atomic uint64_t cut;                      /* LRU, LFU, TTL: scores from here on go ... */
+    _Atomic uint64_t cut_pressed;              /* ... and from here while pressed */
+    _Atomic bool pressed;                      /* more than maxmemory is in use */
+    _Atomic int64_t cut_left;                  /* bytes to sweep before it is found anew */
+    _Atomic bool stuck;                        /* there was nothing to evict */
+    _Atomic uint64_t size_in[SEGMENT_CLASSES]; /* what an entry takes (evict.c) */
     struct shadows shadows;
 };
 
@@ -130,7 +131,7 @@ struct store {
     bool cluster; /* store_options.cluster */
     uint32_t inline_max;
     int64_t origin_ms;
-    uint32_t databases, nthreads;
+    uint32_t databases, nthreads, writers; /* store_options */
     uint16_t id_of[STORE_DATABASES_MAX];
     _Atomic uint8_t id_state[IDS_MAX]; /* enum id_state; gate, but a sweep may find that a dead one is free */
     uint32_t ids_used;                 /* ids at and above were never used */

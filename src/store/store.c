@@ -54,7 +54,7 @@ static int make_parts(struct store *s)
     if (err == 0)
         err = pool_init(&s->pool, &s->region);
     if (err == 0)
-        err = segments_init(&s->segs, &s->region, s->maxmemory, s->nthreads);
+        err = segments_init(&s->segs, &s->region, s->maxmemory, s->writers);
     if (err != 0)
         return err;
     s->base = s->region.base;
@@ -79,6 +79,7 @@ int store_new(struct store **out, const struct store_options *opt)
     s->cluster = opt->cluster;
     s->databases = opt->databases;
     s->nthreads = opt->threads;
+    s->writers = opt->writers != 0 ? opt->writers : opt->threads;
     s->maxmemory = opt->maxmemory;
     s->active_expire = true;
     s->origin_ms = os_wall_ms();

@@ -70,6 +70,7 @@ struct store_options {
     uint64_t maxmemory;    /* bytes, 0 = unlimited; decides the segment size */
     uint32_t databases;    /* as SELECT counts them */
     uint32_t threads;      /* appenders that will be asked for, <= STORE_THREADS_MAX */
+    uint32_t writers;      /* of those, how many write at once, which open segments are planned for; 0: all */
     struct hash_seed seed; /* from os_random() but in tests */
     bool cluster; /* slots are CRC16 of the key, as clients compute them; else any even spread will do */
 };

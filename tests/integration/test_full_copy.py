@@ -192,6 +192,6 @@ def test_rdb_of_redis_cli(servers, tmp_path):
     out = subprocess.run(
         ["redis-cli", "-p", str(p.port), "--rdb", str(tmp_path / "dump.rdb")], capture_output=True, timeout=120
     )
-    assert out.returncode == 0, out
+    assert out.returncode == 0 and b"error" not in out.stderr + out.stdout, out
     q = servers(REDIS_SERVER, dir=str(tmp_path))
     same(single(p), single(q))

@@ -327,6 +327,34 @@ def test_a_lying_replica_is_disconnected(servers):
     assert a.set("k", 1)
 
 
+@pytest.mark.parametrize("bad", [b"10.0.0.1\r\nrole:slave", b"a b", b"a,b", b"a=b", b"\0", b"\xff", b"x" * 64])
+def test_what_a_replica_says_of_itself_cannot_forge_a_line(servers, bad):
+    p = servers(**{"repl-diskless-sync-delay": "0"})
+    w = p.wire()
+    assert "ip-address" in str(w("REPLCONF", "ip-address", bad))
+    assert str(w("REPLCONF", "listening-port", "65536")).find("not an integer or out of range") > 0
+    assert "Unrecognized" in str(w("REPLCONF", "listening-port", "1234", "what", "1"))
+    w.send(b"PSYNC ? -1\r\n")
+    assert w.read_line().strip().startswith(b"+FULLRESYNC")
+    shown = p.client().info("replication")["slave0"]
+    assert (shown["ip"], shown["port"]) == ("127.0.0.1", 1234)
+
+
+@pytest.mark.parametrize("ask", [b"PSYNC ? -1\r\n", b"SYNC\r\n"])
+@pytest.mark.parametrize("marked", [False, True])
+def test_who_wants_no_more_than_a_copy_is_let_go_with_it(servers, ask, marked):
+    p = servers(**{"repl-diskless-sync-delay": "0"})
+    p.client().set("k", "v")
+    w = p.wire()
+    w("REPLCONF", "rdb-only", "1", *(["capa", "eof"] if marked else []))
+    w.send(ask)
+    got = w.read_all()
+    mark = got[got.index(b"$EOF:") + 5 :][:40] if marked else b""
+    assert b"REDIS0" in got and got.endswith(mark) and (b"$EOF:" in got) == marked
+    assert b"REPLCONF" not in got and b"PING" not in got
+    wait_until(lambda: p.client().info("replication")["connected_slaves"] == 0, what="its end")
+
+
 @pytest.mark.parametrize("kind", ["redis", "larder"])
 def test_a_restarted_primary_does_not_wipe_its_replicas(servers, kind):
     p, r = servers(), servers(REDIS_SERVER) if kind == "redis" else servers()

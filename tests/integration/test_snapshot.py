@@ -54,6 +54,21 @@ def up(server):
     return client
 
 
+def test_the_saver_gives_way(servers):  # noqa: F811
+    """Of all threads only who writes snapshots is niced."""
+    server = servers()
+
+    def niced():
+        nice = {}
+        for task in os.listdir(f"/proc/{server.pid}/task"):
+            with open(f"/proc/{server.pid}/task/{task}/stat", encoding="ascii") as stat:
+                name, fields = stat.read().split("(", 1)[1].rsplit(")", 1)
+            nice[name] = int(fields.split()[16])
+        return {name for name, n in nice.items() if n > os.getpriority(os.PRIO_PROCESS, 0)}
+
+    wait_until(lambda: niced() == {"saver"})
+
+
 def test_saved_and_loaded(servers):
     a = servers()
     client = single(a)
