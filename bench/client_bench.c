@@ -5,8 +5,9 @@
  *      get       GETs one after another
  *      pipeline  GETs, 16 at a time
  *      threads   GETs on THREADS threads: one handle for all, or one connection each
- *      mget      100 keys over all nodes at once. hiredis by hand, as well as it can be done: GETs are
- * appended to each node's connection, all are flushed, then all replies read
+ *      mget      100 keys over all nodes at once. hiredis by hand: GETs are appended to each node's
+ * connection, all are flushed, then all replies read sorted    the same, but whoever uses hiredis sorts the
+ * keys by node and sends one MGET to each, which is what liblarder does outside of clusters
  *
  * Keys are where ring placement puts them, for both; hiredis asks larder_ring_get(), since any program must
  * find out, and this is what liblarder does inside. Prints "requests seconds cpu_seconds" (of this process),
@@ -204,6 +205,48 @@ static void hiredis_mgets(struct bench *b)
         redisFree(c[n]);
 }
 
+static void take_many(redisContext *c, int n)
+{
+    redisReply *reply;
+    if (redisGetReply(c, (void **)&reply) != REDIS_OK || reply->type != REDIS_REPLY_ARRAY ||
+        reply->elements != (size_t)n || reply->element[n - 1]->len != VALUE_BYTES)
+        die("reply", c->errstr);
+    freeReplyObject(reply);
+}
+
+static void hiredis_sorted(struct bench *b)
+{
+    static const char *argv[NODES_MAX][MANY + 1];
+    static size_t sizes[NODES_MAX][MANY + 1];
+    redisContext *c[NODES_MAX];
+    for (int n = 0; n < b->nodes; n++) {
+        c[n] = dial(b->addresses[n]);
+        argv[n][0] = "MGET";
+        sizes[n][0] = 4;
+    }
+    for (long i = 0; i < b->count; i += MANY) {
+        int done = 0, keys[NODES_MAX] = {0};
+        for (int k = 0; k < MANY; k++) {
+            const char *key = b->keys[(i + k) % KEYS];
+            int n = node_of(b, key);
+            argv[n][++keys[n]] = key;
+            sizes[n][keys[n]] = strlen(key);
+        }
+        for (int n = 0; n < b->nodes; n++) {
+            if (keys[n] == 0)
+                continue;
+            redisAppendCommandArgv(c[n], keys[n] + 1, argv[n], sizes[n]);
+            if (redisBufferWrite(c[n], &done) != REDIS_OK || !done)
+                die("write", c[n]->errstr);
+        }
+        for (int n = 0; n < b->nodes; n++)
+            if (keys[n] > 0)
+                take_many(c[n], keys[n]);
+    }
+    for (int n = 0; n < b->nodes; n++)
+        redisFree(c[n]);
+}
+
 static void *hiredis_thread(void *arg)
 {
     hiredis_gets(arg, 1);
@@ -230,7 +273,8 @@ int main(int argc, char **argv)
     struct larder_error err;
     struct larder_options o;
     if (argc < 5)
-        die("usage", "client_bench larder|hiredis get|pipeline|threads|mget ADDRESSES COUNT [THREADS]");
+        die("usage",
+            "client_bench larder|hiredis get|pipeline|threads|mget|sorted ADDRESSES COUNT [THREADS]");
     bool ours = strcmp(argv[1], "larder") == 0;
     int threads = argc > 5 ? atoi(argv[5]) : 8;
     const char *what = argv[2];
@@ -251,6 +295,8 @@ int main(int argc, char **argv)
         ours ? larder_pipelines(&b) : hiredis_gets(&b, PIPELINE);
     else if (strcmp(what, "mget") == 0)
         ours ? larder_mgets(&b) : hiredis_mgets(&b);
+    else if (strcmp(what, "sorted") == 0)
+        ours ? larder_mgets(&b) : hiredis_sorted(&b);
     else
         requests = run_threads(&b, ours ? larder_thread : hiredis_thread, threads);
     printf("%ld %.6f %.6f\n", requests, seconds(CLOCK_MONOTONIC) - begun,

@@ -155,7 +155,8 @@ struct larder_item {
 
 /* Grouped by node, sent to all nodes at once. Each key has its own status, and one that fails leaves
  * the others alone. Return LARDER_OK when every key was answered (misses included), else the first
- * error, with err. All three are idempotent. */
+ * error, with err. All three are idempotent. To larder_mget() a key that holds no string is a miss, as to
+ * MGET, by which it asks where it may. */
 LARDER_API int larder_mget(larder *l, struct larder_item *items, size_t n, struct larder_error *err);
 LARDER_API int larder_mset(larder *l, struct larder_item *items, size_t n, int64_t ttl_ms,
                            struct larder_error *err);

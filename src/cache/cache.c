@@ -62,6 +62,31 @@ static bool dead(void *arg, const struct entry *e)
     return meta_read(e, &m) && cache_purged(arg, e, &m) == PURGE_HARD;
 }
 
+/* Its deadline stays: what is usable no longer than that, stale or fresh. */
+static bool soften(void *arg, const struct access *a, const struct key *k, struct entry *e)
+{
+    struct meta m;
+    if (!meta_read(e, &m) || (m.flags & META_NEGATIVE))
+        return false;
+    if (m.flags & META_STALE)
+        return true;
+    store_before_change(a, k);
+    meta_set_stale(e, m.fresh_ms);
+    store_note_change(a, k);
+    return true;
+}
+
+/* A shard that nobody is noticed in has no leases, and gets none that is older. */
+static bool settled(void *arg, uint64_t number)
+{
+    const struct cache *c = arg;
+    for (uint32_t i = 0; i < STORE_SHARDS; i++)
+        if (store_is_noticed(c->store, i) &&
+            atomic_load_explicit(&c->shards[i].settled, memory_order_relaxed) < number)
+            return false;
+    return true;
+}
+
 struct every {
     struct cache *c;
     const struct access *a;
@@ -116,8 +141,14 @@ int cache_new(struct cache **out, struct store *s, const char *run_id)
     const struct cache_settings defaults = {
         .leases_max = 1 << 20, .hold_ms = 10000, .negative_ttl_ms = 10000, .negative_max = 16 << 20};
     cache_set(c, &defaults);
-    const struct store_seam seam = {
-        .arg = c, .valid = valid, .dead = dead, .touched = touched, .dying = dying, .flushed = flushed};
+    const struct store_seam seam = {.arg = c,
+                                    .valid = valid,
+                                    .dead = dead,
+                                    .soften = soften,
+                                    .settled = settled,
+                                    .touched = touched,
+                                    .dying = dying,
+                                    .flushed = flushed};
     store_set_seam(s, &seam);
     *out = c;
     return 0;
@@ -166,6 +197,7 @@ void cache_set(struct cache *c, const struct cache_settings *settings)
 void cache_set_primary(struct cache *c, const struct access *a, const char *address)
 {
     snprintf(c->primary, sizeof c->primary, "%s", address != NULL ? address : "");
+    store_set_follower(c->store, address != NULL);
     if (address != NULL)
         void_in(c, a, NULL);
 }

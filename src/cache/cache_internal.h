@@ -12,6 +12,8 @@
 /* What belongs to the keys of one shard. Its lock. */
 struct cache_shard {
     struct leases leases;
+    _Atomic uint64_t
+        settled;        /* no lease here is older than the bans up to this purge; written with the lock */
     bool keeps_version; /* while an entry is replaced by one of its version or a later one */
     struct counter count[CACHE_COUNTERS]; /* written with the lock, read without */
 };
@@ -61,6 +63,13 @@ int64_t cache_negative_size(const struct key *k);
 static inline void cache_count(struct cache_shard *cs, enum cache_counter which)
 {
     counter_add(&cs->count[which], 1);
+}
+
+/* A ban of its key has come after it was granted: what its holder loads may be old. */
+static inline bool cache_lease_is_banned(const struct cache *c, const struct lease *l)
+{
+    return unlikely(store_bans(c->store) != 0) &&
+           store_ban_since(c->store, (struct str){l->key, l->n}, l->born);
 }
 
 /* False: the origin's budget is used up. */

@@ -63,6 +63,10 @@ int cache_fill(struct cache *c, const struct access *a, const struct key *k, con
     *out = FILL_LEASE_LOST;
     if (v->has_lease && (l == NULL || !lease_is_live(l, a->now_ms) || l->token != v->token))
         return lose(cs, COUNT_LEASE_LOST);
+    if (l != NULL && cache_lease_is_banned(c, l)) {
+        release(c, a, k, l);
+        return lose(cs, COUNT_LEASE_LOST);
+    }
     bool has_old = e != NULL && meta_read(e, &old);
     *out = FILL_OLD_VERSION;
     if (v->has_version && v->version < least_version(c, a, k, has_old, &old)) {
@@ -218,6 +222,22 @@ uint64_t cache_purge_tag(struct cache *c, uint64_t tag, bool soft)
     if (!soft)
         store_sweep_dead(c->store);
     return seq;
+}
+
+int cache_ban_at(struct cache *c, const struct access *a, struct str glob, uint64_t number, bool soft,
+                 uint64_t rate)
+{
+    cache_count_on(c, number);
+    return store_ban(a, glob, number, soft, rate);
+}
+
+int cache_ban(struct cache *c, const struct access *a, struct str glob, bool soft, uint64_t rate,
+              uint64_t *number)
+{
+    if (store_bans(c->store) >= BANS_MAX)
+        return ERR_FULL;
+    *number = atomic_load(&c->seq) + 1;
+    return cache_ban_at(c, a, glob, *number, soft, rate);
 }
 
 uint64_t cache_doubt(struct cache *c)

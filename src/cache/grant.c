@@ -154,7 +154,7 @@ static void sweep_one(void *arg, struct lease *l)
 {
     struct swept *s = arg;
     struct cache_shard *cs = &s->c->shards[s->shard];
-    if (l->token != 0 && !lease_is_live(l, s->a->now_ms))
+    if (l->token != 0 && (!lease_is_live(l, s->a->now_ms) || cache_lease_is_banned(s->c, l)))
         cache_void(s->c, cs, l);
     (void)cache_pass_on(s->c, cs, s->a, l);
     cache_settle(s->c, s->shard, s->a, l);
@@ -168,7 +168,9 @@ void cache_sweep(struct cache *c, const struct access *a)
         if (!store_is_noticed(c->store, shard) || !store_lock_one(c->store, shard))
             continue;
         struct swept s = {c, a, shard};
+        uint64_t seq = atomic_load_explicit(&c->seq, memory_order_acquire);
         leases_each(&c->shards[shard].leases, sweep_one, &s);
+        atomic_store_explicit(&c->shards[shard].settled, seq, memory_order_relaxed);
         store_unlock_one(c->store, shard);
     }
 }

@@ -1,5 +1,6 @@
 #include "cache/note.h"
 
+#include "base/err.h"
 #include "cache/cache_internal.h"
 
 #define MAGIC STR("larder.cache.1:")
@@ -47,6 +48,17 @@ uint32_t note_purge(uint64_t tag, uint64_t seq, bool soft, char out[NOTE_MAX])
     return w.n;
 }
 
+uint32_t note_ban(struct str glob, uint64_t seq, bool soft, uint64_t rate, char out[NOTE_MAX])
+{
+    struct writer w = begin(out, 'M');
+    ASSERT(glob.n <= BAN_GLOB_MAX);
+    put(&w, &seq, sizeof seq);
+    put(&w, &rate, sizeof rate);
+    put(&w, &soft, 1);
+    put(&w, glob.p, glob.n);
+    return w.n;
+}
+
 /* ---- reading ------------------------------------------------------------------------------------ */
 
 bool note_is(struct str bytes)
@@ -71,14 +83,29 @@ static uint64_t get_u64(struct str body, size_t at)
     return v;
 }
 
-bool note_apply_alone(struct cache *c, struct str note)
+bool note_is_ban(struct str note)
+{
+    return kind_of(note) == 'M';
+}
+
+/* seq and rate, or tag and seq, and whether it is soft. */
+enum { ALONE_HEAD = 17 };
+
+int note_apply_alone(struct cache *c, const struct access *a, struct str note)
 {
     struct str body = body_of(note);
-    if (kind_of(note) != 'T')
-        return false;
-    if (body.n == 17 && body.p[16] >= 0 && body.p[16] <= 1)
-        cache_purge_at(c, get_u64(body, 0), get_u64(body, 8), body.p[16] != 0);
-    return true;
+    if (kind_of(note) != 'T' && kind_of(note) != 'M')
+        return 0;
+    if (body.n < ALONE_HEAD || body.p[16] < 0 || body.p[16] > 1)
+        return 1;
+    uint64_t first = get_u64(body, 0), second = get_u64(body, 8);
+    bool soft = body.p[16] != 0;
+    struct str glob = {body.p + ALONE_HEAD, body.n - ALONE_HEAD};
+    if (kind_of(note) == 'T' && glob.n == 0)
+        cache_purge_at(c, first, second, soft);
+    if (kind_of(note) == 'M' && glob.n <= BAN_GLOB_MAX && cache_ban_at(c, a, glob, first, soft, second) != 0)
+        return ERR_OOM;
+    return 1;
 }
 
 void note_apply(struct cache *c, const struct access *a, const struct key *k, struct str note)

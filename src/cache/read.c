@@ -9,8 +9,9 @@
 enum cache_purge cache_purged(const struct cache *c, const struct entry *e, const struct meta *m)
 {
     struct tag_purged all = tags_purged(&c->tags, 0);
-    enum cache_purge worst = m->born < all.soft ? PURGE_SOFT : PURGE_NONE;
-    if (m->born < all.hard)
+    enum ban_effect ban = store_ban_of(c->store, e);
+    enum cache_purge worst = m->born < all.soft || ban == BAN_SOFT ? PURGE_SOFT : PURGE_NONE;
+    if (m->born < all.hard || ban == BAN_HARD)
         return PURGE_HARD;
     for (uint32_t i = 0; i < m->ntags; i++) {
         struct tag_purged p = tags_purged(&c->tags, meta_tag_at(e, m, i));
@@ -79,7 +80,7 @@ static enum got try_lease(struct cache *c, const struct access *a, const struct 
     store_notice(c->store, key_shard(k), true);
     if ((*l)->retry_until_ms > a->now_ms)
         return HELD_OFF;
-    if (lease_is_live(*l, a->now_ms))
+    if (lease_is_live(*l, a->now_ms) && !cache_lease_is_banned(c, *l))
         return HELD;
     cache_void(c, cs, *l);
     const struct waiter *oldest = lease_oldest_asker(*l);

@@ -55,6 +55,8 @@ struct conn {
     /* The engine's: */
     uint32_t number;         /* of the node */
     struct cmd *head, *tail; /* waiting for their replies, in order */
+    struct cmd *held;        /* of these, what is not encoded yet: up to the tail */
+    unsigned nheld;
     struct conn *next_active;
     bool active;
     bool stepping;    /* its replies are being delivered: not to be closed now */

@@ -153,7 +153,8 @@ static void conn_lost(struct engine *e, struct conn *c, int64_t now_ns)
     uint64_t sent = c->sent;
     bool idle = c->head == NULL && c->state == CONN_READY;
     struct cmd *orphans = c->head;
-    c->head = NULL;
+    c->head = c->held = NULL;
+    c->nheld = 0;
     conn_close(c);
     /* Hanging up on an idle connection is every server's right, and lack of memory is our own fault. */
     if (!idle && why.code != LARDER_ERR_MEMORY && why.code != LARDER_ERR_AUTH)
@@ -287,13 +288,23 @@ static void attempt(struct engine *e, struct cmd *cmd, int64_t now_ns)
         engine_attempt_failed(e, cmd, &err, false, now_ns);
         return;
     }
+    bool merges = engine_may_merge(e, cmd, &route);
+    if ((!merges || c->nheld == ENGINE_MERGE_MAX) && engine_encode_held(c) < 0) {
+        err = c->why;
+        conn_lost(e, c, now_ns);
+        engine_fail(e, cmd, &err);
+        return;
+    }
     cmd->wire_at = c->encoded;
-    if (engine_encode(c, cmd, &route, e->topo->set) < 0) {
+    if (merges) {
+        engine_hold(c, cmd);
+    } else if (engine_encode(c, cmd, &route, e->topo->set) < 0) {
         fail(&err, LARDER_ERR_MEMORY, "out of memory");
         engine_fail(e, cmd, &err);
         return;
     }
     cmd->skip = cmd->asking;
+    cmd->merged = 0;
     cmd->asking = false;
     cmd->attempt_ns = attempt_end(e, cmd, now_ns);
     queue(c, cmd);
@@ -329,7 +340,11 @@ static int deliver(void *arg, struct conn *c, const struct reader_value *v)
         c->head->skip--;
         return 0;
     }
-    engine_reply(d->engine, unqueue(c), c, v, d->now_ns);
+    unsigned n = c->head->merged > 1 ? c->head->merged : 1;
+    if (engine_part(v, n, 0) == NULL)
+        return fail(&c->why, LARDER_ERR_PROTOCOL, "%s: MGET: a reply of another shape", c->address->name);
+    for (unsigned i = 0; i < n; i++)
+        engine_reply(d->engine, unqueue(c), c, engine_part(v, n, i), d->now_ns);
     return 0;
 }
 
@@ -397,7 +412,7 @@ static void settle(struct engine *e, int64_t now_ns)
     engine_refresh(e, now_ns);
     start_due(e, now_ns);
     for (struct conn *c = e->active; c != NULL; c = c->next_active)
-        if (conn_send(c) < 0)
+        if (engine_encode_held(c) < 0 || conn_send(c) < 0)
             conn_lost(e, c, now_ns);
     for (struct conn **at = &e->active; *at != NULL;) {
         struct conn *c = *at;

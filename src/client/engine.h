@@ -12,8 +12,9 @@
 #include "client/topo.h"
 
 enum engine_limits {
-    ENGINE_REDIRECTS_MAX = 5, /* MOVED and ASK that a command follows */
-    ENGINE_LIVE_MAX = 1 << 20 /* commands under way */
+    ENGINE_REDIRECTS_MAX = 5,  /* MOVED and ASK that a command follows */
+    ENGINE_LIVE_MAX = 1 << 20, /* commands under way */
+    ENGINE_MERGE_MAX = 64,     /* keys of an MGET: no server is to be busy with it for long */
 };
 
 enum cmd_flags {
@@ -21,6 +22,7 @@ enum cmd_flags {
     CMD_READ = 2,       /* and a replica may answer */
     CMD_STANDIN = 4,    /* the next node of the ring may answer */
     CMD_INTERNAL = 8,   /* the library's own: not counted, and not what a caller waits for */
+    CMD_MERGES = 16,    /* GET key: may travel with others in one MGET, which says nothing of wrong types */
 };
 
 enum cmd_state { CMD_IDLE, CMD_DELAYED, CMD_SENT };
@@ -60,7 +62,8 @@ struct cmd {
     int64_t attempt_ns, due_ns;
     uint64_t wire_at; /* where its bytes begin in what the connection encodes */
     uint16_t slot;
-    uint8_t skip; /* replies before its own: ASKING's */
+    uint8_t skip;    /* replies before its own: ASKING's */
+    uint16_t merged; /* above 1: the reply is for it and as many in all that follow it */
     uint8_t attempts, redirects, ntried;
     bool asking;
     int32_t hop; /* a redirection's node, for one attempt; negative: none */
@@ -117,5 +120,13 @@ void engine_refresh(struct engine *e, int64_t now_ns);
 /* engine_encode.c: append its request to the connection. 0 or ERR_OOM. */
 int engine_encode(struct conn *c, const struct cmd *cmd, const struct topo_route *route,
                   const struct settings *set);
+/* engine_merge.c: may it be held back, to be merged with what follows? */
+bool engine_may_merge(const struct engine *e, const struct cmd *cmd, const struct topo_route *route);
+/* Instead of encoding it; then it is queued at once. */
+void engine_hold(struct conn *c, struct cmd *cmd);
+/* Before anything else is encoded or sent. 0 or an error with c->why, which ends the connection. */
+int engine_encode_held(struct conn *c) MUST_CHECK;
+/* Of a reply to n commands, the part that is for number i; NULL: it is no such reply. */
+const struct reader_value *engine_part(const struct reader_value *v, unsigned n, unsigned i);
 
 #endif

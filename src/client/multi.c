@@ -1,9 +1,9 @@
 /* Many keys: one small command a key, all submitted before anything is sent, so that each node gets
  * its share in one write and all nodes work at once.
  *
- * Rejected: MGET and MSET. In a cluster keys of one command must share a slot, on a ring a key whose
- * node fails has a stand-in of its own, and one command cannot say which of its keys went wrong.
- * Servers read a pipeline of GETs nearly as fast. */
+ * Rejected: MGET and MSET of the caller's keys as commands. In a cluster keys of one command must share a
+ * slot, on a ring a key whose node fails has a stand-in of its own, and one command cannot say which of its
+ * keys went wrong. Outside of clusters GETs are merged on their way (engine_merge.c). */
 #include "base/alloc.h"
 #include "client/calls.h"
 #include "client/error.h"
@@ -28,6 +28,9 @@ static void many_done(struct cmd *cmd, const struct cmd_result *r)
     else if (r->status == LARDER_OK &&
              (r->value->kind == READ_NULL || (r->value->kind == READ_INT && r->value->integer == 0)))
         item->status = LARDER_MISS;
+    else if ((cmd->flags & CMD_MERGES) != 0 && r->status == LARDER_ERR_SERVER &&
+             str_begins(r->value->text, STR("WRONGTYPE")))
+        item->status = LARDER_MISS; /* as MGET has it */
     if (item->status < 0 && m->status == 0)
         m->status = fail(m->err, item->status, "%s", r->err != NULL ? r->err->text : "out of memory");
 }
@@ -69,7 +72,7 @@ static int run_many(larder *l, struct larder_item *items, size_t n, struct str n
 
 int larder_mget(larder *l, struct larder_item *items, size_t n, struct larder_error *err)
 {
-    return run_many(l, items, n, STR("GET"), CMD_GET_FLAGS, 0, err);
+    return run_many(l, items, n, STR("GET"), CMD_GET_FLAGS | CMD_MERGES, 0, err);
 }
 
 int larder_mset(larder *l, struct larder_item *items, size_t n, int64_t ttl_ms, struct larder_error *err)

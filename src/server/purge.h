@@ -1,4 +1,4 @@
-/* CACHE.PURGE TAG beyond this node: every primary of the cluster, and the replicas of each.
+/* CACHE.PURGE beyond this node: every primary of the cluster, and the replicas of each.
  *
  *      client ──> worker: parse, park ── letter ──> the replication thread
  *                                          here: purge, note in the change log ──> replicas ──> ACK
@@ -9,6 +9,10 @@
  * asked of a node is asked again until it says so, under the same id, so that it purges once however often it
  * is asked. A failover puts another node in the map, which is asked then, too.
  *
+ * A pattern (MATCH) is the same with one more step: it is banned by the lane at the gate, outside of the
+ * thread's rounds, and stays open until all nodes have swept it, so that CACHE.JOB can say how far it is.
+ * With DRYRUN nothing is banned: each node counts, in slices of the thread's rounds.
+ *
  * HERE answers at once with what is so now, and never waits: the one who asks comes back, sooner at first.
  *
  * Owner: the replication thread, in its rounds; it knows how far replicas are, and it may read the map. The
@@ -18,14 +22,18 @@
 #define LARDER_SERVER_PURGE_H
 
 #include "base/buf.h"
+#include "cmd/cmd.h"
 #include "os/loop.h"
+#include "server/mail.h"
 #include "server/repl_feed.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
-struct asker;
 struct cluster_view;
 struct cmd_ctx;
+struct counting;
+struct job;
 struct peer;
 struct repl;
 
@@ -43,7 +51,33 @@ enum purge_limits {
     PURGE_SILENT_MS = 2000,
     PURGE_REPLY_MAX = 64 * 1024,
     PURGE_WORDS = PURGE_PEERS_MAX / 64,
+    PURGE_COUNTS_MAX = 16,      /* patterns that a node counts at a time (DRYRUN) */
+    PURGE_COUNT_IDLE_MS = 5000, /* and forgets when nobody asks for them any more */
+    PURGE_JOBS_MAX = 64,        /* that CACHE.JOB knows */
 };
+
+enum purge_form { REPLY_TAG, REPLY_MATCH, REPLY_MATCH_HERE };
+/* How far a purge is. */
+struct purge_tally {
+    enum purge_form form;
+    char id[PURGE_ID_MAX + 1];
+    uint32_t shards, acked, unsupported;
+    bool swept;       /* of a pattern: nothing is left that it matches, or all is counted */
+    uint64_t matched; /* that were taken out so far, or counted */
+};
+void purge_reply(struct reply *r, const struct purge_tally *t);
+
+/* A client that waits, and what it is told. */
+struct asker {
+    struct mail mail; /* the way home */
+    struct conn *conn;
+    struct worker *home;
+    bool mute;
+    const char *error; /* NULL: the numbers */
+    struct purge_tally tally;
+    uint64_t offset;
+};
+void purge_come_home(struct worker *w, struct mail *m); /* its mail's */
 
 /* One purge. The worker makes it; then it is the thread's. */
 struct purge {
@@ -57,24 +91,38 @@ struct purge {
     struct buf command; /* as others are asked */
     uint32_t ntags;
     uint64_t *tags; /* owned: hashes */
+    /* MATCH. */
+    char *glob; /* owned, of nglob bytes; NULL: tags */
+    uint32_t nglob;
+    bool dryrun;
+    uint64_t rate;
+    bool wants_gate;        /* it is to be banned when the round is over */
+    uint64_t number;        /* of the ban here */
+    uint64_t matched;       /* here */
+    const char *error;      /* NULL: none; why it could not be banned here */
+    uint64_t *peer_matched; /* owned, by peer */
 
     /* Here. */
     bool applied;
     uint64_t turn, offset; /* role and place in the log when it was */
     uint32_t replicas;     /* that there were */
     int64_t until_ms, due_ms, step_ms;
-    uint64_t acked[PURGE_WORDS], unsupported[PURGE_WORDS], flying[PURGE_WORDS]; /* bits by peer */
+    uint64_t acked[PURGE_WORDS], unsupported[PURGE_WORDS], flying[PURGE_WORDS],
+        swept[PURGE_WORDS]; /* by peer */
 };
 
 struct purge_seen {
     char id[PURGE_ID_MAX + 1];
     uint64_t turn, offset;
     uint32_t replicas;
+    uint64_t number;
 };
 
 struct purges {
     struct repl *repl;
     struct purge *first;
+    struct purge *here;      /* patterns of other nodes that are being banned */
+    struct counting *counts; /* PURGE_COUNTS_MAX of them, owned; NULL: none yet */
     uint64_t last_serial;
     struct purge_seen *seen; /* PURGE_SEEN of them, owned; NULL: none yet */
     uint32_t next_seen;
@@ -87,6 +135,9 @@ struct purges {
     _Atomic uint32_t nopen;
     _Atomic uint64_t open_bytes;
     _Atomic uint64_t next_id;
+    pthread_mutex_t jobs_mutex; /* leaf; guards the jobs: the thread and CACHE.JOB */
+    struct job *jobs;           /* PURGE_JOBS_MAX of them, owned; NULL: none yet */
+    uint64_t last_job;
 };
 
 void purges_init(struct purges *ps, struct repl *r);
@@ -107,7 +158,11 @@ int purges_timeout(const struct purges *ps, int most);
 
 /* ---- purge_peer.c: the other primaries, as clients reach them ---- */
 
-enum peer_answer { PEER_HAS_IT, PEER_NOT_YET, PEER_NEVER };
+struct peer_answer {
+    enum { PEER_HAS_IT, PEER_NOT_YET, PEER_NEVER } said;
+    bool swept;
+    uint64_t matched;
+};
 
 /* Find out from the map who must be asked. */
 void peers_follow(struct purges *ps);
@@ -119,10 +174,36 @@ uint32_t purge_shards(const struct cluster_view *v);   /* nodes that own slots *
 bool peer_counts(const struct purges *ps, uint32_t i); /* it is one of the primaries now */
 
 /* purge.c: the answer of peer i to purge number `serial`; it may be gone. */
-void purge_answered(struct purges *ps, uint64_t serial, uint32_t i, enum peer_answer a);
+void purge_answered(struct purges *ps, uint64_t serial, uint32_t i, const struct peer_answer *a);
+bool purge_asks(const struct purge *p, uint32_t i); /* peer i has something to say that is not known yet */
 void purge_unanswered(struct purges *ps, uint64_t serial, uint32_t i); /* the link broke */
 void purge_forget_peer(struct purges *ps, uint32_t i); /* its place is another node's from now on */
 void purge_hurry(struct purges *ps);                   /* somebody can be asked who could not */
+
+/* purge.c, for the others */
+void purge_free(struct purge *p);
+void purge_give_room(struct purges *ps, const struct purge *p);
+bool purge_may_write(const struct repl *r);
+void purge_applied(struct repl *r, struct purge *p); /* it has taken effect here, at this place in the log */
+
+/* ---- purge_match.c: patterns ---- */
+
+/* The thread, outside of a round: what is to be banned. */
+void purges_outside(struct purges *ps);
+/* Has everything been swept here, or counted? Brings p->matched up to date. */
+bool match_is_swept(struct purges *ps, struct purge *p);
+bool match_count(struct purges *ps, struct purge *p); /* DRYRUN: true once it counts */
+bool match_counts(const struct purges *ps);           /* somebody does */
+void match_step(struct purges *ps);                   /* a slice of it */
+void match_release(struct purges *ps);
+
+/* ---- job.c: what CACHE.JOB knows; any thread ---- */
+
+/* False: no memory, or PURGE_JOBS_MAX of them run. */
+bool jobs_add(struct purges *ps, const struct purge *p);
+/* True: it has been cancelled. */
+bool jobs_tell(struct purges *ps, const struct purge *p, const struct purge_tally *t, bool over);
+void jobs_release(struct purges *ps);
 
 static inline bool purge_bit(const uint64_t *bits, uint32_t i)
 {

@@ -206,7 +206,7 @@ void peers_ask(struct purges *ps, struct purge *p)
 {
     for (uint32_t i = 0; i < ps->npeers; i++) {
         struct peer *to = &ps->peers[i];
-        if (!to->counts || purge_bit(p->acked, i) || purge_bit(p->unsupported, i) || purge_bit(p->flying, i))
+        if (!to->counts || !purge_asks(p, i))
             continue;
         reach(ps, to);
         if (to->fd < 0 || to->connecting || to->nflight == PURGE_FLIGHT)
@@ -263,13 +263,20 @@ void peers_flush(struct purges *ps)
 
 /* ---- answers ---- */
 
-static enum peer_answer understand(const struct reader_value *v)
+static int64_t number_at(const struct reader_value *v, size_t i)
 {
-    if (reader_is_error(v))
-        return str_begins(v->text, STR("ERR unknown command")) ? PEER_NEVER : PEER_NOT_YET;
-    bool has =
-        v->kind == READ_ARRAY && v->n == 8 && v->children[3].kind == READ_INT && v->children[3].integer == 1;
-    return has ? PEER_HAS_IT : PEER_NOT_YET;
+    return v->kind == READ_ARRAY && v->n > i && v->children[i].kind == READ_INT ? v->children[i].integer : 0;
+}
+
+/* shards, acked, pending, unsupported, and of a pattern swept and matched; each behind its name. */
+static struct peer_answer understand(const struct reader_value *v)
+{
+    bool never = reader_is_error(v) && str_begins(v->text, STR("ERR unknown command"));
+    return (struct peer_answer){.said = never                  ? PEER_NEVER
+                                        : number_at(v, 3) == 1 ? PEER_HAS_IT
+                                                               : PEER_NOT_YET,
+                                .swept = number_at(v, 9) == 1,
+                                .matched = (uint64_t)number_at(v, 11)};
 }
 
 /* False: the link is gone. */
@@ -290,8 +297,8 @@ static bool take_answer(struct purges *ps, struct peer *p, const struct reader_v
         complain(ps, p, "it says what nobody has asked");
         return false;
     }
-    enum peer_answer a = understand(v);
-    if (a != PEER_NOT_YET)
+    struct peer_answer a = understand(v);
+    if (a.said != PEER_NOT_YET)
         p->complained = false;
     else if (reader_is_error(v) && !p->complained) {
         log_warning("CACHE.PURGE: the primary %s:%u answers '%.*s'. It is asked until it has the purge.",
@@ -301,7 +308,7 @@ static bool take_answer(struct purges *ps, struct peer *p, const struct reader_v
     uint64_t serial = p->flight[0];
     p->nflight--;
     memmove(&p->flight[0], &p->flight[1], p->nflight * sizeof p->flight[0]);
-    purge_answered(ps, serial, index_of(ps, p), a);
+    purge_answered(ps, serial, index_of(ps, p), &a);
     return true;
 }
 

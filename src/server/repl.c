@@ -300,6 +300,7 @@ static void round_of(struct repl *r, int nevents)
     failover_plan(r, &r->todo);
     repl_round_end(r);
     failover_outside(r);
+    purges_outside(&r->purges);
     repl_link_outside(r);
     repl_feeds_outside(r);
     repl_record_keep(r);

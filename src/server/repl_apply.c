@@ -65,7 +65,12 @@ static bool is_ours(const struct command *cmd, const struct stream_command *sc)
            !(cmd->flags & (CMD_SELF_LOCK | CMD_NOT_QUEUED | CMD_LANE));
 }
 
-/* The shards of all commands. False: too many, or a command that names none. */
+static bool is_note(const struct stream_command *sc)
+{
+    return str_is(sc->argv[0], "PING") && sc->argc == 2 && note_is(sc->argv[1]);
+}
+
+/* The shards of all commands. False: too many, or a command that names none, or all. */
 static bool plan(const struct repl *r, const struct stream_unit *u, struct lockset *ls)
 {
     lockset_init(ls);
@@ -74,6 +79,8 @@ static bool plan(const struct repl *r, const struct stream_unit *u, struct locks
         const struct command *cmd = command_resolve(sc->argv, sc->argc);
         struct keyref refs[64];
         uint32_t n = 0;
+        if (is_note(sc) && note_is_ban(sc->argv[1]))
+            return false;
         if (!is_ours(cmd, sc))
             continue;
         if ((cmd->flags & CMD_EXCLUSIVE) ||
@@ -127,10 +134,11 @@ static bool run_one(struct repl *r, const struct stream_command *sc)
 {
     if (str_is(sc->argv[0], "SELECT"))
         return select_db(r, sc);
-    if (str_is(sc->argv[0], "PING") && sc->argc == 2 && note_is(sc->argv[1])) {
-        if (!note_apply_alone(r->server->cache, sc->argv[1]))
+    if (is_note(sc)) {
+        int rc = note_apply_alone(r->server->cache, &r->ctx.a, sc->argv[1]);
+        if (rc == 0)
             r->note = sc->argv[1]; /* of the next command's key */
-        return true;
+        return rc >= 0;
     }
     if (str_is(sc->argv[0], "PING") || str_is(sc->argv[0], "PUBLISH") || str_is(sc->argv[0], "SPUBLISH"))
         return true;
@@ -172,7 +180,8 @@ static enum apply_result apply_unit(struct repl *r, const struct stream_unit *u,
         ok = run_unit(r, u);
         store_unlock(store, &ls);
     }
-    *why = "the stream selects a database that this node does not have; raise 'databases'";
+    *why = "the stream selects a database that this node does not have; raise 'databases'; or there is no "
+           "memory for a ban";
     return ok ? APPLY_DONE : APPLY_BROKEN;
 }
 

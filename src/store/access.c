@@ -9,6 +9,7 @@
  * The LFU counter is logarithmic as Redis's: it starts at LFU_INIT, a hit raises it with probability
  * 1 / ((counter - LFU_INIT) * lfu-log-factor + 1), and each lfu-decay-time minutes take one off. */
 #include "base/rng.h"
+#include "store/ban_internal.h"
 #include "store/evict.h"
 
 enum {
@@ -112,6 +113,8 @@ static struct entry *with_clock(const struct access *a, const struct key *k)
         table_find(&a->app->tm, table_of(a->store, k), k->hash, (struct str){k->p, k->n}, k->db, &pos);
     if (e == NULL || (entry_word(e) & ENTRY_CLOCK))
         return e;
+    if (store_ban_effect(a->store, e) != BAN_NONE)
+        return NULL; /* nobody can have found it */
     uint64_t idle = idle_by_segment(a, segment_of(&a->store->segs, e));
     struct move how = {.clock = true, .queue = STORE_MOVE_SAME, .freq = STORE_MOVE_SAME};
     e = store_move(a, &pos, e, &how);

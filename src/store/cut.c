@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/err.h"
+#include "store/ban_internal.h"
 #include "store/cut_internal.h"
 #include "store/evict.h"
 #include "store/table_internal.h"
@@ -26,6 +27,7 @@ static int32_t number_at_cut(const struct cut *c, const struct entry *e)
 static bool is_saved_with(const struct cut *c, const struct entry *e)
 {
     return number_at_cut(c, e) >= 0 && !deadline_passed(entry_expire(e), c->now_ms) &&
+           store_ban_effect(c->store, e) == BAN_NONE &&
            (likely(!(entry_word(e) & ENTRY_EXT)) || !ext_hides(c->store, e, c->now_ms));
 }
 
@@ -75,24 +77,23 @@ static void put_record(const struct cut *c, struct cut_chunk *ch, const struct e
 static struct cut_chunk *copy_page(const struct cut *c, const struct table_mem *tm, const struct page *p)
 {
     struct ref refs[TABLE_PAGE_REFS];
-    unsigned n = page_gather(tm, p, refs);
+    unsigned n = page_gather(tm, p, refs), wanted = 0;
     size_t bytes = 0;
     for (unsigned i = 0; i < n; i++)
         __builtin_prefetch(ref_entry(tm, refs[i].th, refs[i].lo));
     for (unsigned i = 0; i < n; i++) {
         const struct entry *e = ref_entry(tm, refs[i].th, refs[i].lo);
-        if (is_saved_with(c, e))
-            bytes += record_room(e);
+        if (!is_saved_with(c, e)) /* asked once: a ban may end in between */
+            continue;
+        bytes += record_room(e);
+        refs[wanted++] = refs[i];
     }
     struct cut_chunk *ch = mem_alloc(sizeof *ch + bytes);
     if (ch == NULL)
         return NULL;
     *ch = (struct cut_chunk){.n = 0};
-    for (unsigned i = 0; i < n; i++) {
-        const struct entry *e = ref_entry(tm, refs[i].th, refs[i].lo);
-        if (is_saved_with(c, e))
-            put_record(c, ch, e);
-    }
+    for (unsigned i = 0; i < wanted; i++)
+        put_record(c, ch, ref_entry(tm, refs[i].th, refs[i].lo));
     DEBUG_ASSERT(ch->n == bytes);
     return ch;
 }

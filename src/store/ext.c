@@ -1,5 +1,6 @@
 #include "store/ext.h"
 
+#include "store/ban_internal.h"
 #include "store/shard.h"
 
 void store_set_seam(struct store *s, const struct store_seam *seam)
@@ -45,8 +46,12 @@ struct ext entry_ext(const struct entry *e)
 bool ext_hides(const struct store *s, const struct entry *e, int64_t now_ms)
 {
     const struct store_seam *seam = &s->seam;
+    if (!(entry_word(e) & ENTRY_EXT))
+        return entry_is_banned(s, e);
     struct ext x = entry_ext(e);
     if ((entry_load_u32(x.p + EXT_FLAGS_AT) & EXT_HIDDEN) || deadline_passed(entry_deadline(e), now_ms))
+        return true;
+    if (store_ban_effect(s, e) != BAN_NONE)
         return true;
     return seam->valid != NULL && !seam->valid(seam->arg, e);
 }
@@ -55,6 +60,12 @@ bool ext_is_dead(const struct access *a, const struct entry *e)
 {
     const struct store_seam *seam = &a->store->seam;
     return seam->dead != NULL && seam->dead(seam->arg, e);
+}
+
+bool ext_soften(const struct access *a, const struct key *k, struct entry *e)
+{
+    const struct store_seam *seam = &a->store->seam;
+    return seam->soften != NULL && seam->soften(seam->arg, a, k, e);
 }
 
 void ext_tell_touched(const struct access *a, const struct key *k)

@@ -13,6 +13,7 @@
 #ifndef LARDER_STORE_EXT_H
 #define LARDER_STORE_EXT_H
 
+#include "store/ban.h"
 #include "store/store.h"
 
 enum ext_layout { EXT_HIDDEN = 1, EXT_FLAGS_AT = 0, EXT_FRESH_AT = 8, EXT_MIN = 16 };
@@ -24,6 +25,11 @@ struct store_seam {
     bool (*valid)(void *arg, const struct entry *e);
     /* Can nobody at all read an extended entry any more? The sweep takes it out then. */
     bool (*dead)(void *arg, const struct entry *e);
+    /* An extended entry is banned softly (ban.h), and a sweep is there: make it stale. False: it must go. */
+    bool (*soften)(void *arg, const struct access *a, const struct key *k, struct entry *e);
+    /* Any thread, no lock: has everything of src/cache's been ended that was begun before the ban of this
+     * number? */
+    bool (*settled)(void *arg, uint64_t number);
     /* A key of a shard with store_notice() has changed, was removed, or was deleted in vain; not when its
      * time was over, and neither when it was dead(). */
     void (*touched)(void *arg, const struct access *a, const struct key *k);

@@ -60,6 +60,7 @@ struct walk {
     uint32_t at;         /* units done */
     enum sweep_reason reason;
     bool missed;                    /* something was busy or could not be moved */
+    uint32_t banned;                /* removed because of bans */
     uint32_t purge;                 /* garbage generation when it began */
     int64_t earliest;               /* deadline among what stays */
     uint32_t horizon[HORIZON_BINS]; /* units that stay, by log2 of the ms they have left */
@@ -105,6 +106,7 @@ struct sweep {
     uint32_t parts[65]; /* sealed segments by live 64ths */
     uint32_t recycle;   /* id to look at after the next pass */
     bool for_dead;      /* this pass looks for dead entries in all segments */
+    uint32_t clean;     /* the garbage generation that all segments seen by this pass are clean of */
 };
 
 /* The policy in force; evict.c. */
@@ -139,6 +141,7 @@ struct store {
     _Atomic uint64_t maxmemory; /* gate; any thread may read it */
     bool active_expire;         /* gate; off in tests only */
     struct store_seam seam;     /* set at boot */
+    struct bans bans;           /* ban.h */
     _Atomic bool sweep_dead;    /* the next pass is to look for entries that are dead (ext.h) */
     /* Cuts (cut.h): cuts_open is read by every write; bits are set under the gate, cleared by the reader.
      * cut_sense: gate. cuts: gate and cuts_lock to write, either to read, or a shard lock while it is open.
@@ -324,21 +327,26 @@ static inline void store_touch(const struct access *a, const struct key *k)
     bump(&a->app->changes);
     store_tell_watches(a, k);
 }
+/* Gate: set the flag of every watch of a key that was there and matches, in any database. */
+void store_flag_matches(const struct access *a, struct str glob);
 /* Gate: set the flag of every watch of database number db (or all, when negative) whose key exists, or whose
  * key exists in number `other`. */
 void store_touch_db(const struct access *a, int64_t db, int64_t other);
 
 /* ---- ext.c ---------------------------------------------------------------------- */
 
-/* The entry is extended, and its deadline has not passed: is it nothing to plain commands? */
+/* Its deadline has not passed, and store.bans.look says that it may be so: is it nothing to plain commands?
+ */
 bool ext_hides(const struct store *s, const struct entry *e, int64_t now_ms);
 bool ext_is_dead(const struct access *a, const struct entry *e);
+bool ext_soften(const struct access *a, const struct key *k, struct entry *e);
 void ext_tell_touched(const struct access *a, const struct key *k);
 void ext_tell_dying(const struct access *a, const struct entry *e);
 void ext_tell_flushed(const struct access *a, bool all);
 static inline bool entry_is_hidden(const struct access *a, const struct entry *e)
 {
-    return unlikely(entry_word(e) & ENTRY_EXT) &&
+    uint32_t look = atomic_load_explicit(&a->store->bans.look, memory_order_relaxed) & ~(uint32_t)ENTRY_TTL;
+    return unlikely(entry_word(e) & look) &&
            ext_hides(a->store, e, a->expired == EXPIRED_SHOW ? INT64_MIN : a->now_ms);
 }
 

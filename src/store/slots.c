@@ -2,7 +2,7 @@
  * much as the slot has keys, and nothing for the others. */
 #include "base/assert.h"
 #include "base/err.h"
-#include "store/shard.h"
+#include "store/ban_internal.h"
 
 enum { CLEAR_BATCH = 64 };
 
@@ -25,6 +25,7 @@ int store_slot_keys(const struct access *a, uint32_t slot, uint32_t *n)
 struct visit {
     store_visit_fn *fn;
     void *arg;
+    const struct store *store;
     int64_t now_ms;
     bool stopped;
 };
@@ -32,14 +33,14 @@ struct visit {
 static bool visit_entry(void *arg, struct entry *e)
 {
     struct visit *v = arg;
-    if (!deadline_passed(entry_expire(e), v->now_ms))
+    if (!deadline_passed(entry_expire(e), v->now_ms) && !entry_is_banned(v->store, e))
         v->stopped = !v->fn(v->arg, e);
     return !v->stopped;
 }
 
 int store_slot_visit(const struct access *a, uint32_t slot, store_visit_fn *visit, void *arg)
 {
-    struct visit v = {.fn = visit, .arg = arg, .now_ms = a->now_ms};
+    struct visit v = {.fn = visit, .arg = arg, .store = a->store, .now_ms = a->now_ms};
     uint64_t at = 0;
     bool locked;
     if (!store_shard_enter(a, slot / STORE_SLOTS_PER_SHARD, &locked))

@@ -3,8 +3,8 @@
 
 #include "base/err.h"
 #include "os/clock.h"
+#include "store/ban_internal.h"
 #include "store/evict.h"
-#include "store/shard.h"
 
 #include <string.h>
 
@@ -84,6 +84,7 @@ int store_new(struct store **out, const struct store_options *opt)
     s->active_expire = true;
     s->origin_ms = os_wall_ms();
     atomic_init(&s->lateness_ms, LATENESS_BOOT_MS);
+    bans_init(&s->bans);
     store_init_ids(s);
     int err = make_parts(s);
     if (err != 0) {
@@ -121,6 +122,7 @@ void store_free(struct store *s)
     region_unmap(s->dbs, DBS_BYTES);
     for (uint32_t i = 0; i < s->nthreads; i++)
         mem_free(s->appenders[i]);
+    bans_release(&s->bans);
     ghosts_resize(&s->evict.ghosts, 0);
     shadows_resize(&s->evict.shadows, 0);
     if (s->segs.meta != NULL)
@@ -254,15 +256,26 @@ static COLD void found_expired(const struct access *a, const struct key *k, cons
         store_remove_expired(a, k, pos, e);
 }
 
+static COLD void found_banned(const struct access *a, const struct key *k, const struct table_pos *pos,
+                              struct entry *e)
+{
+    if (ban_may_remove(a))
+        ban_remove(a, k, pos, e);
+}
+
 static inline struct entry *find(const struct access *a, const struct key *k, bool hidden_too)
 {
     struct table_pos pos;
     struct entry *e =
         table_find(&a->app->tm, table_of(a->store, k), k->hash, (struct str){k->p, k->n}, k->db, &pos);
-    if (e == NULL || !(entry_word(e) & (ENTRY_TTL | ENTRY_EXT)))
+    if (e == NULL || !(entry_word(e) & atomic_load_explicit(&a->store->bans.look, memory_order_relaxed)))
         return e;
     if (is_expired(a, entry_expire(e))) {
         found_expired(a, k, &pos, e);
+        return NULL;
+    }
+    if (entry_is_banned(a->store, e)) {
+        found_banned(a, k, &pos, e);
         return NULL;
     }
     return hidden_too || !entry_is_hidden(a, e) ? e : NULL;

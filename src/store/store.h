@@ -271,11 +271,13 @@ struct watch {
     uint32_t n;
     const char *p;     /* owned by the caller, as long as the watch is linked */
     int64_t expire_ms; /* the deadline seen at WATCH, 0 = none or absent */
+    bool seen;         /* it was there */
 };
 void store_watch(const struct access *a, struct watch *w); /* shard locked */
 void store_unwatch(struct store *s, struct watch *w);      /* no shard lock needed */
-/* Shard locked. At EXEC: has the deadline seen at WATCH passed? (Redis: a key that expired is a change.) */
-bool store_watch_expired(const struct access *a, const struct watch *w);
+/* Shard locked. At EXEC: is it gone although nobody has written it? Its deadline has passed (Redis: that is a
+ * change), or it has been purged. */
+bool store_watch_gone(const struct access *a, const struct watch *w);
 
 /* ---- many keys --------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@ void store_watch(const struct access *a, struct watch *w)
     struct key k;
     key_make(a->store, &k, (struct str){w->p, w->n}, w->db);
     const struct entry *e = store_peek(a, &k);
+    w->seen = e != NULL;
     w->expire_ms = e != NULL ? entry_deadline(e) : 0;
     lock_hold(&sh->watch_lock);
     w->prev = NULL;
@@ -38,9 +39,13 @@ void store_unwatch(struct store *s, struct watch *w)
     w->next = w->prev = NULL;
 }
 
-bool store_watch_expired(const struct access *a, const struct watch *w)
+bool store_watch_gone(const struct access *a, const struct watch *w)
 {
-    return deadline_passed(w->expire_ms, a->now_ms);
+    struct key k;
+    if (!w->seen || deadline_passed(w->expire_ms, a->now_ms))
+        return w->seen;
+    key_make(a->store, &k, (struct str){w->p, w->n}, w->db);
+    return store_peek(a, &k) == NULL;
 }
 
 void store_touch_watches(const struct access *a, const struct key *k)
@@ -61,6 +66,21 @@ void store_flag_watches(const struct access *a, const struct key *k)
             memcmp(w->p, k->p, k->n) == 0)
             atomic_store_explicit(w->flag, true, memory_order_relaxed);
     lock_release(&sh->watch_lock);
+}
+
+void store_flag_matches(const struct access *a, struct str glob)
+{
+    for (uint32_t i = 0; i < STORE_SHARDS; i++) {
+        struct shard *sh = &a->store->shards[i];
+        if (atomic_load_explicit(&sh->watches, memory_order_relaxed) == NULL)
+            continue;
+        lock_hold(&sh->watch_lock);
+        struct watch *w = atomic_load_explicit(&sh->watches, memory_order_relaxed);
+        for (; w != NULL; w = w->next)
+            if (w->seen && str_glob(glob, (struct str){w->p, w->n}, false))
+                atomic_store_explicit(w->flag, true, memory_order_relaxed);
+        lock_release(&sh->watch_lock);
+    }
 }
 
 static bool watched_key_exists(const struct access *a, const struct watch *w, uint32_t db)

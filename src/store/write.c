@@ -5,6 +5,7 @@
  * it was. In place where the value fits: same header, same extent. */
 #include "base/alloc.h"
 #include "base/err.h"
+#include "store/ban_internal.h"
 #include "store/evict.h"
 #include "store/shard.h"
 #include "store/store.h"
@@ -188,6 +189,10 @@ struct entry *write_lookup(const struct access *a, const struct key *k, struct t
         store_remove_expired(a, k, pos, e);
         return NULL;
     }
+    if (e != NULL && unlikely(entry_is_banned(a->store, e))) {
+        ban_remove(a, k, pos, e);
+        return NULL;
+    }
     return e;
 }
 
@@ -292,6 +297,8 @@ struct entry *store_move(const struct access *a, const struct table_pos *pos, st
 {
     struct shape f = shape_of(&a->store->segs, e);
     struct room r;
+    DEBUG_ASSERT(store_ban_effect(a->store, e) == BAN_NONE ||
+                 (entry_word(e) & ENTRY_EXT)); /* it would be clean where it goes */
     if (how->queue != STORE_MOVE_SAME)
         f.queue = (uint8_t)how->queue;
     if (how->freq != STORE_MOVE_SAME)

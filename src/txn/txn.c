@@ -108,7 +108,7 @@ bool txn_watch_broken(const struct txn *t, const struct access *a)
     if (atomic_load_explicit(&t->dirty, memory_order_acquire))
         return true;
     for (const struct txn_watch *tw = t->watches; tw != NULL; tw = tw->next)
-        if (store_watch_expired(a, &tw->w))
+        if (store_watch_gone(a, &tw->w))
             return true;
     return false;
 }

@@ -226,6 +226,44 @@ def test_replies_cut_at_every_byte():
         assert c.say("cmd GET k") == 'ok ["abc" 42 null {k 1.5}]'
 
 
+def test_many_keys_travel_in_few_commands(node):
+    """100 keys are two MGETs, at most 64 each; a repeated one, one that is missing and one of another type among them."""
+    with Shell(at(node)) as c, node.wire() as w:
+        assert c.say("mset " + " ".join(f"k:{i} v{i}" for i in range(99))).startswith("ok")
+        w("SADD", "set", "a")
+        w("CONFIG", "RESETSTAT")
+        names = [f"k:{i}" for i in range(97)] + ["nope", "set", "k:0"]
+        found = [f'0 "v{i}"' for i in range(97)] + ["1", "1", '0 "v0"']
+        assert c.say("mget " + " ".join(names)) == "ok" + "".join(f" | {item}" for item in found)
+        stats = w("INFO", "commandstats").decode()
+        assert re.search(r"cmdstat_mget:calls=(\d+)", stats)[1] == "2" and "cmdstat_get:" not in stats
+        assert c.say("mget k:1") == 'ok | 0 "v1"'
+        assert "cmdstat_get:calls=1," in w("INFO", "commandstats").decode()
+
+
+@pytest.mark.parametrize("reply", [b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"$1\r\na\r\n", b"*0\r\n", b"*-1\r\n", b"%2\r\n+a\r\n+b\r\n+c\r\n+d\r\n"])
+def test_a_reply_for_other_keys_is_none(reply):
+    with Peer(lambda argv: reply) as peer, Shell(peer.address, SINGLE + " retries=0") as c:
+        assert c.say("mget a b c") == f"protocol-error {peer.address}: MGET: a reply of another shape | -6 | -6 | -6"
+
+
+def test_an_error_is_every_keys_own():
+    """Who is loading is asked again, key by key; another refusal is told for each."""
+    left = [2]
+
+    def answer(argv):
+        left[0] -= 1
+        if left[0] >= 0:
+            return b"-LOADING wait\r\n"
+        found = [b"$1\r\na\r\n" if key == "a" else b"$-1\r\n" for key in argv[1:]]
+        return found[0] if argv[0] == "GET" else [b"*%d\r\n" % len(found), *found]
+
+    with Peer(answer) as peer, Shell(peer.address, SINGLE + " retries=5") as c:
+        assert c.say("mget a b") == 'ok | 0 "a" | 1'
+    with Peer(lambda argv: b"-NOPERM no\r\n") as peer, Shell(peer.address, SINGLE) as c:
+        assert c.say("mget a b") == f"error-reply {peer.address}: NOPERM no | -7 | -7"
+
+
 @pytest.mark.parametrize("reset", [1, 40, 200, 2000, 70000])
 def test_connections_reset_in_the_middle_of_a_reply(node, reset):
     """Behind a greeting of about 150 bytes come 100,000. Each call says so in time, and none gives half a value."""
@@ -432,6 +470,14 @@ def test_a_ring_spreads_keys(ring):
         assert c.say("loop 500").startswith("ok sets=500 gets=500 failed=0 wrong=0 ")
         with owner_among(ring, c, "k:1").wire() as w:
             assert w("GET", "k:1") == b"v1"
+
+
+def test_each_key_of_many_has_its_stand_in(ring):
+    with Shell(addresses(ring), "breaker_ms=100 retry_percent=100") as c:
+        names = [f"k:{i}" for i in range(60)]
+        ring[0].stop()
+        assert c.say("mset " + " ".join(f"{name} v" for name in names)) == "ok" + " | 0" * 60
+        assert c.say("mget " + " ".join(names)) == "ok" + ' | 0 "v"' * 60
 
 
 def test_a_stand_in_serves_one_outage_only(ring):

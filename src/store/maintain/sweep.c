@@ -22,6 +22,7 @@
  * the first expired entry has waited for `lateness`, which is chosen so that such
  * walks take about 1 % of a CPU however many segments there are. */
 #include "os/clock.h"
+#include "store/ban_internal.h"
 #include "store/evict.h"
 #include "store/shard.h"
 #include "store/store.h"
@@ -100,6 +101,22 @@ static void visit_evict(const struct access *a, struct walk *w, struct visit *v,
         w->missed = true;
 }
 
+/* What is banned goes, or becomes stale, before anything else may move it to where nobody would know any
+ * more. True: it is gone, or may not go now. */
+static bool visit_banned(const struct access *a, struct walk *w, struct visit *v, struct table_pos *pos)
+{
+    enum ban_effect effect = store_ban_effect(a->store, v->e);
+    if (likely(effect == BAN_NONE) || (effect == BAN_SOFT && ext_soften(a, &v->key, v->e)))
+        return false;
+    if (ban_may_remove(a)) {
+        ban_remove(a, &v->key, pos, v->e);
+        w->banned++;
+    } else {
+        w->missed = true;
+    }
+    return true;
+}
+
 static void visit_locked(const struct access *a, struct walk *w, struct visit *v)
 {
     struct store *s = a->store;
@@ -111,6 +128,8 @@ static void visit_locked(const struct access *a, struct walk *w, struct visit *v
     int64_t expire_ms = entry_expire(v->e);
     if (id_is_dead(s, v->key.db)) {
         store_remove(a, v->key.slot, &pos, v->e);
+    } else if (visit_banned(a, w, v, &pos)) {
+        return;
     } else if (may_expire(a) && deadline_passed(expire_ms, a->now_ms)) {
         note_overdue(a, v->e, expire_ms);
         store_remove_expired(a, &v->key, &pos, v->e);
@@ -146,9 +165,12 @@ static bool visit_entry(const struct access *a, struct walk *w, struct visit *v,
 
 /* ---- stepping without locks ---- */
 
-static bool wants(const struct access *a, struct walk *w, const struct entry *e, uint32_t db, uint32_t units)
+static bool wants(const struct access *a, struct walk *w, const struct entry *e, struct str key, uint32_t db,
+                  uint32_t units)
 {
     if (w->reason == SWEEP_COMPACT || w->reason == SWEEP_EVICT || id_is_dead(a->store, db))
+        return true;
+    if (unlikely(ban_may_hit(a->store, w->seg, key)))
         return true;
     int64_t expire_ms = entry_expire_hint(e);
     if (may_expire(a) && deadline_passed(expire_ms, a->now_ms))
@@ -185,7 +207,7 @@ static unsigned collect(const struct access *a, struct walk *w, uint32_t used, s
             break;
         }
         uint32_t units = entry_short_units(word);
-        if (wants(a, w, e, db, units))
+        if (wants(a, w, e, key, db, units))
             visit_make(a, &batch[n++], e, key, db);
         w->at += units;
     }
@@ -257,6 +279,7 @@ static void walk_end(const struct access *a, struct walk *w)
         at = a->now_ms + RETRY_MS;
     else
         atomic_store_explicit(&w->seg->purged, w->purge, memory_order_relaxed);
+    bans_pace(a, w->banned);
     segment_sweep_before(w->seg, at);
     segment_unpin(&s->segs, w->seg);
     w->seg = NULL;
@@ -327,6 +350,7 @@ static void pass_begin(const struct access *a, struct sweep *sw)
         atomic_fetch_add_explicit(&s->segs.purge, 1, memory_order_relaxed);
     sw->cursor = 0;
     sw->active = true;
+    sw->clean = s->segs.purge;
     sw->sealed = sw->live_parts = 0;
     memset(sw->parts, 0, sizeof sw->parts);
 }
@@ -383,6 +407,8 @@ static void pass_end(const struct access *a)
     late = late < LATENESS_MIN ? LATENESS_MIN : late > LATENESS_MAX ? LATENESS_MAX : late;
     atomic_store_explicit(&s->lateness_ms, late, memory_order_relaxed);
     choose_threshold(s, sw);
+    if (unlikely(store_bans(s) != 0))
+        bans_end(s, sw->clean);
     if (ids_dead(s) != 0)
         store_recycle_id(s, sw->recycle++ % s->ids_used);
     sw->active = false;
@@ -400,6 +426,9 @@ static enum sweep_reason find_reason(const struct access *a, struct sweep *sw, c
         return SWEEP_NOTHING;
     if (segment_epoch(seg) != s->segs.epoch)
         return SWEEP_DOOMED;
+    uint32_t purged = atomic_load_explicit(&seg->purged, memory_order_relaxed);
+    if ((int32_t)(purged - sw->clean) < 0)
+        sw->clean = purged;
     uint32_t parts = PARTS;
     if (!(live & SEGMENT_OPEN)) {
         uint64_t p = (uint64_t)(live & SEGMENT_COUNT) * PARTS * ENTRY_UNIT >> s->segs.shift;
@@ -416,8 +445,7 @@ static enum sweep_reason find_reason(const struct access *a, struct sweep *sw, c
         sw->reclaim -= sw->reclaim < PARTS - parts ? sw->reclaim : PARTS - parts;
         return SWEEP_COMPACT;
     }
-    if ((ids_dead(s) != 0 || sw->for_dead) &&
-        atomic_load_explicit(&seg->purged, memory_order_relaxed) != s->segs.purge)
+    if (purged != s->segs.purge && (ids_dead(s) != 0 || sw->for_dead || bans_due(a)))
         return SWEEP_PURGE;
     return SWEEP_NOTHING;
 }

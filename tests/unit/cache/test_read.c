@@ -343,6 +343,28 @@ static void test_the_sweep_takes_purged_entries_out(void **state)
     store_check(w->s);
 }
 
+/* A pattern is not forgotten while somebody may still load what it banned. */
+static void test_a_ban_outlives_the_leases_before_it(void **state)
+{
+    struct world *w = *state;
+    uint64_t number;
+    struct cache_answer old = ask(w, "k", (struct cache_ask){.lease_ms = DAY});
+    assert_int_not_equal(old.token, 0);
+    assert_int_equal(cache_ban(w->c, &w->a, STR("k"), false, 0, &number), 0);
+    for (int i = 0; i < 100; i++, w->a.now_ms += 100)
+        (void)store_maintain(&w->a, 100000);
+    assert_int_equal(store_bans(w->s), 1);
+    for (uint32_t i = 0; i < STORE_SHARDS; i++) /* a call looks at some shards */
+        cache_sweep(w->c, &w->a);
+    for (int i = 0; i < 100 && store_bans(w->s) != 0; i++, w->a.now_ms += 100)
+        (void)store_maintain(&w->a, 100000);
+    assert_int_equal(store_bans(w->s), 0);
+    struct cache_value v = {.has_lease = true, .token = old.token};
+    assert_int_equal(fill(w, "k", v), FILL_LEASE_LOST);
+    v.token = ask(w, "k", (struct cache_ask){.lease_ms = DAY}).token;
+    assert_int_equal(fill(w, "k", v), FILL_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +376,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_look_finds_itself_the_oldest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_leases_of_a_slot_that_leaves_are_void, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_budgets, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_ban_outlives_the_leases_before_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_sweep_takes_purged_entries_out, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* WATCH: which changes set the flag, and which do not. */
 #include "model.h"
+#include "store/ban.h"
 
 struct rig {
     struct store *s;
@@ -99,9 +100,9 @@ static void test_expiry(void **state)
     put(&r, "k", 0, 2000);
     watch(&r, "k", 0);
     assert_int_equal(r.w.expire_ms, 2000);
-    assert_false(store_watch_expired(&r.a, &r.w));
+    assert_false(store_watch_gone(&r.a, &r.w));
     r.a.now_ms = 2000;
-    assert_true(store_watch_expired(&r.a, &r.w));
+    assert_true(store_watch_gone(&r.a, &r.w));
     assert_null(store_find(&r.a, &k)); /* which removes it */
     assert_true(changed(&r));
 
@@ -190,13 +191,31 @@ static void test_unlink(void **state)
     store_free(r.s);
 }
 
+/* Bans reach watched keys that were there. */
+static void test_bans(void **state)
+{
+    struct rig r;
+    setup_rig(&r);
+    put(&r, "k1", 0, 0);
+    watch(&r, "k1", 0);
+    assert_int_equal(store_ban(&r.a, STR("j*"), 1, false, 0), 0);
+    assert_false(changed(&r));
+    watch(&r, "k1", 0);
+    assert_int_equal(store_ban(&r.a, STR("k*"), 2, false, 0), 0);
+    assert_true(store_watch_gone(&r.a, &r.w));
+    assert_true(changed(&r));
+    watch(&r, "k2", 0); /* absent: stays so */
+    assert_int_equal(store_ban(&r.a, STR("k*"), 3, false, 0), 0);
+    assert_false(store_watch_gone(&r.a, &r.w));
+    assert_false(changed(&r));
+    store_free(r.s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_changes),
-        cmocka_unit_test(test_expiry),
-        cmocka_unit_test(test_many_keys),
-        cmocka_unit_test(test_unlink),
+        cmocka_unit_test(test_changes),   cmocka_unit_test(test_bans),   cmocka_unit_test(test_expiry),
+        cmocka_unit_test(test_many_keys), cmocka_unit_test(test_unlink),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
