@@ -207,6 +207,20 @@ void cache_leave_slots(struct cache *c, const struct access *a, const bool *slot
     void_in(c, a, slots);
 }
 
+void cache_expect(struct cache *c, uint32_t slot, bool unknown)
+{
+    uint64_t bit = UINT64_C(1) << slot % 64;
+    if (unknown)
+        atomic_fetch_or(&c->unknown[slot / 64], bit);
+    else
+        atomic_fetch_and(&c->unknown[slot / 64], ~bit);
+}
+
+int64_t cache_default_hold_ms(const struct cache *c)
+{
+    return c->settings.hold_ms;
+}
+
 const char *cache_primary(const struct cache *c)
 {
     return c->primary[0] != '\0' ? c->primary : NULL;

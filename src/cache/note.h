@@ -5,6 +5,7 @@
  *      magic | 'E' i64 expire_ms, extension     the entry that the next command sets
  *            | 'V' u64 version, i64 until_ms    held for the key of the next command
  *            | 'T' u64 tag, u64 seq, u8 soft    a tag, or with 0 everything, is purged; stands alone
+ *            | 'S' a piece of cache/state.h               what is held; stands alone
  *            | 'M' u64 seq, u64 rate, u8 soft, glob   what matches is banned; stands alone, under the gate
  *
  * A replica that is no larder counts its bytes and goes on; its values are plain ones. Bytes from a primary
@@ -12,6 +13,7 @@
 #ifndef LARDER_CACHE_NOTE_H
 #define LARDER_CACHE_NOTE_H
 
+#include "base/buf.h"
 #include "cache/cache.h"
 
 enum { NOTE_MAX = 16 + META_SIZE_MAX + 32 };
@@ -21,6 +23,7 @@ _Static_assert(NOTE_MAX >= 16 + 17 + BAN_GLOB_MAX, "a pattern fits, too");
 uint32_t note_entry(const struct meta *m, int64_t expire_ms, char out[NOTE_MAX]);
 uint32_t note_version(uint64_t version, int64_t until_ms, char out[NOTE_MAX]);
 uint32_t note_purge(uint64_t tag, uint64_t seq, bool soft, char out[NOTE_MAX]);
+int note_state(struct str piece, struct buf *out); /* appended; 0 or ERR_OOM */
 uint32_t note_ban(struct str glob, uint64_t seq, bool soft, uint64_t rate, char out[NOTE_MAX]);
 
 bool note_is(struct str bytes);

@@ -39,6 +39,11 @@ void cmd_cache_restore(struct cmd_ctx *c)
         reply_error(c->reply, REPLY_BAD_DUMP);
         return;
     }
+    if (dump_is_banned(c)) {
+        effect_none(c);
+        reply_ok(c->reply);
+        return;
+    }
     int err = dump_get_string(c, c->argv[3], &v.bytes, &block);
     v.block = block;
     if (err == 0)

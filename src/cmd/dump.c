@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "store/ban.h"
 
 #include <string.h>
 
@@ -310,9 +311,19 @@ void cmd_restore(struct cmd_ctx *c)
         store_set_access(&c->a, &c->keys[0], o.idle_s, o.freq);
 }
 
+bool dump_is_banned(const struct cmd_ctx *c)
+{
+    const struct key *k = &c->keys[0];
+    return store_bans(c->a.store) > 0 && store_ban_since(c->a.store, (struct str){k->p, k->n}, 0);
+}
+
 /* The same for a slot that is on its way here: the row's flag lets it pass. */
 void cmd_restore_asking(struct cmd_ctx *c)
 {
+    if (dump_is_banned(c)) {
+        reply_ok(c->reply);
+        return;
+    }
     cmd_restore(c);
 }
 

@@ -1,5 +1,7 @@
 """Cache commands where slots move: a redirect for each key, leases and waiters of a slot that leaves, and what goes with a key."""
 
+import os
+import signal
 import struct
 
 import harness
@@ -13,7 +15,7 @@ pytestmark = pytest.mark.larder
 
 @pytest.fixture(scope="module")
 def cluster():
-    with Cluster.create([harness.LARDER_SERVER] * 3) as c:
+    with Cluster.create([harness.LARDER_SERVER] * 3, extra={"cluster-node-timeout": 15000}) as c:
         yield c
 
 
@@ -158,6 +160,86 @@ def test_a_stale_key_is_served_where_it_is(slot):
         assert ask(s, "CLUSTER", "SETSLOT", number, "STABLE") == "OK"
     assert a("CACHE.SET", "{move}absent", "v", "LEASE", absent) == "LEASELOST"
     assert a("GET", key) == b"new"
+
+
+def known(wire, key):
+    """What is held of a key, once the node knows it; before, it refuses whatever names a version."""
+    harness.wait_until(lambda: wire("CACHE.SET", "{move}probe", "v", "VERSION", "1") == "OK", what="the held versions of the slot")
+    return inspect(wire, key)["held-version"]
+
+
+def test_held_versions_go_with_the_slot(slot):
+    key, a, b, move, source, target = slot
+    number = ask(source, "CLUSTER", "KEYSLOT", key)
+    a("CACHE.INVALIDATE", key, "VERSION", "7", "HOLD", "600000")
+    a("CACHE.SET", "{move}gone", "v", "VERSION", "5")
+    a("DEL", "{move}gone")
+    other = next(k for k in (f"k{i}" for i in range(1000)) if ask(source, "CLUSTER", "KEYSLOT", k) != number
+                 and not isinstance(a("CACHE.INVALIDATE", k, "VERSION", "3", "HOLD", "600000"), Error))
+    assert ask(target, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+    assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+    # On its way: what is older is refused where that is known, the rest is sent on.
+    assert a("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+    assert a("CACHE.SET", key, "new", "VERSION", "7").startswith("ASK ")
+    assert a("CACHE.SET", key, "plain").startswith("ASK ")
+    assert a("CACHE.SET", key, "bad", "VERSION", "x").startswith("ASK ")
+    for s in (target, source):
+        assert ask(s, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
+    assert known(b, key) == 7
+    assert b("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+    assert b("CACHE.SET", "{move}gone", "old", "VERSION", "4") == "OLDVERSION"
+    assert b("CACHE.SET", key, "new", "VERSION", "7") == "OK"
+    assert inspect(a, other)["held-version"] == 3
+    # And back, with what was removed there; keys and their versions by MIGRATE.
+    b("DEL", "{move}probe")
+    b("CACHE.INVALIDATE", "{move}there", "VERSION", "9", "HOLD", "600000")
+    move(target, source)
+    assert known(a, "{move}there") == 9
+    assert a("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+    assert a("CACHE.SET", "{move}there", "old", "VERSION", "8") == "OLDVERSION"
+
+
+def test_what_was_held_there_when_a_move_is_called_off(slot):
+    key, a, b, move, source, target = slot
+    number = ask(source, "CLUSTER", "KEYSLOT", key)
+    assert ask(target, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+    assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+    assert b("ASKING") == "OK"
+    assert b("CACHE.INVALIDATE", key, "VERSION", "7", "HOLD", "600000") == 0
+    for s in (source, target):
+        assert ask(s, "CLUSTER", "SETSLOT", number, "STABLE") == "OK"
+    assert known(a, key) == 7
+    assert a("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+
+
+def test_no_version_is_taken_before_the_former_owner_has_spoken(slot):
+    key, a, b, move, source, target = slot
+    number = ask(source, "CLUSTER", "KEYSLOT", key)
+    a("CACHE.INVALIDATE", key, "VERSION", "7", "HOLD", "600000")
+    assert ask(target, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+    assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+    os.kill(source.process.pid, signal.SIGSTOP)
+    try:
+        assert ask(target, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
+        assert b("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+        assert b("CACHE.SET", "{move}x", "v", "VERSION", "100") == "OLDVERSION", "too much rather than too little"
+        assert b("CACHE.SET", "{move}x", "v") == "OK"
+        assert b("SET", "{move}x", "v") == "OK"
+    finally:
+        os.kill(source.process.pid, signal.SIGCONT)
+    assert ask(source, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
+    assert known(b, key) == 7
+    assert b("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+
+
+def test_held_believes_nothing(slot):
+    key, a, *_ = slot
+    nothing, everything = b"\0" * 2048, b"\xff" * 2048
+    assert a("CACHE.HELD", nothing, 0)[0] != 0
+    assert a("CACHE.HELD", nothing, 2048) == [0, b""]
+    assert a("CACHE.HELD", everything, 0).startswith("TRYAGAIN ")
+    for bad in ((b"", 0), (everything[:-1], 0), (nothing + b"x", 0), (nothing, -1), (nothing, 2049), (nothing, 2**63 - 1), (nothing, "x")):
+        assert isinstance(a("CACHE.HELD", *bad), Error), bad
 
 
 @pytest.mark.parametrize("binary", [harness.LARDER_SERVER, harness.REDIS_SERVER], ids=["larder", "redis"])
