@@ -15,8 +15,14 @@ pytestmark = pytest.mark.larder
 
 @pytest.fixture(scope="module")
 def cluster():
-    with Cluster.create([harness.LARDER_SERVER] * 3, extra={"cluster-node-timeout": 15000}) as c:
+    with Cluster.create([harness.LARDER_SERVER] * 6, replicas=1, extra={"cluster-node-timeout": 15000}) as c:
         yield c
+
+
+def known(wire, key):
+    """What is held of a key, once the node knows it; before, it refuses whatever names a version."""
+    harness.wait_until(lambda: wire("CACHE.SET", "{move}probe", "v", "VERSION", "1") == "OK", what="the held versions of the slot")
+    return inspect(wire, key)["held-version"]
 
 
 @pytest.fixture
@@ -33,10 +39,11 @@ def slot(cluster):
         with a.wire() as w:
             while keys := w("CLUSTER", "GETKEYSINSLOT", number, 100):
                 assert w("MIGRATE", "127.0.0.1", b.port, "", 0, 60000, "KEYS", *keys) in ("OK", "NOKEY")
-        for s in (b, a, *[x for x in cluster.servers if x not in (a, b)]):
+        for s in (b, a, *[x for x in cluster.primaries() if x not in (a, b)]):
             assert ask(s, "CLUSTER", "SETSLOT", number, "NODE", my_id(b)) == "OK"
 
     with source.wire() as a, target.wire() as b:
+        known(a, key)
         yield key, a, b, move, source, target
     if cluster.owner_of(key) is not source:
         move(target, source)
@@ -108,6 +115,7 @@ def test_a_key_moves_with_all_that_its_cache_knows(slot):
     assert b("GET", "{move}rich") == b"v"
     assert b("GET", "{move}soft") is None
     assert get(b, "{move}soft", "STALE")["value"] == b"v"
+    known(b, key)
     assert b("CACHE.SET", "{move}rich", "old", "VERSION", "6") == "OLDVERSION"
     assert b("CACHE.SET", "{move}soft", "old", "VERSION", "8") == "OLDVERSION"
     assert b("CACHE.SET", "{move}soft", "new", "VERSION", "9") == "OK"
@@ -126,6 +134,19 @@ def test_purges_find_what_has_moved(cluster, slot):
     assert get(b, "{move}gone", "STALE")["state"] == "miss", "a purge that only the target knew"
     a("CACHE.PURGE", "TAG", "moved-red")
     assert get(b, "{move}red", "STALE")["state"] == "miss", "a later one"
+
+
+def test_patterns_find_what_has_moved(slot):
+    key, a, b, move, source, target = slot
+    mine = [k for k in (f"ban:{i}" for i in range(2000)) if not isinstance(b("SET", k, "x" * 50000), Error)][:100]
+    assert len(mine) == 100
+    a("SET", "{move}ban:plain", "v")
+    a("CACHE.SET", "{move}ban:rich", "v", "PX", "600000")
+    a("SET", "{move}other", "v")
+    assert b("CACHE.PURGE", "HERE", "test-ban", "MATCH", "*ban:*", "RATE", "1")
+    assert b("EXISTS", *mine[:1]) == 0
+    move()
+    assert b("MGET", "{move}ban:plain", "{move}ban:rich", "{move}other") == [None, None, b"v"]
 
 
 def test_what_nobody_may_read_stays_behind(slot):
@@ -162,13 +183,7 @@ def test_a_stale_key_is_served_where_it_is(slot):
     assert a("GET", key) == b"new"
 
 
-def known(wire, key):
-    """What is held of a key, once the node knows it; before, it refuses whatever names a version."""
-    harness.wait_until(lambda: wire("CACHE.SET", "{move}probe", "v", "VERSION", "1") == "OK", what="the held versions of the slot")
-    return inspect(wire, key)["held-version"]
-
-
-def test_held_versions_go_with_the_slot(slot):
+def test_held_versions_go_with_the_slot(cluster, slot):
     key, a, b, move, source, target = slot
     number = ask(source, "CLUSTER", "KEYSLOT", key)
     a("CACHE.INVALIDATE", key, "VERSION", "7", "HOLD", "600000")
@@ -190,6 +205,9 @@ def test_held_versions_go_with_the_slot(slot):
     assert b("CACHE.SET", "{move}gone", "old", "VERSION", "4") == "OLDVERSION"
     assert b("CACHE.SET", key, "new", "VERSION", "7") == "OK"
     assert inspect(a, other)["held-version"] == 3
+    with cluster.replica_of(target).wire() as replica:
+        replica("READONLY")
+        harness.wait_until(lambda: inspect(replica, key)["held-version"] == 7, what="the target's replica to know it, too")
     # And back, with what was removed there; keys and their versions by MIGRATE.
     b("DEL", "{move}probe")
     b("CACHE.INVALIDATE", "{move}there", "VERSION", "9", "HOLD", "600000")
