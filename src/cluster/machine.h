@@ -197,6 +197,8 @@ void machine_release(struct machine *m);
  */
 int machine_step(struct machine *m, const struct machine_event *e, uint64_t now_ms);
 
+/* Does anything wait for EV_PERSISTED, a vote, say? If not, the newest text may be written without fsync. */
+bool machine_awaits_disk(const struct machine *m);
 /* How often EV_TICK should come. */
 unsigned machine_tick_ms(const struct machine *m);
 /* May a replica that has got as far as `offset` be given a full copy of our data? Ask before each: a

@@ -17,6 +17,7 @@ bool machine_is_primary(const struct machine *m);
 struct node *machine_link_node(const struct machine *m, uint32_t link);
 int machine_fail_command(struct machine *m, int err, const char *text);
 void machine_drop_moves_of(struct machine *m, const struct node_id *id);
+void machine_drop_move(struct machine *m, unsigned slot);
 void machine_random_id(struct machine *m, struct node_id *id);
 
 /* bus.c: links and frames. */
