@@ -270,7 +270,8 @@ class Server:
     def client(self, **options):
         """A redis-py client."""
         options.setdefault("socket_timeout", 60)
-        return redis.Redis(host="127.0.0.1", port=self.port, **options)
+        host, port = self.address()
+        return redis.Redis(host=host, port=port, **options)
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
