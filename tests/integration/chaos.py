@@ -57,13 +57,13 @@ class Round:
         self.acknowledged, self.outage, self.silence = 0, 0.0, {}
 
     def __str__(self):
-        silences = ", ".join(f"{kind} {s:.2f}" for kind, s in self.silence.items() if kind != "Probe")
+        silences = ", ".join(f"{kind} {s:.2f}" for kind, s in self.silence.items())
         lost = ""
         if self.lost:
             times = [w.ended - self.began for w in self.lost]
             lost = f" acknowledged {min(times):+.2f} to {max(times):+.2f} s from the fault"
         return (f"{self.fault}: {self.acknowledged} writes, {len(self.lost)} lost{lost}; {len(self.replaced)} replaced; "
-                f"outage {self.outage:.2f} s ({silences})")
+                f"outage {self.outage:.2f} s; longest silences: {silences}")
 
 
 class Chaos:
@@ -121,9 +121,19 @@ class Chaos:
         primary.start()
 
     def primary_killed_and_back_at_once(self):
-        primary, _, _ = self.pick()
+        """Without its data, before anybody suspects it: it refuses to serve, and its replica to be overwritten. Nodes do
+        not yet end that by themselves (docs/ROADMAP.md), so here somebody calls the replica to take over."""
+        primary, replica, _ = self.pick()
         self.cluster.kill(primary)
         primary.start()
+
+        def called():
+            if "role:master" in clusters.ask(replica, "INFO", "replication"):
+                return True
+            clusters.ask(replica, "CLUSTER", "FAILOVER", "FORCE")
+            return False
+
+        wait_until(called, seconds=120, every=0.5, what="the replica to take over")
 
     def primary_stopped(self):
         primary, replica, _ = self.pick()
@@ -175,7 +185,7 @@ class Chaos:
             os.kill(replica.pid, signal.SIGCONT)
 
     def replicas_cut_off(self):
-        """One or all of them, from everybody or only from the clients' view of the primaries."""
+        """One or all of them, from all other nodes."""
         replicas = [r for _, rs in self.shards() for r in rs]
         some = self.rng.choice([replicas, [self.rng.choice(replicas)]])
         self.net.part([s.island for s in some], self.others(*some))
@@ -342,7 +352,7 @@ def apart(*args, **keywords):
 
 def summary(outcomes):
     """A table in Markdown, a row a fault; outages as median / longest."""
-    kinds = [k for k in CLIENTS if k != "Probe" and k in outcomes[0].silence]
+    kinds = list(outcomes[0].silence)
     head = ["fault", "rounds", "primaries replaced", "acknowledged", "lost", "lost writes: acknowledged when", "outage of the shard, s",
             *(f"{k}: longest silence, s" for k in kinds)]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]

@@ -25,6 +25,8 @@ from netns import Unavailable, sh
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 1, 0x1000
 _TABLE = "77"  # of routes through the relay
 
+_NFT = "/usr/sbin/nft"  # not on everybody's PATH
+
 RULES = """
 table inet chaos {
     chain forward { type filter hook forward priority 0; }
@@ -110,10 +112,7 @@ class Network:
         _write("/proc/sys/net/ipv4/ip_forward", "1")
         self.relay, self.islands, self.slow = None, [], []
         try:
-            sh("nft", "-f", "-", stdin=RULES)
-            self.relay = Relay("relay")
-            sh("ip", "link", "set", "relay", "up")
-            sh("ip", "route", "add", "default", "dev", "relay", "table", _TABLE)
+            sh(_NFT, "-f", "-", stdin=RULES)
             for i in range(1, n + 1):
                 self.islands.append(Island(i))
         except BaseException:
@@ -122,7 +121,7 @@ class Network:
 
     @staticmethod
     def _rule(chain, text):
-        sh("nft", "add", "rule", "inet", "chaos", chain, *text.split())
+        sh(_NFT, "add", "rule", "inet", "chaos", chain, *text.split())
 
     @staticmethod
     def _set(islands):
@@ -146,6 +145,10 @@ class Network:
 
     def delay(self, some, seconds):
         """What they send takes seconds() longer."""
+        if self.relay is None:
+            self.relay = Relay("relay")
+            sh("ip", "link", "set", "relay", "up")
+            sh("ip", "route", "add", "default", "dev", "relay", "table", _TABLE)
         self.relay.seconds = seconds
         for island in some:
             sh("ip", "rule", "add", "iif", island.link, "lookup", _TABLE)
@@ -153,7 +156,7 @@ class Network:
 
     def heal(self):
         for chain in ("forward", "input", "output"):
-            sh("nft", "flush", "chain", "inet", "chaos", chain)
+            sh(_NFT, "flush", "chain", "inet", "chaos", chain)
         while self.slow:
             sh("ip", "rule", "del", "iif", self.slow.pop().link, "lookup", _TABLE)
 

@@ -10,6 +10,7 @@ twice. Moments are time.monotonic()'s.
 """
 
 import itertools
+import logging
 import os
 import subprocess
 import threading
@@ -26,6 +27,8 @@ from wire import Error, Wire
 
 SHARD_ENDS = (5460, 10922, 16383)  # the last slots of three shards as redis-cli makes them
 CLIENTS = os.path.join(harness.ROOT, "tests", "clients")
+
+logging.getLogger("redis").setLevel(logging.CRITICAL)  # it logs every error that it also raises or survives
 
 Write = namedtuple("Write", "key value sent ended refusal")  # refusal: None if it was acknowledged
 
