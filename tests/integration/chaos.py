@@ -15,7 +15,7 @@ probe that write to all shards without a rest (chaos_writers.py). Each round one
   full disk that replaced nobody, not in a handover.
 
 A seed repeats the choices, though not the moments. LARDER_SERVER=/usr/bin/redis-server shows how Redis does.
-When a round fails, the logs of the nodes are in .run/chaos.
+After a round that breaks this the logs of the nodes are in .run/chaos.
 """
 
 import argparse
@@ -30,6 +30,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import redis  # noqa: E402
+
 import chaos_net  # noqa: E402
 import clusters  # noqa: E402
 import harness  # noqa: E402
@@ -40,6 +42,7 @@ from test_replica import data_of, in_step  # noqa: E402
 
 NODES, FIRST_PORT, BLOCK = 6, 7001, 10  # a cluster serves a block of rounds
 KEPT = os.path.join(harness.ROOT, ".run", "chaos")
+ERRORS = (AssertionError, OSError, EOFError, clusters.Loading, redis.exceptions.RedisError)
 CLIENTS = {"Probe": Probe, "RedisPy": RedisPy, "IoRedis": IoRedis, "Liblarder": Liblarder}
 
 
@@ -55,6 +58,7 @@ class Round:
     def __init__(self, fault):
         self.fault, self.began, self.lost, self.replaced = fault, None, [], set()
         self.acknowledged, self.outage, self.silence = 0, 0.0, {}
+        self.breach = None  # what may not be
 
     def __str__(self):
         silences = ", ".join(f"{kind} {s:.2f}" for kind, s in self.silence.items())
@@ -63,7 +67,8 @@ class Round:
             times = [w.ended - self.began for w in self.lost]
             lost = f" acknowledged {min(times):+.2f} to {max(times):+.2f} s from the fault"
         return (f"{self.fault}: {self.acknowledged} writes, {len(self.lost)} lost{lost}; {len(self.replaced)} replaced; "
-                f"outage {self.outage:.2f} s; longest silences: {silences}")
+                f"outage {self.outage:.2f} s; longest silences: {silences}"
+                + (f"; BREACH: {self.breach}" if self.breach else ""))
 
 
 class Chaos:
@@ -80,7 +85,7 @@ class Chaos:
             self.cluster.join(1)
             self.writers = Writers(kinds, [s.address() for s in self.servers])
         except BaseException:
-            self.close(failed=True)
+            self.abandon()
             raise
 
     # ---- who is who ----
@@ -138,6 +143,7 @@ class Chaos:
     def primary_stopped(self):
         primary, replica, _ = self.pick()
         os.kill(primary.pid, signal.SIGSTOP)
+        self.until = time.monotonic() + self.timeout  # what it acknowledges when it wakes, it must not
         try:
             self.has_taken_over(replica)
         finally:
@@ -234,10 +240,13 @@ class Chaos:
 
     def healthy(self):
         """One view, all is ok, and each primary has a replica in step."""
+        for s in self.servers:
+            assert s.alive(), f"{s} has died:\n{s.log_tail(20)}"
         return self.cluster.settled() and all(replicas for _, replicas in self.shards())
 
-    def round(self, name):
-        before, outcome = self.owners(), Round(name)
+    def round(self, outcome):
+        """Raises one of ERRORS if the cluster or a client does not recover."""
+        before, name = self.owners(), outcome.fault
         self.writers.work()
         self.writers.flow()
         outcome.began, self.until = time.monotonic(), None
@@ -252,7 +261,6 @@ class Chaos:
         wait_until(self.healthy, seconds=120, every=0.1, what=f"the cluster to be well after {name}")
         outcome.replaced = {i for i, (a, b) in enumerate(zip(before, self.owners())) if a != b}
         self.reckon(outcome, written, until)
-        return outcome
 
     def data(self):
         """What the primaries have, after their replicas have proved to have the same."""
@@ -286,34 +294,33 @@ class Chaos:
                         outcome.lost.append(w)
         forbidden = [w for w in outcome.lost if not self.allowed(w, outcome, until)]
         if forbidden:
-            when = [f"{w.key} {w.ended - outcome.began:+.3f} s" for w in forbidden]
-            raise AssertionError(f"{len(forbidden)} acknowledged writes are lost that may not be: {when[:10]}; {outcome}")
+            when = [f"{w.key} {w.ended - outcome.began:+.3f} s" for w in forbidden[:10]]
+            outcome.breach = f"{len(forbidden)} acknowledged writes are lost that may not be: {', '.join(when)}"
 
     def allowed(self, w, outcome, until):
         if outcome.fault == "handover" or shard_of(w.key) not in outcome.replaced:
             return False
         return outcome.began - self.timeout <= w.ended and w.sent <= until
 
-    def keep_logs(self):
-        os.makedirs(KEPT, exist_ok=True)
+    def keep_logs(self, name):
+        folder = os.path.join(KEPT, name)
+        os.makedirs(folder, exist_ok=True)
         for s in self.servers:
             if os.path.exists(s.log_path):
-                shutil.copy(s.log_path, os.path.join(KEPT, f"node-{s.port}.log"))
+                shutil.copy(s.log_path, os.path.join(folder, f"node-{s.port}.log"))
 
-    def close(self, failed=False):
-        if failed:
-            self.keep_logs()
+    def abandon(self):
+        """Everything ends, whatever state it is in."""
         if self.writers is not None:
-            self.writers.close()
-        for s in self.servers:
-            s.killed = s.process is None or not s.alive()
-        try:
-            if failed:
-                harness.end_all([s for s in self.servers if s.process is not None])
-            else:
-                self.cluster.close()
-        finally:
-            self.net.close()
+            self.writers.close(kill=True)
+        harness.end_all([s for s in self.servers if s.process is not None])
+        self.net.close()
+
+    def close(self):
+        """The same in peace; a node that has died or reported an alarm is told."""
+        self.writers.close()
+        self.cluster.close()
+        self.net.close()
 
 
 def bag(rng, names):
@@ -327,33 +334,38 @@ def run(rounds, seed, say=lambda text: None, timeout_ms=2000, kinds=tuple(CLIENT
     rng, outcomes = random.Random(seed), []
     names = bag(rng, list(faults or (f.__name__ for f in Chaos.FAULTS)))
     while len(outcomes) < rounds:
-        chaos, failed = Chaos(rng, timeout_ms, kinds), True
+        chaos = Chaos(rng, timeout_ms, kinds)
         try:
+            sound = True
             for _ in range(min(BLOCK, rounds - len(outcomes))):
-                name = next(names)
-                say(f"round {len(outcomes) + 1} of {rounds}: {name} ...")
-                outcomes.append(chaos.round(name))
+                outcomes.append(Round(next(names)))
+                sound = attempt(chaos, outcomes[-1], f"seed-{seed}-round-{len(outcomes)}")
                 say(f"round {len(outcomes)} of {rounds}: {outcomes[-1]}")
-            failed = False
-        finally:
-            chaos.close(failed)
+                if not sound:
+                    break
+        except BaseException:
+            chaos.abandon()
+            raise
+        chaos.close() if sound else chaos.abandon()
     return outcomes
 
 
-def apart(*args, **keywords):
-    """run() in a network and with mounts of its own; returns nothing, raises what it raised."""
-
-    def work():
-        netns.own_mounts()
-        run(*args, **keywords)
-
-    netns.run_apart(work)
+def attempt(chaos, outcome, name):
+    """False if the cluster must not be used any more. Logs are kept if anything was wrong."""
+    sound = True
+    try:
+        chaos.round(outcome)
+    except ERRORS as e:
+        outcome.breach, sound = f"{type(e).__name__}: {e}", False
+    if outcome.breach:
+        chaos.keep_logs(name)
+    return sound
 
 
 def summary(outcomes):
     """A table in Markdown, a row a fault; outages as median / longest."""
-    kinds = list(outcomes[0].silence)
-    head = ["fault", "rounds", "primaries replaced", "acknowledged", "lost", "lost writes: acknowledged when", "outage of the shard, s",
+    kinds = list(dict.fromkeys(k for o in outcomes for k in o.silence))
+    head = ["fault", "rounds", "primaries replaced", "acknowledged", "lost", "acknowledged when", "breaches", "outage of the shard, s",
             *(f"{k}: longest silence, s" for k in kinds)]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     grouped = collections.defaultdict(list)
@@ -368,8 +380,8 @@ def summary(outcomes):
         times = [w.ended - o.began for o in those for w in o.lost]
         lines.append("| " + " | ".join([
             fault.replace("_", " "), str(len(those)), str(sum(len(o.replaced) for o in those)), str(sum(o.acknowledged for o in those)),
-            str(len(times)), f"{min(times):+.2f} to {max(times):+.2f} s" if times else "", both(o.outage for o in those),
-            *(both(o.silence[k] for o in those) for k in kinds)]) + " |")
+            str(len(times)), f"{min(times):+.2f} to {max(times):+.2f} s" if times else "", str(sum(o.breach is not None for o in those)), both(o.outage for o in those),
+            *(both(o.silence.get(k, 0) for o in those) for k in kinds)]) + " |")
     return "\n".join(lines)
 
 
@@ -393,8 +405,13 @@ def main():
         if args.summary:
             with open(args.summary, "w") as f:
                 f.write(text + "\n")
+        breaches = [f"round {i + 1}, {o.fault}: {o.breach}" for i, o in enumerate(outcomes) if o.breach]
+        assert not breaches, "\n".join([f"{len(breaches)} of {len(outcomes)} rounds broke what holds:", *breaches])
 
-    netns.run_apart(work)
+    try:
+        netns.run_apart(work)
+    except AssertionError as e:
+        sys.exit(str(e))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Six islands and a hub: nodes of a cluster in network namespaces, and what can go wrong between them.
 
         hub (this process, and the clients)          island i, a node of the cluster
-        10.77.i.1  c<i> ------------- veth ---------- i<i>  10.77.i.2
+        172.30.i.1  c<i> ------------ veth ---------- i<i>  172.30.i.2
 
 The hub routes between the islands, so every packet passes its nftables once; a fault is a rule there, and
-heal() takes all rules away. A delay sends what leaves an island through a TUN device to the Relay, which holds each
-packet for its time: netem would do the same, but not every kernel has it.
+heal() takes all rules away. A delay sends what leaves an island for another through a TUN device to the Relay, which holds
+each packet for its time: netem would do the same, but not every kernel has it. What is for the hub, that is for
+clients, is not delayed. (The islands are not in 10/8: all of that is the loopback's in run_apart().)
 
 Needs a namespace of its own (netns.run_apart), iproute2, util-linux and nftables.
 """
@@ -85,7 +86,7 @@ class Island:
     """A namespace with an address; it lives as long as its holder."""
 
     def __init__(self, i):
-        self.address, self.hub, self.link = f"10.77.{i}.2", f"10.77.{i}.1", f"c{i}"
+        self.address, self.hub, self.link = f"172.30.{i}.2", f"172.30.{i}.1", f"c{i}"
         self.holder = subprocess.Popen(["unshare", "-n", "sleep", "infinity"], preexec_fn=harness._die_with_parent)
         self.namespace = f"/proc/{self.holder.pid}/ns/net"
         mine = os.readlink("/proc/self/ns/net")
@@ -103,6 +104,8 @@ class Island:
         return ("nsenter", "--net=" + self.namespace)
 
     def close(self):
+        """The cable goes at once; the namespace, and with it the other end, in its own time."""
+        subprocess.run(["ip", "link", "del", self.link], check=False, stderr=subprocess.DEVNULL)
         self.holder.kill()
         self.holder.wait()
 
@@ -144,7 +147,7 @@ class Network:
             self._rule(chain, f"ip {way} {self._set(some)} numgen random mod 100 < {percent} drop")
 
     def delay(self, some, seconds):
-        """What they send takes seconds() longer."""
+        """What they send to other islands takes seconds() longer."""
         if self.relay is None:
             self.relay = Relay("relay")
             sh("ip", "link", "set", "relay", "up")
@@ -165,6 +168,7 @@ class Network:
             island.close()
         if self.relay is not None:
             self.relay.close()
+        sh(_NFT, "delete", "table", "inet", "chaos")
 
 
 class IslandServer(harness.Server):

@@ -17,7 +17,6 @@ import threading
 import time
 from collections import namedtuple
 
-import redis
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 
@@ -53,6 +52,7 @@ class Writer(threading.Thread):
         self.tags = [t for t in map(str, range(200)) if shard_of(t) == shard]
         self.writes, self.acknowledged = [], 0
         self.working, self.resting, self.ended, self.failure = threading.Event(), threading.Event(), False, None
+        self.process = None
         self.resting.set()
 
     def run(self):
@@ -127,7 +127,7 @@ class RedisPy(Writer):
     def write(self, key, value):
         try:
             self.client.set(key, value)
-        except (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, OSError) as e:
+        except Exception as e:  # noqa: BLE001 - in trouble it raises what it does not mean to, too
             raise Refused(f"{type(e).__name__}: {e}") from e
 
     def close(self):
@@ -147,9 +147,10 @@ class Lines(Writer):
             raise Refused(answer)
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait(60)
-        self.process.stdout.close()
+        try:
+            self.process.communicate(timeout=60)
+        except (OSError, ValueError):
+            self.process.wait()
 
     def listed(self):
         return [f"{host}:{port}" for host, port in self.addresses]
@@ -212,12 +213,14 @@ class Writers:
             w.writes = []
         return written
 
-    def close(self):
+    def close(self, kill=False):
         for w in self.all:
             w.ended = True
             w.working.set()
+            if kill and w.process is not None:
+                w.process.kill()
         for w in self.all:
-            w.join(120)
+            w.join(60)
 
 
 def outage(writes):

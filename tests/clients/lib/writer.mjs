@@ -4,6 +4,7 @@
 
 import { createRequire } from 'node:module'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 const { Cluster } = createRequire(import.meta.url)('ioredis')
 
@@ -18,11 +19,14 @@ const cluster = new Cluster(nodes, {
 })
 cluster.on('error', () => {})
 
+// Commands that wait for a connection know no time limit of their own.
+const late = (ms) => sleep(ms, null, { ref: false }).then(() => Promise.reject(new Error('no answer in time')))
+
 for await (const line of createInterface({ input: process.stdin })) {
   const [, key, value] = line.split(' ')
   let answer = 'ok'
   try {
-    await cluster.set(key, value)
+    await Promise.race([cluster.set(key, value), late(3000)])
   } catch (e) {
     answer = `error ${e.message.replaceAll('\n', ' ')}`
   }
