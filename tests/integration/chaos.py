@@ -11,8 +11,9 @@ probe that write to all shards without a rest (chaos_writers.py). Each round one
 - each replica has what its primary has, to the byte;
 - each acknowledged write is there. Replication is asynchronous, so the exceptions are those of the documentation: if a
   shard's primary was replaced, and not by plan, what it acknowledged within a node timeout before the fault, or before it
-  can have noticed that it is cut off, may be lost. Nothing else may: not by a fault of replicas, not by loss, delay or a
-  full disk that replaced nobody, not in a handover.
+  can have noticed that it is cut off (two node timeouts: a ping may be out for half of one), may be lost. Nothing else
+  may: not what a frozen primary says when it wakes, not by a fault of replicas, not by loss, delay or a full disk that
+  replaced nobody, not in a handover.
 
 A seed repeats the choices, though not the moments. LARDER_SERVER=/usr/bin/redis-server shows how Redis does.
 After a round that breaks this the logs of the nodes are in .run/chaos.
@@ -76,8 +77,10 @@ class Chaos:
         self.rng, self.timeout = rng, timeout_ms / 1000
         self.net = chaos_net.Network(NODES)
         binary = harness.LARDER_SERVER
-        options = clusters.options_for(binary, {"cluster-node-timeout": timeout_ms, "protected-mode": "no"})
-        self.servers = [chaos_net.IslandServer(island, FIRST_PORT + i, binary, options) for i, island in enumerate(self.net.islands)]
+        options = clusters.options_for(binary, {"cluster-node-timeout": timeout_ms, "protected-mode": "no",
+                                                "repl-diskless-sync-delay": 0})
+        self.servers = [chaos_net.IslandServer(island, FIRST_PORT + i, binary, options)
+                        for i, island in enumerate(self.net.islands)]
         self.cluster, self.writers = clusters.Cluster(self.servers), None
         try:
             for s in self.servers:
@@ -111,7 +114,8 @@ class Chaos:
 
     @staticmethod
     def has_taken_over(replica):
-        wait_until(lambda: "role:master" in clusters.ask(replica, "INFO", "replication"), seconds=120, what="the replica to take over")
+        wait_until(lambda: "role:master" in clusters.ask(replica, "INFO", "replication"), seconds=120,
+                   what="the replica to take over")
 
     def rest(self, least, most):
         time.sleep(self.rng.uniform(least, most))
@@ -365,9 +369,9 @@ def attempt(chaos, outcome, name):
 def summary(outcomes):
     """A table in Markdown, a row a fault; outages as median / longest."""
     kinds = list(dict.fromkeys(k for o in outcomes for k in o.silence))
-    head = ["fault", "rounds", "primaries replaced", "acknowledged", "lost", "acknowledged when", "breaches", "outage of the shard, s",
-            *(f"{k}: longest silence, s" for k in kinds)]
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    head = ["fault", "rounds", "primaries replaced", "acknowledged", "lost", "acknowledged when", "breaches",
+            "outage of the shard, s", *(f"{k}: longest silence, s" for k in kinds)]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     grouped = collections.defaultdict(list)
     for o in outcomes:
         grouped[o.fault].append(o)
@@ -378,11 +382,11 @@ def summary(outcomes):
 
     for fault, those in sorted(grouped.items()):
         times = [w.ended - o.began for o in those for w in o.lost]
-        lines.append("| " + " | ".join([
-            fault.replace("_", " "), str(len(those)), str(sum(len(o.replaced) for o in those)), str(sum(o.acknowledged for o in those)),
-            str(len(times)), f"{min(times):+.2f} to {max(times):+.2f} s" if times else "", str(sum(o.breach is not None for o in those)), both(o.outage for o in those),
-            *(both(o.silence.get(k, 0) for o in those) for k in kinds)]) + " |")
-    return "\n".join(lines)
+        lines.append([fault.replace("_", " "), len(those), sum(len(o.replaced) for o in those), sum(o.acknowledged for o in those),
+                      len(times), f"{min(times):+.2f} to {max(times):+.2f} s" if times else "",
+                      sum(o.breach is not None for o in those), both(o.outage for o in those),
+                      *(both(o.silence.get(k, 0) for o in those) for k in kinds)])
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def main():

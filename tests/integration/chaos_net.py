@@ -28,6 +28,8 @@ _TABLE = "77"  # of routes through the relay
 
 _NFT = "/usr/sbin/nft"  # not on everybody's PATH
 
+DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
+
 RULES = """
 table inet chaos {
     chain forward { type filter hook forward priority 0; }
@@ -87,7 +89,7 @@ class Island:
 
     def __init__(self, i):
         self.address, self.hub, self.link = f"172.30.{i}.2", f"172.30.{i}.1", f"c{i}"
-        self.holder = subprocess.Popen(["unshare", "-n", "sleep", "infinity"], preexec_fn=harness._die_with_parent)
+        self.holder = subprocess.Popen([*DIES_WITH_PARENT, "unshare", "-n", "sleep", "infinity"])
         self.namespace = f"/proc/{self.holder.pid}/ns/net"
         mine = os.readlink("/proc/self/ns/net")
         harness.wait_until(lambda: os.readlink(self.namespace) != mine, what="the namespace")
@@ -175,6 +177,7 @@ class IslandServer(harness.Server):
     """A server on its island. Its data are on a small disk of their own, its log is not."""
 
     DISK = 24 << 20
+    preexec = None  # Python in the child of a process with threads may wait for a lock for ever
 
     def __init__(self, island, port, binary, options):
         super().__init__(binary, options, workers=1)
@@ -185,7 +188,7 @@ class IslandServer(harness.Server):
         self.options |= {"bind": island.address, "dir": self.disk}
 
     def command_line(self):
-        return [*self.island.inside(), *super().command_line()]
+        return [*self.island.inside(), *DIES_WITH_PARENT, *super().command_line()]
 
     def address(self):
         return (self.island.address, self.port)

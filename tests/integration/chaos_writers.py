@@ -199,7 +199,8 @@ class Writers:
         try:
             harness.wait_until(there, seconds=120, what="the clients to get through")
         except AssertionError as e:
-            stuck = [f"{w.name_} (shard {w.shard}): {[x.refusal for x in w.writes[-1:]]}" for w, goal in goals if w.acknowledged < goal]
+            stuck = [f"{w.name_} (shard {w.shard}): {[x.refusal for x in w.writes[-1:]]}"
+                     for w, goal in goals if w.acknowledged < goal]
             raise AssertionError(f"{e}: {stuck}") from e
 
     def rest(self):
