@@ -155,12 +155,10 @@ static void fill_gossip(struct machine *m, struct frame_writer *w, const struct 
     }
 }
 
-static void put_extensions(struct machine *m, struct frame_writer *w)
+static void put_newer_extensions(struct machine *m, struct frame_writer *w)
 {
     const struct node *self = m->self;
     char forgotten[NODE_ID + 8] = {0};
-    if (self->host[0] != '\0')
-        frame_put_ext(w, EXT_HOSTNAME, (struct str){self->host, strlen(self->host) + 1});
     if (self->name[0] != '\0')
         frame_put_ext(w, EXT_HUMAN_NAME, (struct str){self->name, strlen(self->name) + 1});
     for (unsigned i = 0; i < sizeof(m->forgotten) / sizeof(*m->forgotten); i++) {
@@ -173,6 +171,21 @@ static void put_extensions(struct machine *m, struct frame_writer *w)
         frame_put_ext(w, EXT_FORGOTTEN, (struct str){forgotten, sizeof(forgotten)});
     }
     frame_put_ext(w, EXT_SHARD, node_id_str(&self->shard));
+}
+
+/* Redis 7.0 has host names alone, and writes a line into its log for everything else. */
+static bool reads_all_extensions(const struct node *n)
+{
+    return node_is(n, NODE_LARDER) || !node_id_none(&n->shard);
+}
+
+static void put_extensions(struct machine *m, struct frame_writer *w, const struct node *to)
+{
+    const char *host = m->self->host;
+    if (host[0] != '\0')
+        frame_put_ext(w, EXT_HOSTNAME, (struct str){host, strlen(host) + 1});
+    if (reads_all_extensions(to))
+        put_newer_extensions(m, w);
 }
 
 /* PING, PONG or MEET. seq: of the ping that a PONG answers; a PING gets a number of its own. */
@@ -194,7 +207,7 @@ void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t 
     frame_begin(&w, &m->out, &h);
     fill_gossip(m, &w, n);
     if (n != NULL && node_is(n, NODE_EXTENSIONS))
-        put_extensions(m, &w);
+        put_extensions(m, &w, n);
     send_written(m, &w, type, link);
 }
 
@@ -218,6 +231,32 @@ void bus_close(struct machine *m, uint32_t *link)
     *link = 0;
 }
 
+static void set_address(struct machine *m, struct node *n, struct str ip, uint16_t port, uint16_t cport,
+                        uint16_t tls_port)
+{
+    bool same = n->port == port && n->cport == cport && str_eq(str_of(n->ip), ip);
+    if (same || ip.n == 0 || ip.n >= NODE_IP_MAX)
+        return;
+    memset(n->ip, 0, NODE_IP_MAX);
+    memcpy(n->ip, ip.p, ip.n);
+    n->port = port;
+    n->cport = cport;
+    n->tls_port = tls_port;
+    n->flags &= ~(uint32_t)NODE_NOADDR;
+    n->out_up = false;
+    bus_close(m, &n->out);
+    machine_dirty(m);
+    machine_view(m);
+}
+
+/* Who pings us is where it pings from, or where it says. */
+static void note_address(struct machine *m, struct node *sender, const struct frame *f, uint32_t link)
+{
+    struct str ip = f->h.ip[0] != '\0' ? str_of(f->h.ip) : m->peer_ip;
+    if (f->h.type == FRAME_PING && (link & LINK_INBOUND))
+        set_address(m, sender, ip, f->h.port, f->h.cport, f->h.tls_port);
+}
+
 static void read_entry(struct machine *m, struct node *sender, const struct frame_gossip *g)
 {
     struct node *n = slotmap_find(&m->map, &g->id);
@@ -236,19 +275,8 @@ static void read_entry(struct machine *m, struct node *sender, const struct fram
             failure_withdraw(n, sender);
     }
     /* A node that we cannot reach may have moved. */
-    bool moved = n->port != g->port || n->cport != g->cport || strcmp(n->ip, g->ip) != 0;
-    if (node_is(n, NODE_PFAIL | NODE_FAIL) && !(g->flags & (NODE_NOADDR | NODE_PFAIL | NODE_FAIL)) && moved &&
-        g->ip[0] != '\0') {
-        memcpy(n->ip, g->ip, NODE_IP_MAX);
-        n->port = g->port;
-        n->cport = g->cport;
-        n->tls_port = g->tls_port;
-        n->flags &= ~(uint32_t)NODE_NOADDR;
-        n->out_up = false;
-        bus_close(m, &n->out);
-        machine_dirty(m);
-        machine_view(m);
-    }
+    if (node_is(n, NODE_PFAIL | NODE_FAIL) && !(g->flags & (NODE_NOADDR | NODE_PFAIL | NODE_FAIL)))
+        set_address(m, n, str_of(g->ip), g->port, g->cport, g->tls_port);
 }
 
 static void read_text(struct machine *m, const struct frame_ext *e, char *have)
@@ -358,6 +386,7 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
         bus_ping(m, sender, FRAME_PONG, link, f->h.larder.is ? f->h.larder.seq : 0);
     if (!handshake_frame(m, f, link, &sender))
         return;
+    note_address(m, sender, f, link);
     if (f->h.type == FRAME_PONG)
         read_pong(m, sender, f, link);
     read_self(m, sender, f);

@@ -18,12 +18,8 @@ static int add_slots(struct machine *m, const uint8_t *slots, bool add)
     for (unsigned s = 0; s < SLOT_COUNT; s++) {
         if (!slots_has(slots, s))
             continue;
-        if (add) {
-            for (unsigned i = 0; i < m->nmoves; i++) {
-                if (m->moves[i].slot == s)
-                    m->moves[i--] = m->moves[--m->nmoves];
-            }
-        }
+        if (add)
+            machine_drop_move(m, s);
         slotmap_assign(&m->map, s, add ? m->self : NULL);
     }
     machine_dirty(m);
@@ -75,21 +71,13 @@ static int replicate(struct machine *m, const struct node_id *id)
     return 0;
 }
 
-static void drop_move(struct machine *m, unsigned slot)
-{
-    for (unsigned i = 0; i < m->nmoves; i++) {
-        if (m->moves[i].slot == slot)
-            m->moves[i--] = m->moves[--m->nmoves];
-    }
-}
-
 static int put_move(struct machine *m, unsigned slot, const struct node_id *id, bool importing_it)
 {
     struct slot_move *more = mem_realloc(m->moves, (m->nmoves + 1) * sizeof(*more));
     if (more == NULL)
         return machine_fail_command(m, ERR_OOM, "out of memory");
     m->moves = more;
-    drop_move(m, slot);
+    machine_drop_move(m, slot);
     m->moves[m->nmoves++] = (struct slot_move){.slot = (uint16_t)slot, .importing = importing_it, .id = *id};
     return 0;
 }
@@ -109,8 +97,11 @@ static int set_owner(struct machine *m, const struct machine_command *c, struct 
         return machine_fail_command(m, ERR_AGAIN, text);
     }
     if (move != NULL && (imported || (!move->importing && c->keys == 0)))
-        drop_move(m, c->slot);
+        machine_drop_move(m, c->slot);
+    bool given = m->map.owner[c->slot] == m->self && n != m->self;
     slotmap_assign(&m->map, c->slot, n);
+    if (given && m->self->nslots == 0 && m->config.replica_migration)
+        ownership_follow(m, n); /* it was the last: this node serves as a replica where they went */
     if (imported && ownership_bump(m))
         machine_view(m);
     if (imported)
@@ -140,7 +131,7 @@ static int set_slot(struct machine *m, const struct machine_command *c)
         return machine_fail_command(m, ERR_TYPE, text);
     }
     if (c->how == SETSLOT_STABLE)
-        drop_move(m, c->slot);
+        machine_drop_move(m, c->slot);
     else if (c->how == SETSLOT_NODE)
         err = set_owner(m, c, n);
     else

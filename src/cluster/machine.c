@@ -80,6 +80,14 @@ void machine_drop_moves_of(struct machine *m, const struct node_id *id)
     }
 }
 
+void machine_drop_move(struct machine *m, unsigned slot)
+{
+    for (unsigned i = 0; i < m->nmoves; i++) {
+        if (m->moves[i].slot == slot)
+            m->moves[i--] = m->moves[--m->nmoves];
+    }
+}
+
 void machine_random_id(struct machine *m, struct node_id *id)
 {
     for (unsigned i = 0; i < NODE_ID; i++)
@@ -166,6 +174,20 @@ void machine_release(struct machine *m)
     m->self = NULL;
 }
 
+/* Whoever calls us tells us where we are. */
+static void learn_ip(struct machine *m, const struct frame *f, struct str ip)
+{
+    char *mine = m->self->ip;
+    bool asked = f->h.type == FRAME_MEET || (f->h.type == FRAME_PING && mine[0] == '\0');
+    if (f->light || !asked || m->config.ip[0] != '\0' || ip.n == 0 || ip.n >= NODE_IP_MAX ||
+        str_eq(str_of(mine), ip))
+        return;
+    memset(mine, 0, NODE_IP_MAX);
+    memcpy(mine, ip.p, ip.n);
+    machine_dirty(m);
+    machine_view(m);
+}
+
 /* Redis's frame would be dropped by a link that we do not know; ours too. */
 static int frame_event(struct machine *m, const struct machine_event *e)
 {
@@ -177,8 +199,7 @@ static int frame_event(struct machine *m, const struct machine_event *e)
     }
     m->stats_received[f.h.type]++;
     m->peer_ip = e->ip;
-    if (f.h.type == FRAME_MEET && m->self->ip[0] == '\0' && e->local_ip.n < NODE_IP_MAX && e->local_ip.n > 0)
-        memcpy(m->self->ip, e->local_ip.p, e->local_ip.n);
+    learn_ip(m, &f, e->local_ip);
     bus_frame(m, &f, e->link);
     return 0;
 }
@@ -292,6 +313,11 @@ int machine_step(struct machine *m, const struct machine_event *e, uint64_t now_
 bool machine_may_feed(const struct machine *m, uint64_t offset)
 {
     return MUTANT(WIPE) || !(m->mute || (m->data.empty && m->data.offset < offset));
+}
+
+bool machine_awaits_disk(const struct machine *m)
+{
+    return m->vote_seq != 0 || (m->election_asked && !m->election_sent) || m->announce_seq > m->persisted_seq;
 }
 
 unsigned machine_tick_ms(const struct machine *m)

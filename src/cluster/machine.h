@@ -197,6 +197,8 @@ void machine_release(struct machine *m);
  */
 int machine_step(struct machine *m, const struct machine_event *e, uint64_t now_ms);
 
+/* Does anything wait for EV_PERSISTED, a vote, say? If not, the newest text may be written without fsync. */
+bool machine_awaits_disk(const struct machine *m);
 /* How often EV_TICK should come. */
 unsigned machine_tick_ms(const struct machine *m);
 /* May a replica that has got as far as `offset` be given a full copy of our data? Ask before each: a
@@ -207,6 +209,9 @@ bool machine_may_feed(const struct machine *m, uint64_t offset);
 bool machine_may_write(const struct machine *m, uint64_t now_ms);
 /* Until when, if nothing is heard: for those who must ask without the machine's thread. 0: not at all. */
 uint64_t machine_write_until_ms(const struct machine *m);
+/* Until when nobody can be elected in the place of this primary: what it has executed it may acknowledge till
+ * then. 0: not at all; UINT64_MAX: there is no such limit (a mixed cluster, no slots, a replica). */
+uint64_t machine_lease_until_ms(const struct machine *m);
 /* Where a slot is going or coming from, NULL if it stays. */
 const struct slot_move *machine_move(const struct machine *m, unsigned slot);
 /* The text of nodes.conf, and the lines of CLUSTER NODES. 0 or ERR_OOM. */

@@ -17,6 +17,7 @@ bool machine_is_primary(const struct machine *m);
 struct node *machine_link_node(const struct machine *m, uint32_t link);
 int machine_fail_command(struct machine *m, int err, const char *text);
 void machine_drop_moves_of(struct machine *m, const struct node_id *id);
+void machine_drop_move(struct machine *m, unsigned slot);
 void machine_random_id(struct machine *m, struct node_id *id);
 
 /* bus.c: links and frames. */
@@ -45,6 +46,7 @@ void failure_withdraw(struct node *about, const struct node *by);
 void failure_judge(struct machine *m, struct node *n); /* FAIL if a majority says so */
 void failure_heard(struct machine *m, struct node *n); /* PFAIL off; FAIL off if the rules allow */
 void failure_said(struct machine *m, struct node *n);  /* a FAIL frame about n */
+void failure_ask(struct machine *m);                   /* the voters for promises, now */
 void failure_tick(struct machine *m);
 void failure_state(struct machine *m);
 uint64_t failure_promise(struct machine *m, struct node *n); /* ms that we may promise n */

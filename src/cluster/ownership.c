@@ -81,6 +81,7 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
         if (owner == m->self) {
             slots_set(m->lost, slot, true);
             m->nlost++;
+            machine_drop_move(m, slot);
         }
         taken += owner == mine;
         slotmap_assign(&m->map, slot, sender);

@@ -32,6 +32,11 @@ int64_t os_mono_ns(void)
     return read_ns(CLOCK_MONOTONIC);
 }
 
+uint64_t os_boot_ms(void)
+{
+    return (uint64_t)read_ns(CLOCK_BOOTTIME) / (1000 * 1000);
+}
+
 int64_t os_cpu_ns(void)
 {
     return read_ns(CLOCK_PROCESS_CPUTIME_ID);

@@ -11,9 +11,10 @@
 #include <stdint.h>
 #include <time.h>
 
-int64_t os_wall_us(void); /* microseconds since 1970 */
-int64_t os_mono_ns(void); /* CLOCK_MONOTONIC */
-int64_t os_cpu_ns(void);  /* user + system time of this process */
+int64_t os_wall_us(void);  /* microseconds since 1970 */
+int64_t os_mono_ns(void);  /* CLOCK_MONOTONIC */
+uint64_t os_boot_ms(void); /* CLOCK_BOOTTIME: goes on while the machine sleeps */
+int64_t os_cpu_ns(void);   /* user + system time of this process */
 
 static inline int64_t os_wall_ms(void)
 {

@@ -15,13 +15,13 @@ enum { KEEP_BUFFER = 64 * 1024 };
 
 struct link {
     struct link *next;
-    uint64_t id;
+    uint32_t id;
     int fd; /* -1: closed, waits to be forgotten */
     bool inbound, connecting, waits_to_write, spoke;
     int64_t created_ms;
     struct buf in, out;
     size_t sent; /* of out */
-    char peer[BUS_HOST_MAX];
+    char peer[BUS_HOST_MAX], local[BUS_HOST_MAX];
 };
 
 struct bus_wire {
@@ -29,7 +29,8 @@ struct bus_wire {
     struct bus_wire_calls calls;
     int listeners[BUS_LISTENERS_MAX];
     uint32_t nlisteners, ninbound;
-    uint64_t last_id, overflows;
+    uint32_t last_inbound;
+    uint64_t overflows;
     struct link *links;
 };
 
@@ -46,7 +47,7 @@ int bus_wire_new(struct bus_wire **out, struct loop *loop, const struct bus_wire
 
 /* ---- links --------------------------------------------------------------------------------------- */
 
-static struct link *find(const struct bus_wire *w, uint64_t id)
+static struct link *find(const struct bus_wire *w, uint32_t id)
 {
     struct link *l = w->links;
     while (l != NULL && (l->id != id || l->fd < 0))
@@ -70,7 +71,7 @@ static void lose(struct bus_wire *w, struct link *l, const char *why)
 {
     if (l->fd < 0)
         return;
-    log_debug("Bus link %llu with %s ends: %s", (unsigned long long)l->id, l->peer, why);
+    log_debug("Bus link %u with %s ends: %s", l->id, l->peer, why);
     shut(w, l);
     w->calls.closed(w->calls.ctx, l->id);
 }
@@ -83,15 +84,16 @@ static void free_link(struct link *l)
 }
 
 /* Takes fd. NULL: no memory, it is closed. */
-static struct link *add(struct bus_wire *w, int fd, bool inbound, int64_t now_ms)
+static struct link *add(struct bus_wire *w, int fd, uint32_t id, int64_t now_ms)
 {
+    bool inbound = id & LINK_INBOUND;
     struct link *l = mem_zalloc(sizeof *l);
     if (l == NULL || loop_add(w->loop, fd, inbound ? LOOP_READ : LOOP_READ | LOOP_WRITE, l) != 0) {
         mem_free(l);
         close(fd);
         return NULL;
     }
-    l->id = ++w->last_id;
+    l->id = id;
     l->fd = fd;
     l->inbound = inbound;
     l->connecting = l->waits_to_write = !inbound;
@@ -105,23 +107,23 @@ static struct link *add(struct bus_wire *w, int fd, bool inbound, int64_t now_ms
     return l;
 }
 
-uint64_t bus_wire_open(struct bus_wire *w, const char *ip, int port, int64_t now_ms)
+bool bus_wire_open(struct bus_wire *w, uint32_t link, const char *ip, int port, int64_t now_ms)
 {
     struct sock_err err;
     int fd = sock_connect_begin(ip, port, &err);
     if (fd < 0) {
         log_debug("Bus: %s", err.text);
-        return 0;
+        return false;
     }
-    struct link *l = add(w, fd, false, now_ms);
+    struct link *l = add(w, fd, link, now_ms);
     if (l == NULL)
-        return 0;
+        return false;
     size_t n = strnlen(ip, sizeof l->peer - 1);
     memcpy(l->peer, ip, n);
-    return l->id;
+    return true;
 }
 
-void bus_wire_close(struct bus_wire *w, uint64_t id)
+void bus_wire_close(struct bus_wire *w, uint32_t id)
 {
     struct link *l = find(w, id);
     if (l != NULL)
@@ -167,9 +169,12 @@ static void accept_all(struct bus_wire *w, int listener, int64_t now_ms)
             close(fd);
             continue;
         }
-        struct link *l = add(w, fd, true, now_ms);
-        if (l != NULL)
-            sock_peer_ip(fd, l->peer, sizeof l->peer);
+        w->last_inbound = (w->last_inbound + 1) & (LINK_INBOUND - 1);
+        struct link *l = add(w, fd, LINK_INBOUND | w->last_inbound, now_ms);
+        if (l == NULL)
+            continue;
+        sock_peer_ip(fd, l->peer, sizeof l->peer);
+        sock_local_ip(fd, l->local, sizeof l->local);
     }
 }
 
@@ -207,7 +212,7 @@ static void push(struct bus_wire *w, struct link *l)
         buf_clear(&l->out);
 }
 
-bool bus_wire_send(struct bus_wire *w, uint64_t id, const void *p, size_t n, size_t limit)
+bool bus_wire_send(struct bus_wire *w, uint32_t id, const void *p, size_t n, size_t limit)
 {
     struct link *l = find(w, id);
     if (l == NULL)
@@ -220,42 +225,37 @@ bool bus_wire_send(struct bus_wire *w, uint64_t id, const void *p, size_t n, siz
     if (!full && buf_append(&l->out, p, n) == 0)
         return true;
     w->overflows += full;
-    log_warning("Bus link %llu with %s has %zu bytes unsent, %s: it is closed.", (unsigned long long)id,
-                l->peer, l->out.n - l->sent,
-                full ? "more than cluster-link-sendbuf-limit" : "and memory is short");
+    log_warning("Bus link %u with %s has %zu bytes unsent, %s: it is closed.", id, l->peer,
+                l->out.n - l->sent, full ? "more than cluster-link-sendbuf-limit" : "and memory is short");
     lose(w, l, "output");
     return false;
-}
-
-static size_t frame_length(const char *p)
-{
-    uint32_t n;
-    memcpy(&n, p + 4, sizeof n);
-    return ntohl(n);
 }
 
 /* The whole frames in l->in, front to back. */
 static void take_frames(struct bus_wire *w, struct link *l)
 {
     size_t at = 0;
-    while (l->fd >= 0 && l->in.n - at >= 8) {
-        const char *p = l->in.p + at;
-        size_t n = frame_length(p);
-        if (memcmp(p, "RCmb", 4) != 0 || n < BUS_FRAME_MIN || n > BUS_FRAME_MAX) {
+    while (l->fd >= 0) {
+        struct str rest = {l->in.p + at, l->in.n - at};
+        size_t n = 0;
+        int rc = frame_length(rest, &n);
+        if (rc == ERR_AGAIN)
+            break;
+        if (rc != 0 || n > BUS_FRAME_MAX) {
             log_warning("Bus link with %s: what comes is no cluster message. Is 'port' + 10000 taken by "
                         "mistake, or does somebody scan? The link is closed.",
                         l->peer);
             lose(w, l, "not a cluster message");
             return;
         }
-        if (l->in.n - at < n) {
-            if (buf_reserve(&l->in, n - (l->in.n - at)) != 0)
+        if (rest.n < n) {
+            if (buf_reserve(&l->in, n - rest.n) != 0)
                 lose(w, l, "out of memory");
             break;
         }
         l->spoke = true;
         at += n;
-        w->calls.frame(w->calls.ctx, l->id, (const uint8_t *)p, n);
+        w->calls.frame(w->calls.ctx, l->id, (struct str){rest.p, n}, l->peer, l->local);
     }
     if (l->fd < 0)
         return;
@@ -290,6 +290,7 @@ static void finish_connect(struct bus_wire *w, struct link *l)
     }
     l->connecting = false;
     l->waits_to_write = false;
+    sock_local_ip(l->fd, l->local, sizeof l->local);
     loop_change(w->loop, l->fd, LOOP_READ, l);
     w->calls.opened(w->calls.ctx, l->id);
 }
@@ -348,10 +349,9 @@ static void tell(const struct link *l, struct bus_link_info *out)
                                   .send_allocated = l->out.cap,
                                   .send_used = l->out.n - l->sent};
     memcpy(out->peer, l->peer, sizeof out->peer);
-    sock_local_ip(l->fd, out->local, sizeof out->local);
 }
 
-bool bus_wire_info(const struct bus_wire *w, uint64_t id, struct bus_link_info *out)
+bool bus_wire_info(const struct bus_wire *w, uint32_t id, struct bus_link_info *out)
 {
     const struct link *l = find(w, id);
     if (l != NULL)

@@ -4,19 +4,20 @@
  *      accepted (inbound)   <── whoever connects ── frames ──> frame(); answers go back on it
  *      opened (outbound)    bus_wire_open() ──> opened() or closed() ── frames both ways
  *
- * One owner: the bus thread. A link has a number that is never used again, so that whoever keeps one past its
- * end asks for nothing. Callbacks may close any link, also the one they are called for. */
+ * One owner: the bus thread. A link has a number: the opener's for those that we open, and one with
+ * LINK_INBOUND for those that are accepted, which is not used again soon; whoever keeps one past its end asks
+ * for nothing. Callbacks may close any link, also the one they are called for. */
 #ifndef LARDER_SERVER_BUS_WIRE_H
 #define LARDER_SERVER_BUS_WIRE_H
 
 #include "base/buf.h"
+#include "cluster/machine.h"
 #include "os/loop.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 enum bus_wire_limits {
-    BUS_FRAME_MIN = 16,
     BUS_FRAME_MAX = 4 << 20, /* a longer one is an attack, or for a feature that we do not have */
     BUS_LISTENERS_MAX = 16,
     BUS_LINKS_MAX = 4096,      /* inbound ones; more are refused */
@@ -28,19 +29,19 @@ enum bus_wire_limits {
 struct bus_wire;
 
 struct bus_link_info {
-    uint64_t id;
+    uint32_t id;
     bool inbound;
     int64_t created_ms;
     size_t send_allocated, send_used;
-    char peer[BUS_HOST_MAX];  /* address without port */
-    char local[BUS_HOST_MAX]; /* ours, as the other side sees it */
+    char peer[BUS_HOST_MAX]; /* address without port */
 };
 
 struct bus_wire_calls {
     void *ctx;
-    void (*opened)(void *ctx, uint64_t link);
-    void (*frame)(void *ctx, uint64_t link, const uint8_t *p, size_t n);
-    void (*closed)(void *ctx, uint64_t link); /* not for those that we close ourselves */
+    void (*opened)(void *ctx, uint32_t link);
+    /* One whole frame, and the addresses of its socket; all of it borrowed. */
+    void (*frame)(void *ctx, uint32_t link, struct str bytes, const char *peer, const char *local);
+    void (*closed)(void *ctx, uint32_t link); /* not for those that we close ourselves */
 };
 
 /* Returned owned; ERR_OOM, ERR_IO. Links live in `loop`, whose events go to bus_wire_event() by their tags.
@@ -51,13 +52,13 @@ void bus_wire_free(struct bus_wire *w);
 /* Returns 0 or ERR_IO, the reason logged. */
 int bus_wire_listen(struct bus_wire *w, const char *host, int port, bool optional);
 
-/* Connect to a numeric address; opened() or closed() will say. 0: it cannot even be tried. */
-uint64_t bus_wire_open(struct bus_wire *w, const char *ip, int port, int64_t now_ms);
+/* Connect to a numeric address; opened() or closed() will say. False: it cannot even be tried. */
+bool bus_wire_open(struct bus_wire *w, uint32_t link, const char *ip, int port, int64_t now_ms);
 /* Takes effect at once; closed() is not called. Unknown numbers are ignored. */
-void bus_wire_close(struct bus_wire *w, uint64_t link);
+void bus_wire_close(struct bus_wire *w, uint32_t link);
 /* Queue a frame; copies. Beyond `limit` unsent bytes (0: none) the link is closed, and false. */
-bool bus_wire_send(struct bus_wire *w, uint64_t link, const void *p, size_t n, size_t limit);
-bool bus_wire_info(const struct bus_wire *w, uint64_t link, struct bus_link_info *out);
+bool bus_wire_send(struct bus_wire *w, uint32_t link, const void *p, size_t n, size_t limit);
+bool bus_wire_info(const struct bus_wire *w, uint32_t link, struct bus_link_info *out);
 uint64_t bus_wire_overflows(const struct bus_wire *w); /* links closed for it */
 
 void bus_wire_event(struct bus_wire *w, const struct loop_event *ev, int64_t now_ms);

@@ -94,16 +94,6 @@ void cluster_send(struct cmd_ctx *c)
     lane_send_home(job);
 }
 
-static void execute_one(struct cluster *cl, struct cmd_ctx *c)
-{
-    struct cluster_view *v = cluster_core_view(cl->core);
-    if (v == NULL)
-        reply_error(c->reply, REPLY_NOMEM);
-    else
-        cluster_execute(c, cl->core, v);
-    cluster_view_free(v);
-}
-
 static void execute(struct cluster *cl, struct lane_job *job)
 {
     const struct txn *t = &job->conn->session.txn;
@@ -117,14 +107,34 @@ static void execute(struct cluster *cl, struct lane_job *job)
     if (job->exec)
         reply_array(&job->reply, t->ncommands);
     else
-        execute_one(cl, &c);
+        cluster_execute(&c, cl->core);
     for (uint32_t i = 0; job->exec && i < t->ncommands; i++) {
         c.cmd = t->commands[i].cmd;
         c.argv = t->commands[i].argv;
         c.argc = t->commands[i].argc;
-        execute_one(cl, &c);
+        cluster_execute(&c, cl->core);
     }
-    lane_send_home(job);
+}
+
+/* Whatever is queued, then one write of the file and one new view for all of it, then the replies. */
+static void execute_all(struct cluster *cl)
+{
+    struct lane_job *job, *done = NULL, **tail = &done;
+    while ((job = job_queue_take(&cl->jobs, false)) != NULL) {
+        execute(cl, job);
+        *tail = job;
+        tail = &job->next;
+    }
+    bool settled = cluster_core_settle(cl->core);
+    while ((job = done) != NULL) {
+        done = job->next;
+        job->next = NULL;
+        if (!settled) {
+            reply_clear(&job->reply);
+            reply_error(&job->reply, "ERR the file of the cluster's state cannot be written; see the log");
+        }
+        lane_send_home(job);
+    }
 }
 
 /* ---- the thread -------------------------------------------------------------------------------------------
@@ -144,8 +154,7 @@ static void *cluster_main(void *arg)
                 cluster_core_event(cl->core, &ev);
         }
         cluster_core_tick(cl->core);
-        while ((job = job_queue_take(&cl->jobs, false)) != NULL)
-            execute(cl, job);
+        execute_all(cl);
     }
     while ((job = job_queue_take(&cl->jobs, false)) != NULL) {
         reply_error(&job->reply, "ERR The server is shutting down");
@@ -167,6 +176,7 @@ int cluster_init(struct cluster *cl, struct server *s)
 {
     cl->server = s;
     job_queue_init(&cl->jobs);
+    atomic_store(&s->lease_until_ms, UINT64_MAX);
     if (!s->config.cluster_enabled)
         return 0;
     if (s->config.replicaof[0] != '\0') {

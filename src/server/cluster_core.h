@@ -1,19 +1,20 @@
-/* Inside the cluster's thread: the machine, its bus and its file, and the orders that commands give.
+/* Inside the cluster's thread: the machine (cluster/machine.h), its bus and its file, and the orders that
+ * commands give.
  *
- * Everything here is the thread's own. What happens is told to the machine; what it wants done is done in the
- * order it says: to the file first, then to this node's role and view, then to the bus. */
+ * Everything here is the thread's own. What happens is told to the machine; what it wants done is done at the
+ * end of the round: to the file first, then to this node's role and view, then to the bus. */
 #ifndef LARDER_SERVER_CLUSTER_CORE_H
 #define LARDER_SERVER_CLUSTER_CORE_H
 
 #include "base/buf.h"
+#include "base/rng.h"
+#include "cluster/machine.h"
 #include "cmd/cmd.h"
-#include "gossip/gossip.h"
 #include "server/bus_wire.h"
 #include "server/cluster.h"
 
 enum cluster_core_limits {
     CLUSTER_PORT_STEP = 10000, /* from the clients' port to the bus's */
-    CLUSTER_CRON_MS = 100,
 };
 
 enum cluster_order_kind {
@@ -22,6 +23,7 @@ enum cluster_order_kind {
     ORDER_REPLICATE,
     ORDER_ADD_SLOTS,
     ORDER_DEL_SLOTS,
+    ORDER_FLUSH_SLOTS,
     ORDER_MIGRATING,
     ORDER_IMPORTING,
     ORDER_STABLE,
@@ -46,19 +48,45 @@ struct cluster_order {
     uint64_t epoch;
 };
 
+/* What the machine wants done before the bus says anything more. */
+struct cluster_todo {
+    bool save;  /* nodes.conf */
+    bool sync;  /* ... and fsync, though the machine does not wait for it */
+    bool role;  /* as the machine's own node says */
+    bool flush; /* with `role`: what there is does not belong here */
+    bool view;  /* who owns what has changed, or whether we serve */
+    bool drop;  /* the keys of the slots `lost` */
+    bool pause; /* writes, until then; 0: go on */
+    int64_t pause_until_ms;
+};
+
 struct cluster_core {
     struct server *server;
-    struct gossip gossip;
+    struct machine machine;
+    struct machine_config config; /* the machine's next one */
+    struct rng rng;               /* the machine borrows it */
+    uint64_t now_ms;              /* CLOCK_BOOTTIME, never falling */
+    int64_t wall_offset_ms;       /* from it to the wall clock */
+    uint64_t tick_ms;             /* the next one */
     struct bus_wire *wire;
     struct loop *loop;
+    struct cluster_todo todo;
+    struct buf ended;               /* links (uint32_t) whose end the machine has not been told of */
     char path[VIEW_HOST_MAX];       /* of nodes.conf, in `dir` */
-    int endpoint_type;              /* enum endpoint_type */
+    struct buf text;                /* its newest text; oom: make it anew */
+    uint64_t file_seq, told_seq;    /* of `text`; of the last that the machine knows to be on disk */
     bool unsaved;                   /* the file could not be written: nothing is said meanwhile */
-    int64_t tick_ms;                /* the next one */
+    bool paused;                    /* ACT_PAUSE is in force */
+    bool was_mute;                  /* in the newest view */
+    int endpoint_type;              /* enum endpoint_type */
+    char followed[NODE_IP_MAX];     /* the primary that replication follows ... */
+    uint16_t followed_port;         /* ... 0: none */
     struct cluster_view *next_view; /* on its way into force, then the old one */
-    uint32_t drop_at;               /* slot */
+    uint8_t lost[SLOT_BYTES];
+    uint32_t drop_at; /* slot */
     uint64_t dropped;
-    _Atomic bool options_changed; /* set under the gate */
+    char why[MACHINE_ERROR_MAX + 8]; /* an order was refused */
+    _Atomic bool options_changed;    /* set under the gate */
 };
 
 /* Reads the file, or makes a new node of it. Whatever is returned, free *out. */
@@ -66,27 +94,35 @@ int cluster_core_new(struct cluster_core **out, struct server *s);
 void cluster_core_free(struct cluster_core *core); /* NULL is fine */
 int cluster_core_begin(struct cluster_core *core); /* before threads run: role and view */
 void cluster_core_event(struct cluster_core *core, const struct loop_event *ev);
-/* The end of a round: what is due, then everything that the gossip wants done. */
+/* What is due. */
 void cluster_core_tick(struct cluster_core *core);
+/* The end of a round: everything that the machine wants done, once for all that has happened in it. False:
+ * the file could not be written, and nothing of it is in force. */
+bool cluster_core_settle(struct cluster_core *core);
 int cluster_core_timeout(const struct cluster_core *core);
-/* As fresh as it gets; returned owned, NULL: out of memory. */
-struct cluster_view *cluster_core_view(struct cluster_core *core);
+/* As fresh as it gets, perhaps not in force yet; returned owned, NULL: out of memory. */
+struct cluster_view *cluster_core_view(const struct cluster_core *core);
 
-/* Carried out when it returns: in the file, in force. NULL, or why not, as a reply. */
+/* NULL: it will be in the file and in force when the round has been settled; till then no reply may leave.
+ * Or why not, as a reply, valid until the next order. */
 const char *cluster_core_order(struct cluster_core *core, const struct cluster_order *o);
 
 uint32_t cluster_core_failure_reports(struct cluster_core *core, const char *id);
 uint64_t cluster_core_my_epoch(const struct cluster_core *core);
-void cluster_core_put_info(const struct cluster_core *core, const struct cluster_view *v, struct buf *b);
+bool cluster_core_is_up(const struct cluster_core *core);
+void cluster_core_put_info(const struct cluster_core *core, struct buf *b);
 void cluster_core_reply_links(const struct cluster_core *core, struct reply *r);
 /* Has this node any keys at all, any in the slot? */
 bool cluster_core_has_keys(struct cluster_core *core);
 bool cluster_core_slot_has_keys(struct cluster_core *core, uint32_t slot);
 
-/* cmd_cluster.c: run c's command with the machine at hand; v is as fresh as it gets. */
-void cluster_execute(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v);
+/* cluster_force.c */
+bool cluster_is_loading(const struct cluster_core *core);
+void cluster_force_role(struct cluster_core *core); /* gate, or before threads run */
+/* Role, view, pause, drops. */
+void cluster_force(struct cluster_core *core);
 
-/* An address as the bus writes it, "::1" for "0:0:0:0:0:0:0:1"; false for what is none. */
-bool cluster_normal_ip(struct str text, char out[VIEW_IP_MAX]);
+/* cmd_cluster.c: run c's command with the machine at hand. */
+void cluster_execute(struct cmd_ctx *c, struct cluster_core *core);
 
 #endif

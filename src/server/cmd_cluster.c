@@ -1,11 +1,13 @@
 /* CLUSTER: what operators, redis-cli and clients ask of the cluster's thread, on that thread.
  *
  * A handler is run twice: first on the client's worker, which sends the request on (cluster_send), then with
- * the machine at hand. What can be refused is refused here, by the view; what is left is an order. */
+ * the machine at hand. Questions are answered from a fresh view. For orders the view in force tells what can
+ * be refused at once, with the words and in the order in which Redis does; the machine has the last word. */
 #include "server/cluster_core.h"
 #include "server/cluster_text.h"
 #include "server/handlers.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,7 +63,7 @@ static void do_info(struct cmd_ctx *c, struct cluster_core *core, const struct c
 {
     struct buf b;
     buf_init(&b);
-    cluster_core_put_info(core, v, &b);
+    cluster_core_put_info(core, &b);
     reply_text_of(c, &b);
 }
 
@@ -220,16 +222,9 @@ static void do_delslotsrange(struct cmd_ctx *c, struct cluster_core *core, const
 
 static void do_flushslots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
-    struct cluster_order *o = new_order(c, ORDER_DEL_SLOTS);
-    if (o == NULL)
-        return;
-    if (cluster_core_has_keys(core)) {
-        reply_error(c->reply, "ERR DB must be empty to perform CLUSTER FLUSHSLOTS.");
-        return;
-    }
-    for (uint32_t i = 0; i < SLOT_COUNT; i++)
-        o->slots[i] = v->owner[i] == v->me;
-    carry_out(c, core, o);
+    struct cluster_order *o = new_order(c, ORDER_FLUSH_SLOTS);
+    if (o != NULL)
+        carry_out(c, core, o);
 }
 
 static void set_slot_moving(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v,
@@ -265,13 +260,6 @@ static void set_slot_node(struct cmd_ctx *c, struct cluster_core *core, const st
         return;
     if (v->nodes[node].flags & VIEW_REPLICA) {
         reply_error(c->reply, "ERR Target node is not a master");
-        return;
-    }
-    if (v->owner[o->slot] == v->me && node != v->me && cluster_core_slot_has_keys(core, o->slot)) {
-        reply_errorf(c->reply,
-                     "ERR Can't assign hashslot %u to a different node while I still hold keys for this hash "
-                     "slot.",
-                     o->slot);
         return;
     }
     memcpy(o->id, v->nodes[node].id, sizeof o->id);
@@ -313,6 +301,19 @@ static bool arg_port(struct cmd_ctx *c, uint32_t i, const char *what, int64_t *p
     return false;
 }
 
+/* An address as the bus writes it, "::1" for "0:0:0:0:0:0:0:1"; false for what is none. */
+static bool normal_ip(struct str text, char out[VIEW_IP_MAX])
+{
+    char copy[VIEW_IP_MAX];
+    unsigned char bytes[sizeof(struct in6_addr)];
+    if (text.n == 0 || text.n >= sizeof copy)
+        return false;
+    memcpy(copy, text.p, text.n);
+    copy[text.n] = '\0';
+    int family = inet_pton(AF_INET, copy, bytes) == 1 ? AF_INET : AF_INET6;
+    return inet_pton(family, copy, bytes) == 1 && inet_ntop(family, bytes, out, VIEW_IP_MAX) != NULL;
+}
+
 static void do_meet(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
     struct cluster_order *o = new_order(c, ORDER_MEET);
@@ -329,7 +330,7 @@ static void do_meet(struct cmd_ctx *c, struct cluster_core *core, const struct c
     if (c->argc == 5 && !arg_port(c, 4, "TCP bus port", &cport))
         return;
     struct str ip = c->argv[2];
-    if (!cluster_normal_ip(ip, o->ip) || port < 1 || port > 65535 || cport < 1 || cport > 65535) {
+    if (!normal_ip(ip, o->ip) || port < 1 || port > 65535 || cport < 1 || cport > 65535) {
         reply_errorf(c->reply, "ERR Invalid node address specified: %.*s:%.*s", (int)ip.n, ip.p,
                      (int)c->argv[3].n, c->argv[3].p);
         return;
@@ -345,24 +346,8 @@ static void do_forget(struct cmd_ctx *c, struct cluster_core *core, const struct
     uint32_t node;
     if (o == NULL || !arg_node(c, v, 2, &node))
         return;
-    if (node == v->me) {
-        reply_error(c->reply, "ERR I tried hard but I can't forget myself...");
-        return;
-    }
-    if (v->replica && node == v->primary) {
-        reply_error(c->reply, "ERR Can't forget my master!");
-        return;
-    }
     memcpy(o->id, v->nodes[node].id, sizeof o->id);
     carry_out(c, core, o);
-}
-
-static bool owns_any(const struct cluster_view *v)
-{
-    for (uint32_t i = 0; i < SLOT_COUNT; i++)
-        if (v->owner[i] == v->me)
-            return true;
-    return false;
 }
 
 static void do_replicate(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
@@ -371,16 +356,8 @@ static void do_replicate(struct cmd_ctx *c, struct cluster_core *core, const str
     uint32_t node;
     if (o == NULL || !arg_node(c, v, 2, &node))
         return;
-    if (node == v->me) {
-        reply_error(c->reply, "ERR Can't replicate myself");
-    } else if (v->nodes[node].flags & VIEW_REPLICA) {
-        reply_error(c->reply, "ERR I can only replicate a master, not a replica.");
-    } else if (!v->replica && (owns_any(v) || cluster_core_has_keys(core))) {
-        reply_error(c->reply, "ERR To set a master the node must be empty and without assigned slots.");
-    } else {
-        memcpy(o->id, v->nodes[node].id, sizeof o->id);
-        carry_out(c, core, o);
-    }
+    memcpy(o->id, v->nodes[node].id, sizeof o->id);
+    carry_out(c, core, o);
 }
 
 static void do_failover(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
@@ -400,15 +377,7 @@ static void do_failover(struct cmd_ctx *c, struct cluster_core *core, const stru
         reply_error(c->reply, REPLY_SYNTAX);
         return;
     }
-    const struct view_node *p = &v->nodes[v->primary];
-    if (!v->replica)
-        reply_error(c->reply, "ERR You should send CLUSTER FAILOVER to a replica");
-    else if (v->primary == VIEW_NOBODY)
-        reply_error(c->reply, "ERR I'm a replica but my master is unknown to me");
-    else if (o->kind == ORDER_FAILOVER && ((p->flags & VIEW_FAIL) || !p->connected))
-        reply_error(c->reply, "ERR Master is down or failed, please use CLUSTER FAILOVER FORCE");
-    else
-        carry_out(c, core, o);
+    carry_out(c, core, o);
 }
 
 static void do_reset(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
@@ -426,10 +395,7 @@ static void do_reset(struct cmd_ctx *c, struct cluster_core *core, const struct 
         reply_error(c->reply, REPLY_SYNTAX);
         return;
     }
-    if (!v->replica && cluster_core_has_keys(core))
-        reply_error(c->reply, "ERR CLUSTER RESET can't be called with master nodes containing keys");
-    else
-        carry_out(c, core, o);
+    carry_out(c, core, o);
 }
 
 static void do_bumpepoch(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
@@ -438,7 +404,7 @@ static void do_bumpepoch(struct cmd_ctx *c, struct cluster_core *core, const str
     char text[64];
     if (o == NULL)
         return;
-    uint64_t before = v->nodes[v->me].epoch;
+    uint64_t before = cluster_core_my_epoch(core);
     const char *why = cluster_core_order(core, o);
     uint64_t now = cluster_core_my_epoch(core);
     if (why != NULL) {
@@ -455,17 +421,9 @@ static void do_set_config_epoch(struct cmd_ctx *c, struct cluster_core *core, co
     int64_t epoch;
     if (o == NULL || !cmd_arg_i64(c, 2, &epoch))
         return;
-    uint32_t known = 0;
-    for (uint32_t i = 1; i < v->nnodes; i++)
-        known += v->nodes[i].id[0] != '\0';
-    if (epoch < 0)
+    if (epoch < 0) {
         reply_errorf(c->reply, "ERR Invalid config epoch specified: %lld", (long long)epoch);
-    else if (known > 1)
-        reply_error(c->reply, "ERR The user can assign a config epoch only when the node does not know any "
-                              "other node.");
-    else if (v->nodes[v->me].epoch != 0)
-        reply_error(c->reply, "ERR Node config epoch is already non-zero");
-    else {
+    } else {
         o->epoch = (uint64_t)epoch;
         carry_out(c, core, o);
     }
@@ -511,36 +469,46 @@ SENT(set_config_epoch)
 SENT(saveconfig)
 SENT(slaves)
 
-void cluster_execute(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
+void cluster_execute(struct cmd_ctx *c, struct cluster_core *core)
 {
     static const struct {
         cmd_fn *fn;
         cluster_do_fn *run;
+        bool asks; /* and changes nothing */
     } all[] = {
-        {cmd_cluster_nodes, do_nodes},
-        {cmd_cluster_info, do_info},
-        {cmd_cluster_slots, do_slots},
-        {cmd_cluster_shards, do_shards},
-        {cmd_cluster_links, do_links},
-        {cmd_cluster_replicas, do_replicas},
-        {cmd_cluster_count_failure_reports, do_count_failure_reports},
-        {cmd_cluster_addslots, do_addslots},
-        {cmd_cluster_delslots, do_delslots},
-        {cmd_cluster_addslotsrange, do_addslotsrange},
-        {cmd_cluster_delslotsrange, do_delslotsrange},
-        {cmd_cluster_flushslots, do_flushslots},
-        {cmd_cluster_setslot, do_setslot},
-        {cmd_cluster_meet, do_meet},
-        {cmd_cluster_forget, do_forget},
-        {cmd_cluster_replicate, do_replicate},
-        {cmd_cluster_failover, do_failover},
-        {cmd_cluster_reset, do_reset},
-        {cmd_cluster_bumpepoch, do_bumpepoch},
-        {cmd_cluster_set_config_epoch, do_set_config_epoch},
-        {cmd_cluster_saveconfig, do_saveconfig},
-        {cmd_cluster_slaves, do_replicas},
+        {cmd_cluster_nodes, do_nodes, true},
+        {cmd_cluster_info, do_info, true},
+        {cmd_cluster_slots, do_slots, true},
+        {cmd_cluster_shards, do_shards, true},
+        {cmd_cluster_links, do_links, true},
+        {cmd_cluster_replicas, do_replicas, true},
+        {cmd_cluster_count_failure_reports, do_count_failure_reports, true},
+        {cmd_cluster_addslots, do_addslots, false},
+        {cmd_cluster_delslots, do_delslots, false},
+        {cmd_cluster_addslotsrange, do_addslotsrange, false},
+        {cmd_cluster_delslotsrange, do_delslotsrange, false},
+        {cmd_cluster_flushslots, do_flushslots, false},
+        {cmd_cluster_setslot, do_setslot, false},
+        {cmd_cluster_meet, do_meet, false},
+        {cmd_cluster_forget, do_forget, false},
+        {cmd_cluster_replicate, do_replicate, false},
+        {cmd_cluster_failover, do_failover, false},
+        {cmd_cluster_reset, do_reset, false},
+        {cmd_cluster_bumpepoch, do_bumpepoch, false},
+        {cmd_cluster_set_config_epoch, do_set_config_epoch, false},
+        {cmd_cluster_saveconfig, do_saveconfig, false},
+        {cmd_cluster_slaves, do_replicas, true},
     };
-    for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        if (all[i].fn == c->cmd->fn)
-            all[i].run(c, core, v);
+    size_t i = 0;
+    while (i < ARRAY_LEN(all) && all[i].fn != c->cmd->fn)
+        i++;
+    if (i == ARRAY_LEN(all))
+        return;
+    struct cluster_view *fresh = all[i].asks ? cluster_core_view(core) : NULL;
+    const struct cluster_view *v = all[i].asks ? fresh : server_view(ctx_server(c));
+    if (v == NULL)
+        reply_error(c->reply, REPLY_NOMEM);
+    else
+        all[i].run(c, core, v);
+    cluster_view_free(fresh);
 }

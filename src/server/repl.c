@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -261,6 +262,16 @@ static void open_letters(struct repl *r)
     repl_peers_kill(r);
 }
 
+/* What the cluster's thread is to know of the data. */
+static void show_data(struct repl *r)
+{
+    char half[17] = "";
+    memcpy(half, r->history.id, 16);
+    uint64_t id = r->has_history ? strtoull(half, NULL, 16) | 1 : 0;
+    atomic_store(&r->shown.history, id);
+    atomic_store(&r->shown.keys, store_db_keys(r->server->store, 0));
+}
+
 static void round_of(struct repl *r, int nevents)
 {
     repl_round_begin(r);
@@ -288,6 +299,7 @@ static void round_of(struct repl *r, int nevents)
         r->cron_ms = r->now_ms + REPL_CRON_MS;
         repl_link_cron(r);
         repl_feeds_cron(r);
+        show_data(r);
         changelog_set_backlog(&r->log, (uint64_t)r->server->config.repl_backlog_size);
     }
     purges_step(&r->purges);
@@ -329,6 +341,7 @@ int repl_init(struct repl *r, struct server *s)
     pthread_cond_init(&r->acked, NULL);
     new_id(id);
     history_init(&r->history, id);
+    atomic_store(&r->shown.keys, REPL_KEYS_UNKNOWN);
     struct changelog_spill spill = repl_spill(r);
     changelog_init(&r->log, r->index + 1, (uint64_t)s->config.repl_backlog_size, &spill);
     unit_init(&r->unit, &r->log, r->index);

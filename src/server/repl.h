@@ -54,6 +54,8 @@ enum repl_limits {
     REPL_PART_US = 20 * 1000,    /* at the end, between two looks at how far replicas are, at the most */
 };
 
+#define REPL_KEYS_UNKNOWN UINT64_MAX
+
 /* The connection to the primary. */
 struct replica {
     struct link link;
@@ -172,6 +174,8 @@ struct repl {
     struct {
         _Atomic int state; /* enum link_state */
         _Atomic int64_t heard_ms, down_since_ms;
+        _Atomic uint64_t history; /* a number for history.id, 0: the data belong to none */
+        _Atomic uint64_t keys;    /* of database 0; REPL_KEYS_UNKNOWN till the thread has looked */
         _Atomic uint64_t spooled, total;
         _Atomic uint64_t net_in, net_out, full, partial_ok, partial_err;
         _Atomic uint64_t

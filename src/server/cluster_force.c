@@ -1,0 +1,167 @@
+/* What the machine wants, put in force: this node's role, a pause, the view, keys that are not its own any
+ * more. What clients must see at one moment happens on the lane with the gate raised. */
+#include "base/log.h"
+#include "cmd/effect.h"
+#include "os/clock.h"
+#include "server/cluster_core.h"
+#include "server/route.h"
+#include "server/server.h"
+
+#include <string.h>
+
+enum { DROP_STEP = 2000 };
+
+/* Until a snapshot is loaded this node is what it is; the saver starts replication after it. */
+bool cluster_is_loading(const struct cluster_core *core)
+{
+    return atomic_load(&core->server->saver.shown.loading);
+}
+
+/* Gate. All that there is is another shard's, or nobody's: with it goes the history that it belongs to. */
+static void empty_node(struct cluster_core *core)
+{
+    struct cmd_ctx *c = &core->server->lane.ctx;
+    struct repl *r = &core->server->repl;
+    const struct str argv[] = {STR("FLUSHALL")};
+    if (r->is_replica)
+        repl_become_primary(r);
+    effect_open(c);
+    store_flush_all(&c->a);
+    if (c->unit != NULL)
+        unit_add(c->unit, 0, argv, 1);
+    effect_reserve(c);
+    effect_publish(c);
+    repl_log_off(r);
+}
+
+/* The primary that the machine wants this node to follow; NULL: it is one itself, or does not know. */
+static const struct node *primary_of(const struct cluster_core *core)
+{
+    const struct node *p = core->machine.self->primary;
+    return p != NULL && p->ip[0] != '\0' ? p : NULL;
+}
+
+static bool is_followed(const struct cluster_core *core, const struct node *p)
+{
+    return core->followed_port == p->port && strcmp(core->followed, p->ip) == 0;
+}
+
+/* Gate. */
+void cluster_force_role(struct cluster_core *core)
+{
+    struct repl *r = &core->server->repl;
+    const struct node *p = primary_of(core);
+    if (node_is(core->machine.self, NODE_PRIMARY)) {
+        if (r->is_replica)
+            repl_become_primary(r);
+        repl_settle(r);
+        core->followed_port = 0;
+    } else if (p != NULL && (!r->is_replica || !is_followed(core, p))) {
+        repl_follow_primary(r, str_of(p->ip), p->port);
+        memcpy(core->followed, p->ip, sizeof core->followed);
+        core->followed_port = p->port;
+    }
+}
+
+/* Gate. */
+static void take_pause(struct cluster_core *core)
+{
+    struct server *s = core->server;
+    int64_t until_ms = core->todo.pause_until_ms;
+    if (until_ms != 0)
+        pause_begin(s, PAUSE_FAILOVER, CARE_PAUSE_WRITE, os_wall_ms(), until_ms);
+    else
+        pause_end(s, PAUSE_FAILOVER);
+}
+
+/* From now on everybody looks at the next view; what is left in its place is the old one. */
+static void swap_views(struct cluster_core *core)
+{
+    if (core->next_view != NULL)
+        core->next_view = atomic_exchange(&core->server->view, core->next_view);
+}
+
+/* Gate: role, view and pause at one moment for all clients. */
+static void put_in_force(void *arg)
+{
+    struct cluster_core *core = arg;
+    if (core->todo.role && !cluster_is_loading(core)) {
+        if (core->todo.flush)
+            empty_node(core);
+        cluster_force_role(core);
+    }
+    if (core->todo.pause)
+        take_pause(core);
+    swap_views(core);
+    route_leave_slots(core->server, core->next_view);
+}
+
+/* The view alone, as when a slot comes or is about to go: nobody is stopped for it, and when this returns
+ * nobody is served by the old one any more. */
+static void replace_view(struct cluster_core *core)
+{
+    swap_views(core);
+    gate_outlive(&core->server->gate);
+    lane_outlive(&core->server->lane);
+}
+
+/* The lane: some keys of slots that belong to others now. */
+static void drop_some(void *arg)
+{
+    struct cluster_core *core = arg;
+    struct access *a = &core->server->lane.ctx.a;
+    uint32_t budget = DROP_STEP, left, before;
+    a->now_ms = os_wall_ms();
+    for (; core->drop_at < SLOT_COUNT && budget > 0; core->drop_at++) {
+        if (!slots_has(core->lost, core->drop_at) || store_slot_keys(a, core->drop_at, &before) != 0 ||
+            before == 0)
+            continue;
+        if (store_slot_clear(a, core->drop_at, budget, &left) != 0)
+            continue;
+        budget -= before - left;
+        core->dropped += before - left;
+        if (left > 0)
+            return;
+    }
+}
+
+/* A slot that has come back since is kept. */
+static void drop_lost(struct cluster_core *core)
+{
+    const struct machine *m = &core->machine;
+    core->drop_at = 0;
+    core->dropped = 0;
+    for (unsigned i = 0; i < SLOT_BYTES; i++)
+        core->lost[i] &= (uint8_t)~m->self->slots[i];
+    while (node_is(m->self, NODE_PRIMARY) && core->drop_at < SLOT_COUNT &&
+           lane_call_shared(&core->server->lane, drop_some, core))
+        ;
+    if (core->dropped > 0)
+        log_warning("%llu keys were in slots that belong to other nodes now, and are dropped.",
+                    (unsigned long long)core->dropped);
+    memset(core->lost, 0, sizeof core->lost);
+}
+
+void cluster_force(struct cluster_core *core)
+{
+    struct cluster_todo *t = &core->todo;
+    const struct node *p = primary_of(core);
+    if (p != NULL && !is_followed(core, p)) /* perhaps the same one elsewhere */
+        t->role = true;
+    if (t->view)
+        core->next_view = cluster_core_view(core);
+    if (t->view && core->next_view == NULL)
+        log_warning("No memory for the new map of slots: clients are still served by the old one.");
+    bool role = t->role && !cluster_is_loading(core);
+    if (role || t->pause || route_leaves_slots(server_view(core->server), core->next_view))
+        lane_call(&core->server->lane, put_in_force, core);
+    else if (core->next_view != NULL)
+        replace_view(core);
+    cluster_view_free(core->next_view);
+    core->next_view = NULL;
+    if (t->drop)
+        drop_lost(core);
+    t->view = t->drop = false;
+    t->role &= !role;
+    t->flush &= !role;
+}

@@ -1,0 +1,299 @@
+/* Rules that one machine alone can show: whom it votes for and when the vote leaves, what it learns of
+ * addresses, what becomes of slots on their way, and that frames of any content leave its table whole. */
+#include "cluster/machine.h"
+
+#include "base/err.h"
+#include "unit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define C "cccccccccccccccccccccccccccccccccccccccc"
+#define VARS "vars currentEpoch 6 lastVoteEpoch 5\n"
+#define CONF(flags_of_b)                                                                                     \
+    A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B " 127.0.0.1:7001@17001 " flags_of_b \
+      " - 0 0 3 connected 5001-16383\n" C " 127.0.0.1:7002@17002 slave " B " 0 0 3 connected\n" VARS
+
+struct lone {
+    struct machine m;
+    struct rng rng;
+    uint64_t now;
+};
+
+static int event(struct lone *l, const struct machine_event *e)
+{
+    return machine_step(&l->m, e, l->now);
+}
+
+static const struct machine_action *acted(const struct lone *l, enum machine_action_kind kind)
+{
+    for (unsigned i = 0; i < l->m.nactions; i++)
+        if (l->m.actions[i].kind == kind)
+            return &l->m.actions[i];
+    return NULL;
+}
+
+static struct node *node_named(const struct lone *l, const char *id)
+{
+    struct node_id key;
+    memcpy(key.c, id, NODE_ID);
+    struct node *n = slotmap_find(&l->m.map, &key);
+    assert_non_null(n);
+    return n;
+}
+
+/* Restored from the text so long ago that it may vote; its links are up. */
+static struct lone *start(const char *conf)
+{
+    struct lone *l = test_calloc(1, sizeof *l);
+    const struct machine_config config = {.node_timeout_ms = 1000,
+                                          .full_coverage = true,
+                                          .replica_migration = true,
+                                          .port = 7000,
+                                          .cport = 17000};
+    unsigned line;
+    rng_init(&l->rng, 1);
+    l->now = 1000;
+    assert_int_equal(machine_restore(&l->m, &config, str_of(conf), &l->rng, l->now, &line), 0);
+    l->now += 5000;
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    for (unsigned i = 0; i < l->m.map.n; i++)
+        if (l->m.map.nodes[i]->out != 0)
+            event(l, &(struct machine_event){.kind = EV_LINK_UP, .link = l->m.map.nodes[i]->out});
+    return l;
+}
+
+static void end(struct lone *l)
+{
+    assert_true(slotmap_check(&l->m.map));
+    machine_release(&l->m);
+    test_free(l);
+}
+
+static void from(struct frame_header *h, enum frame_type type, const char *sender)
+{
+    *h = (struct frame_header){.type = (uint16_t)type, .port = 7001, .cport = 17001, .flags = NODE_PRIMARY};
+    memcpy(h->sender.c, sender, NODE_ID);
+}
+
+static int send_frame(struct lone *l, const struct frame_header *h, uint32_t link)
+{
+    struct buf b;
+    struct frame_writer w;
+    buf_init(&b);
+    frame_begin(&w, &b, h);
+    assert_int_equal(frame_end(&w), 0);
+    int rc = event(l, &(struct machine_event){.kind = EV_FRAME,
+                                              .link = link,
+                                              .bytes = buf_str(&b),
+                                              .ip = STR("10.9.9.9"),
+                                              .local_ip = STR("10.1.1.1")});
+    buf_release(&b);
+    return rc;
+}
+
+static bool votes(struct lone *l, uint64_t epoch, uint64_t config_epoch, uint8_t mflags)
+{
+    uint8_t slots[SLOT_BYTES] = {0};
+    struct frame_header h;
+    struct frame f;
+    for (unsigned i = 5001; i < SLOT_COUNT; i++)
+        slots_set(slots, i, true);
+    from(&h, FRAME_AUTH_REQUEST, C);
+    memcpy(h.primary.c, B, NODE_ID);
+    h.flags = NODE_REPLICA;
+    h.current_epoch = epoch;
+    h.config_epoch = config_epoch;
+    h.mflags[0] = mflags;
+    h.slots = slots;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    const struct machine_action *a = acted(l, ACT_PERSIST);
+    if (a == NULL)
+        return false;
+    assert_null(acted(l, ACT_SEND)); /* it is not on disk */
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = a->seq});
+    a = acted(l, ACT_SEND);
+    if (a == NULL)
+        return false;
+    assert_int_equal(frame_decode((struct str){l->m.out.p + a->at, a->n}, &f), 0);
+    assert_int_equal(f.h.type, FRAME_AUTH_ACK);
+    return true;
+}
+
+/* Once in an epoch, for a failed primary, with fresh claims; and the vote is on disk before it leaves. */
+static void test_votes(void **state)
+{
+    struct lone *l = start(CONF("master"));
+    assert_false(votes(l, 7, 3, 0)); /* it has not failed */
+    assert_true(votes(l, 7, 3, FRAME_FORCEACK));
+    assert_int_equal(l->m.vote_epoch, 7);
+    assert_false(machine_awaits_disk(&l->m));
+    assert_false(votes(l, 7, 3, FRAME_FORCEACK)); /* twice */
+    end(l);
+    l = start(CONF("master,fail"));
+    assert_false(votes(l, 5, 3, 0)); /* an old epoch */
+    assert_false(votes(l, 7, 2, 0)); /* old news of the slots */
+    assert_true(votes(l, 8, 3, 0));
+    end(l);
+}
+
+/* The disk is waited for by a vote, and not by a slot that begins its way. */
+static void test_who_waits_for_the_disk(void **state)
+{
+    struct lone *l = start(CONF("master"));
+    struct machine_command c = {.kind = CMD_SETSLOT, .how = SETSLOT_MIGRATING, .slot = 7};
+    memcpy(c.id.c, B, NODE_ID);
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c}), 0);
+    assert_non_null(acted(l, ACT_PERSIST));
+    assert_false(machine_awaits_disk(&l->m));
+    c.kind = CMD_BUMPEPOCH;
+    l->m.self->config_epoch = 2;
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c}), 0);
+    assert_true(machine_awaits_disk(&l->m));
+    const struct machine_action *a = acted(l, ACT_PERSIST);
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = a->seq});
+    assert_false(machine_awaits_disk(&l->m));
+    end(l);
+}
+
+/* Who pings us from elsewhere lives there now; who is met hears its own address. */
+static void test_addresses(void **state)
+{
+    struct lone *l = start(CONF("master"));
+    struct frame_header h;
+    from(&h, FRAME_PING, B);
+    h.config_epoch = 3;
+    h.port = 7005;
+    h.cport = 17005;
+    struct node *b = node_named(l, B);
+    send_frame(l, &h, b->out); /* on our own link: what we know is right */
+    assert_string_equal(b->ip, "127.0.0.1");
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_string_equal(b->ip, "10.9.9.9");
+    assert_true(b->port == 7005 && b->cport == 17005 && b->out == 0);
+    assert_non_null(acted(l, ACT_CLOSE));
+    assert_non_null(acted(l, ACT_VIEW));
+    assert_string_equal(l->m.self->ip, "127.0.0.1");
+    h.type = FRAME_MEET;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_string_equal(l->m.self->ip, "10.1.1.1");
+    l->m.self->ip[0] = '\0';
+    h.type = FRAME_PING;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_string_equal(l->m.self->ip, "10.1.1.1");
+    end(l);
+}
+
+/* A slot that was leaving and is claimed by another is not on its way any more. */
+static void test_a_claim_ends_a_move(void **state)
+{
+    struct lone *l = start(CONF("master"));
+    uint8_t slots[SLOT_BYTES] = {0};
+    struct machine_command c = {.kind = CMD_SETSLOT, .how = SETSLOT_MIGRATING, .slot = 7};
+    struct frame_header h;
+    memcpy(c.id.c, B, NODE_ID);
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c}), 0);
+    assert_non_null(machine_move(&l->m, 7));
+    slots_set(slots, 7, true);
+    from(&h, FRAME_PING, B);
+    h.current_epoch = h.config_epoch = 7;
+    h.slots = slots;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_ptr_equal(l->m.map.owner[7], node_named(l, B));
+    assert_null(machine_move(&l->m, 7));
+    assert_non_null(acted(l, ACT_DROP));
+    end(l);
+}
+
+/* Whoever gives its last slot away becomes a replica of the taker. */
+static void test_the_last_slot(void **state)
+{
+    struct lone *l = start(A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-1\n" B
+                             " 127.0.0.1:7001@17001 master - 0 0 3 connected 2-16383\n" VARS);
+    struct machine_command c = {.kind = CMD_SETSLOT, .how = SETSLOT_NODE, .slot = 0};
+    memcpy(c.id.c, B, NODE_ID);
+    event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+    assert_true(node_is(l->m.self, NODE_PRIMARY));
+    c.slot = 1;
+    event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+    assert_ptr_equal(l->m.self->primary, node_named(l, B));
+    assert_non_null(acted(l, ACT_FOLLOW));
+    end(l);
+}
+
+static unsigned extensions_told(struct lone *l, const struct frame_header *h, uint32_t link)
+{
+    struct frame f;
+    send_frame(l, h, link);
+    const struct machine_action *a = acted(l, ACT_SEND);
+    assert_non_null(a);
+    assert_int_equal(frame_decode((struct str){l->m.out.p + a->at, a->n}, &f), 0);
+    assert_int_equal(f.h.type, FRAME_PONG);
+    return f.nexts;
+}
+
+/* Redis 7.0 would log each shard id that it does not understand. */
+static void test_extensions_for_whom_they_are(void **state)
+{
+    struct lone *l = start(CONF("master"));
+    struct frame_header h;
+    from(&h, FRAME_PING, B);
+    h.config_epoch = 3;
+    h.mflags[0] = FRAME_EXTENSIONS;
+    assert_int_equal(extensions_told(l, &h, LINK_INBOUND | 1), 0);
+    memcpy(l->m.config.host, "h.example", 10);
+    assert_int_equal(extensions_told(l, &h, LINK_INBOUND | 1), 1);
+    h.larder.is = true;
+    assert_int_equal(extensions_told(l, &h, LINK_INBOUND | 1), 2);
+    end(l);
+}
+
+static void test_mutated(void **state)
+{
+    struct lone *l = start(CONF("master"));
+    uint8_t slots[SLOT_BYTES] = {0};
+    struct rng rng;
+    rng_init(&rng, 7);
+    slots_set(slots, 9, true);
+    for (unsigned round = 0; round < 20000; round++) {
+        struct frame_header h;
+        struct frame_writer w;
+        struct buf b;
+        from(&h, FRAME_PING, B);
+        h.type = (uint16_t)rng_below(&rng, FRAME_TYPES);
+        h.slots = slots;
+        buf_init(&b);
+        frame_begin(&w, &b, &h);
+        if (h.type <= FRAME_MEET)
+            frame_put_gossip(&w, &(struct frame_gossip){.id = l->m.self->id, .port = 1, .cport = 2});
+        else if (h.type == FRAME_FAIL)
+            frame_put_fail(&w, &l->m.self->id);
+        else if (h.type == FRAME_UPDATE)
+            frame_put_update(&w, l->m.self);
+        frame_end(&w);
+        for (uint64_t i = rng_below(&rng, 4); i > 0; i--)
+            b.p[8 + rng_below(&rng, b.n - 8)] = (char)rng_below(&rng, 256);
+        event(l, &(struct machine_event){.kind = EV_FRAME,
+                                         .link = (uint32_t)(1 + rng_below(&rng, 3)),
+                                         .bytes = buf_str(&b),
+                                         .ip = STR("127.0.0.1"),
+                                         .local_ip = STR("127.0.0.1")});
+        l->now += 10;
+        event(l, &(struct machine_event){.kind = round % 2 == 0 ? EV_TICK : EV_PERSISTED, .seq = round});
+        buf_release(&b);
+    }
+    end(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_votes),         cmocka_unit_test(test_who_waits_for_the_disk),
+        cmocka_unit_test(test_addresses),     cmocka_unit_test(test_a_claim_ends_a_move),
+        cmocka_unit_test(test_the_last_slot), cmocka_unit_test(test_extensions_for_whom_they_are),
+        cmocka_unit_test(test_mutated),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
