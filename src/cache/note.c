@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "cache/cache_internal.h"
+#include "cache/state.h"
 
 #define MAGIC STR("larder.cache.1:")
 
@@ -26,9 +27,17 @@ static struct writer begin(char *out, char kind)
 
 uint32_t note_entry(const struct meta *m, int64_t expire_ms, char out[NOTE_MAX])
 {
-    struct writer w = begin(out, 'E');
+    struct writer w = begin(out, m->flags & META_NEGATIVE ? 'N' : 'E');
     put(&w, &expire_ms, sizeof expire_ms);
     return w.n + meta_write(m, out + w.n);
+}
+
+uint32_t note_stale(int64_t fresh_ms, int64_t expire_ms, char out[NOTE_MAX])
+{
+    struct writer w = begin(out, 'S');
+    put(&w, &fresh_ms, sizeof fresh_ms);
+    put(&w, &expire_ms, sizeof expire_ms);
+    return w.n;
 }
 
 uint32_t note_version(uint64_t version, int64_t until_ms, char out[NOTE_MAX])
@@ -57,6 +66,14 @@ uint32_t note_ban(struct str glob, uint64_t seq, bool soft, uint64_t rate, char 
     put(&w, &soft, 1);
     put(&w, glob.p, glob.n);
     return w.n;
+}
+
+int note_state(struct str piece, struct buf *out)
+{
+    int err = buf_puts(out, MAGIC);
+    if (err == 0)
+        err = buf_putc(out, 'H');
+    return err == 0 ? buf_puts(out, piece) : err;
 }
 
 /* ---- reading ------------------------------------------------------------------------------------ */
@@ -94,6 +111,10 @@ enum { ALONE_HEAD = 17 };
 int note_apply_alone(struct cache *c, const struct access *a, uint32_t db, struct str note)
 {
     struct str body = body_of(note);
+    if (kind_of(note) == 'H') {
+        cache_take_state(a, body);
+        return 1;
+    }
     if (kind_of(note) != 'T' && kind_of(note) != 'M')
         return 0;
     if (body.n < ALONE_HEAD || body.p[16] < 0 || body.p[16] > 1)
@@ -109,11 +130,20 @@ int note_apply_alone(struct cache *c, const struct access *a, uint32_t db, struc
     return 1;
 }
 
+bool note_apply_instead(struct cache *c, const struct access *a, const struct key *k, struct str note)
+{
+    struct str body = body_of(note);
+    return kind_of(note) == 'S' && body.n == 16 &&
+           cache_soften(c, a, k, (int64_t)get_u64(body, 0), (int64_t)get_u64(body, 8));
+}
+
 void note_apply(struct cache *c, const struct access *a, const struct key *k, struct str note)
 {
     struct str body = body_of(note);
     if (kind_of(note) == 'E' && body.n > 8)
         (void)cache_extend(c, a, k, (int64_t)get_u64(body, 0), (struct str){body.p + 8, body.n - 8});
+    else if (kind_of(note) == 'N' && body.n > 8)
+        (void)cache_put_negative(c, a, k, (int64_t)get_u64(body, 0), (struct str){body.p + 8, body.n - 8});
     else if (kind_of(note) == 'V' && body.n == 16)
         cache_hold(c, k, get_u64(body, 0), (int64_t)get_u64(body, 8), a->now_ms);
 }
