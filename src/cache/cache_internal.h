@@ -44,7 +44,8 @@ static inline struct cache_shard *cache_shard_of(struct cache *c, const struct k
 /* What is held of a key, and what is to be. */
 static inline uint64_t cache_hash(const struct key *k)
 {
-    return tomb_hash(meta_tag_hash((struct str){k->p, k->n}), k->slot);
+    struct str name = {k->p, k->n};
+    return tomb_hash(meta_tag_hash(name), slot_of(name)); /* outside of clusters k->slot is the node's own */
 }
 static inline uint64_t cache_held(struct cache *c, const struct key *k, int64_t now_ms)
 {
