@@ -314,7 +314,7 @@ void cmd_restore(struct cmd_ctx *c)
 bool dump_is_banned(const struct cmd_ctx *c)
 {
     const struct key *k = &c->keys[0];
-    return store_bans(c->a.store) > 0 && store_ban_since(c->a.store, (struct str){k->p, k->n}, 0);
+    return store_bans(c->a.store) > 0 && store_ban_since(c->a.store, (struct str){k->p, k->n}, k->db, 0);
 }
 
 /* The same for a slot that is on its way here: the row's flag lets it pass. */
