@@ -33,7 +33,7 @@ enum warm_limits {
     WARM_LEASE_MS = 4 * WARM_TIMEOUT_MS,
     WARM_REPLY_MAX = 512 << 20,
     WARM_HOT = 1000,        /* asked for; the sketch knows fewer */
-    WARM_FULL_PERCENT = 95, /* of maxmemory: no further */
+    WARM_FULL_PERCENT = 85, /* of maxmemory: no further; values that have come show in RSS a little later */
     WARM_BUSY_TRIES = 2000, /* a shard that is busy is looked at again so often ... */
     WARM_BUSY_US = 1000,    /* ... after so long */
     WARM_TEXT = 256,

@@ -32,6 +32,7 @@ struct walk {
     struct item items[WARM_BATCH];
     uint32_t nitems, nwords;
     int64_t due_ms;
+    uint64_t unseen; /* bytes put since memory was looked at */
     /* For the lane, one at a time. */
     struct item *item;
     const struct reader_value *value;
@@ -162,6 +163,17 @@ static bool is_a_value(const struct reader_value *v)
            v->children[1].kind == READ_BULK && v->children[2].kind == READ_BULK;
 }
 
+/* Before a value is put: looks again now and then, since some are large. */
+static bool fills(struct walk *k, const struct server *s)
+{
+    k->unseen += k->value->children[1].text.n;
+    if (k->unseen >= s->config.maxmemory / 100) {
+        k->full |= is_full(s);
+        k->unseen = 0;
+    }
+    return k->full;
+}
+
 static void install(void *arg)
 {
     struct walk *k = arg;
@@ -174,7 +186,7 @@ static void install(void *arg)
               !store_lock_one(s->store, key_shard(&key));
     if (k->busy)
         return;
-    bool has = k->value != NULL && is_a_value(k->value);
+    bool has = k->value != NULL && is_a_value(k->value) && !fills(k, s);
     if (!cache_has_lease(c->cache, &c->a, &key, k->item->token)) {
         k->add.overtaken++;
     } else if (has && put(k, c, &key)) {
