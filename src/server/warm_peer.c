@@ -154,6 +154,7 @@ static bool put(struct walk *k, struct cmd_ctx *c, struct key *key)
     c->in_exec = false;
     bool ok = !c->reply->errored;
     reply_clear(c->reply);
+    arena_reset(c->arena);
     return ok;
 }
 
