@@ -1,9 +1,7 @@
-/* CACHE.WARM and CACHE.DUMP, and the life of the thread; what it does is warm_peer.c. */
+/* CACHE.WARM, and the life of the thread; what it does is warm_peer.c. */
 #include "server/warm.h"
 
 #include "base/err.h"
-#include "cache/move.h"
-#include "cmd/dump.h"
 #include "os/clock.h"
 #include "server/crash.h"
 #include "server/handlers.h"
@@ -13,37 +11,6 @@
 #include <stdio.h>
 
 static const char *const state_names[] = {"cold", "running", "warm", "full", "cancelled", "failed"};
-
-/* ---- CACHE.DUMP: what a peer gives --------------------------------------------------------------------- */
-
-void cmd_cache_dump(struct cmd_ctx *c)
-{
-    char extra[MOVE_EXTRA_MAX];
-    const struct entry *e = store_peek_any(&c->a, &c->keys[0]);
-    if (e == NULL || !cache_may_travel(&c->a, e)) {
-        reply_null(c->reply);
-        return;
-    }
-    struct buf value;
-    buf_init(&value);
-    uint32_t n = cache_pack(&c->a, e, extra);
-    int64_t end = entry_expire(e), left = end == 0 ? 0 : end - c->a.now_ms;
-    int rc = dump_value(e, &value);
-    if (rc != 0) {
-        cmd_reply_err(c, rc);
-    } else {
-        reply_array(c->reply, 3);
-        reply_int(c->reply, end != 0 && left < 1 ? 1 : left);
-        reply_bulk(c->reply, buf_str(&value));
-        reply_bulk(c->reply, (struct str){extra, n});
-    }
-    buf_release(&value);
-}
-
-uint64_t cost_cache_dump(const struct cmd_ctx *c)
-{
-    return cost_dump(c);
-}
 
 /* ---- CACHE.WARM ------------------------------------------------------------------------------------------
  */
