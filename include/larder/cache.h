@@ -153,8 +153,11 @@ LARDER_API int larder_invalidate_version(larder *l, struct larder_bytes key, uin
  * LARDER_ERR_UNAVAILABLE when some node has not acknowledged it yet. On plain Redis, where it deletes the
  * tag's token, a failover may lose it, as any write. */
 LARDER_API int larder_invalidate_tag(larder *l, struct larder_bytes tag, struct larder_error *err);
-/* Every key that matches a glob, on all primaries: by SCAN and DEL, so a key that is written meanwhile
- * may stay. *count, if not NULL, is how many were deleted. */
+/* Every key that matches a glob, on all primaries. Nodes that know CACHE.PURGE MATCH make them invalid at
+ * once, on their replicas too, and refuse what is being loaded; LARDER_ERR_UNAVAILABLE when some node has not
+ * acknowledged it yet. On others by SCAN and DEL, so a key that is written meanwhile may stay. *count, if not
+ * NULL, is how many keys it was: the call waits until they have been taken out then, for as long as that goes
+ * on, and counts what was when nothing more happens. */
 LARDER_API int larder_invalidate_pattern(larder *l, const char *pattern, uint64_t *count,
                                          struct larder_error *err);
 

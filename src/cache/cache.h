@@ -173,14 +173,14 @@ uint64_t cache_purge_tag(struct cache *c, uint64_t tag, bool soft);
 /* A primary's purge, by its number; tag 0: of everything that knows of tags. */
 void cache_purge_at(struct cache *c, uint64_t tag, uint64_t seq, bool soft);
 
-/* Gate. Every key that matches glob, of BAN_GLOB_MAX bytes at most, is invalid, or only stale (ban.h); plain
- * ones, too, in all databases. What is being loaded for one is refused. rate: keys removed a second, 0 = no
+/* Gate. Every key that matches glob, of BAN_GLOB_MAX bytes at most, of database db is invalid, or only stale
+ * (ban.h); plain ones, too. What is being loaded for one is refused. rate: keys removed a second, 0 = no
  * bound. *number is its number among the purges. Returns 0, ERR_OOM, or ERR_FULL with nothing changed. */
-int cache_ban(struct cache *c, const struct access *a, struct str glob, bool soft, uint64_t rate,
+int cache_ban(struct cache *c, const struct access *a, uint32_t db, struct str glob, bool soft, uint64_t rate,
               uint64_t *number);
 /* Gate. A primary's, by its number. Returns 0 or ERR_OOM. */
-int cache_ban_at(struct cache *c, const struct access *a, struct str glob, uint64_t number, bool soft,
-                 uint64_t rate);
+int cache_ban_at(struct cache *c, const struct access *a, uint32_t db, struct str glob, uint64_t number,
+                 bool soft, uint64_t rate);
 
 /* Loaded is not fresh: all that has come from snapshots is stale from now on, since nobody knows what has
  * been purged meanwhile. Returns the number of the purge that says so (of tag 0, soft), 0: there was nothing.

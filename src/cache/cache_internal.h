@@ -69,7 +69,7 @@ static inline void cache_count(struct cache_shard *cs, enum cache_counter which)
 static inline bool cache_lease_is_banned(const struct cache *c, const struct lease *l)
 {
     return unlikely(store_bans(c->store) != 0) &&
-           store_ban_since(c->store, (struct str){l->key, l->n}, l->born);
+           store_ban_since(c->store, (struct str){l->key, l->n}, l->db, l->born);
 }
 
 /* False: the origin's budget is used up. */

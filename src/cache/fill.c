@@ -224,20 +224,20 @@ uint64_t cache_purge_tag(struct cache *c, uint64_t tag, bool soft)
     return seq;
 }
 
-int cache_ban_at(struct cache *c, const struct access *a, struct str glob, uint64_t number, bool soft,
-                 uint64_t rate)
+int cache_ban_at(struct cache *c, const struct access *a, uint32_t db, struct str glob, uint64_t number,
+                 bool soft, uint64_t rate)
 {
     cache_count_on(c, number);
-    return store_ban(a, glob, number, soft, rate);
+    return store_ban(a, db, glob, number, soft, rate);
 }
 
-int cache_ban(struct cache *c, const struct access *a, struct str glob, bool soft, uint64_t rate,
+int cache_ban(struct cache *c, const struct access *a, uint32_t db, struct str glob, bool soft, uint64_t rate,
               uint64_t *number)
 {
     if (store_bans(c->store) >= BANS_MAX)
         return ERR_FULL;
     *number = atomic_load(&c->seq) + 1;
-    return cache_ban_at(c, a, glob, *number, soft, rate);
+    return cache_ban_at(c, a, db, glob, *number, soft, rate);
 }
 
 uint64_t cache_doubt(struct cache *c)

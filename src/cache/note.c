@@ -91,7 +91,7 @@ bool note_is_ban(struct str note)
 /* seq and rate, or tag and seq, and whether it is soft. */
 enum { ALONE_HEAD = 17 };
 
-int note_apply_alone(struct cache *c, const struct access *a, struct str note)
+int note_apply_alone(struct cache *c, const struct access *a, uint32_t db, struct str note)
 {
     struct str body = body_of(note);
     if (kind_of(note) != 'T' && kind_of(note) != 'M')
@@ -103,7 +103,8 @@ int note_apply_alone(struct cache *c, const struct access *a, struct str note)
     struct str glob = {body.p + ALONE_HEAD, body.n - ALONE_HEAD};
     if (kind_of(note) == 'T' && glob.n == 0)
         cache_purge_at(c, first, second, soft);
-    if (kind_of(note) == 'M' && glob.n <= BAN_GLOB_MAX && cache_ban_at(c, a, glob, first, soft, second) != 0)
+    if (kind_of(note) == 'M' && glob.n <= BAN_GLOB_MAX &&
+        cache_ban_at(c, a, db, glob, first, soft, second) != 0)
         return ERR_OOM;
     return 1;
 }

@@ -5,7 +5,8 @@
  *      magic | 'E' i64 expire_ms, extension     the entry that the next command sets
  *            | 'V' u64 version, i64 until_ms    held for the key of the next command
  *            | 'T' u64 tag, u64 seq, u8 soft    a tag, or with 0 everything, is purged; stands alone
- *            | 'M' u64 seq, u64 rate, u8 soft, glob   what matches is banned; stands alone, under the gate
+ *            | 'M' u64 seq, u64 rate, u8 soft, glob   what matches is banned in the selected database; stands
+ *                                                 alone, under the gate
  *
  * A replica that is no larder counts its bytes and goes on; its values are plain ones. Bytes from a primary
  * are checked like any: a note that cannot be read is ignored, and then the entry stays a plain one. */
@@ -25,8 +26,9 @@ uint32_t note_ban(struct str glob, uint64_t seq, bool soft, uint64_t rate, char 
 
 bool note_is(struct str bytes);
 bool note_is_ban(struct str note);
-/* One that stands alone takes effect: 1. Else it waits for its key: 0. A ban needs the gate. ERR_OOM. */
-int note_apply_alone(struct cache *c, const struct access *a, struct str note);
+/* One that stands alone takes effect, in database db where that matters: 1. Else it waits for its key: 0. A
+ * ban needs the gate. ERR_OOM. */
+int note_apply_alone(struct cache *c, const struct access *a, uint32_t db, struct str note);
 /* The command that it belongs to has been run on k; its shard is locked. */
 void note_apply(struct cache *c, const struct access *a, const struct key *k, struct str note);
 

@@ -123,9 +123,10 @@ static bool take_tags(struct purge *p, const struct cmd_ctx *c, const struct ask
     return p->tags != NULL;
 }
 
-static bool take_glob(struct purge *p, const struct asked *q)
+static bool take_glob(struct purge *p, uint32_t db, const struct asked *q)
 {
     p->dryrun = q->dryrun;
+    p->db = db;
     p->rate = q->rate;
     p->nglob = (uint32_t)q->glob.n;
     p->glob = mem_alloc(p->nglob);
@@ -145,7 +146,7 @@ static struct purge *purge_new(struct cmd_ctx *c, const struct asked *q)
     p->letter.kind = LETTER_PURGE;
     p->soft = q->soft;
     p->spread = !q->here;
-    bool filled = q->match ? take_glob(p, q) : take_tags(p, c, q);
+    bool filled = q->match ? take_glob(p, c->session->db, q) : take_tags(p, c, q);
     if (!filled || !set_id(p, ctx_server(c), q) || (p->spread && !put_command(p, c, q))) {
         purge_free(p);
         return NULL;

@@ -93,7 +93,7 @@ struct purge {
     uint64_t *tags; /* owned: hashes */
     /* MATCH. */
     char *glob; /* owned, of nglob bytes; NULL: tags */
-    uint32_t nglob;
+    uint32_t nglob, db;
     bool dryrun;
     uint64_t rate;
     bool wants_gate;        /* it is to be banned when the round is over */

@@ -36,7 +36,7 @@ static void ban(struct repl *r, struct purge *p)
     p->wants_gate = false;
     if (!purge_may_write(r))
         return;
-    int err = cache_ban(r->server->cache, &r->ctx.a, glob_of(p), p->soft, p->rate, &p->number);
+    int err = cache_ban(r->server->cache, &r->ctx.a, p->db, glob_of(p), p->soft, p->rate, &p->number);
     if (err != 0) {
         p->error = err == ERR_FULL
                        ? "ERR 128 patterns are being purged already; wait for one of them (CACHE.JOB LIST)"
@@ -45,7 +45,7 @@ static void ban(struct repl *r, struct purge *p)
     }
     const struct str argv[] = {STR("PING"), {note, note_ban(glob_of(p), p->number, p->soft, p->rate, note)}};
     if (changelog_is_on(&r->log))
-        unit_add(&r->unit, 0, argv, ARRAY_LEN(argv));
+        unit_add(&r->unit, p->db, argv, ARRAY_LEN(argv));
     purge_applied(r, p);
 }
 
@@ -120,7 +120,7 @@ bool match_count(struct purges *ps, struct purge *p)
     if (c == NULL)
         return false; /* all places are taken: later */
     if (strcmp(c->id, p->id) != 0) {
-        *c = (struct counting){.n = p->nglob, .rate = p->rate};
+        *c = (struct counting){.n = p->nglob, .db = p->db, .rate = p->rate};
         memcpy(c->id, p->id, sizeof c->id);
         memcpy(c->glob, p->glob, p->nglob);
     }
@@ -162,11 +162,7 @@ static bool count_step(struct purges *ps, struct counting *c)
         c->due_ms = a.now_ms + (int64_t)((c->seen - before) * 1000 / c->rate);
     if (rc != 0)
         return false; /* a shard is busy: in another round */
-    if (c->cursor != 0)
-        return true;
-    while (++c->db < store_databases(a.store) && store_db_keys(a.store, c->db) == 0)
-        ;
-    c->over = c->db >= store_databases(a.store);
+    c->over = c->cursor == 0;
     return !c->over;
 }
 

@@ -135,7 +135,7 @@ static bool run_one(struct repl *r, const struct stream_command *sc)
     if (str_is(sc->argv[0], "SELECT"))
         return select_db(r, sc);
     if (is_note(sc)) {
-        int rc = note_apply_alone(r->server->cache, &r->ctx.a, sc->argv[1]);
+        int rc = note_apply_alone(r->server->cache, &r->ctx.a, r->session.db, sc->argv[1]);
         if (rc == 0)
             r->note = sc->argv[1]; /* of the next command's key */
         return rc >= 0;

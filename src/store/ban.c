@@ -11,7 +11,7 @@ enum { LOOK_PLAIN = ENTRY_TTL | ENTRY_EXT, LOOK_ALL = LOOK_PLAIN | ENTRY_KIND_MA
 
 struct ban {
     uint64_t number;
-    uint32_t generation;
+    uint32_t generation, id;
     bool soft;
     uint64_t rate;
     _Atomic uint64_t removed;
@@ -91,7 +91,7 @@ static bool make_room(struct bans *bs)
     return true;
 }
 
-int store_ban(const struct access *a, struct str glob, uint64_t number, bool soft, uint64_t rate)
+int store_ban(const struct access *a, uint32_t db, struct str glob, uint64_t number, bool soft, uint64_t rate)
 {
     struct store *s = a->store;
     struct bans *bs = &s->bans;
@@ -107,17 +107,19 @@ int store_ban(const struct access *a, struct str glob, uint64_t number, bool sof
     }
     b->number = number;
     b->generation = atomic_fetch_add_explicit(&s->segs.purge, 1, memory_order_relaxed) + 1;
+    b->id = s->id_of[db];
     b->soft = soft;
     b->rate = rate;
     b->n = (uint32_t)glob.n;
     memcpy(b->glob, glob.p, glob.n);
     for (uint32_t i = 0; i < bs->n; i++)
-        if (str_eq(glob_of(bs->list[i]), glob) && (!soft || bs->list[i]->soft))
+        if (bs->list[i]->id == b->id && str_eq(glob_of(bs->list[i]), glob) && (!soft || bs->list[i]->soft))
             atomic_store_explicit(&bs->list[i]->over, true, memory_order_relaxed);
     bs->list[bs->n++] = b;
     bs->newest = b->generation;
     bans_changed(bs);
-    store_flag_matches(a, glob); /* MIGRATE has such a watch, too, and takes back what the target has */
+    store_flag_matches(a, b->id,
+                       glob); /* MIGRATE has such a watch, too, and takes back what the target has */
     s->sweep.next_pass_ms = 0;
     return 0;
 }
@@ -146,13 +148,18 @@ bool store_ban_look(const struct store *s, uint64_t number, uint64_t *removed)
     return false;
 }
 
-bool store_ban_since(const struct store *s, struct str key, uint64_t since)
+static bool is_hit(const struct ban *b, struct str key, uint32_t id)
+{
+    return b->id == id && !is_over(b) && str_glob(glob_of(b), key, false);
+}
+
+bool store_ban_since(const struct store *s, struct str key, uint32_t id, uint64_t since)
 {
     if (store_bans(s) == 0)
         return false;
     for (uint32_t i = 0; i < s->bans.n; i++) {
         const struct ban *b = s->bans.list[i];
-        if (b->number > since && !is_over(b) && str_glob(glob_of(b), key, false))
+        if (b->number > since && is_hit(b, key, id))
             return true;
     }
     return false;
@@ -164,14 +171,14 @@ static bool is_before(uint32_t generation, uint32_t other)
 }
 
 /* The hardest that bans a key in a segment that is clean of what came up to `clean`. */
-static struct ban *hardest(const struct store *s, uint32_t clean, struct str key)
+static struct ban *hardest(const struct store *s, uint32_t clean, struct str key, uint32_t id)
 {
     struct ban *found = NULL;
     if (!is_before(clean, s->bans.newest))
         return NULL;
     for (uint32_t i = 0; i < s->bans.n; i++) {
         struct ban *b = s->bans.list[i];
-        if (!is_before(clean, b->generation) || is_over(b) || !str_glob(glob_of(b), key, false))
+        if (!is_before(clean, b->generation) || !is_hit(b, key, id))
             continue;
         if (!b->soft)
             return b;
@@ -187,7 +194,7 @@ static uint32_t clean_of(const struct store *s, const struct entry *e)
 
 enum ban_effect ban_judge(const struct store *s, const struct entry *e)
 {
-    const struct ban *b = hardest(s, clean_of(s, e), entry_key(e));
+    const struct ban *b = hardest(s, clean_of(s, e), entry_key(e), entry_db(e));
     if (b == NULL)
         return BAN_NONE;
     return b->soft && (entry_word(e) & ENTRY_EXT) ? BAN_SOFT : BAN_HARD;
@@ -198,17 +205,17 @@ enum ban_effect store_ban_of(const struct store *s, const struct entry *e)
     return store_ban_effect(s, e);
 }
 
-bool ban_may_hit(const struct store *s, const struct segment *seg, struct str key)
+bool ban_may_hit(const struct store *s, const struct segment *seg, struct str key, uint32_t id)
 {
     return store_bans(s) != 0 &&
-           hardest(s, atomic_load_explicit(&seg->purged, memory_order_relaxed), key) != NULL;
+           hardest(s, atomic_load_explicit(&seg->purged, memory_order_relaxed), key, id) != NULL;
 }
 
 /* ---- removing ---- */
 
 void ban_remove(const struct access *a, const struct key *k, const struct table_pos *pos, struct entry *e)
 {
-    struct ban *b = hardest(a->store, clean_of(a->store, e), (struct str){k->p, k->n});
+    struct ban *b = hardest(a->store, clean_of(a->store, e), (struct str){k->p, k->n}, k->db);
     ASSERT(b != NULL);
     atomic_fetch_add_explicit(&b->removed, 1, memory_order_relaxed);
     store_remove_dead(a, k, pos, e);

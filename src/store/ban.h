@@ -13,7 +13,10 @@
  * A soft ban makes entries with a cache extension stale (the seam's judgement); all others it bans.
  *
  * Cost without a ban: none that a reader sees (`look`, which a lookup tests anyway, names two bits of the
- * entry's word then, and else all). With one: a load for each key, and a match for those in old segments. */
+ * entry's word then, and else all). With one: a load for each key, and a match for those in old segments.
+ *
+ * A ban is of one database, by its id: it follows what SWAPDB exchanges, and means nothing to what takes the
+ * id later, since that lies in later segments. */
 #ifndef LARDER_STORE_BAN_H
 #define LARDER_STORE_BAN_H
 
@@ -48,10 +51,11 @@ struct bans {
     _Atomic int64_t due_ms; /* no segment is swept for bans before */
 };
 
-/* Gate. Ban what matches glob in all databases. `number` rises from ban to ban. rate: keys a second that
- * sweeps remove, about; 0 = all they can. One with the same glob that is at least as hard takes the place of
- * the one before. Returns 0, or ERR_OOM with nothing changed. */
-int store_ban(const struct access *a, struct str glob, uint64_t number, bool soft, uint64_t rate);
+/* Gate. Ban what matches glob in the database that SELECT knows as `db`. `number` rises from ban to ban.
+ * rate: keys a second that sweeps remove, about; 0 = all they can. One with the same glob that is at least as
+ * hard takes the place of the one before. Returns 0, or ERR_OOM with nothing changed. */
+int store_ban(const struct access *a, uint32_t db, struct str glob, uint64_t number, bool soft,
+              uint64_t rate);
 
 /* In a round, or under the gate. How many are not over. */
 uint32_t store_bans(const struct store *s);
@@ -60,8 +64,8 @@ uint32_t store_bans(const struct store *s);
  * *removed: keys that have been taken out so far. */
 bool store_ban_look(const struct store *s, uint64_t number, uint64_t *removed);
 
-/* In a round: is there one that bans this key, later than `since`? */
-bool store_ban_since(const struct store *s, struct str key, uint64_t since);
+/* In a round: is there one that bans this key, later than `since`? id: its database's (struct key). */
+bool store_ban_since(const struct store *s, struct str key, uint32_t id, uint64_t since);
 
 /* Shard locked: what bans have done to a live entry. */
 enum ban_effect store_ban_of(const struct store *s, const struct entry *e);

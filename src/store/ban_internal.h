@@ -32,7 +32,7 @@ static inline bool ban_may_remove(const struct access *a)
 void ban_remove(const struct access *a, const struct key *k, const struct table_pos *pos, struct entry *e);
 
 /* Without a lock: may an entry with this key in seg be banned? */
-bool ban_may_hit(const struct store *s, const struct segment *seg, struct str key);
+bool ban_may_hit(const struct store *s, const struct segment *seg, struct str key, uint32_t id);
 
 /* Any thread that sweeps: shall segments be swept for bans now? */
 bool bans_due(const struct access *a);

@@ -327,8 +327,8 @@ static inline void store_touch(const struct access *a, const struct key *k)
     bump(&a->app->changes);
     store_tell_watches(a, k);
 }
-/* Gate: set the flag of every watch of a key that was there and matches, in any database. */
-void store_flag_matches(const struct access *a, struct str glob);
+/* Gate: set the flag of every watch of a key that was there and matches, in the database with this id. */
+void store_flag_matches(const struct access *a, uint32_t id, struct str glob);
 /* Gate: set the flag of every watch of database number db (or all, when negative) whose key exists, or whose
  * key exists in number `other`. */
 void store_touch_db(const struct access *a, int64_t db, int64_t other);

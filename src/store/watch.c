@@ -68,7 +68,7 @@ void store_flag_watches(const struct access *a, const struct key *k)
     lock_release(&sh->watch_lock);
 }
 
-void store_flag_matches(const struct access *a, struct str glob)
+void store_flag_matches(const struct access *a, uint32_t id, struct str glob)
 {
     for (uint32_t i = 0; i < STORE_SHARDS; i++) {
         struct shard *sh = &a->store->shards[i];
@@ -77,7 +77,7 @@ void store_flag_matches(const struct access *a, struct str glob)
         lock_hold(&sh->watch_lock);
         struct watch *w = atomic_load_explicit(&sh->watches, memory_order_relaxed);
         for (; w != NULL; w = w->next)
-            if (w->seen && str_glob(glob, (struct str){w->p, w->n}, false))
+            if (w->seen && a->store->id_of[w->db] == id && str_glob(glob, (struct str){w->p, w->n}, false))
                 atomic_store_explicit(w->flag, true, memory_order_relaxed);
         lock_release(&sh->watch_lock);
     }

@@ -5,6 +5,7 @@ import re
 
 import harness
 import pytest
+from cachekit import as_dict
 from liblarder import FAST, Peer, Shell, at, fetched, has_commands, leased, cluster  # noqa: F401
 
 ENVELOPE = 116
@@ -251,6 +252,10 @@ def test_by_pattern(node):
         assert fetched(c.say("fetch user:10"))[1] == "loaded"
         assert fetched(c.say("fetch user:2"))[1] == "fresh"
         assert c.say("pattern nothing*") == "ok 0"
+    if not harness.is_redis(node.binary):
+        with node.wire() as w:
+            jobs = [as_dict(job) for job in w("CACHE.JOB", "LIST")[:2]]  # the latest first
+        assert [(job["pattern"], job["matched"], job["state"]) for job in jobs] == [(b"nothing*", 0, "done"), (b"user:1*", 11, "done")]
 
 
 ANSWER = {"state": b"$5\r\nfresh\r\n", "value": b"$1\r\nv\r\n", "ttl": b":900\r\n", "age": b":1\r\n", "version": b":7\r\n",

@@ -118,6 +118,22 @@ def test_dryrun_counts_and_touches_nothing(larder):
         assert [as_dict(x)["job"].decode() for x in c("CACHE.JOB", "LIST")][:2] == [slow, number]
 
 
+def test_only_the_selected_database(pair):  # noqa: F811
+    _, _, primary, replica = pair
+    for db in ("1", "2", "0"):
+        primary("SELECT", db)
+        fill(primary, 20, "user")
+    primary("SELECT", "2")
+    number, _ = match(primary, "user:*", "DRYRUN")
+    assert wait_for(primary, number)["matched"] == 20
+    number, answer = match(primary, "user:*", "RATE", "1")
+    assert answer == ALONE
+    for client in (primary, replica):
+        for db, want in (("2", 0), ("1", 1), ("0", 1)):
+            client("SELECT", db)
+            assert client("EXISTS", "user:7") == want
+
+
 def test_a_purge_cannot_be_cancelled(larder):
     with larder.wire() as c:
         fill(c, 10, "user")

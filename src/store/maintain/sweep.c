@@ -170,7 +170,7 @@ static bool wants(const struct access *a, struct walk *w, const struct entry *e,
 {
     if (w->reason == SWEEP_COMPACT || w->reason == SWEEP_EVICT || id_is_dead(a->store, db))
         return true;
-    if (unlikely(ban_may_hit(a->store, w->seg, key)))
+    if (unlikely(ban_may_hit(a->store, w->seg, key, db)))
         return true;
     int64_t expire_ms = entry_expire_hint(e);
     if (may_expire(a) && deadline_passed(expire_ms, a->now_ms))

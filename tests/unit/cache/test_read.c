@@ -350,7 +350,7 @@ static void test_a_ban_outlives_the_leases_before_it(void **state)
     uint64_t number;
     struct cache_answer old = ask(w, "k", (struct cache_ask){.lease_ms = DAY});
     assert_int_not_equal(old.token, 0);
-    assert_int_equal(cache_ban(w->c, &w->a, STR("k"), false, 0, &number), 0);
+    assert_int_equal(cache_ban(w->c, &w->a, 0, STR("k"), false, 0, &number), 0);
     for (int i = 0; i < 100; i++, w->a.now_ms += 100)
         (void)store_maintain(&w->a, 100000);
     assert_int_equal(store_bans(w->s), 1);

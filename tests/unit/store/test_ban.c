@@ -22,7 +22,7 @@ static struct key make(struct rig *r, const char *stem, uint32_t i, char p[32], 
 static void put(struct rig *r, const char *stem, uint32_t i, int64_t expire)
 {
     char p[32];
-    struct key k = make(r, stem, i, p, i % 2);
+    struct key k = make(r, stem, i, p, 0);
     store_round_begin(r->s, r->a.app);
     assert_int_equal(store_put_string(&r->a, &k, STR("0123456789"), NULL, expire, 0), 0);
 }
@@ -30,7 +30,7 @@ static void put(struct rig *r, const char *stem, uint32_t i, int64_t expire)
 static bool there(struct rig *r, const char *stem, uint32_t i)
 {
     char p[32];
-    struct key k = make(r, stem, i, p, i % 2);
+    struct key k = make(r, stem, i, p, 0);
     return store_find(&r->a, &k) != NULL;
 }
 
@@ -49,7 +49,7 @@ static void setup_rig(struct rig *r)
 
 static void ban(struct rig *r, const char *glob, uint64_t rate)
 {
-    assert_int_equal(store_ban(&r->a, str_of(glob), ++r->number, false, rate), 0);
+    assert_int_equal(store_ban(&r->a, 0, str_of(glob), ++r->number, false, rate), 0);
 }
 
 /* Upkeep until no ban is in force. */
@@ -64,7 +64,7 @@ static void sweep(struct rig *r)
 
 static uint64_t keys(struct rig *r)
 {
-    return store_db_keys(r->s, 0) + store_db_keys(r->s, 1);
+    return store_db_keys(r->s, 0);
 }
 
 static void test_hides_at_once_and_is_swept(void **state)
@@ -127,7 +127,7 @@ static void test_compaction_revives_nothing(void **state)
     setup_rig(&r);
     fill(&r, "user");
     for (uint32_t i = 0; i < KEYS; i++) { /* sparse segments, which ask for compaction */
-        struct key k = make(&r, "user", i, p, i % 2);
+        struct key k = make(&r, "user", i, p, 0);
         if (i % 8 != 0)
             assert_true(store_delete(&r.a, &k));
     }
@@ -181,12 +181,32 @@ static void test_several(void **state)
     assert_false(store_ban_look(r.s, 1, &removed));
     assert_false(there(&r, "a", 1));
     assert_true(there(&r, "c", 1));
-    assert_true(store_ban_since(r.s, STR("b:x"), 1) && !store_ban_since(r.s, STR("b:x"), 2));
+    assert_true(store_ban_since(r.s, STR("b:x"), 0, 1) && !store_ban_since(r.s, STR("b:x"), 0, 2));
     sweep(&r);
     assert_int_equal(keys(&r), KEYS);
     store_flush_all(&r.a);
     ban(&r, "*", 0);
     sweep(&r);
+    store_free(r.s);
+}
+
+/* A ban is of one database, and follows it when two change places. */
+static void test_databases(void **state)
+{
+    struct rig r;
+    char p[32];
+    setup_rig(&r);
+    put(&r, "user", 1, 0);
+    struct key other = make(&r, "user", 1, p, 1);
+    assert_int_equal(store_put_string(&r.a, &other, STR("kept"), NULL, 0, 0), 0);
+    ban(&r, "user:*", 1);
+    assert_non_null(store_find(&r.a, &other));
+    store_swap_db(&r.a, 0, 1);
+    assert_true(there(&r, "user", 1));
+    other = make(&r, "user", 1, p, 1);
+    assert_null(store_find(&r.a, &other));
+    sweep(&r);
+    assert_int_equal(keys(&r), 1);
     store_free(r.s);
 }
 
@@ -249,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_several),
         cmocka_unit_test(test_scans_pass_it_by),
         cmocka_unit_test(test_pace),
+        cmocka_unit_test(test_databases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

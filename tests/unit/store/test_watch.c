@@ -198,14 +198,14 @@ static void test_bans(void **state)
     setup_rig(&r);
     put(&r, "k1", 0, 0);
     watch(&r, "k1", 0);
-    assert_int_equal(store_ban(&r.a, STR("j*"), 1, false, 0), 0);
+    assert_int_equal(store_ban(&r.a, 0, STR("j*"), 1, false, 0), 0);
     assert_false(changed(&r));
     watch(&r, "k1", 0);
-    assert_int_equal(store_ban(&r.a, STR("k*"), 2, false, 0), 0);
+    assert_int_equal(store_ban(&r.a, 0, STR("k*"), 2, false, 0), 0);
     assert_true(store_watch_gone(&r.a, &r.w));
     assert_true(changed(&r));
     watch(&r, "k2", 0); /* absent: stays so */
-    assert_int_equal(store_ban(&r.a, STR("k*"), 3, false, 0), 0);
+    assert_int_equal(store_ban(&r.a, 0, STR("k*"), 3, false, 0), 0);
     assert_false(store_watch_gone(&r.a, &r.w));
     assert_false(changed(&r));
     store_free(r.s);
