@@ -167,6 +167,13 @@ static void take_strings(void *arg)
     core->endpoint_type = cfg->cluster_preferred_endpoint_type;
     copy_string(o->ip, sizeof o->ip, cfg->cluster_announce_ip);
     copy_string(o->host, sizeof o->host, cfg->cluster_announce_hostname);
+    copy_string(o->name, sizeof o->name, cfg->cluster_announce_human_nodename);
+}
+
+static void keep_all(struct cluster_core *core)
+{
+    const struct machine_command keep = {.kind = CMD_SAVECONFIG};
+    step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &keep});
 }
 
 static void follow_options(struct cluster_core *core)
@@ -176,6 +183,7 @@ static void follow_options(struct cluster_core *core)
     refresh_options(core);
     lane_call_shared(&core->server->lane, take_strings, core);
     core->machine.config = core->config;
+    keep_all(core); /* host and name are in the file */
     core->todo.view = true;
 }
 
@@ -466,8 +474,7 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
         rc = load(core);
     if (rc != 0)
         return rc;
-    const struct machine_command keep = {.kind = CMD_SAVECONFIG};
-    step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &keep});
+    keep_all(core);
     core->todo.sync = true;
     return save(core) ? 0 : ERR_IO;
 }
