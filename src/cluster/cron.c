@@ -124,8 +124,11 @@ static void restart_tick(struct machine *m)
             return;
         }
     }
-    if (unheard == 0 || m->now_ms - m->boot_ms >= WAIT_TIMEOUTS * m->config.node_timeout_ms)
+    bool waited = m->now_ms - m->boot_ms >= WAIT_TIMEOUTS * m->config.node_timeout_ms;
+    if (m->mute && (unheard == 0 || waited)) {
         m->mute = false;
+        failure_ask(m);
+    }
 }
 
 void bus_tick(struct machine *m)

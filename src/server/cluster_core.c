@@ -289,6 +289,8 @@ static bool tell_saved(struct cluster_core *core)
 {
     if (core->told_seq == core->file_seq)
         return false;
+    if (core->todo.save) /* there is a newer text since */
+        return true;
     core->told_seq = core->file_seq;
     step(core, &(struct machine_event){.kind = EV_PERSISTED, .seq = core->told_seq});
     return true;
