@@ -124,11 +124,8 @@ static void restart_tick(struct machine *m)
             return;
         }
     }
-    bool waited = m->now_ms - m->boot_ms >= WAIT_TIMEOUTS * m->config.node_timeout_ms;
-    if (m->mute && (unheard == 0 || waited)) {
+    if (unheard == 0 || m->now_ms - m->boot_ms >= WAIT_TIMEOUTS * m->config.node_timeout_ms)
         m->mute = false;
-        failure_ask(m);
-    }
 }
 
 void bus_tick(struct machine *m)
