@@ -39,7 +39,7 @@ static void note_ended(struct cluster_core *core, uint32_t link)
 
 static void open_link(struct cluster_core *core, const struct machine_action *a)
 {
-    if (!bus_wire_open(core->wire, a->link, a->node->ip, a->node->cport, os_wall_ms()))
+    if (!bus_wire_open(core->wire, a->link, core->source, a->node->ip, a->node->cport, os_wall_ms()))
         note_ended(core, a->link);
 }
 
@@ -165,6 +165,7 @@ static void take_strings(void *arg)
     const struct config *cfg = &core->server->config;
     struct machine_config *o = &core->config;
     core->endpoint_type = cfg->cluster_preferred_endpoint_type;
+    copy_string(core->source, sizeof core->source, cfg->bind_source_addr);
     copy_string(o->ip, sizeof o->ip, cfg->cluster_announce_ip);
     copy_string(o->host, sizeof o->host, cfg->cluster_announce_hostname);
     copy_string(o->name, sizeof o->name, cfg->cluster_announce_human_nodename);
