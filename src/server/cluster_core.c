@@ -168,6 +168,13 @@ static void take_strings(void *arg)
     copy_string(core->source, sizeof core->source, cfg->bind_source_addr);
     copy_string(o->ip, sizeof o->ip, cfg->cluster_announce_ip);
     copy_string(o->host, sizeof o->host, cfg->cluster_announce_hostname);
+    copy_string(o->name, sizeof o->name, cfg->cluster_announce_human_nodename);
+}
+
+static void keep_all(struct cluster_core *core)
+{
+    const struct machine_command keep = {.kind = CMD_SAVECONFIG};
+    step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &keep});
 }
 
 static void follow_options(struct cluster_core *core)
@@ -177,6 +184,7 @@ static void follow_options(struct cluster_core *core)
     refresh_options(core);
     lane_call_shared(&core->server->lane, take_strings, core);
     core->machine.config = core->config;
+    keep_all(core); /* host and name are in the file */
     core->todo.view = true;
 }
 
@@ -282,6 +290,8 @@ static bool tell_saved(struct cluster_core *core)
 {
     if (core->told_seq == core->file_seq)
         return false;
+    if (core->todo.save) /* there is a newer text since */
+        return true;
     core->told_seq = core->file_seq;
     step(core, &(struct machine_event){.kind = EV_PERSISTED, .seq = core->told_seq});
     return true;
@@ -467,8 +477,7 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
         rc = load(core);
     if (rc != 0)
         return rc;
-    const struct machine_command keep = {.kind = CMD_SAVECONFIG};
-    step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &keep});
+    keep_all(core);
     core->todo.sync = true;
     return save(core) ? 0 : ERR_IO;
 }
