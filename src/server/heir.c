@@ -157,7 +157,7 @@ struct question {
     uint32_t nwords; /* replies before that to the question: to AUTH */
     struct str piece;
     bool taken;
-    char why[160];
+    char why[SOCK_ERR_MAX + 128]; /* an error of a socket, and some of what was said */
 };
 
 /* lane_call_shared: configuration is read there. */
