@@ -174,5 +174,6 @@ void election_persisted(struct machine *m)
     if (m->announce_seq > m->announced_seq && m->persisted_seq >= m->announce_seq) {
         m->announced_seq = m->announce_seq;
         bus_pong_all(m);
+        failure_ask(m); /* they know by now who asks */
     }
 }

@@ -135,7 +135,8 @@ uint64_t failure_promise(struct machine *m, struct node *n)
 {
     uint64_t t = m->config.node_timeout_ms;
     if (!node_votes(m->self) || !node_votes(n) || node_is(n, NODE_FAIL) || vote_outstanding(m) ||
-        (n->voted_ms != 0 && m->now_ms - n->voted_ms < VOTE_BARS_PROMISE * t))
+        (n->voted_ms != 0 && n->config_epoch < n->voted_epoch &&
+         m->now_ms - n->voted_ms < VOTE_BARS_PROMISE * t))
         return 0;
     n->promise_ms = m->now_ms + t;
     return t;
@@ -188,6 +189,24 @@ bool machine_may_write(const struct machine *m, uint64_t now_ms)
 uint64_t machine_write_until_ms(const struct machine *m)
 {
     return serves(m) ? failure_lease(m) : 0;
+}
+
+uint64_t machine_lease_until_ms(const struct machine *m)
+{
+    return !node_votes(m->self) ? UINT64_MAX : m->mute ? 0 : failure_lease(m);
+}
+
+void failure_ask(struct machine *m)
+{
+    for (unsigned i = 0; node_votes(m->self) && i < m->map.n; i++) {
+        struct node *n = m->map.nodes[i];
+        uint64_t asked = n->ping_sent_ms;
+        if (n == m->self || !node_votes(n) || !n->out_up)
+            continue;
+        bus_ping(m, n, FRAME_PING, n->out, 0);
+        if (asked != 0) /* an older question still waits */
+            n->ping_sent_ms = asked;
+    }
 }
 
 static bool covered(const struct machine *m)

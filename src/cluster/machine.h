@@ -209,6 +209,9 @@ bool machine_may_feed(const struct machine *m, uint64_t offset);
 bool machine_may_write(const struct machine *m, uint64_t now_ms);
 /* Until when, if nothing is heard: for those who must ask without the machine's thread. 0: not at all. */
 uint64_t machine_write_until_ms(const struct machine *m);
+/* Until when nobody can be elected in the place of this primary: what it has executed it may acknowledge till
+ * then. 0: not at all; UINT64_MAX: there is no such limit (a mixed cluster, no slots, a replica). */
+uint64_t machine_lease_until_ms(const struct machine *m);
 /* Where a slot is going or coming from, NULL if it stays. */
 const struct slot_move *machine_move(const struct machine *m, unsigned slot);
 /* The text of nodes.conf, and the lines of CLUSTER NODES. 0 or ERR_OOM. */

@@ -46,6 +46,7 @@ void failure_withdraw(struct node *about, const struct node *by);
 void failure_judge(struct machine *m, struct node *n); /* FAIL if a majority says so */
 void failure_heard(struct machine *m, struct node *n); /* PFAIL off; FAIL off if the rules allow */
 void failure_said(struct machine *m, struct node *n);  /* a FAIL frame about n */
+void failure_ask(struct machine *m);                   /* the voters for promises, now */
 void failure_tick(struct machine *m);
 void failure_state(struct machine *m);
 uint64_t failure_promise(struct machine *m, struct node *n); /* ms that we may promise n */

@@ -8,9 +8,12 @@
 
 void manual_reset(struct machine *m)
 {
-    if (m->manual == MANUAL_PAUSED)
-        machine_act(m, ACT_RESUME);
+    bool paused = m->manual == MANUAL_PAUSED;
     m->manual = MANUAL_NONE;
+    if (paused) {
+        machine_act(m, ACT_RESUME);
+        failure_ask(m);
+    }
     m->manual_force = false;
     m->manual_offset = m->manual_end_ms = 0;
 }

@@ -61,9 +61,10 @@ struct node {
 
     /* Times on the machine's clock, 0: never. */
     uint64_t created_ms, ping_sent_ms, pong_ms, heard_ms, fail_ms, orphan_ms;
-    uint64_t voted_ms;   /* when we last voted for a replica of this primary */
-    uint64_t promise_ms; /* until then we vote for none of its replicas */
-    uint64_t lease_ms;   /* until then it votes for none of ours */
+    uint64_t voted_ms;    /* when we last voted for a replica of this primary ... */
+    uint64_t voted_epoch; /* ... and in which epoch: with a later one of its own it is a primary anew */
+    uint64_t promise_ms;  /* until then we vote for none of its replicas */
+    uint64_t lease_ms;    /* until then it votes for none of ours */
     uint64_t forget_ms;
     uint64_t ack_epoch; /* of its last vote for us */
     uint64_t out_ms;    /* when `out` was opened */

@@ -59,6 +59,7 @@ void vote_request(struct machine *m, struct node *sender, const struct frame *f)
     m->vote_epoch = m->current_epoch;
     m->vote_for = sender->id;
     p->voted_ms = m->now_ms;
+    p->voted_epoch = m->current_epoch;
     machine_dirty(m);
     m->vote_seq = machine_persist_next(m);
     if (MUTANT(EARLY_VOTE)) {

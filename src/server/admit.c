@@ -41,7 +41,7 @@ static bool needs_memory(const struct cmd_ctx *c)
     return (c->cmd->flags & CMD_DENYOOM) || (c->cmd->fn == cmd_exec && exec_any(c->session, CMD_DENYOOM));
 }
 
-static bool writes(const struct cmd_ctx *c)
+bool admit_writes(const struct cmd_ctx *c)
 {
     return (c->cmd->flags & CMD_WRITE) || (c->cmd->fn == cmd_exec && exec_any(c->session, CMD_WRITE));
 }
@@ -53,7 +53,7 @@ static const char *refuse_on_replica(struct cmd_ctx *c, const struct repl *r)
         return REPLY_LOADING;
     if (!(c->cmd->flags & CMD_STALE) && !repl_may_serve(r))
         return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
-    if (writes(c) && ctx_server(c)->config.replica_read_only)
+    if (admit_writes(c) && ctx_server(c)->config.replica_read_only)
         return "READONLY You can't write against a read only replica.";
     return NULL;
 }
@@ -78,11 +78,11 @@ bool admit(struct cmd_ctx *c, struct conn *conn, uint32_t care)
         return false;
     }
     const char *no = (care & CARE_REPLICA) ? refuse_on_replica(c, &conn->worker->server->repl) : NULL;
-    if (no == NULL && (care & CARE_FEW_REPLICAS) && !(care & CARE_REPLICA) && writes(c))
+    if (no == NULL && (care & CARE_FEW_REPLICAS) && !(care & CARE_REPLICA) && admit_writes(c))
         no = "NOREPLICAS Not enough good replicas to write.";
     if ((care & CARE_LOADING) && !(c->cmd->flags & CMD_LOADING))
         no = REPLY_LOADING;
-    else if (no == NULL && (care & CARE_DISK) && writes(c))
+    else if (no == NULL && (care & CARE_DISK) && admit_writes(c))
         no = "MISCONF The last snapshot could not be written to disk, and writes are refused until one is "
              "(stop-writes-on-bgsave-error). The log says why.";
     if (no != NULL) {
@@ -93,8 +93,13 @@ bool admit(struct cmd_ctx *c, struct conn *conn, uint32_t care)
         reject(c, REPLY_OOM);
         return false;
     }
-    if ((care & CARE_PAUSE_ALL) || ((care & (CARE_PAUSE_WRITE | CARE_FAILOVER)) && writes(c))) {
+    if ((care & CARE_PAUSE_ALL) || ((care & (CARE_PAUSE_WRITE | CARE_FAILOVER)) && admit_writes(c))) {
         conn_park(conn, PARK_PAUSE);
+        return false;
+    }
+    if ((care & CARE_CLUSTER) && !(care & CARE_REPLICA) && admit_writes(c) &&
+        !server_may_acknowledge(conn->worker->server)) {
+        reject(c, "CLUSTERDOWN The cluster is down");
         return false;
     }
     return true;

@@ -14,6 +14,8 @@
 bool admit_well_formed(struct cmd_ctx *c, const struct pending *p);
 
 /* Everything that is usually not so. False: refused, or parked (conn->state). */
+/* Does it write, or does a command of the transaction that it is to execute? */
+bool admit_writes(const struct cmd_ctx *c);
 bool admit(struct cmd_ctx *c, struct conn *conn, uint32_t care);
 
 /* In a cluster: may this node execute it? False: refused, the reply says who may. `locked`: its shards are,

@@ -176,6 +176,7 @@ int cluster_init(struct cluster *cl, struct server *s)
 {
     cl->server = s;
     job_queue_init(&cl->jobs);
+    atomic_store(&s->lease_until_ms, UINT64_MAX);
     if (!s->config.cluster_enabled)
         return 0;
     if (s->config.replicaof[0] != '\0') {

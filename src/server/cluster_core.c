@@ -286,17 +286,33 @@ static bool tell_saved(struct cluster_core *core)
     return true;
 }
 
+/* A limit is lowered before the role that it belongs to is taken, and raised after. While writes are paused
+ * nothing changes: what has been written is in the offset for which the replica waits that takes over; nor
+ * does it for a replica, which may still have to acknowledge what it wrote as a primary. */
+static void publish_lease(struct cluster_core *core, bool lower)
+{
+    const struct machine *m = &core->machine;
+    struct server *s = core->server;
+    uint64_t until = machine_lease_until_ms(m), was = atomic_load(&s->lease_until_ms);
+    if (m->manual == MANUAL_PAUSED || node_is(m->self, NODE_REPLICA) || (lower && until >= was))
+        return;
+    atomic_store_explicit(&s->lease_until_ms, until, memory_order_release);
+}
+
 bool cluster_core_settle(struct cluster_core *core)
 {
     bool more = true;
     while (more) {
         tell_ended(core);
+        publish_lease(core, true);
         if (core->todo.save && !save(core))
             return false;
         cluster_force(core);
         more = tell_pause(core);
         more |= tell_saved(core);
     }
+    publish_lease(core, false);
+    atomic_store(&core->server->feeds_nobody, !machine_may_feed(&core->machine, 0));
     bus_wire_flush(core->wire);
     return true;
 }
@@ -460,6 +476,8 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
 int cluster_core_begin(struct cluster_core *core)
 {
     core->server->view = cluster_core_view(core);
+    publish_lease(core, false);
+    atomic_store(&core->server->feeds_nobody, !machine_may_feed(&core->machine, 0));
     core->todo = (struct cluster_todo){.role = cluster_is_loading(core)};
     if (!cluster_is_loading(core))
         cluster_force_role(core);

@@ -130,6 +130,16 @@ static bool hands_over(struct cmd_ctx *c)
     return true;
 }
 
+/* The cluster has been asked who has how much, and not all have answered. */
+static bool waits_for_replicas(struct cmd_ctx *c)
+{
+    if (!atomic_load(&ctx_server(c)->feeds_nobody))
+        return false;
+    reply_error(c->reply,
+                "NOMASTERLINK this node was restarted and has not heard yet whether a replica has more");
+    return true;
+}
+
 /* The FAILOVER of PSYNC ... FAILOVER. False after replying. */
 static bool may_take_over(struct cmd_ctx *c, struct str id)
 {
@@ -148,7 +158,7 @@ void cmd_psync(struct cmd_ctx *c)
         reply_error(c->reply, REPLY_NOT_INT);
         return;
     }
-    if ((wish.failover && !may_take_over(c, c->argv[1])) || hands_over(c) ||
+    if ((wish.failover && !may_take_over(c, c->argv[1])) || hands_over(c) || waits_for_replicas(c) ||
         (wish.has_history && is_ahead_of_us(c, &wish)))
         return;
     struct feed *f = take_socket(c);
@@ -162,7 +172,7 @@ void cmd_psync(struct cmd_ctx *c)
 /* The way of old: a copy without a word before it. */
 void cmd_sync(struct cmd_ctx *c)
 {
-    if (hands_over(c))
+    if (hands_over(c) || waits_for_replicas(c))
         return;
     if (ctx_server(c)->repl.lost_history) {
         reply_error(c->reply, "NOMASTERLINK this node was restarted without its data; see its log");

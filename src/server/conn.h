@@ -76,6 +76,7 @@ struct conn {
     bool in_turn;     /* conn_turn() is on the stack: unparking must not start another */
     bool saw_eof;     /* the peer will send no more; close when all it asked for is answered */
     bool close_asap;  /* close at the end of the turn, without sending more */
+    bool wrote;       /* in a cluster: what waits to be sent may acknowledge a write */
     struct buf in;
     struct request_progress progress; /* in the cut request at the front of `in` */
     size_t in_need;                   /* bytes known to be missing from the request at the front of `in` */

@@ -158,6 +158,12 @@ bool conn_flush(struct conn *c)
         close_unwritten(c, r);
         return false;
     }
+    if (unlikely(c->wrote) && sent < size && !server_may_acknowledge(w->server)) {
+        if (c->out == NULL)
+            clear_replies(w);
+        conn_close(c, "this node may have been replaced meanwhile: what it wrote is not acknowledged");
+        return false;
+    }
     while (sent < size && sent - begun < CONN_SEND_MAX) {
         ssize_t n = send_some(c, r, sent);
         if (n < 0) {
@@ -176,6 +182,7 @@ bool conn_flush(struct conn *c)
         else
             clear_replies(w);
         want_write(c, false);
+        c->wrote = false;
         c->soft_limit_since_ms = 0;
         clients_note(c);
         if (!c->session.close_after_reply || c->state != CONN_OPEN)

@@ -352,7 +352,9 @@ static enum outcome run_carefully(struct cmd_ctx *c, struct conn *conn, uint32_t
     } else if (s->txn.open && queued(c)) {
         out = REPLIED;
     } else {
+        bool fenced = (care & CARE_CLUSTER) && !(care & CARE_REPLICA) && admit_writes(c);
         out = care & CARE_CLUSTER ? run_in_cluster(c, conn) : run(c, conn);
+        conn->wrote |= fenced;
         if (out == DONE)
             monitor_show(conn->worker->server, c);
     }
@@ -511,6 +513,7 @@ void dispatch_job_done(struct conn *conn, struct lane_job *job)
         metrics_record(&w->metrics, job->cmd, 1, os_ticks() - job->began, job->reply.errored);
     if (job->written > conn->written)
         conn->written = job->written;
+    conn->wrote |= (job->exec || (job->cmd->flags & CMD_WRITE)) && server_view(w->server) != NULL;
     if (conn->state != CONN_ZOMBIE) {
         if (job->exec)
             exec_end(&conn->session, conn->worker->server->store);

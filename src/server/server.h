@@ -8,6 +8,7 @@
 #define LARDER_SERVER_SERVER_H
 
 #include "cmd/cmd.h"
+#include "os/clock.h"
 #include "server/cluster.h"
 #include "server/config.h"
 #include "server/lane.h"
@@ -82,6 +83,10 @@ struct server {
     int64_t listen_port; /* of the sockets that are open */
     _Atomic uint32_t care;
     _Atomic(struct cluster_view *) view; /* NULL: not in a cluster; see server_view() */
+    /* Of os_boot_ms(): until then nobody can be elected in the place of this primary, and it may acknowledge
+     * writes. UINT64_MAX: there is no such limit. The cluster's thread writes it. */
+    _Atomic uint64_t lease_until_ms;
+    _Atomic bool feeds_nobody; /* a restarted primary does not know yet whether a replica has more than it */
     _Atomic uint32_t nclients;
     _Atomic uint64_t next_client_id;
     struct pause pauses[PAUSE_REASONS];
@@ -120,6 +125,13 @@ static inline enum expired_rule server_expired_rule(struct server *s)
 {
     uint32_t care = atomic_load_explicit(&s->care, memory_order_relaxed);
     return likely(!(care & CARE_HIDE_EXPIRED)) ? EXPIRED_REMOVE : EXPIRED_HIDE;
+}
+
+/* May this node say, now, that it has written? */
+static inline bool server_may_acknowledge(const struct server *s)
+{
+    uint64_t until = atomic_load_explicit(&s->lease_until_ms, memory_order_acquire);
+    return until == UINT64_MAX || os_boot_ms() < until;
 }
 
 static inline void server_care_set(struct server *s, uint32_t bit, bool on)

@@ -1,0 +1,63 @@
+"""Among larder nodes: who may have been replaced acknowledges no write."""
+
+import os
+import signal
+
+import pytest
+
+import clusters
+import harness
+from clusters import Cluster, ask
+from wire import Error, encode
+
+pytestmark = pytest.mark.larder
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with Cluster.create([harness.LARDER_SERVER] * 6, replicas=1) as c:
+        yield c
+
+
+def first_words(wire):
+    """Of the connection: a reply, or its end."""
+    try:
+        return wire.read()
+    except (ConnectionError, EOFError):
+        return Error("closed")
+
+
+def test_what_waited_for_a_frozen_primary_is_not_acknowledged(cluster):
+    """Its commands are executed when it wakes, before it can have heard of its successor."""
+    old = cluster.primaries()[0]
+    new = cluster.replica_of(old)
+    key = next(k for k in ("n%d" % i for i in range(1000)) if cluster.owner_of(k) is old)
+    asked = [encode("SET", key, "late"), encode("MULTI") + encode("SET", key, "late") + encode("EXEC")]
+    wires = [old.wire() for _ in range(2 * len(asked))]
+    assert all(w("SET", key, "early") == "OK" for w in wires)
+    os.kill(old.pid, signal.SIGSTOP)
+    try:
+        for i, w in enumerate(wires):
+            w.send(asked[i % 2])
+        harness.wait_until(lambda: "role:master" in ask(new, "INFO", "replication"), seconds=60,
+                           what="the replica to take over")
+    finally:
+        os.kill(old.pid, signal.SIGCONT)
+    for i, w in enumerate(wires):
+        replies = [first_words(w) for _ in range(1 + 2 * (i % 2))]
+        assert isinstance(replies[-1], Error), replies
+        w.close()
+    harness.wait_until(lambda: ask(new, "SET", key, "new") == "OK", what="the new primary to have its promises")
+    cluster.settle()
+    assert ask(new, "GET", key) == "new"
+
+
+def test_there_and_back(cluster):
+    """A primary that has been replaced and takes its place again is trusted by those who voted against it."""
+    old = cluster.primaries()[0]
+    new = cluster.replica_of(old)
+    key = next(k for k in ("n%d" % i for i in range(1000)) if cluster.owner_of(k) is old)
+    for giver, taker in ((old, new), (new, old)):
+        harness.wait_until(lambda taker=taker: ask(taker, "CLUSTER", "FAILOVER") == "OK", what="the order to be taken")
+        harness.wait_until(lambda taker=taker: clusters.ask(taker, "SET", key, "v") == "OK", seconds=60, what="it to serve")
+        cluster.settle()
