@@ -282,6 +282,7 @@ def test_a_restarted_node_serves_nothing_of_it(servers):  # noqa: F811
     s.kill(signal.SIGKILL)
     s.start()
     with s.wire() as c:
+        harness.wait_until(lambda: isinstance(c("KEYS", "*"), list), what="the node to have loaded")
         assert sorted(c("KEYS", "*")) == sorted([b"user:0"] + [b"other:%d" % i for i in range(100)])
 
 
