@@ -153,13 +153,19 @@ bool cache_invalidate(struct cache *c, const struct access *a, const struct key 
                       const struct cache_invalidation *i, bool *softened);
 int64_t cache_hold_ms(const struct cache *c, const struct cache_invalidation *i);
 
-/* What a snapshot kept of an entry that has just been loaded (persist/load.h). What cannot be read is
- * deleted: nobody knows what the value is worth then. Returns 0 or ERR_OOM. */
-int cache_put_extra(const struct access *a, const struct key *k, struct str extra);
+/* An entry as a snapshot kept it (persist/load.h): fresh, stale or negative. What cannot be read is not put:
+ * nobody knows what the value is worth then. Returns 0 or ERR_OOM. */
+int cache_put_extra(const struct access *a, const struct key *k, struct str value, struct str extra);
 
-/* The plain entry at k, which a primary or a snapshot has just set, gets its extension and end back. */
+/* The plain entry at k, which a primary has just set, gets its extension and end back. */
 int cache_extend(struct cache *c, const struct access *a, const struct key *k, int64_t expire_ms,
                  struct str extra);
+/* What a primary says of an entry that plain commands do not see. The first: there is none at k. The second:
+ * one that is there is stale now; false if there is no such entry. */
+int cache_put_negative(struct cache *c, const struct access *a, const struct key *k, int64_t expire_ms,
+                       struct str extra);
+bool cache_soften(struct cache *c, const struct access *a, const struct key *k, int64_t fresh_ms,
+                  int64_t expire_ms);
 
 /* Shard locked, e live or NULL: may it go to another node as a plain value? Not if it is none to plain
  * commands, and not if it has tags, which would be lost on the way, and with them the purges to come. */

@@ -52,12 +52,21 @@ static int lose(struct cache_shard *cs, enum cache_counter which)
     return 0;
 }
 
+static int put_entry(struct cache *c, const struct access *a, const struct key *k, struct str bytes,
+                     struct block *block, int64_t expire_ms, const struct meta *m)
+{
+    char ext[META_SIZE_MAX];
+    int err = store_put_extended(a, k, bytes, block, expire_ms, (struct str){ext, meta_write(m, ext)});
+    if (err == 0 && (m->flags & META_NEGATIVE))
+        atomic_fetch_add_explicit(&c->negative_bytes, cache_negative_size(k), memory_order_relaxed);
+    return err;
+}
+
 int cache_fill(struct cache *c, const struct access *a, const struct key *k, const struct cache_value *v,
                enum cache_fill *out, struct meta *m, int64_t *expire_ms)
 {
     struct cache_shard *cs = cache_shard_of(c, k);
     struct meta old;
-    char ext[META_SIZE_MAX];
     const struct entry *e = store_find_any(a, k); /* one that has expired takes its lease with it */
     struct lease *l = v->has_lease ? lease_find(&cs->leases, k) : NULL;
     *out = FILL_LEASE_LOST;
@@ -83,13 +92,11 @@ int cache_fill(struct cache *c, const struct access *a, const struct key *k, con
     *m = describe(c, a, v, l);
     *expire_ms = m->fresh_ms != 0 ? m->fresh_ms + v->grace_ms : 0;
     cs->keeps_version = v->has_version;
-    int err = store_put_extended(a, k, v->negative ? STR("") : v->bytes, v->negative ? NULL : v->block,
-                                 *expire_ms, (struct str){ext, meta_write(m, ext)});
+    int err =
+        put_entry(c, a, k, v->negative ? STR("") : v->bytes, v->negative ? NULL : v->block, *expire_ms, m);
     cs->keeps_version = false;
     if (err == 0)
         cache_count(cs, COUNT_FILLED);
-    if (err == 0 && v->negative)
-        atomic_fetch_add_explicit(&c->negative_bytes, cache_negative_size(k), memory_order_relaxed);
     return err;
 }
 
@@ -112,6 +119,16 @@ bool cache_fail(struct cache *c, const struct access *a, const struct key *k, ui
     return true;
 }
 
+static void set_stale(const struct access *a, const struct key *k, struct entry *e, int64_t fresh_ms,
+                      int64_t expire_ms)
+{
+    store_before_change(a, k);
+    if (entry_expire(e) != expire_ms)
+        store_set_end(a, k, e, expire_ms);
+    meta_set_stale(e, fresh_ms);
+    store_note_change(a, k);
+}
+
 /* Grace is what makes an entry worth keeping; without it nobody could see it again. */
 static bool soften(struct cache *c, const struct access *a, const struct key *k, struct entry *e,
                    const struct meta *m)
@@ -119,14 +136,22 @@ static bool soften(struct cache *c, const struct access *a, const struct key *k,
     if ((m->flags & META_NEGATIVE) || m->fresh_ms == 0 || entry_expire(e) <= m->fresh_ms ||
         cache_purged(c, e, m) == PURGE_HARD)
         return false;
-    store_before_change(a, k);
-    if (m->fresh_ms > a->now_ms) { /* fresh no longer, and usable for its grace from now on */
-        store_set_end(a, k, e, a->now_ms + entry_expire(e) - m->fresh_ms);
-        meta_set_stale(e, a->now_ms);
-    } else {
-        meta_set_stale(e, m->fresh_ms);
-    }
-    store_note_change(a, k);
+    if (m->fresh_ms > a->now_ms) /* fresh no longer, and usable for its grace from now on */
+        set_stale(a, k, e, a->now_ms, a->now_ms + entry_expire(e) - m->fresh_ms);
+    else
+        set_stale(a, k, e, m->fresh_ms, entry_expire(e));
+    return true;
+}
+
+bool cache_soften(struct cache *c, const struct access *a, const struct key *k, int64_t fresh_ms,
+                  int64_t expire_ms)
+{
+    struct meta m;
+    struct entry *e = store_find_any(a, k);
+    if (e == NULL || !meta_read(e, &m) || (m.flags & META_NEGATIVE) || m.fresh_ms == 0 || fresh_ms <= 0 ||
+        expire_ms <= fresh_ms)
+        return false;
+    set_stale(a, k, e, fresh_ms, expire_ms);
     return true;
 }
 
@@ -160,30 +185,45 @@ bool cache_invalidate(struct cache *c, const struct access *a, const struct key 
     return e != NULL;
 }
 
-/* The plain entry at k becomes an extended one. What has no room stays plain, but never without its tags. */
-int cache_extend(struct cache *c, const struct access *a, const struct key *k, int64_t expire_ms,
-                 struct str extra)
+/* From elsewhere, as bytes. What cannot be read or has no room is no entry at all: never one without its
+ * tags. */
+static int put_foreign(struct cache *c, const struct access *a, const struct key *k, struct str bytes,
+                       struct block *block, int64_t expire_ms, struct str extra)
 {
     struct meta m;
-    char ext[META_SIZE_MAX];
-    struct block *block;
-    const struct entry *e = store_find_any(a, k);
-    if (e == NULL)
-        return 0;
-    if (!entry_is_string(e) || !meta_parse(extra, &m) || expire_ms < m.fresh_ms ||
-        (expire_ms != 0) != (m.fresh_ms != 0)) {
-        (void)store_delete(a, k);
-        return 0;
+    int err = 0;
+    bool good = meta_parse(extra, &m) && expire_ms >= m.fresh_ms && (expire_ms != 0) == (m.fresh_ms != 0);
+    if (good) {
+        cache_count_on(c, m.born);
+        err = put_entry(c, a, k, bytes, block, expire_ms, &m);
     }
-    cache_count_on(c, m.born);
-    struct str bytes = entry_string(e, &block);
-    int err = store_put_extended(a, k, bytes, block, expire_ms, (struct str){ext, meta_write(&m, ext)});
-    if (err != 0)
+    if (!good || err != 0)
         (void)store_delete(a, k);
     return err;
 }
 
-int cache_put_extra(const struct access *a, const struct key *k, struct str extra)
+int cache_extend(struct cache *c, const struct access *a, const struct key *k, int64_t expire_ms,
+                 struct str extra)
+{
+    struct block *block;
+    const struct entry *e = store_find_any(a, k);
+    if (e == NULL)
+        return 0;
+    if (!entry_is_string(e)) {
+        (void)store_delete(a, k);
+        return 0;
+    }
+    struct str bytes = entry_string(e, &block);
+    return put_foreign(c, a, k, bytes, block, expire_ms, extra);
+}
+
+int cache_put_negative(struct cache *c, const struct access *a, const struct key *k, int64_t expire_ms,
+                       struct str extra)
+{
+    return put_foreign(c, a, k, STR(""), NULL, expire_ms, extra);
+}
+
+int cache_put_extra(const struct access *a, const struct key *k, struct str value, struct str extra)
 {
     struct cache *c = store_seam_arg(a->store);
     if (c == NULL || extra.n < sizeof(int64_t)) {
@@ -194,7 +234,7 @@ int cache_put_extra(const struct access *a, const struct key *k, struct str extr
     extra.n -= sizeof end_ms;
     memcpy(&end_ms, extra.p + extra.n, sizeof end_ms);
     atomic_store_explicit(&c->loaded, true, memory_order_relaxed);
-    return cache_extend(c, a, k, end_ms, extra);
+    return put_foreign(c, a, k, value, NULL, end_ms, extra);
 }
 
 /* ---- purging ----------------------------------------------------------------------------------------- */

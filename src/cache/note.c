@@ -26,9 +26,17 @@ static struct writer begin(char *out, char kind)
 
 uint32_t note_entry(const struct meta *m, int64_t expire_ms, char out[NOTE_MAX])
 {
-    struct writer w = begin(out, 'E');
+    struct writer w = begin(out, m->flags & META_NEGATIVE ? 'N' : 'E');
     put(&w, &expire_ms, sizeof expire_ms);
     return w.n + meta_write(m, out + w.n);
+}
+
+uint32_t note_stale(int64_t fresh_ms, int64_t expire_ms, char out[NOTE_MAX])
+{
+    struct writer w = begin(out, 'S');
+    put(&w, &fresh_ms, sizeof fresh_ms);
+    put(&w, &expire_ms, sizeof expire_ms);
+    return w.n;
 }
 
 uint32_t note_version(uint64_t version, int64_t until_ms, char out[NOTE_MAX])
@@ -109,11 +117,20 @@ int note_apply_alone(struct cache *c, const struct access *a, uint32_t db, struc
     return 1;
 }
 
+bool note_apply_instead(struct cache *c, const struct access *a, const struct key *k, struct str note)
+{
+    struct str body = body_of(note);
+    return kind_of(note) == 'S' && body.n == 16 &&
+           cache_soften(c, a, k, (int64_t)get_u64(body, 0), (int64_t)get_u64(body, 8));
+}
+
 void note_apply(struct cache *c, const struct access *a, const struct key *k, struct str note)
 {
     struct str body = body_of(note);
     if (kind_of(note) == 'E' && body.n > 8)
         (void)cache_extend(c, a, k, (int64_t)get_u64(body, 0), (struct str){body.p + 8, body.n - 8});
+    else if (kind_of(note) == 'N' && body.n > 8)
+        (void)cache_put_negative(c, a, k, (int64_t)get_u64(body, 0), (struct str){body.p + 8, body.n - 8});
     else if (kind_of(note) == 'V' && body.n == 16)
         cache_hold(c, k, get_u64(body, 0), (int64_t)get_u64(body, 8), a->now_ms);
 }

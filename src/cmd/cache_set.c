@@ -37,7 +37,9 @@ static void propagate(struct cmd_ctx *c, const struct cache_value *v, enum cache
             send_note(c, note, note_entry(m, expire_ms, note));
         effect_set(c, v->bytes, m->fresh_ms, false);
     } else if (fill == FILL_OK || fill == FILL_DROPPED) {
-        effect_del(c);
+        if (c->unit != NULL && fill == FILL_OK)
+            send_note(c, note, note_entry(m, expire_ms, note));
+        effect_del(c); /* for who knows nothing of negative entries there is none */
     }
 }
 
@@ -92,6 +94,15 @@ void cmd_cache_fail(struct cmd_ctx *c)
         reply_status(c->reply, "LEASELOST");
 }
 
+/* The entry is there, and stale. */
+static void tell_stale(struct cmd_ctx *c, char note[NOTE_MAX])
+{
+    struct meta m;
+    const struct entry *e = store_find_any(&c->a, &c->keys[0]);
+    if (e != NULL && meta_read(e, &m))
+        send_note(c, note, note_stale(m.fresh_ms, entry_expire(e), note));
+}
+
 /* ---- CACHE.INVALIDATE ------------------------------------------------------------------------------- */
 
 void cmd_cache_invalidate(struct cmd_ctx *c)
@@ -114,6 +125,8 @@ void cmd_cache_invalidate(struct cmd_ctx *c)
     char note[NOTE_MAX];
     bool newer = !found && store_find_any(&c->a, &c->keys[0]) != NULL; /* it stays, and holds more itself */
     bool holds = i.has_version && !newer;
+    if (softened && !holds && c->unit != NULL) /* a key has one note: what holds may lose its grace */
+        tell_stale(c, note);
     if (holds && c->unit != NULL)
         send_note(c, note, note_version(i.version, c->a.now_ms + cache_hold_ms(c->cache, &i), note));
     if (found || holds)

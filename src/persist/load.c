@@ -1,5 +1,6 @@
 #include "persist/load.h"
 
+#include "base/bytes.h"
 #include "base/err.h"
 
 #include <stdio.h>
@@ -25,6 +26,19 @@ static void drop_object(const struct access *a, const struct rdb_item *item)
         store_release_object(a->store, item->object);
 }
 
+static bool is_extended(const struct load *l, const struct rdb_item *item)
+{
+    return item->extra.p != NULL && item->object == NULL && l->put_extra != NULL;
+}
+
+/* Stands at the end of an extension: grace is over later than freshness. */
+static int64_t end_of(const struct load *l, const struct rdb_item *item)
+{
+    return is_extended(l, item) && item->extra.n >= sizeof(int64_t)
+               ? (int64_t)bytes_get_le(item->extra.p + item->extra.n - sizeof(int64_t), sizeof(int64_t))
+               : item->expire_ms;
+}
+
 static int put(const struct load *l, const struct access *a, const struct rdb_item *item)
 {
     struct key k;
@@ -33,12 +47,11 @@ static int put(const struct load *l, const struct access *a, const struct rdb_it
     bool locked = store_lock_one(a->store, shard);
     if (!locked && !a->lane)
         return ERR_AGAIN;
-    int err = item->object != NULL ? store_put_object(a, &k, item->object, item->expire_ms, 0)
-                                   : store_put_string(a, &k, item->value, NULL, item->expire_ms, 0);
+    int err = is_extended(l, item)   ? l->put_extra(a, &k, item->value, item->extra)
+              : item->object != NULL ? store_put_object(a, &k, item->object, item->expire_ms, 0)
+                                     : store_put_string(a, &k, item->value, NULL, item->expire_ms, 0);
     if (err == 0 && store_keeps_clocks(a->store))
         store_set_access(a, &k, item->idle_s, item->freq);
-    if (err == 0 && item->extra.p != NULL && l->put_extra != NULL)
-        err = l->put_extra(a, &k, item->extra);
     if (locked)
         store_unlock_one(a->store, shard);
     return err;
@@ -58,7 +71,10 @@ static int load_key(struct load *l, const struct access *a, uint32_t databases)
         return ERR_RANGE;
     }
     bool keep = l->keep_expired || (l->keep_in_history && l->reader.repl_id[0] != '\0');
-    if (item->expire_ms != 0 && item->expire_ms <= a->now_ms && !keep) {
+    if (item->hidden && l->put_extra == NULL)
+        return 0;
+    int64_t end_ms = end_of(l, item);
+    if (end_ms != 0 && end_ms <= a->now_ms && !keep) {
         drop_object(a, item);
         l->expired++;
         return 0;

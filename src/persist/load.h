@@ -5,8 +5,8 @@
 #include "persist/rdb_read.h"
 #include "store/store.h"
 
-/* An entry has been loaded whose extension is to be put back; its shard is locked. 0 or ERR_OOM. */
-typedef int load_extra_fn(const struct access *a, const struct key *k, struct str extra);
+/* An entry is to be put with its extension; its shard is locked. 0 or ERR_OOM. */
+typedef int load_extra_fn(const struct access *a, const struct key *k, struct str value, struct str extra);
 
 /* What belongs to the data and to no key. */
 typedef void load_state_fn(const struct access *a, struct str state);
@@ -16,7 +16,7 @@ struct load {
     uint64_t loaded, expired; /* keys */
     bool keep_expired;        /* they are the primary's to delete */
     bool keep_in_history;     /* as far as the file has a place in a history: replicas want to hear of it */
-    load_extra_fn *put_extra; /* NULL: extensions are dropped */
+    load_extra_fn *put_extra; /* NULL: extensions are dropped, and what plain commands do not see */
     load_state_fn *put_state; /* NULL: nobody wants it */
     struct rdb_item item;     /* read and, if `pending`, not put yet */
     bool pending;

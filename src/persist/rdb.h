@@ -41,6 +41,12 @@ enum rdb_format {
 };
 
 #define RDB_EXTRA_NAME STR("larder-key")
+/* An entry that plain commands do not see (stale, negative) is a field of its own, with nothing behind it, so
+ * that for Redis there is no key: u32 n, u32 m, n bytes of key, m bytes of extension, the value. */
+#define RDB_ENTRY_NAME STR("larder-entry")
+enum { RDB_ENTRY_HEAD = 8 };
+/* At the head, beside Redis's repl-id and repl-offset: which data set this is (repl/lineage.h). */
+#define RDB_DATASET_NAME STR("larder-dataset")
 /* Fields at the end of the keys: what belongs to the data and to no key (cache/state.h). */
 #define RDB_STATE_NAME STR("larder-state")
 
@@ -52,11 +58,12 @@ int rdb_put_resize(struct buf *b, uint64_t keys, uint64_t expires);
 /* What stands before a value: deadline (0 = none), type and key. */
 int rdb_put_key(struct buf *b, int64_t expire_ms, uint8_t type, struct str key, bool compress);
 int rdb_put_string(struct buf *b, struct str s, bool compress);
-int rdb_put_length(struct buf *b, uint64_t n);                /* of a string whose bytes follow as they are */
-int rdb_put_extra(struct buf *b, struct str extra);           /* before the key's deadline, as this: */
-int rdb_put_use(struct buf *b, int64_t idle_s, int64_t freq); /* -1: not known */
-int rdb_put_end(struct buf *b);                               /* EOF, without the sum */
-int rdb_put_sum(struct buf *b, uint64_t sum);                 /* over everything before; 0: not summed */
+int rdb_put_length(struct buf *b, uint64_t n);      /* of a string whose bytes follow as they are */
+int rdb_put_extra(struct buf *b, struct str extra); /* before the key's deadline, as this: */
+int rdb_put_entry(struct buf *b, struct str key, struct str extra, size_t n); /* n bytes of value follow */
+int rdb_put_use(struct buf *b, int64_t idle_s, int64_t freq);                 /* -1: not known */
+int rdb_put_end(struct buf *b);                                               /* EOF, without the sum */
+int rdb_put_sum(struct buf *b, uint64_t sum); /* over everything before; 0: not summed */
 
 /* A word for people: "list", "a module's"; what kind of value a type byte announces. */
 const char *rdb_type_name(uint8_t type);

@@ -157,7 +157,8 @@ static int take_aux(struct rdb_reader *r)
         return err;
     bool stream_db = str_eq(name, STR("repl-stream-db")), extra = str_eq(name, RDB_EXTRA_NAME),
          id = str_eq(name, STR("repl-id")), offset = str_eq(name, STR("repl-offset")),
-         state = str_eq(name, RDB_STATE_NAME);
+         dataset = str_eq(name, RDB_DATASET_NAME), state = str_eq(name, RDB_STATE_NAME),
+         entry = str_eq(name, RDB_ENTRY_NAME);
     err = take_string(r, &r->value, &value);
     if (err == 0 && stream_db && (!num_parse_i64(value, &r->stream_db) || r->stream_db < -1))
         err = ERR_CORRUPT;
@@ -165,13 +166,45 @@ static int take_aux(struct rdb_reader *r)
         err = ERR_CORRUPT;
     if (err == 0 && id && value.n == RDB_REPL_ID)
         memcpy(r->repl_id, value.p, RDB_REPL_ID);
-    if (err == 0 && (extra || state)) {
+    if (err == 0 && dataset && value.n < sizeof r->dataset) {
+        memset(r->dataset, 0, sizeof r->dataset);
+        memcpy(r->dataset, value.p, value.n);
+    }
+    if (err == 0 && (extra || state || entry)) {
         buf_clear(&r->extra);
         err = buf_puts(&r->extra, value);
         r->has_extra = extra;
         r->has_state = state;
+        r->has_entry = entry;
     }
     return err;
+}
+
+/* What a field holds, if it is more than a word about the key that follows. 1: no. */
+static int give_field(struct rdb_reader *r, struct rdb_item *out)
+{
+    struct str field = r->extra.n > 0 ? buf_str(&r->extra) : STR("");
+    if (r->has_state) {
+        *out = (struct rdb_item){.state = field};
+        r->has_state = false;
+        return 0;
+    }
+    if (!r->has_entry)
+        return 1;
+    r->has_entry = false;
+    uint64_t key = field.n >= RDB_ENTRY_HEAD ? bytes_get_le(field.p, 4) : UINT32_MAX;
+    uint64_t extra = field.n >= RDB_ENTRY_HEAD ? bytes_get_le(field.p + 4, 4) : UINT32_MAX;
+    if (key + extra + RDB_ENTRY_HEAD > field.n)
+        return ERR_CORRUPT;
+    const char *p = field.p + RDB_ENTRY_HEAD;
+    *out = (struct rdb_item){.db = r->db,
+                             .idle_s = -1,
+                             .freq = -1,
+                             .key = {p, key},
+                             .extra = {p + key, extra},
+                             .value = {p + key + extra, field.n - RDB_ENTRY_HEAD - key - extra},
+                             .hidden = true};
+    return 0;
 }
 
 static int take_lengths(struct rdb_reader *r, unsigned count)
@@ -319,11 +352,9 @@ int rdb_read(struct rdb_reader *r, struct rdb_item *out)
             return check_end(r);
         if (type >= SLOT_INFO) {
             err = take_field(r, type);
-            if (err == 0 && r->has_state) {
-                r->has_state = false;
-                *out = (struct rdb_item){.state = r->extra.n > 0 ? buf_str(&r->extra) : STR("")};
-                return 0;
-            }
+            int given = err == 0 ? give_field(r, out) : 1;
+            if (given <= 0)
+                return given == 0 ? 0 : bad(r, given, "an entry");
             continue;
         }
         err = take_key(r);

@@ -17,7 +17,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum rdb_read_limits { RDB_READ_PIECE = 256 << 10, RDB_TEXT_MAX = 320, RDB_REPL_ID = 40 };
+enum rdb_read_limits {
+    RDB_READ_PIECE = 256 << 10,
+    RDB_TEXT_MAX = 320,
+    RDB_REPL_ID = 40,
+    RDB_DATASET_MAX = 80
+};
 
 /* Up to n bytes to p. Returns their number, 0 at the end, or a negative error. */
 typedef int64_t rdb_read_fn(void *arg, char *p, size_t n);
@@ -30,6 +35,7 @@ struct rdb_item {
     struct str value;      /* a string; good until the next call. Else: */
     struct object *object; /* returned owned */
     struct str extra;      /* the entry's extension, see rdb.h; p NULL: none. Good until the next call */
+    bool hidden;           /* from plain commands; a string with its extension, whose end is in there */
     struct str state;      /* p not NULL: no key at all, but what belongs to all of them, see rdb.h */
 };
 
@@ -43,7 +49,7 @@ struct rdb_reader {
     uint64_t dropped; /* bytes before in.p */
     uint64_t sum;     /* of those */
     struct buf key, value, extra;
-    bool has_extra, has_state; /* in `extra` */
+    bool has_extra, has_state, has_entry; /* in `extra` */
     bool begun, done;
     uint32_t version;
     uint32_t db;
@@ -51,6 +57,7 @@ struct rdb_reader {
     /* Where in which history of writes the data are as of, which AUX fields at the head say: */
     char repl_id[RDB_REPL_ID + 1];  /* "": not there; whether it is one is for others to say */
     int64_t repl_offset, stream_db; /* -1: not there */
+    char dataset[RDB_DATASET_MAX];  /* of which data set, as repl/lineage.h has it in text; "": not there */
     char text[RDB_TEXT_MAX];
 };
 

@@ -53,6 +53,23 @@ int rdb_put_extra(struct buf *b, struct str extra)
     return rdb_put_aux(b, RDB_EXTRA_NAME, extra);
 }
 
+int rdb_put_entry(struct buf *b, struct str key, struct str extra, size_t n)
+{
+    char head[RDB_ENTRY_HEAD];
+    bytes_put_le(head, key.n, 4);
+    bytes_put_le(head + 4, extra.n, 4);
+    int err = put_op(b, RDB_AUX);
+    if (err == 0)
+        err = rdb_put_string(b, RDB_ENTRY_NAME, false);
+    if (err == 0)
+        err = rdb_put_length(b, sizeof head + key.n + extra.n + n);
+    if (err == 0)
+        err = buf_append(b, head, sizeof head);
+    if (err == 0)
+        err = buf_puts(b, key);
+    return err == 0 ? buf_puts(b, extra) : err;
+}
+
 int rdb_put_select(struct buf *b, uint32_t db)
 {
     int err = put_op(b, RDB_SELECT);

@@ -13,7 +13,9 @@
 enum {
     PIECE = 64 << 10,       /* bytes given to the sink at a time, about */
     STRING_WHOLE = 1 << 20, /* longer strings are written in pieces, and not compressed */
-    BUF_KEEP = 1 << 20      /* a buffer that has become larger is freed */
+    HIDDEN_MAX =
+        256 << 20,     /* who skips what plain commands do not see holds it in memory: longer is left out */
+    BUF_KEEP = 1 << 20 /* a buffer that has become larger is freed */
 };
 
 enum stage {
@@ -146,6 +148,16 @@ static int put_string(struct snapshot *sn)
     return err == 0 ? put_piece(sn) : err;
 }
 
+/* As put_string(), but there is no length in front of the value. */
+static int put_hidden(struct snapshot *sn)
+{
+    const struct cut_record *r = &sn->record;
+    ASSERT(r->object == NULL && r->extra.p != NULL);
+    int err = rdb_put_entry(&sn->out, r->key, r->extra, r->value.n);
+    sn->string_at = 0;
+    return err == 0 ? put_piece(sn) : err;
+}
+
 static int put_record(struct snapshot *sn)
 {
     const struct cut_record *r = &sn->record;
@@ -154,6 +166,8 @@ static int put_record(struct snapshot *sn)
         err = rdb_put_select(&sn->out, r->db);
         sn->db = r->db;
     }
+    if (r->hidden)
+        return err != 0 || r->value.n > HIDDEN_MAX ? err : put_hidden(sn);
     uint8_t type = r->object == NULL ? RDB_STRING : object_type(r->object)->rdb_type(r->object, sn->version);
     if (err == 0 && r->extra.p != NULL)
         err = rdb_put_extra(&sn->out, r->extra);

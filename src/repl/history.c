@@ -56,9 +56,12 @@ void history_follow(struct history *h, struct str id, uint64_t offset)
 
 int history_format(struct buf *b, const struct history_record *r)
 {
-    return buf_printf(b, "larder-history 1\nid %s\nid2 %s\nsecond %lld\noffset %llu\nkeys %llu\nend\n",
-                      r->history.id, r->history.id2, (long long)r->history.second,
-                      (unsigned long long)r->offset, (unsigned long long)r->keys);
+    char text[LINEAGE_TEXT];
+    int n = (int)lineage_put(&r->lineage, text);
+    return buf_printf(
+        b, "larder-history 2\nid %s\nid2 %s\nsecond %lld\noffset %llu\nkeys %llu\ndataset %.*s\nend\n",
+        r->history.id, r->history.id2, (long long)r->history.second, (unsigned long long)r->offset,
+        (unsigned long long)r->keys, n, text);
 }
 
 /* The next line's value; the line must begin with `name`. */
@@ -86,11 +89,14 @@ static bool take_id(struct str *text, const char *name, char dst[HISTORY_ID + 1]
 int history_parse(struct str text, struct history_record *r)
 {
     struct str v;
-    bool ok = take(&text, "larder-history 1", &v) && v.n == 0 && take_id(&text, "id ", r->history.id) &&
-              take_id(&text, "id2 ", r->history.id2) && take(&text, "second ", &v) &&
-              num_parse_i64(v, &r->history.second) && take(&text, "offset ", &v) &&
-              num_parse_u64(v, &r->offset) && take(&text, "keys ", &v) && num_parse_u64(v, &r->keys) &&
-              take(&text, "end", &v);
+    bool ok = take(&text, "larder-history ", &v) && v.n == 1 && (v.p[0] == '1' || v.p[0] == '2');
+    bool has_lineage = ok && v.p[0] == '2';
+    lineage_forget(&r->lineage);
+    ok = ok && take_id(&text, "id ", r->history.id) && take_id(&text, "id2 ", r->history.id2) &&
+         take(&text, "second ", &v) && num_parse_i64(v, &r->history.second) && take(&text, "offset ", &v) &&
+         num_parse_u64(v, &r->offset) && take(&text, "keys ", &v) && num_parse_u64(v, &r->keys) &&
+         (!has_lineage || (take(&text, "dataset ", &v) && (v.n == 0 || lineage_parse(v, &r->lineage)))) &&
+         take(&text, "end", &v);
     return ok ? 0 : ERR_CORRUPT;
 }
 

@@ -11,6 +11,7 @@
 #define LARDER_REPL_HISTORY_H
 
 #include "base/buf.h"
+#include "repl/lineage.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,6 +47,7 @@ struct history_place {
 /* What is written to disk: the newest state of the data this node has had. */
 struct history_record {
     struct history history;
+    struct lineage lineage;
     uint64_t offset, keys;
 };
 int history_format(struct buf *b, const struct history_record *r);

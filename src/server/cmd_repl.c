@@ -168,6 +168,9 @@ void repl_put_info(struct server *s, struct buf *b)
         buf_printf(b, "larder_restarted_behind:%d\r\nlarder_replicas_ahead_refused:%llu\r\n", r->lost_history,
                    (unsigned long long)atomic_load(&r->shown.ahead));
     put_feeds(r, b);
+    struct lineage l;
+    repl_lineage_get(r, &l);
+    buf_printf(b, "larder_dataset_id:%s\r\nlarder_epoch:%llu\r\n", l.dataset, (unsigned long long)l.epoch);
     buf_printf(b,
                "master_failover_state:%s\r\nmaster_replid:%s\r\n"
                "master_replid2:%s\r\nmaster_repl_offset:%llu\r\nsecond_repl_offset:%lld\r\n"

@@ -158,10 +158,14 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
 
 void repl_become_primary(struct repl *r)
 {
+    bool gives_up = r->lost_history || atomic_load(&r->shown.ahead) > 0;
     r->lost_history = r->has_past = r->resumed = false;
     atomic_store(&r->shown.ahead, 0);
-    if (!r->is_replica)
+    if (!r->is_replica) {
+        if (gives_up) /* what others have more of may be replaced */
+            repl_lineage_rise(r);
         return;
+    }
     show_primary(r, STR(""), 0);
     repl_link_drop(r, NULL);
     repl_feeds_cut(r, "this node is a primary now, under another replication id");
@@ -175,6 +179,7 @@ void repl_become_primary(struct repl *r)
         history_init(&r->history, id);
     atomic_store(&r->record_now, true);
     changelog_forget_db(&r->log);
+    repl_lineage_rise(r);
     if (changelog_is_on(&r->log))
         log_threads(r, true);
     if (r->from_file)
@@ -341,6 +346,7 @@ int repl_init(struct repl *r, struct server *s)
     pthread_cond_init(&r->acked, NULL);
     new_id(id);
     history_init(&r->history, id);
+    repl_lineage_init(r);
     atomic_store(&r->shown.keys, REPL_KEYS_UNKNOWN);
     struct changelog_spill spill = repl_spill(r);
     changelog_init(&r->log, r->index + 1, (uint64_t)s->config.repl_backlog_size, &spill);
@@ -361,6 +367,7 @@ static void follow_option(struct repl *r)
         !num_parse_i64((struct str){space + 1, words.n - (size_t)(space + 1 - words.p)}, &port))
         return;
     repl_follow_primary(r, (struct str){words.p, (size_t)(space - words.p)}, (int)port);
+    r->named_anew &= !r->from_file; /* by the configuration, long ago: it may not take newer data away */
 }
 
 void repl_take_role(struct repl *r)

@@ -22,6 +22,7 @@
 #include "persist/snapshot.h"
 #include "repl/changelog.h"
 #include "repl/history.h"
+#include "repl/lineage.h"
 #include "repl/link.h"
 #include "repl/stream.h"
 #include "repl/unit.h"
@@ -94,6 +95,7 @@ struct repl_todo {
     uint64_t turn;
     int spool; /* with `load`: the file, taken over */
     uint64_t spooled;
+    struct lineage lineage; /* of the copy */
     uint32_t databases;
 };
 
@@ -136,6 +138,7 @@ struct repl {
 
     /* Role: gate. */
     struct history history;
+    struct lineage lineage;         /* written by the thread or under the gate, and then under the mutex */
     struct history_record recorded; /* in the file; the thread's */
     int64_t record_ms;
     _Atomic bool record_now; /* the history is another one: nobody is to get it before it is on disk */
@@ -230,8 +233,8 @@ void repl_log_freeze(struct repl *r, bool on);
 
 /* What a snapshot that is cut now is to say. False: the data belong to no history. */
 bool repl_place(const struct repl *r, struct history_place *out);
-/* A snapshot has been loaded that says this; id "": nothing. Before repl_take_role(). */
-void repl_loaded(struct repl *r, const char *id, int64_t offset, int64_t db);
+/* A snapshot has been loaded that says this; id, dataset "": nothing. Before repl_take_role(). */
+void repl_loaded(struct repl *r, const char *id, int64_t offset, int64_t db, const char *dataset);
 /* A primary from the start on: goes on where the snapshot stands, if it says so. */
 void repl_settle(struct repl *r);
 
@@ -275,6 +278,14 @@ void repl_apply_release(struct repl *r);
 /* What `in` holds, for at most a slice. *why after APPLY_BROKEN. */
 enum apply_result repl_apply(struct repl *r, const char **why);
 enum apply_result repl_apply_one(struct repl *r, bool alone, const char **why);
+/* repl_lineage.c */
+void repl_lineage_init(struct repl *r);
+void repl_lineage_set(struct repl *r, const struct lineage *l);
+void repl_lineage_get(struct repl *r, struct lineage *out); /* any thread */
+/* Gate: another epoch begins here, and replicas are told. */
+void repl_lineage_rise(struct repl *r);
+/* Does a PING of the stream say it? */
+bool repl_lineage_take_note(struct repl *r, struct str note);
 /* repl_load.c: is this a whole RDB file that we understand? ERR_CORRUPT or ERR_TYPE, with why in text. */
 struct repl_copy {
     int fd;
@@ -282,6 +293,7 @@ struct repl_copy {
     uint64_t keys;
     uint32_t databases; /* that there may be */
     int64_t stream_db;  /* what the stream has selected; -1: it will say so */
+    struct lineage lineage;
     char text[REPL_TEXT_MAX];
 };
 int repl_copy_check(struct repl_copy *copy, struct repl *r);

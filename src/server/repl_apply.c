@@ -117,13 +117,16 @@ static void run_write(struct repl *r, const struct command *cmd, const struct st
     c->argv = sc->argv;
     c->argc = sc->argc;
     r->reply.errored = false;
-    if (dispatch_hash_keys(c, false))
-        cmd->fn(c);
-    else
+    bool noted = r->note.p != NULL, instead = false;
+    if (!dispatch_hash_keys(c, false))
         r->reply.errored = true;
+    else if (noted && c->nkeys == 1)
+        instead = note_apply_instead(c->cache, &c->a, &c->keys[0], r->note);
+    if (!r->reply.errored && !instead)
+        cmd->fn(c);
     if (r->reply.errored)
         note_failure(r, sc, "failed");
-    else if (r->note.p != NULL && c->nkeys > 0)
+    else if (noted && !instead && c->nkeys > 0)
         note_apply(c->cache, &c->a, &c->keys[0], r->note);
     r->note.p = NULL;
     reply_clear(&r->reply);
@@ -140,6 +143,8 @@ static bool run_one(struct repl *r, const struct stream_command *sc)
             r->note = sc->argv[1]; /* of the next command's key */
         return rc >= 0;
     }
+    if (str_is(sc->argv[0], "PING") && sc->argc == 2 && repl_lineage_take_note(r, sc->argv[1]))
+        return true;
     if (str_is(sc->argv[0], "PING") || str_is(sc->argv[0], "PUBLISH") || str_is(sc->argv[0], "SPUBLISH"))
         return true;
     if (str_is(sc->argv[0], "REPLCONF")) {

@@ -59,11 +59,12 @@ static int open_snapshot(struct repl *r)
 {
     struct full_copy *c = &r->copy;
     struct server *s = r->server;
-    char ctime[NUM_I64_TEXT_MAX], db[NUM_I64_TEXT_MAX], offset[NUM_I64_TEXT_MAX];
+    char dataset[LINEAGE_TEXT], ctime[NUM_I64_TEXT_MAX], db[NUM_I64_TEXT_MAX], offset[NUM_I64_TEXT_MAX];
     struct snapshot_aux aux[] = {
         {STR("redis-ver"), STR(SERVER_REDIS_VERSION)},
         {STR("redis-bits"), STR("64")},
         {STR("ctime"), {ctime, num_put_i64(ctime, os_wall_ms() / 1000)}},
+        {RDB_DATASET_NAME, {dataset, lineage_put(&r->lineage, dataset)}},
         {STR("repl-id"), str_of(c->id)},
         {STR("repl-offset"), {offset, num_put_u64(offset, c->offset)}},
         {STR("repl-stream-db"), {db, num_put_u64(db, r->session.db)}},

@@ -304,6 +304,7 @@ static void end_load(struct repl *r)
     }
     r->replica.loading = false;
     history_init(&r->history, l->id);
+    repl_lineage_set(r, &r->todo.lineage);
     changelog_start(&r->log, l->offset);
     r->has_history = true;
     atomic_store(&r->record_now, true);
@@ -321,12 +322,16 @@ static bool may_replace(struct repl *r, const struct repl_copy *copy)
     repl_round_begin(r);
     store_memory(r->server->store, &m);
     bool current = r->turn == r->todo.turn;
-    bool ok = current && (copy->keys > 0 || m.keys == 0 || r->named_anew);
+    bool older = lineage_is_older(&copy->lineage, &r->lineage);
+    bool ok = current && ((copy->keys > 0 && !older) || m.keys == 0 || r->named_anew);
     if (current && !ok) {
-        repl_link_drop(
-            r, "the primary has lost its data and sends an empty copy, while this node still has its own; "
-               "it keeps them. To have them everywhere: REPLICAOF NO ONE here, and make the other node a "
-               "replica of this one. To give them up: REPLICAOF that primary again");
+        char why[LINK_TEXT_MAX];
+        snprintf(why, sizeof why,
+                 "the primary %s, while this node still has its own; it keeps them. To have them everywhere: "
+                 "REPLICAOF NO ONE here, and make the other node a replica of this one. To give them up: "
+                 "REPLICAOF that primary again",
+                 older ? "has data of an earlier epoch" : "has lost its data and sends an empty copy");
+        repl_link_drop(r, why);
         r->replica.retry_ms = r->now_ms + REPL_REFUSED_MS;
     }
     repl_round_end(r);
@@ -349,6 +354,7 @@ static void load(struct repl *r, struct repl_copy *copy, uint64_t turn)
         drop_in_round(r, copy->text);
         return;
     }
+    r->todo.lineage = copy->lineage;
     if (!may_replace(r, copy) || !repl_alone(r, begin_load))
         return;
     int rc = repl_copy_load(copy, r, turn);

@@ -41,13 +41,14 @@ static int check_all(struct repl_copy *copy, struct rdb_reader *rd, struct store
             store_release_object(s, item.object);
         if (item.db >= copy->databases)
             return unusable(copy, ERR_RANGE, "it has more databases than 'databases' allows here");
-        copy->keys++;
+        copy->keys += !item.hidden; /* what plain commands do not see makes no data set */
     }
     if (rc < 0)
         return unusable(copy, rc, rd->text);
     if (rdb_offset(rd) != copy->n)
         return unusable(copy, ERR_CORRUPT, "there is more behind its end");
     copy->stream_db = rd->stream_db < copy->databases ? rd->stream_db : -1;
+    (void)lineage_parse(str_of(rd->dataset), &copy->lineage);
     return 0;
 }
 

@@ -32,7 +32,8 @@ static bool write_file(struct str text)
 
 static bool differs(const struct history_record *a, const struct history_record *b)
 {
-    return a->offset != b->offset || a->keys != b->keys || strcmp(a->history.id, b->history.id) != 0;
+    return a->lineage.epoch != b->lineage.epoch || a->offset != b->offset || a->keys != b->keys ||
+           strcmp(a->history.id, b->history.id) != 0;
 }
 
 /* What it tells of has been given up, with the log: whatever is written from now on replaces it. */
@@ -46,7 +47,7 @@ static void record(struct repl *r)
 {
     struct store_memory m;
     repl_round_begin(r);
-    struct history_record now = {r->history, repl_offset(r), 0};
+    struct history_record now = {r->history, r->lineage, repl_offset(r), 0};
     store_memory(r->server->store, &m);
     now.keys = m.keys;
     bool settled = !r->lost_history && !r->has_place && !atomic_load(&r->loading);
@@ -100,6 +101,8 @@ void repl_record_recall(struct repl *r)
         return;
     }
     r->has_record = r->has_past = true;
+    if (!r->from_file && r->lost.lineage.epoch != 0)
+        repl_lineage_set(r, &r->lost.lineage);
     r->lost_history = history_was_ahead(&r->lost, r->has_place ? &r->place : NULL);
     if (r->lost_history && m.keys > 0)
         log_warning(

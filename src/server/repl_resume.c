@@ -28,8 +28,11 @@ bool repl_place(const struct repl *r, struct history_place *out)
     return true;
 }
 
-void repl_loaded(struct repl *r, const char *id, int64_t offset, int64_t db)
+void repl_loaded(struct repl *r, const char *id, int64_t offset, int64_t db, const char *dataset)
 {
+    struct lineage l;
+    if (lineage_parse(str_of(dataset), &l))
+        repl_lineage_set(r, &l);
     r->from_file = true;
     r->has_place = history_id_ok(str_of(id)) && offset >= 0 && offset <= INT64_MAX >> OFFSET_MAX_SHIFT &&
                    db >= 0 && db < r->server->limits.databases;

@@ -71,7 +71,7 @@ static void end_turn(struct saver *v)
 static int open_snapshot(struct saver *v, struct snapshot_file *f, bool on_lane, struct snapshot **out)
 {
     struct server *s = v->server;
-    char time_text[NUM_I64_TEXT_MAX], memory[NUM_I64_TEXT_MAX];
+    char dataset[LINEAGE_TEXT], time_text[NUM_I64_TEXT_MAX], memory[NUM_I64_TEXT_MAX];
     int64_t now_ms = os_wall_ms();
     char offset[NUM_I64_TEXT_MAX], db[NUM_I64_TEXT_MAX];
     struct history_place place = {.offset = 0};
@@ -83,6 +83,7 @@ static int open_snapshot(struct saver *v, struct snapshot_file *f, bool on_lane,
         {STR("used-mem"), {memory, num_put_i64(memory, (int64_t)stats_used_memory(s))}},
         {STR("aof-base"), STR("0")},
         {STR("larder-ver"), STR(LARDER_VERSION)},
+        {RDB_DATASET_NAME, {dataset, lineage_put(&s->repl.lineage, dataset)}},
         {STR("repl-id"), str_of(place.id)},
         {STR("repl-offset"), {offset, num_put_u64(offset, place.offset)}},
         {STR("repl-stream-db"), {db, num_put_u64(db, place.db)}},

@@ -117,7 +117,7 @@ static bool load_source(struct saver *v, struct source *src)
     l.keep_in_history = true;
     int rc = load_in_rounds(v, &l);
     double took_s = (double)(os_wall_ms() - atomic_load(&v->shown.load_began_ms)) / 1000;
-    repl_loaded(&s->repl, l.reader.repl_id, l.reader.repl_offset, l.reader.stream_db);
+    repl_loaded(&s->repl, l.reader.repl_id, l.reader.repl_offset, l.reader.stream_db, l.reader.dataset);
     if (rc == 1)
         log_notice("DB loaded from disk: %.3f seconds, %llu keys, %llu that had expired.", took_s,
                    (unsigned long long)l.loaded, (unsigned long long)l.expired);

@@ -28,7 +28,12 @@ static bool is_saved_with(const struct cut *c, const struct entry *e)
 {
     return number_at_cut(c, e) >= 0 && !deadline_passed(entry_expire(e), c->now_ms) &&
            store_ban_effect(c->store, e) == BAN_NONE &&
-           (likely(!(entry_word(e) & ENTRY_EXT)) || !ext_hides(c->store, e, c->now_ms));
+           (likely(!(entry_word(e) & ENTRY_EXT)) || !ext_is_dead(c->store, e));
+}
+
+static bool is_hidden_from(const struct cut *c, const struct entry *e)
+{
+    return unlikely(entry_word(e) & ENTRY_EXT) && ext_hides(c->store, e, c->now_ms);
 }
 
 /* The extension, and the entry's real end behind it. */
@@ -58,6 +63,7 @@ static void put_record(const struct cut *c, struct cut_chunk *ch, const struct e
                          .kind = (uint8_t)entry_kind(e),
                          .use_kind = (uint8_t)use.kind,
                          .use = use.n,
+                         .hidden = is_hidden_from(c, e),
                          .db = (uint16_t)number_at_cut(c, e)};
     memcpy(r->bytes, p.key, p.klen);
     memcpy(r->bytes + p.klen, p.value, p.vlen);
@@ -77,23 +83,24 @@ static void put_record(const struct cut *c, struct cut_chunk *ch, const struct e
 static struct cut_chunk *copy_page(const struct cut *c, const struct table_mem *tm, const struct page *p)
 {
     struct ref refs[TABLE_PAGE_REFS];
-    unsigned n = page_gather(tm, p, refs), wanted = 0;
+    const struct entry *saved[TABLE_PAGE_REFS];
+    unsigned n = page_gather(tm, p, refs), nsaved = 0;
     size_t bytes = 0;
     for (unsigned i = 0; i < n; i++)
         __builtin_prefetch(ref_entry(tm, refs[i].th, refs[i].lo));
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < n; i++) { /* asked once: a tag may be purged, a ban end at any moment */
         const struct entry *e = ref_entry(tm, refs[i].th, refs[i].lo);
-        if (!is_saved_with(c, e)) /* asked once: a ban may end in between */
+        if (!is_saved_with(c, e))
             continue;
+        saved[nsaved++] = e;
         bytes += record_room(e);
-        refs[wanted++] = refs[i];
     }
     struct cut_chunk *ch = mem_alloc(sizeof *ch + bytes);
     if (ch == NULL)
         return NULL;
     *ch = (struct cut_chunk){.n = 0};
-    for (unsigned i = 0; i < wanted; i++)
-        put_record(c, ch, ref_entry(tm, refs[i].th, refs[i].lo));
+    for (unsigned i = 0; i < nsaved; i++)
+        put_record(c, ch, saved[i]);
     DEBUG_ASSERT(ch->n == bytes);
     return ch;
 }

@@ -64,6 +64,7 @@ struct cut_record {
     struct str value;      /* a string's bytes ... */
     struct object *object; /* ... or a collection, unchanging: borrowed from the chunk */
     struct str extra;      /* the entry's cache extension and, as i64, its end (ext.h); p NULL: none */
+    bool hidden;           /* from plain commands: stale or negative. A string, and it has an extension */
 };
 
 /* Saved keys, owned by whoever got it. */

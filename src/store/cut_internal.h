@@ -15,6 +15,7 @@ struct record {
     uint16_t db;
     uint8_t kind;     /* enum entry_kind */
     uint8_t use_kind; /* enum access_use_kind */
+    bool hidden;      /* from plain commands */
     char bytes[];
 };
 #define RECORD_ALIGN(n) (((n) + 7) & ~(size_t)7)

@@ -195,7 +195,8 @@ bool cut_chunk_next(const struct cut_chunk *ch, size_t *at, struct cut_record *o
     const struct record *r = record_at(ch, at);
     if (r == NULL)
         return false;
-    *out = (struct cut_record){.key = {r->bytes, r->klen}, .db = r->db, .expire_ms = r->expire_ms};
+    *out = (struct cut_record){
+        .key = {r->bytes, r->klen}, .db = r->db, .expire_ms = r->expire_ms, .hidden = r->hidden};
     out->idle_s = r->use_kind == USE_IDLE ? (int64_t)r->use : -1;
     out->freq = r->use_kind == USE_FREQ ? (int64_t)r->use : -1;
     if (r->kind == ENTRY_OBJECT)

@@ -56,9 +56,9 @@ bool ext_hides(const struct store *s, const struct entry *e, int64_t now_ms)
     return seam->valid != NULL && !seam->valid(seam->arg, e);
 }
 
-bool ext_is_dead(const struct access *a, const struct entry *e)
+bool ext_is_dead(const struct store *s, const struct entry *e)
 {
-    const struct store_seam *seam = &a->store->seam;
+    const struct store_seam *seam = &s->seam;
     return seam->dead != NULL && seam->dead(seam->arg, e);
 }
 

@@ -338,7 +338,7 @@ void store_touch_db(const struct access *a, int64_t db, int64_t other);
 /* Its deadline has not passed, and store.bans.look says that it may be so: is it nothing to plain commands?
  */
 bool ext_hides(const struct store *s, const struct entry *e, int64_t now_ms);
-bool ext_is_dead(const struct access *a, const struct entry *e);
+bool ext_is_dead(const struct store *s, const struct entry *e);
 bool ext_soften(const struct access *a, const struct key *k, struct entry *e);
 void ext_tell_touched(const struct access *a, const struct key *k);
 void ext_tell_dying(const struct access *a, const struct entry *e);

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from cachekit import get, inspect
+from cachekit import as_dict, get, inspect
 from harness import REDIS_SERVER, wait_until
 from test_replica import follow, in_step, servers, single  # noqa: F401
 from test_restart import SAVES, loaded, primary_is, start, syncs
@@ -41,6 +41,45 @@ def check_held(w):
         assert w("CACHE.SET", key, "old", "VERSION", "5") == "OLDVERSION", key
         assert w("CACHE.SET", key, "new", "VERSION", "6") == "OK", key
     assert w("CACHE.SET", "{held}another", "v", "VERSION", "1") == "OK"
+
+
+HIDDEN = ("soft", "over", "purged", "large")
+
+
+def hide(w):
+    """Entries that plain commands do not see: stale in every way, negative, and dead ones."""
+    w("CACHE.SET", "soft", "v", "PX", LONG, "GRACE", "500000", "VERSION", "3", "COST", "30")
+    w("CACHE.SET", "over", "v", "PX", "1", "GRACE", "500000")
+    w("CACHE.SET", "purged", "v", "PX", LONG, "GRACE", "500000", "TAGS", "1", "pink")
+    w("CACHE.SET", "dead", "buried", "PX", LONG, "GRACE", "500000", "TAGS", "1", "brown")
+    w("CACHE.SET", "large", b"v" * 3_000_000, "PX", LONG, "GRACE", "500000")
+    w("CACHE.SET", "none", "", "NEGATIVE", "PX", LONG, "VERSION", "4")
+    w("CACHE.INVALIDATE", "soft", "SOFT")
+    w("CACHE.INVALIDATE", "large", "SOFT")
+    w("CACHE.PURGE", "TAG", "pink", "SOFT")
+    w("CACHE.PURGE", "TAG", "brown")
+    w("SELECT", "3")
+    w("CACHE.SET", "elsewhere", "v", "PX", "1", "GRACE", "500000")
+    wait_until(lambda: get(w, "elsewhere", "STALE")["state"] == "stale", what="the end of what is fresh")
+    w("SELECT", "0")
+    w("SET", "plain", "1")
+
+
+def check_hidden(w, none="negative"):
+    for key in HIDDEN:
+        answer = get(w, key, "STALE")
+        assert answer["state"] == "stale" and answer["value"][:1] == b"v", key
+        assert get(w, key)["state"] == "miss" and w("GET", key) is None, key
+        assert 0 < inspect(w, key)["grace"] <= 500000, key
+    assert len(get(w, "large", "STALE")["value"]) == 3_000_000
+    assert get(w, "none")["state"] == none and w("EXISTS", "none") == 0
+    assert as_dict(w("CACHE.STATS"))["negative-bytes"] > 0
+    assert get(w, "dead", "STALE")["state"] == "miss"
+    assert inspect(w, "soft")["version"] == 3
+    w("SELECT", "3")
+    assert get(w, "elsewhere", "STALE")["state"] == "stale"
+    w("SELECT", "0")
+    assert w("KEYS", "*") == [b"plain"]
 
 
 def fill_late(w, token, tag="red"):
@@ -150,6 +189,85 @@ def test_a_replica_that_never_heard_its_primary_again_is_not_fresh(servers):  # 
         check_held(b)
 
 
+def test_copies_and_chains_carry_what_plain_commands_do_not_see(servers):  # noqa: F811
+    p, r, last = servers(), servers(), servers()
+    with p.wire() as a, r.wire() as b, last.wire() as c:
+        hide(a)
+        follow(r, p.port)
+        in_step(p.client(), r.client())
+        follow(last, r.port)
+        in_step(p.client(), last.client())
+        for w in (a, b, c):
+            check_hidden(w)
+        c("REPLICAOF", "NO", "ONE")
+        assert c("CACHE.SET", "soft", "older", "VERSION", "2") == "OLDVERSION"
+        check_hidden(c)
+
+
+def test_the_stream_carries_what_plain_commands_do_not_see(servers):  # noqa: F811
+    p, r, other = servers(), servers(), servers(REDIS_SERVER)
+    with p.wire() as a, r.wire() as b:
+        for replica in (r, other):
+            follow(replica, p.port)
+            in_step(p.client(), replica.client())
+        hide(a)
+        for replica in (r, other):
+            in_step(p.client(), replica.client())
+        check_hidden(a)
+        check_hidden(b)
+        assert set(other.client().keys()) - {b"dead", b"purged"} == {b"plain"}  # it knows no tags
+        b("REPLICAOF", "NO", "ONE")
+        check_hidden(b)
+        assert b("SET", "none", "1") == "OK" and get(b, "none")["state"] == "fresh"
+        assert b("DEL", "soft") == 0 and get(b, "soft", "STALE")["state"] == "miss"
+        for key in ("over", "purged", "large", "none", "plain"):
+            b("CACHE.INVALIDATE", key)
+        assert as_dict(b("CACHE.STATS"))["negative-bytes"] == 0
+
+
+def test_files_keep_what_plain_commands_do_not_see(servers):  # noqa: F811
+    p, r = start(servers, "larder"), servers()
+    with p.wire() as a:
+        hide(a)
+    follow(r, p.port)
+    in_step(p.client(), r.client())
+    with r.wire() as b:
+        check_hidden(b)
+    p.stop()
+    with open(os.path.join(p.dir, "dump.rdb"), "rb") as f:
+        assert b"buried" not in f.read()
+    p.start()
+    loaded(p)
+    in_step(p.client(), r.client())
+    assert syncs(p) == (0, 1)
+    with p.wire() as a, r.wire() as b:
+        check_hidden(a, none="miss")  # who knows what has been added meanwhile
+        check_hidden(b, none="miss")
+
+
+def test_what_became_stale_after_the_copy_keeps_its_grace(servers):  # noqa: F811
+    p = start(servers, "larder")
+    with p.wire() as w:
+        w("CACHE.SET", "k", "v", "PX", "2000", "GRACE", "500000")
+        w("CACHE.SET", "graceless", "v", "PX", "2000")
+        assert w("SAVE") == "OK" and w("KEYS", "*") != []
+        wait_until(lambda: get(w, "k", "STALE")["state"] == "stale", what="the end of what is fresh")
+    p.kill(9)
+    p.start()
+    loaded(p)
+    with p.wire() as w:
+        assert get(w, "k", "STALE")["state"] == "stale" and 0 < inspect(w, "k")["grace"] <= 500000
+        assert get(w, "graceless", "STALE")["state"] == "miss"
+
+
+def test_reload_keeps_what_plain_commands_do_not_see(servers):  # noqa: F811
+    p = servers(enable_debug_command="yes")
+    with p.wire() as w:
+        hide(w)
+        assert w("DEBUG", "RELOAD") == "OK"
+        check_hidden(w)
+
+
 def test_reload(servers):  # noqa: F811
     p = servers(enable_debug_command="yes")
     with p.wire() as w:
@@ -165,6 +283,7 @@ def test_redis_reads_such_files_and_copies(servers):  # noqa: F811
     p, r = start(servers, "larder"), servers(REDIS_SERVER)
     with p.wire() as a:
         hold_and_purge(a)
+        hide(a)
     follow(r, p.port)
     in_step(p.client(), r.client())
     heir = servers(REDIS_SERVER, **SAVES)

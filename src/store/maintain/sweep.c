@@ -133,7 +133,8 @@ static void visit_locked(const struct access *a, struct walk *w, struct visit *v
     } else if (may_expire(a) && deadline_passed(expire_ms, a->now_ms)) {
         note_overdue(a, v->e, expire_ms);
         store_remove_expired(a, &v->key, &pos, v->e);
-    } else if (a->expired == EXPIRED_REMOVE && (entry_word(v->e) & ENTRY_EXT) && ext_is_dead(a, v->e)) {
+    } else if (a->expired == EXPIRED_REMOVE && (entry_word(v->e) & ENTRY_EXT) &&
+               ext_is_dead(a->store, v->e)) {
         store_remove_dead(a, &v->key, &pos, v->e);
     } else if (w->reason == SWEEP_EVICT) {
         visit_evict(a, w, v, &pos);

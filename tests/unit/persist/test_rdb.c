@@ -122,6 +122,63 @@ static void test_changed(void **state)
     buf_release(&b);
 }
 
+static int read_one(struct str file, struct rdb_reader *r, struct rdb_item *item)
+{
+    static struct feed f;
+    f = (struct feed){file, 7};
+    rdb_reader_init(r, give, &f, &options);
+    return rdb_read(r, item);
+}
+
+/* A field on its own: no key, and no word about the next one. */
+static void test_entry(void **state)
+{
+    struct buf b;
+    struct rdb_reader r;
+    struct rdb_item item;
+    buf_init(&b);
+    rdb_put_header(&b, 10);
+    rdb_put_select(&b, 3);
+    assert_int_equal(rdb_put_entry(&b, STR("key"), STR("extension"), 5), 0);
+    buf_puts(&b, STR("value"));
+    rdb_put_key(&b, 0, RDB_STRING, STR("next"), false);
+    rdb_put_string(&b, STR("1"), false);
+    assert_int_equal(read_one(buf_str(&b), &r, &item), 0);
+    assert_true(item.hidden && item.db == 3 && item.object == NULL && item.state.p == NULL);
+    assert_true(str_eq(item.key, STR("key")) && str_eq(item.extra, STR("extension")));
+    assert_true(str_eq(item.value, STR("value")) && item.expire_ms == 0);
+    assert_int_equal(rdb_read(&r, &item), 0);
+    assert_true(!item.hidden && item.extra.p == NULL && str_eq(item.key, STR("next")));
+    rdb_reader_release(&r);
+    buf_release(&b);
+}
+
+static void test_hostile_entries(void **state)
+{
+    static const struct str bad[] = {
+        STR(""),
+        STR("\1\0\0\0\0\0\0"),
+        STR("\1\0\0\0\0\0\0\0"),
+        STR("\1\0\0\0\1\0\0\0k"),
+        STR("\377\377\377\377\377\377\377\377kx"),
+        STR("\1\0\0\0\377\377\377\377kx"),
+        STR("\370\377\377\377\10\0\0\0kx"),
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+        struct buf b;
+        struct rdb_reader r;
+        struct rdb_item item;
+        buf_init(&b);
+        rdb_put_header(&b, 10);
+        rdb_put_aux(&b, RDB_ENTRY_NAME, bad[i]);
+        rdb_put_end(&b);
+        assert_int_equal(read_one(buf_str(&b), &r, &item), ERR_CORRUPT);
+        assert_non_null(strstr(r.text, "an entry"));
+        rdb_reader_release(&r);
+        buf_release(&b);
+    }
+}
+
 static void test_extension(void **state)
 {
     struct buf b;
@@ -167,8 +224,13 @@ static void test_place_and_state(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),   cmocka_unit_test(test_place_and_state), cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_changed), cmocka_unit_test(test_extension),
+        cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_place_and_state),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_changed),
+        cmocka_unit_test(test_extension),
+        cmocka_unit_test(test_entry),
+        cmocka_unit_test(test_hostile_entries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
