@@ -18,7 +18,7 @@ ASAN = -Db_sanitize=address,undefined $(LOOSE)
 TSAN = -Db_sanitize=thread $(LOOSE)
 
 .DEFAULT_GOAL = all
-.PHONY: all deps test check install bench bench-cache bench-memory bench-stall bench-instructions bench-client bench-hitratio bench-replication chaos-replication tidy format sim fuzz model asan tsan debug clean help needs
+.PHONY: all deps test check install bench bench-cache bench-memory bench-stall bench-instructions bench-client bench-hitratio bench-replication chaos chaos-replication tidy format sim fuzz model asan tsan debug clean help needs
 
 all: needs ## build build/larder-server, build/larder and the library (the default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
@@ -80,6 +80,12 @@ bench-replication: ## p99.9 and memory while copies are made, cost of the log, M
 	@scripts/deps build run bench
 	@$(MAKE) --no-print-directory all
 	@bench/replication $(BENCH_ARGS)
+
+chaos: ## kill, freeze, cut off, slow down nodes of a cluster while clients write (CHAOS_ARGS='--rounds 100 --seed 1'; root)
+	@scripts/deps build run test
+	@$(MAKE) --no-print-directory all
+	@test -e tests/clients/node_modules || npm ci --prefix tests/clients --no-audit --no-fund
+	@/usr/bin/python3 tests/integration/chaos.py $(CHAOS_ARGS)
 
 chaos-replication: ## kill -9 nodes and links at random moments (CHAOS_ARGS='--rounds 300 --seed 1')
 	@scripts/deps build run test

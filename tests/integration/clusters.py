@@ -61,7 +61,7 @@ def ask(server, *command):
 
 
 def address(server):
-    return f"127.0.0.1:{server.port}"
+    return "%s:%d" % server.address()
 
 
 def my_id(server):
@@ -103,7 +103,10 @@ class Cluster:
     @classmethod
     def create(cls, binaries, replicas=0, extra=None):
         """One node for each binary; the first len / (replicas + 1) become primaries."""
-        self = cls([node(b, extra).start() for b in binaries])
+        return cls([node(b, extra).start() for b in binaries]).join(replicas)
+
+    def join(self, replicas):
+        """The servers, which are strangers yet, become a cluster."""
         cli("create", *map(address, self.servers), "--cluster-replicas", replicas, "--cluster-yes")
         self.settle()
         return self

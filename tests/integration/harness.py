@@ -165,6 +165,8 @@ def _die_with_parent():
 class Server:
     """One server process. `options` maps option names to a value or a list of values."""
 
+    preexec = staticmethod(_die_with_parent)
+
     def __init__(self, binary=LARDER_SERVER, options=None, workers=None, config=None, stdin=None, env=None):
         self.binary = binary
         self.dir = tempfile.mkdtemp(prefix="larder-test-")
@@ -226,7 +228,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.dir,
-                preexec_fn=_die_with_parent,
+                preexec_fn=self.preexec,
                 env=environ,
             )
         if self.stdin is not None:
@@ -270,7 +272,8 @@ class Server:
     def client(self, **options):
         """A redis-py client."""
         options.setdefault("socket_timeout", 60)
-        return redis.Redis(host="127.0.0.1", port=self.port, **options)
+        host, port = self.address()
+        return redis.Redis(host=host, port=port, **options)
 
     def alive(self):
         return self.process is not None and self.process.poll() is None

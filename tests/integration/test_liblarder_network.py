@@ -1,7 +1,6 @@
 """liblarder when the network itself fails: packets that vanish, names that point elsewhere. Each test has a
 network of its own, made of namespaces; what the machine does not allow is skipped."""
 
-import ctypes
 import os
 import shutil
 import socket
@@ -12,18 +11,11 @@ import harness
 import netns
 import pytest
 from liblarder import FAST, Shell
+from netns import sh
 
 HERE, THERE, PORT = "10.77.0.1", "10.77.0.2", 6379
-CLONE_NEWNS = 0x00020000
 
 needs_tools = pytest.mark.skipif(not all(map(shutil.which, ("ip", "unshare", "nsenter"))), reason="no iproute2 or util-linux")
-
-
-def sh(*words):
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise netns.Unavailable(f"{' '.join(words)}: {done.stderr.strip()}")
-    return done.stdout
 
 
 def apart(work):
@@ -140,10 +132,7 @@ def test_a_name_that_points_elsewhere(tmp_path):
         hosts.write_text(f"127.0.0.1 localhost\n{address} cache.example\n")
 
     def work():
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(CLONE_NEWNS) != 0:
-            raise netns.Unavailable("no mount namespace")
-        sh("mount", "--make-rprivate", "/")
+        netns.own_mounts()
         point("127.0.0.2")
         sh("mount", "--bind", str(hosts), "/etc/hosts")
         servers = [subprocess.Popen(["redis-server", "--port", str(PORT), "--bind", address, "--save", ""], stdout=subprocess.DEVNULL)
