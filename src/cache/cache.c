@@ -207,18 +207,23 @@ void cache_leave_slots(struct cache *c, const struct access *a, const bool *slot
     void_in(c, a, slots);
 }
 
+void cache_expect(struct cache *c, uint32_t slot, bool unknown)
+{
+    uint64_t bit = UINT64_C(1) << slot % 64;
+    if (unknown)
+        atomic_fetch_or(&c->unknown[slot / 64], bit);
+    else
+        atomic_fetch_and(&c->unknown[slot / 64], ~bit);
+}
+
+int64_t cache_default_hold_ms(const struct cache *c)
+{
+    return c->settings.hold_ms;
+}
+
 const char *cache_primary(const struct cache *c)
 {
     return c->primary[0] != '\0' ? c->primary : NULL;
-}
-
-bool cache_may_move(const struct access *a, const struct entry *e)
-{
-    struct meta m;
-    const struct cache *c = store_seam_arg(a->store);
-    bool has_meta;
-    enum cache_state state = cache_judge(c, a, e, &m, &has_meta);
-    return state == CACHE_FRESH && (!has_meta || m.ntags == 0);
 }
 
 /* ---- tokens ----------------------------------------------------------------------------------------- */

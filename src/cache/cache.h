@@ -48,6 +48,10 @@ void cache_set(struct cache *c, const struct cache_settings *settings); /* gate,
 void cache_set_primary(struct cache *c, const struct access *a, const char *address);
 /* Gate: leases of keys in these slots are void, and whoever waits for one asks again. */
 void cache_leave_slots(struct cache *c, const struct access *a, const bool *slots);
+/* Any thread: is it unknown which versions are held in this slot, since it was another node's? A value that
+ * names a version is refused as old while it is. */
+void cache_expect(struct cache *c, uint32_t slot, bool unknown);
+int64_t cache_default_hold_ms(const struct cache *c); /* as configured */
 /* NULL on a primary. In a round. */
 const char *cache_primary(const struct cache *c);
 
@@ -166,10 +170,6 @@ int cache_put_negative(struct cache *c, const struct access *a, const struct key
                        struct str extra);
 bool cache_soften(struct cache *c, const struct access *a, const struct key *k, int64_t fresh_ms,
                   int64_t expire_ms);
-
-/* Shard locked, e live or NULL: may it go to another node as a plain value? Not if it is none to plain
- * commands, and not if it has tags, which would be lost on the way, and with them the purges to come. */
-bool cache_may_move(const struct access *a, const struct entry *e);
 
 /* ---- purging: any thread, no lock needed ------------------------------------------------ */
 

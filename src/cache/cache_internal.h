@@ -8,6 +8,7 @@
 #include "cache/stats.h"
 #include "cache/tag.h"
 #include "cache/tomb.h"
+#include "proto/slot.h"
 
 /* What belongs to the keys of one shard. Its lock. */
 struct cache_shard {
@@ -27,11 +28,12 @@ struct cache {
     struct cache_shard *shards;     /* STORE_SHARDS, owned */
     struct held held;
     struct tags tags;
-    struct budgets budgets;         /* gate, but for the counts */
-    _Atomic uint64_t seq;           /* purges so far */
-    _Atomic bool loaded;            /* entries have come from a snapshot since the last doubt */
-    _Atomic int64_t negative_bytes; /* of negative entries */
-    _Atomic uint32_t sweep_at;      /* the shard whose turn it is */
+    struct budgets budgets;                    /* gate, but for the counts */
+    _Atomic uint64_t seq;                      /* purges so far */
+    _Atomic uint64_t unknown[SLOT_COUNT / 64]; /* a bit for each slot: see cache_expect() */
+    _Atomic bool loaded;                       /* entries have come from a snapshot since the last doubt */
+    _Atomic int64_t negative_bytes;            /* of negative entries */
+    _Atomic uint32_t sweep_at;                 /* the shard whose turn it is */
 };
 
 static inline struct cache_shard *cache_shard_of(struct cache *c, const struct key *k)
@@ -40,14 +42,19 @@ static inline struct cache_shard *cache_shard_of(struct cache *c, const struct k
 }
 
 /* What is held of a key, and what is to be. */
+static inline uint64_t cache_hash(const struct key *k)
+{
+    struct str name = {k->p, k->n};
+    return tomb_hash(meta_tag_hash(name), slot_of(name)); /* outside of clusters k->slot is the node's own */
+}
 static inline uint64_t cache_held(struct cache *c, const struct key *k, int64_t now_ms)
 {
-    return held_version(&c->held, meta_tag_hash((struct str){k->p, k->n}), now_ms);
+    return held_version(&c->held, cache_hash(k), now_ms);
 }
 static inline void cache_hold(struct cache *c, const struct key *k, uint64_t version, int64_t until_ms,
                               int64_t now_ms)
 {
-    held_hold(&c->held, meta_tag_hash((struct str){k->p, k->n}), version, until_ms, now_ms);
+    held_hold(&c->held, cache_hash(k), version, until_ms, now_ms);
 }
 
 /* ---- cache.c ---- */

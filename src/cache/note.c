@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "cache/cache_internal.h"
+#include "cache/state.h"
 
 #define MAGIC STR("larder.cache.1:")
 
@@ -67,6 +68,14 @@ uint32_t note_ban(struct str glob, uint64_t seq, bool soft, uint64_t rate, char 
     return w.n;
 }
 
+int note_state(struct str piece, struct buf *out)
+{
+    int err = buf_puts(out, MAGIC);
+    if (err == 0)
+        err = buf_putc(out, 'H');
+    return err == 0 ? buf_puts(out, piece) : err;
+}
+
 /* ---- reading ------------------------------------------------------------------------------------ */
 
 bool note_is(struct str bytes)
@@ -102,6 +111,10 @@ enum { ALONE_HEAD = 17 };
 int note_apply_alone(struct cache *c, const struct access *a, uint32_t db, struct str note)
 {
     struct str body = body_of(note);
+    if (kind_of(note) == 'H') {
+        cache_take_state(a, body);
+        return 1;
+    }
     if (kind_of(note) != 'T' && kind_of(note) != 'M')
         return 0;
     if (body.n < ALONE_HEAD || body.p[16] < 0 || body.p[16] > 1)

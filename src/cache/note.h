@@ -7,6 +7,7 @@
  *            | 'S' i64 fresh_ms, expire_ms      stale it stays, in place of the deletion that comes next
  *            | 'V' u64 version, i64 until_ms    held for the key of the next command
  *            | 'T' u64 tag, u64 seq, u8 soft    a tag, or with 0 everything, is purged; stands alone
+ *            | 'H' a piece of cache/state.h    which versions are held; stands alone
  *            | 'M' u64 seq, u64 rate, u8 soft, glob   what matches is banned in the selected database; stands
  *                                                 alone, under the gate
  *
@@ -15,6 +16,7 @@
 #ifndef LARDER_CACHE_NOTE_H
 #define LARDER_CACHE_NOTE_H
 
+#include "base/buf.h"
 #include "cache/cache.h"
 
 enum { NOTE_MAX = 16 + META_SIZE_MAX + 32 };
@@ -25,6 +27,7 @@ uint32_t note_entry(const struct meta *m, int64_t expire_ms, char out[NOTE_MAX])
 uint32_t note_stale(int64_t fresh_ms, int64_t expire_ms, char out[NOTE_MAX]);
 uint32_t note_version(uint64_t version, int64_t until_ms, char out[NOTE_MAX]);
 uint32_t note_purge(uint64_t tag, uint64_t seq, bool soft, char out[NOTE_MAX]);
+int note_state(struct str piece, struct buf *out); /* appended; 0 or ERR_OOM */
 uint32_t note_ban(struct str glob, uint64_t seq, bool soft, uint64_t rate, char out[NOTE_MAX]);
 
 bool note_is(struct str bytes);

@@ -69,24 +69,32 @@ static int put_tags(struct cache *c, uint32_t step, struct buf *out)
     return w.err;
 }
 
-static int put_tombs(const struct tombs *t, uint32_t group, bool floors, struct buf *out)
+/* slots: a bit each, NULL: of all. */
+static bool is_wanted(const struct tomb *t, bool floors, const uint8_t *slots)
+{
+    uint32_t slot = tomb_slot(t->hash);
+    return t->version != 0 && (floors || slots == NULL || ((slots[slot / 8] >> slot % 8) & 1));
+}
+
+static int put_tombs(const struct tombs *t, uint32_t group, bool floors, const uint8_t *slots,
+                     struct buf *out)
 {
     const struct tomb *list = floors ? t->floors : t->list;
     uint32_t n = floors ? TOMB_FLOORS : t->n;
     int err = 0;
     for (uint32_t i = 0; i < n && err == 0; i++)
-        if (list[i].version != 0)
+        if (is_wanted(&list[i], floors, slots))
             err = put_triple(out, floors ? 'F' : 'V', group, floors ? i : list[i].hash, list[i].version,
                              (uint64_t)list[i].until_ms);
     return err;
 }
 
-static int put_group(struct cache *c, uint32_t step, struct buf *out)
+static int put_group(struct cache *c, uint32_t step, const uint8_t *slots, struct buf *out)
 {
-    uint32_t group = (step - AT_GROUPS) / 2;
+    uint32_t group = step / 2;
     struct tomb_group *g = &c->held.groups[group];
     lock_hold(&g->lock);
-    int err = put_tombs(&g->tombs, group, (step - AT_GROUPS) % 2 != 0, out);
+    int err = put_tombs(&g->tombs, group, step % 2 != 0, slots, out);
     lock_release(&g->lock);
     return err;
 }
@@ -105,7 +113,7 @@ int cache_put_state(void *cache, uint32_t *at, struct buf *out)
     struct cache *c = cache;
     ASSERT(out->n == 0 && *at <= AT_END);
     for (unsigned i = 0; i < STATE_GROUPS && *at < AT_END && out->n == 0; i++) {
-        int err = *at >= AT_GROUPS ? put_group(c, *at, out)
+        int err = *at >= AT_GROUPS ? put_group(c, *at - AT_GROUPS, NULL, out)
                   : *at >= AT_TAGS ? put_tags(c, *at, out)
                                    : put_seq(c, out);
         if (err != 0)
@@ -113,6 +121,19 @@ int cache_put_state(void *cache, uint32_t *at, struct buf *out)
         ++*at;
     }
     return *at == AT_END;
+}
+
+int cache_put_held(struct cache *c, const uint8_t *slots, uint32_t *at, struct buf *out)
+{
+    _Static_assert(STATE_HELD_END == AT_END - AT_GROUPS, "all groups");
+    ASSERT(out->n == 0 && *at <= STATE_HELD_END);
+    for (unsigned i = 0; i < STATE_HELD_STEP && *at < STATE_HELD_END && out->n == 0; i++) {
+        int err = put_group(c, *at, slots, out);
+        if (err != 0)
+            return err;
+        ++*at;
+    }
+    return *at == STATE_HELD_END;
 }
 
 /* ---- reading ---- */

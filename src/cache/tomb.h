@@ -19,7 +19,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum tomb_limits { TOMBS_MAX = 1024 /* a group */, TOMB_FLOORS = 8, TOMB_GROUPS = 1024 };
+enum tomb_limits {
+    TOMBS_MAX = 1024, /* a group */
+    TOMB_FLOORS = 8,
+    TOMB_GROUPS = 1024,
+    TOMB_SLOT_AT = 14, /* bits of the hash that are the key's slot: whoever hands a slot on finds its own */
+    TOMB_SLOT_MASK = 0x3fff,
+};
+
+static inline uint64_t tomb_hash(uint64_t name, uint32_t slot)
+{
+    return (name & ~((uint64_t)TOMB_SLOT_MASK << TOMB_SLOT_AT)) | (uint64_t)slot << TOMB_SLOT_AT;
+}
+static inline uint32_t tomb_slot(uint64_t hash)
+{
+    return (uint32_t)(hash >> TOMB_SLOT_AT) & TOMB_SLOT_MASK;
+}
 
 struct tomb {
     uint64_t hash, version;

@@ -303,7 +303,10 @@ static void read_extensions(struct machine *m, struct node *sender, const struct
             continue;
         else if (e.type == EXT_SHARD && memcmp(sender->shard.c, e.data.p, NODE_ID) != 0) {
             memcpy(sender->shard.c, e.data.p, NODE_ID);
+            if (sender == m->self->primary)
+                m->self->shard = sender->shard;
             machine_dirty(m);
+            machine_view(m);
         } else if (e.type == EXT_FORGOTTEN && e.data.n >= NODE_ID + 8) {
             memcpy(id.c, e.data.p, NODE_ID);
             struct node *gone = slotmap_find(&m->map, &id);

@@ -39,6 +39,13 @@ struct cache_options {
 /* Arguments from `from` on; `taken`: the options that the command has. False after replying. */
 bool cache_parse_options(struct cmd_ctx *c, uint32_t from, uint32_t taken, struct cache_options *out);
 
+/* The effect of what replicas that are larder are to know beside the next one (cache/note.h). */
+void cache_send_note(struct cmd_ctx *c, const char *note, uint32_t n);
+
+/* May argument 0 be a CACHE.SET that key k refuses, whatever else there is: is a later version held? For a
+ * node that is about to send the client elsewhere. Shard locked. */
+bool cache_set_is_old(struct cmd_ctx *c, const struct key *k);
+
 /* Replies that `x` goes not with `y`, and what to do. Always false. */
 bool cache_refuse(struct cmd_ctx *c, const char *text);
 

@@ -22,7 +22,7 @@ static bool agree(struct cmd_ctx *c, const struct cache_options *o)
     return true;
 }
 
-static void send_note(struct cmd_ctx *c, const char *note, uint32_t n)
+void cache_send_note(struct cmd_ctx *c, const char *note, uint32_t n)
 {
     const struct str argv[] = {STR("PING"), {note, n}};
     effect_add(c, argv, ARRAY_LEN(argv));
@@ -34,11 +34,11 @@ static void propagate(struct cmd_ctx *c, const struct cache_value *v, enum cache
     char note[NOTE_MAX];
     if (fill == FILL_OK && !v->negative) {
         if (c->unit != NULL)
-            send_note(c, note, note_entry(m, expire_ms, note));
+            cache_send_note(c, note, note_entry(m, expire_ms, note));
         effect_set(c, v->bytes, m->fresh_ms, false);
     } else if (fill == FILL_OK || fill == FILL_DROPPED) {
         if (c->unit != NULL && fill == FILL_OK)
-            send_note(c, note, note_entry(m, expire_ms, note));
+            cache_send_note(c, note, note_entry(m, expire_ms, note));
         effect_del(c); /* for who knows nothing of negative entries there is none */
     }
 }
@@ -79,6 +79,21 @@ void cmd_cache_set(struct cmd_ctx *c)
         reply_ok(c->reply);
 }
 
+bool cache_set_is_old(struct cmd_ctx *c, const struct key *k)
+{
+    struct cache_options o;
+    struct cache_view v;
+    bool mute = c->reply->mute, errored = c->reply->errored;
+    c->reply->mute = true; /* bad options are for the other node to refuse */
+    bool ok = cache_parse_options(c, 3, SET_OPTIONS, &o);
+    c->reply->mute = mute;
+    c->reply->errored = errored;
+    if (!ok || !(o.given & OPT_VERSION))
+        return false;
+    cache_view(c->cache, &c->a, k, &v);
+    return o.version < v.held_version;
+}
+
 /* ---- CACHE.FAIL ------------------------------------------------------------------------------------ */
 
 void cmd_cache_fail(struct cmd_ctx *c)
@@ -100,7 +115,7 @@ static void tell_stale(struct cmd_ctx *c, char note[NOTE_MAX])
     struct meta m;
     const struct entry *e = store_find_any(&c->a, &c->keys[0]);
     if (e != NULL && meta_read(e, &m))
-        send_note(c, note, note_stale(m.fresh_ms, entry_expire(e), note));
+        cache_send_note(c, note, note_stale(m.fresh_ms, entry_expire(e), note));
 }
 
 /* ---- CACHE.INVALIDATE ------------------------------------------------------------------------------- */
@@ -128,7 +143,7 @@ void cmd_cache_invalidate(struct cmd_ctx *c)
     if (softened && !holds && c->unit != NULL) /* a key has one note: what holds may lose its grace */
         tell_stale(c, note);
     if (holds && c->unit != NULL)
-        send_note(c, note, note_version(i.version, c->a.now_ms + cache_hold_ms(c->cache, &i), note));
+        cache_send_note(c, note, note_version(i.version, c->a.now_ms + cache_hold_ms(c->cache, &i), note));
     if (found || holds)
         effect_del(c); /* names the key that the note is about, too */
     else

@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "store/ban.h"
 
 #include <string.h>
 
@@ -178,7 +179,7 @@ static bool parse_ttl(struct cmd_ctx *c, bool absolute, int64_t *deadline)
     return true;
 }
 
-static bool footer_ok(struct str in)
+bool dump_is_sound(struct str in)
 {
     if (in.n < FOOTER)
         return false;
@@ -188,7 +189,7 @@ static bool footer_ok(struct str in)
 }
 
 /* The time to live as a deadline; what was there before does not matter any more. */
-static void note_restored(struct cmd_ctx *c, int64_t deadline)
+void dump_note_restored(struct cmd_ctx *c, int64_t deadline)
 {
     char text[NUM_I64_TEXT_MAX];
     const struct str argv[] = {STR("RESTORE"), c->argv[1],     {text, num_put_i64(text, deadline)},
@@ -219,32 +220,52 @@ static int restore_object(struct cmd_ctx *c, uint8_t type, struct str in, int64_
     if (gone || err != 0)
         store_release_object(c->a.store, o);
     else
-        note_restored(c, deadline);
+        dump_note_restored(c, deadline);
     return err;
 }
 
-static int restore_string(struct cmd_ctx *c, struct str in, int64_t deadline)
+static int get_string(struct cmd_ctx *c, struct str in, struct str *value, struct block **block)
 {
     struct rdb_string s;
     int err = rdb_string_get(&in, c->limits->bulk_max, &s);
     if (err != 0)
         return err;
-    struct str value = rdb_string_bytes(&s);
-    struct block *block = NULL;
-    if (value.p == NULL) {
-        block = block_new(s.n);
-        if (block == NULL)
-            return ERR_OOM;
-        block->n = s.n;
-        value = block_str(block);
-        err = rdb_string_unpack(&s, block->data);
+    *value = rdb_string_bytes(&s);
+    if (value->p != NULL)
+        return 0;
+    *block = block_new(s.n);
+    if (*block == NULL)
+        return ERR_OOM;
+    (*block)->n = s.n;
+    *value = block_str(*block);
+    return rdb_string_unpack(&s, (*block)->data);
+}
+
+int dump_get_string(struct cmd_ctx *c, struct str payload, struct str *value, struct block **block)
+{
+    *block = NULL;
+    payload.n -= FOOTER;
+    if (payload.n == 0 || payload.p[0] != RDB_TYPE_STRING)
+        return ERR_CORRUPT;
+    int err = get_string(c, (struct str){payload.p + 1, payload.n - 1}, value, block);
+    if (err != 0 && *block != NULL) {
+        block_put(*block);
+        *block = NULL;
     }
+    return err;
+}
+
+static int restore_string(struct cmd_ctx *c, int64_t deadline)
+{
+    struct str value;
+    struct block *block;
+    int err = dump_get_string(c, c->argv[3], &value, &block);
     if (err == 0 && cmd_is_over(c, deadline)) {
         delete_restored(c);
     } else if (err == 0) {
         err = store_put_string(&c->a, &c->keys[0], value, block, deadline, 0);
         if (err == 0)
-            note_restored(c, deadline);
+            dump_note_restored(c, deadline);
     }
     if (block != NULL)
         block_put(block);
@@ -261,7 +282,7 @@ static int restore(struct cmd_ctx *c, int64_t deadline)
     uint8_t type = (uint8_t)in.p[0];
     in = (struct str){in.p + 1, in.n - 1};
     if (type == RDB_TYPE_STRING)
-        return restore_string(c, in, deadline);
+        return restore_string(c, deadline);
     return object_rdb_known(type) ? restore_object(c, type, in, deadline) : ERR_CORRUPT;
 }
 
@@ -272,13 +293,13 @@ void cmd_restore(struct cmd_ctx *c)
     if (!parse_options(c, &o))
         return;
     if (!o.replace && store_find(&c->a, &c->keys[0]) != NULL) {
-        reply_error(c->reply, "BUSYKEY Target key name already exists.");
+        reply_error(c->reply, REPLY_BUSYKEY);
         return;
     }
     if (!parse_ttl(c, o.absolute, &deadline))
         return;
-    if (!footer_ok(c->argv[3])) {
-        reply_error(c->reply, "ERR DUMP payload version or checksum are wrong");
+    if (!dump_is_sound(c->argv[3])) {
+        reply_error(c->reply, REPLY_BAD_DUMP);
         return;
     }
     int err = restore(c, deadline);
@@ -290,9 +311,19 @@ void cmd_restore(struct cmd_ctx *c)
         store_set_access(&c->a, &c->keys[0], o.idle_s, o.freq);
 }
 
+bool dump_is_banned(const struct cmd_ctx *c)
+{
+    const struct key *k = &c->keys[0];
+    return store_bans(c->a.store) > 0 && store_ban_since(c->a.store, (struct str){k->p, k->n}, k->db, 0);
+}
+
 /* The same for a slot that is on its way here: the row's flag lets it pass. */
 void cmd_restore_asking(struct cmd_ctx *c)
 {
+    if (dump_is_banned(c)) {
+        reply_ok(c->reply);
+        return;
+    }
     cmd_restore(c);
 }
 

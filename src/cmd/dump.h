@@ -1,4 +1,4 @@
-/* DUMP's form of a value, for those who carry values to other nodes. */
+/* DUMP's form of a value, for those who carry values to other nodes, or take them. */
 #ifndef LARDER_CMD_DUMP_H
 #define LARDER_CMD_DUMP_H
 
@@ -7,5 +7,20 @@
 
 /* Append what DUMP gives for e, whose shard is locked. ERR_OOM: out is as it was. */
 int dump_value(const struct entry *e, struct buf *out);
+
+#define REPLY_BUSYKEY "BUSYKEY Target key name already exists."
+#define REPLY_BAD_DUMP "ERR DUMP payload version or checksum are wrong"
+
+/* Its version and checksum. */
+bool dump_is_sound(struct str payload);
+/* The string in a sound payload: bytes in the payload, or in *block, which the caller owns then (else NULL).
+ * Returns 0, ERR_OOM, or another error if it is none. */
+int dump_get_string(struct cmd_ctx *c, struct str payload, struct str *value, struct block **block);
+/* Key 0 comes from another node, and matches a pattern that is being purged here: it may have been there
+ * before, and nobody there may know of the purge yet. Then it is dropped, as it would be if it had been here.
+ */
+bool dump_is_banned(const struct cmd_ctx *c);
+/* The effect of a RESTORE whose payload is argument 3: with the deadline in place of the time to live. */
+void dump_note_restored(struct cmd_ctx *c, int64_t deadline);
 
 #endif

@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FIND_STEP = 16 };
+_Static_assert(TOPK_HITS % FIND_STEP == 0 && TOPK_LARGE % FIND_STEP == 0, "whole steps");
+
 static void set_item(struct topk_item *it, uint32_t db, struct str name, uint64_t bytes)
 {
     it->bytes = bytes;
@@ -11,25 +14,38 @@ static void set_item(struct topk_item *it, uint32_t db, struct str name, uint64_
     memcpy(it->name, name.p, name.n < TOPK_NAME ? name.n : TOPK_NAME);
 }
 
-static uint32_t find(const uint64_t *hashes, uint32_t n, uint64_t hash)
+/* Which of the n has this hash; n: none. A step of FIND_STEP has no branch, so that it becomes vectors. */
+static uint32_t find(const uint32_t *hashes, uint32_t n, uint32_t hash)
 {
-    uint32_t i = 0;
-    while (i < n && hashes[i] != hash)
-        i++;
-    return i;
+    for (uint32_t at = 0; at < n; at += FIND_STEP) {
+        uint32_t any = 0;
+        for (uint32_t i = 0; i < FIND_STEP; i++)
+            any |= hashes[at + i] == hash;
+        for (uint32_t i = at; any && i < at + FIND_STEP && i < n; i++)
+            if (hashes[i] == hash)
+                return i;
+    }
+    return n;
 }
 
-static uint32_t rarest(const struct topk *t)
+/* One of the rarest. None is below the floor, and most of a stream without favourites are on it: the next
+ * one round the table, as a rule. A lap without any says where the floor is now. */
+static uint32_t rarest(struct topk *t)
 {
-    uint32_t least = 0;
-    for (uint32_t i = 1; i < t->nhits; i++)
+    uint32_t least = t->turn % t->nhits;
+    for (uint32_t n = 0; n < t->nhits; n++) {
+        uint32_t i = t->turn++ % t->nhits;
+        if (t->hits[i].count <= t->floor)
+            return i;
         if (t->hits[i].count < t->hits[least].count)
             least = i;
+    }
+    t->floor = t->hits[least].count;
     return least;
 }
 
 /* The item of a hash, its own, a free one, or the rarest one's. */
-static struct topk_item *hit_of(struct topk *t, uint64_t hash)
+static struct topk_item *hit_of(struct topk *t, uint32_t hash)
 {
     uint32_t i = find(t->hit_hash, t->nhits, hash);
     if (i == TOPK_HITS) {
@@ -43,26 +59,32 @@ static struct topk_item *hit_of(struct topk *t, uint64_t hash)
     return &t->hits[i];
 }
 
+static void find_smallest(struct topk *t)
+{
+    t->smallest = 0;
+    for (uint32_t i = 1; i < t->nlarge; i++)
+        if (t->large[i].bytes < t->large[t->smallest].bytes)
+            t->smallest = i;
+}
+
 void topk_note_large(struct topk *t, uint64_t hash, uint32_t db, struct str name, uint64_t bytes)
 {
-    uint32_t i = find(t->large_hash, t->nlarge, hash);
+    uint32_t i = find(t->large_hash, t->nlarge, (uint32_t)hash);
     if (i == TOPK_LARGE) {
-        i = 0;
-        for (uint32_t k = 1; k < TOPK_LARGE; k++)
-            if (t->large[k].bytes < t->large[i].bytes)
-                i = k;
+        i = t->smallest;
         if (t->large[i].bytes >= bytes)
             return;
     } else if (i == t->nlarge) {
         t->nlarge++;
     }
-    t->large_hash[i] = hash;
+    t->large_hash[i] = (uint32_t)hash;
     set_item(&t->large[i], db, name, bytes);
+    find_smallest(t);
 }
 
 void topk_note(struct topk *t, uint64_t hash, uint32_t db, struct str name, uint64_t bytes)
 {
-    struct topk_item *it = hit_of(t, hash);
+    struct topk_item *it = hit_of(t, (uint32_t)hash);
     it->count++;
     set_item(it, db, name, bytes);
     topk_note_large(t, hash, db, name, bytes);
@@ -82,6 +104,7 @@ void topk_halve(struct topk *t)
         kept++;
     }
     t->nhits = kept;
+    t->floor = 0; /* newcomers begin below what is left */
 }
 
 /* n may be longer than what is kept of it. */
@@ -125,6 +148,7 @@ void topk_sort(struct topk *t)
 {
     qsort(t->hits, t->nhits, sizeof t->hits[0], by_count);
     qsort(t->large, t->nlarge, sizeof t->large[0], by_bytes);
+    find_smallest(t);
     memset(t->hit_hash, 0, sizeof t->hit_hash); /* they do not stand beside theirs any more */
     memset(t->large_hash, 0, sizeof t->large_hash);
 }

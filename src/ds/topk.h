@@ -6,8 +6,8 @@
  * seen, each as it was seen last
  *
  * Counts are halved now and then by the owner, so that what was frequent yesterday goes. Names are kept up to
- * TOPK_NAME bytes; their 64-bit hash tells them apart. Pure; one owner at a time. A note costs one pass over
- * TOPK_HITS hashes. */
+ * TOPK_NAME bytes; 32 bits of their hash tell them apart, which two of them have in common once in 10^7.
+ * Pure; one owner at a time. A note costs one pass over TOPK_HITS + TOPK_LARGE hashes. */
 #ifndef LARDER_DS_TOPK_H
 #define LARDER_DS_TOPK_H
 
@@ -27,7 +27,10 @@ struct topk_item {
 
 struct topk {
     uint32_t nhits, nlarge;
-    uint64_t hit_hash[TOPK_HITS], large_hash[TOPK_LARGE];
+    uint32_t turn;                                        /* where the search for a rare one goes on */
+    uint32_t smallest;                                    /* of `large` */
+    uint64_t floor;                                       /* no count is below */
+    uint32_t hit_hash[TOPK_HITS], large_hash[TOPK_LARGE]; /* their lower halves */
     struct topk_item hits[TOPK_HITS], large[TOPK_LARGE];
 };
 

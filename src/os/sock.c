@@ -203,10 +203,55 @@ static int await_connect(int fd, int64_t deadline_ms)
     return why == 0 ? 0 : -1;
 }
 
-/* A connected descriptor, or -1 and errno. */
-static int connect_to(const struct sockaddr *address, socklen_t len, int64_t deadline_ms, bool nonblock)
+/* The list is the caller's to free; NULL when it is no numeric address. */
+static struct addrinfo *numeric(const char *ip, const char *port)
 {
-    int fd = new_socket(address->sa_family);
+    struct addrinfo *at = NULL, hints = {.ai_family = AF_UNSPEC,
+                                         .ai_socktype = SOCK_STREAM,
+                                         .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    return getaddrinfo(ip, port, &hints, &at) == 0 ? at : NULL;
+}
+
+/* The port is found by connect(), which may share one that others use towards elsewhere. */
+static int bind_source(int fd, const struct addrinfo *source)
+{
+    int on = 1;
+    (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    return bind(fd, source->ai_addr, source->ai_addrlen);
+}
+
+static int new_socket_from(const char *source, int family)
+{
+    struct addrinfo *at = source[0] != '\0' && family != AF_UNIX ? numeric(source, "0") : NULL;
+    int fd = new_socket(family);
+    if (fd >= 0 && at != NULL && at->ai_family == family)
+        (void)bind_source(fd, at);
+    if (at != NULL)
+        freeaddrinfo(at);
+    return fd;
+}
+
+int sock_check_source(const char *source, struct sock_err *err)
+{
+    struct addrinfo *at = numeric(source, "0");
+    if (at == NULL)
+        return failed_tcp(err, "bind", source, 0, "not a numeric address");
+    int fd = new_socket(at->ai_family);
+    if (fd >= 0 && bind_source(fd, at) < 0)
+        fd = give_up(fd);
+    int why = errno;
+    freeaddrinfo(at);
+    if (fd < 0)
+        return failed_tcp(err, "bind", source, 0, strerror(why));
+    close(fd);
+    return 0;
+}
+
+/* A connected descriptor, or -1 and errno. */
+static int connect_to(const char *source, const struct sockaddr *address, socklen_t len, int64_t deadline_ms,
+                      bool nonblock)
+{
+    int fd = new_socket_from(source, address->sa_family);
     if (fd < 0)
         return -1;
     if (connect(fd, address, len) < 0 && (errno != EINPROGRESS || await_connect(fd, deadline_ms) < 0))
@@ -219,13 +264,19 @@ static int connect_to(const struct sockaddr *address, socklen_t len, int64_t dea
 
 int sock_connect_tcp(const char *host, int port, int timeout_ms, bool nonblock, struct sock_err *err)
 {
+    return sock_connect_tcp_from("", host, port, timeout_ms, nonblock, err);
+}
+
+int sock_connect_tcp_from(const char *source, const char *host, int port, int timeout_ms, bool nonblock,
+                          struct sock_err *err)
+{
     int64_t deadline_ms = now_ms() + timeout_ms;
     struct addrinfo *list = resolve("connect", host, port, false, err);
     if (list == NULL)
         return ERR_IO;
     int fd = -1;
     for (const struct addrinfo *at = list; at != NULL && fd < 0; at = at->ai_next)
-        fd = connect_to(at->ai_addr, at->ai_addrlen, deadline_ms, nonblock);
+        fd = connect_to(source, at->ai_addr, at->ai_addrlen, deadline_ms, nonblock);
     int why = errno;
     freeaddrinfo(list);
     errno = why;
@@ -237,20 +288,18 @@ int sock_connect_unix(const char *path, int timeout_ms, bool nonblock, struct so
     struct sockaddr_un address;
     int fd = -1;
     if (unix_address(path, &address))
-        fd = connect_to((struct sockaddr *)&address, sizeof address, now_ms() + timeout_ms, nonblock);
+        fd = connect_to("", (struct sockaddr *)&address, sizeof address, now_ms() + timeout_ms, nonblock);
     return fd >= 0 ? fd : failed_unix(err, "connect", path);
 }
 
-int sock_connect_begin(const char *ip, int port, struct sock_err *err)
+int sock_connect_begin(const char *source, const char *ip, int port, struct sock_err *err)
 {
-    struct addrinfo *at = NULL, hints = {.ai_family = AF_UNSPEC,
-                                         .ai_socktype = SOCK_STREAM,
-                                         .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
     char text[PORT_TEXT_MAX];
     snprintf(text, sizeof text, "%d", port);
-    if (getaddrinfo(ip, text, &hints, &at) != 0)
+    struct addrinfo *at = numeric(ip, text);
+    if (at == NULL)
         return failed_tcp(err, "connect", ip, port, "not a numeric address");
-    int fd = new_socket(at->ai_family);
+    int fd = new_socket_from(source, at->ai_family);
     if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) < 0 && errno != EINPROGRESS)
         fd = give_up(fd);
     int why = errno;

@@ -21,11 +21,17 @@ int sock_listen_tcp(const char *host, int port, int backlog, bool reuseport, str
 int sock_listen_unix(const char *path, int mode, int backlog, struct sock_err *err);
 /* Blocking connect with a limit, then non-blocking if asked. */
 int sock_connect_tcp(const char *host, int port, int timeout_ms, bool nonblock, struct sock_err *err);
+/* From `source`, a numeric address of this machine. "", one of another family than the host's, or one that
+ * cannot be had just now: the system chooses, as connecting at all matters more. sock_check_source() says
+ * whether it can be had: 0, or ERR_IO with err filled. */
+int sock_connect_tcp_from(const char *source, const char *host, int port, int timeout_ms, bool nonblock,
+                          struct sock_err *err);
+int sock_check_source(const char *source, struct sock_err *err);
 int sock_connect_unix(const char *path, int timeout_ms, bool nonblock, struct sock_err *err);
 
 /* Begin to connect to a numeric address, non-blocking: when the descriptor is writable, sock_connect_result()
- * says 0 or errno. */
-int sock_connect_begin(const char *ip, int port, struct sock_err *err);
+ * says 0 or errno. `source` as above. */
+int sock_connect_begin(const char *source, const char *ip, int port, struct sock_err *err);
 int sock_connect_result(int fd);
 
 void sock_set_nodelay(int fd);

@@ -61,6 +61,8 @@ int server_init(struct server *s)
     memset(s->workers, 0, s->nworkers * sizeof *s->workers);
     rc = repl_init(&s->repl, s);
     migrator_init(&s->migrator, s);
+    if (rc == 0)
+        rc = heir_init(&s->heir, s);
     saver_init(&s->saver, s);
     if (rc == 0)
         rc = cluster_init(&s->cluster, s);
@@ -96,6 +98,8 @@ int server_start(struct server *s)
         rc = repl_start(&s->repl);
     if (rc == 0)
         rc = migrator_start(&s->migrator);
+    if (rc == 0)
+        rc = heir_start(&s->heir);
     if (rc == 0)
         rc = cluster_start(&s->cluster);
     if (rc == 0) {
@@ -136,6 +140,7 @@ bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
     saver_end(&s->saver);
     repl_end(&s->repl, hurry, arg);
     migrator_end(&s->migrator);
+    heir_end(&s->heir);
     bool ended = true;
     if (s->lane.running) {
         lane_end(&s->lane);
@@ -161,6 +166,7 @@ void server_release(struct server *s)
     repl_release(&s->repl);
     saver_release(&s->saver);
     migrator_release(&s->migrator);
+    heir_release(&s->heir);
     cluster_release(&s->cluster);
     server_unlisten(s);
     mem_free(s->workers);

@@ -107,10 +107,11 @@ static struct link *add(struct bus_wire *w, int fd, uint32_t id, int64_t now_ms)
     return l;
 }
 
-bool bus_wire_open(struct bus_wire *w, uint32_t link, const char *ip, int port, int64_t now_ms)
+bool bus_wire_open(struct bus_wire *w, uint32_t link, const char *source, const char *ip, int port,
+                   int64_t now_ms)
 {
     struct sock_err err;
-    int fd = sock_connect_begin(ip, port, &err);
+    int fd = sock_connect_begin(source, ip, port, &err);
     if (fd < 0) {
         log_debug("Bus: %s", err.text);
         return false;

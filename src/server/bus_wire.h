@@ -52,8 +52,10 @@ void bus_wire_free(struct bus_wire *w);
 /* Returns 0 or ERR_IO, the reason logged. */
 int bus_wire_listen(struct bus_wire *w, const char *host, int port, bool optional);
 
-/* Connect to a numeric address; opened() or closed() will say. False: it cannot even be tried. */
-bool bus_wire_open(struct bus_wire *w, uint32_t link, const char *ip, int port, int64_t now_ms);
+/* Connect to a numeric address, from `source` (sock_connect_tcp_from()); opened() or closed() will say.
+ * False: it cannot even be tried. */
+bool bus_wire_open(struct bus_wire *w, uint32_t link, const char *source, const char *ip, int port,
+                   int64_t now_ms);
 /* Takes effect at once; closed() is not called. Unknown numbers are ignored. */
 void bus_wire_close(struct bus_wire *w, uint32_t link);
 /* Queue a frame; copies. Beyond `limit` unsent bytes (0: none) the link is closed, and false. */

@@ -164,11 +164,17 @@ static void *cluster_main(void *arg)
     return NULL;
 }
 
-static int options_changed(void *ctx, struct config *cfg, struct config_error *e)
+void cluster_follow_options(struct cluster *cl)
 {
-    struct cluster *cl = ctx;
+    if (cl->core == NULL)
+        return;
     atomic_store(&cl->core->options_changed, true);
     loop_wake(cl->core->loop);
+}
+
+static int options_changed(void *ctx, struct config *cfg, struct config_error *e)
+{
+    cluster_follow_options(ctx);
     return 0;
 }
 

@@ -42,6 +42,8 @@ int cluster_start(struct cluster *cl);
 void cluster_end(struct cluster *cl); /* joins the thread. Before the lane and replication end */
 void cluster_release(struct cluster *cl);
 
+/* Gate: what it copies of the configuration has changed. Nothing without a cluster. */
+void cluster_follow_options(struct cluster *cl);
 int cluster_bus_port(const struct config *cfg);
 
 /* A worker: c's command is executed by the thread, its client parked meanwhile. */

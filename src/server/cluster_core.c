@@ -39,7 +39,7 @@ static void note_ended(struct cluster_core *core, uint32_t link)
 
 static void open_link(struct cluster_core *core, const struct machine_action *a)
 {
-    if (!bus_wire_open(core->wire, a->link, a->node->ip, a->node->cport, os_wall_ms()))
+    if (!bus_wire_open(core->wire, a->link, core->source, a->node->ip, a->node->cport, os_wall_ms()))
         note_ended(core, a->link);
 }
 
@@ -165,8 +165,16 @@ static void take_strings(void *arg)
     const struct config *cfg = &core->server->config;
     struct machine_config *o = &core->config;
     core->endpoint_type = cfg->cluster_preferred_endpoint_type;
+    copy_string(core->source, sizeof core->source, cfg->bind_source_addr);
     copy_string(o->ip, sizeof o->ip, cfg->cluster_announce_ip);
     copy_string(o->host, sizeof o->host, cfg->cluster_announce_hostname);
+    copy_string(o->name, sizeof o->name, cfg->cluster_announce_human_nodename);
+}
+
+static void keep_all(struct cluster_core *core)
+{
+    const struct machine_command keep = {.kind = CMD_SAVECONFIG};
+    step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &keep});
 }
 
 static void follow_options(struct cluster_core *core)
@@ -176,6 +184,7 @@ static void follow_options(struct cluster_core *core)
     refresh_options(core);
     lane_call_shared(&core->server->lane, take_strings, core);
     core->machine.config = core->config;
+    keep_all(core); /* host and name are in the file */
     core->todo.view = true;
 }
 
@@ -281,6 +290,8 @@ static bool tell_saved(struct cluster_core *core)
 {
     if (core->told_seq == core->file_seq)
         return false;
+    if (core->todo.save) /* there is a newer text since */
+        return true;
     core->told_seq = core->file_seq;
     step(core, &(struct machine_event){.kind = EV_PERSISTED, .seq = core->told_seq});
     return true;
@@ -466,8 +477,7 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
         rc = load(core);
     if (rc != 0)
         return rc;
-    const struct machine_command keep = {.kind = CMD_SAVECONFIG};
-    step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &keep});
+    keep_all(core);
     core->todo.sync = true;
     return save(core) ? 0 : ERR_IO;
 }

@@ -78,6 +78,7 @@ struct cluster_core {
     bool unsaved;                   /* the file could not be written: nothing is said meanwhile */
     bool paused;                    /* ACT_PAUSE is in force */
     bool was_mute;                  /* in the newest view */
+    char source[NODE_IP_MAX];       /* bind-source-addr */
     int endpoint_type;              /* enum endpoint_type */
     char followed[NODE_IP_MAX];     /* the primary that replication follows ... */
     uint16_t followed_port;         /* ... 0: none */

@@ -13,17 +13,6 @@
 
 /* ---- arguments ----------------------------------------------------------------------------------- */
 
-static bool arg_slot(struct cmd_ctx *c, uint32_t i, uint32_t *slot)
-{
-    int64_t v;
-    if (!num_parse_i64(c->argv[i], &v) || v < 0 || v >= SLOT_COUNT) {
-        reply_error(c->reply, "ERR Invalid or out of range slot");
-        return false;
-    }
-    *slot = (uint32_t)v;
-    return true;
-}
-
 static uint32_t find_node(const struct cluster_view *v, struct str id)
 {
     for (uint32_t i = 1; i < v->nnodes && id.n == VIEW_ID; i++)
@@ -166,10 +155,10 @@ static void slots_listed(struct cmd_ctx *c, struct cluster_core *core, const str
     if (o == NULL)
         return;
     for (uint32_t i = 2; i < c->argc; i++)
-        if (!arg_slot(c, i, &slot))
+        if (!cluster_arg_slot(c, i, &slot))
             return;
     for (uint32_t i = 2; i < c->argc; i++)
-        if (!arg_slot(c, i, &slot) || !mark_slot(c, v, o, slot))
+        if (!cluster_arg_slot(c, i, &slot) || !mark_slot(c, v, o, slot))
             return;
     carry_out(c, core, o);
 }
@@ -186,7 +175,7 @@ static void slots_ranged(struct cmd_ctx *c, struct cluster_core *core, const str
         return;
     }
     for (uint32_t i = 2; i < c->argc; i += 2) {
-        if (!arg_slot(c, i, &first) || !arg_slot(c, i + 1, &last))
+        if (!cluster_arg_slot(c, i, &first) || !cluster_arg_slot(c, i + 1, &last))
             return;
         if (first > last) {
             reply_errorf(c->reply, "ERR start slot number %u is greater than end slot number %u", first,
@@ -275,7 +264,7 @@ static void do_setslot(struct cmd_ctx *c, struct cluster_core *core, const struc
         reply_error(c->reply, "ERR Please use SETSLOT only with masters.");
         return;
     }
-    if (!arg_slot(c, 2, &o->slot))
+    if (!cluster_arg_slot(c, 2, &o->slot))
         return;
     if (cmd_arg_is(c, 3, STR("MIGRATING")) && c->argc == 5) {
         o->kind = ORDER_MIGRATING;

@@ -20,10 +20,12 @@ static bool log_in(struct cmd_ctx *c, struct str user, struct str password)
     const struct config *cfg = &ctx_server(c)->config;
     bool ok = str_eq(user, STR("default")) &&
               (cfg->requirepass[0] == '\0' || secret_eq(password, cfg->requirepass));
-    if (ok)
+    if (ok) {
         c->session->authenticated = true;
-    else
+    } else {
+        atomic_fetch_add_explicit(&ctx_server(c)->stats.auth_failed, 1, memory_order_relaxed);
         reply_error(c->reply, "WRONGPASS invalid username-password pair or user is disabled.");
+    }
     return ok;
 }
 

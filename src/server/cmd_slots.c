@@ -43,10 +43,28 @@ void cmd_cluster_myid(struct cmd_ctx *c)
         reply_bulk(c->reply, (struct str){v->nodes[v->me].id, VIEW_ID});
 }
 
+void cmd_cluster_myshardid(struct cmd_ctx *c)
+{
+    const struct cluster_view *v = server_view(ctx_server(c));
+    if (in_cluster(c))
+        reply_bulk(c->reply, (struct str){v->nodes[v->me].shard, VIEW_ID});
+}
+
 void cmd_cluster_keyslot(struct cmd_ctx *c)
 {
     if (in_cluster(c))
         reply_int(c->reply, slot_of(c->argv[2]));
+}
+
+bool cluster_arg_slot(struct cmd_ctx *c, uint32_t i, uint32_t *slot)
+{
+    int64_t v;
+    if (!num_parse_i64(c->argv[i], &v) || v < 0 || v >= SLOT_COUNT) {
+        reply_error(c->reply, "ERR Invalid or out of range slot");
+        return false;
+    }
+    *slot = (uint32_t)v;
+    return true;
 }
 
 /* It locks by itself: a busy shard is met again later. */
@@ -133,6 +151,8 @@ void cmd_cluster_help(struct cmd_ctx *c)
         "    Make this node and another one cluster.",
         "MYID",
         "    The id of this node.",
+        "MYSHARDID",
+        "    The id of this node's shard.",
         "NODES",
         "    List the nodes, a line for each:",
         "    <id> <ip:port@bus-port> <flags> <primary> <ping> <pong> <epoch> <link> <slot> ...",
@@ -148,6 +168,8 @@ void cmd_cluster_help(struct cmd_ctx *c)
         "    List the replicas of a primary.",
         "SAVECONFIG",
         "    Write what this node knows of the cluster to its file.",
+        "SLOT-STATS (SLOTSRANGE <start slot> <end slot>|ORDERBY KEY-COUNT [LIMIT <n>] [ASC|DESC])",
+        "    The numbers of keys in the slots of this shard.",
         "SLOTS",
         "    List ranges of slots and the nodes that serve them.",
         "SHARDS",

@@ -235,6 +235,7 @@ enum config_group {
     CONFIG_CRASH,
     CONFIG_CLUSTER,
     CONFIG_REPLICAS, /* min-replicas-* */
+    CONFIG_SOURCE,   /* bind-source-addr */
     CONFIG_GROUPS,
 };
 typedef int config_hook_fn(void *ctx, struct config *cfg, struct config_error *e);

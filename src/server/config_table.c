@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "server/config_internal.h"
 
+#include <arpa/inet.h>
 #include <limits.h>
 #include <string.h>
 
@@ -127,6 +128,15 @@ static bool check_hostname(const struct option *o, const char *value, struct con
         }
     }
     return true;
+}
+
+static bool check_address(const struct option *o, const char *value, struct config_error *e)
+{
+    unsigned char bytes[sizeof(struct in6_addr)];
+    if (value[0] == '\0' || inet_pton(AF_INET, value, bytes) == 1 || inet_pton(AF_INET6, value, bytes) == 1)
+        return true;
+    config_fail(e, ERR_SYNTAX, "%s must be an IPv4 or IPv6 address, not a name", o->name);
+    return false;
 }
 
 /* The name becomes a field of nodes.conf, where these would end it. */

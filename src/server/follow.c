@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "cache/cache.h"
 #include "os/clock.h"
+#include "os/sock.h"
 #include "server/clients.h"
 #include "server/crash.h"
 #include "server/repl_feed.h"
@@ -201,6 +202,21 @@ static int follow_replicas(void *ctx, struct config *cfg, struct config_error *e
     return 0;
 }
 
+/* It is a wish: an address may come later, and a node without its primary is worse than one from elsewhere.
+ */
+static int follow_source(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct server *s = ctx;
+    struct sock_err why;
+    if (cfg->bind_source_addr[0] != '\0' && sock_check_source(cfg->bind_source_addr, &why) != 0)
+        log_warning(
+            "'bind-source-addr %s' cannot be had now: %s. As long as that is so the system chooses the "
+            "address of connections to other nodes; `ip address` shows what there is.",
+            cfg->bind_source_addr, why.text);
+    cluster_follow_options(&s->cluster);
+    return 0;
+}
+
 void server_follow_config(struct server *s)
 {
     struct config *cfg = &s->config;
@@ -221,5 +237,7 @@ void server_follow_config(struct server *s)
     config_hook(cfg, CONFIG_TITLE, follow_title, s);
     config_hook(cfg, CONFIG_DIR, follow_dir, s);
     config_hook(cfg, CONFIG_CRASH, follow_crash, s);
+    follow_source(s, cfg, NULL);
+    config_hook(cfg, CONFIG_SOURCE, follow_source, s);
     config_hook(cfg, CONFIG_REPLICAS, follow_replicas, s);
 }

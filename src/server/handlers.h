@@ -18,6 +18,8 @@ static inline struct server *ctx_server(struct cmd_ctx *c)
     return ctx_conn(c)->worker->server;
 }
 
+/* cmd_slots.c: argument i. False after replying. */
+bool cluster_arg_slot(struct cmd_ctx *c, uint32_t i, uint32_t *slot);
 /* cmd_save.c: DEBUG RELOAD. Under the gate. */
 void debug_reload(struct cmd_ctx *c);
 /* cmd_debug.c: is DEBUG open to this connection (enable-debug-command)? */

@@ -16,6 +16,7 @@ struct section {
     const char *name, *title;
     void (*put)(struct server *s, struct buf *b);
     bool by_default;
+    bool by_name_only; /* not even by "everything" */
 };
 
 static void put_bytes(struct buf *b, const char *name, uint64_t bytes)
@@ -209,6 +210,42 @@ static void put_evicted(const struct store_stats *st, struct buf *b)
     buf_printf(b, "larger=%llu\r\n", (unsigned long long)st->evicted_class[STORE_CLASSES - 1]);
 }
 
+static uint64_t upkeep_us(const struct server *s)
+{
+    uint64_t ns = 0;
+    for (uint32_t i = 0; i < s->nworkers; i++)
+        ns += counter_read(&s->workers[i].upkeep_ns);
+    return ns / 1000;
+}
+
+static unsigned long long ticks_us(uint64_t ticks)
+{
+    return os_ticks_to_ns(ticks) / 1000;
+}
+
+/* Of all workers together: with N of them a second has N seconds of rounds. */
+static void put_rounds(struct server *s, const struct metrics_sum *sum, struct buf *b)
+{
+    buf_printf(b,
+               "eventloop_duration_sum:%llu\r\neventloop_duration_cmd_sum:%llu\r\n"
+               "instantaneous_eventloop_cycles_per_sec:%llu\r\n"
+               "instantaneous_eventloop_duration_usec:%llu\r\n",
+               ticks_us(sum->round_ticks), ticks_us(stats_command_ticks(s)),
+               (unsigned long long)atomic_load(&s->stats.rounds.per_second),
+               (unsigned long long)atomic_load(&s->stats.round_us.per_second));
+}
+
+static void put_debug(struct server *s, struct buf *b)
+{
+    struct metrics_sum sum;
+    stats_sum(s, &sum);
+    buf_printf(b,
+               "eventloop_duration_aof_sum:0\r\neventloop_duration_cron_sum:%llu\r\n"
+               "eventloop_duration_max:%llu\r\neventloop_cmd_per_cycle_max:%llu\r\n",
+               (unsigned long long)upkeep_us(s), ticks_us(sum.round_ticks_max),
+               (unsigned long long)sum.round_commands_max);
+}
+
 static void put_stats(struct server *s, struct buf *b)
 {
     struct metrics_sum sum;
@@ -234,17 +271,18 @@ static void put_stats(struct server *s, struct buf *b)
                (unsigned long long)st.compacted, (unsigned long long)st.segments_freed,
                (unsigned long long)st.splits, (unsigned long long)st.merges);
     put_evicted(&st, b);
-    uint64_t upkeep_ns = 0;
-    for (uint32_t i = 0; i < s->nworkers; i++)
-        upkeep_ns += counter_read(&s->workers[i].upkeep_ns);
-    buf_printf(b, "expire_cycle_cpu_milliseconds:%llu\r\n", (unsigned long long)(upkeep_ns / 1000000));
+    buf_printf(b, "expire_cycle_cpu_milliseconds:%llu\r\n", (unsigned long long)(upkeep_us(s) / 1000));
+    buf_printf(b, "acl_access_denied_auth:%llu\r\n", (unsigned long long)atomic_load(&s->stats.auth_failed));
+    put_rounds(s, &sum, b);
     struct repl *r = &s->repl;
     buf_printf(
         b,
         "total_net_repl_input_bytes:%llu\r\ntotal_net_repl_output_bytes:%llu\r\n"
-        "instantaneous_input_repl_kbps:0.00\r\ninstantaneous_output_repl_kbps:0.00\r\nsync_full:%llu\r\n"
+        "instantaneous_input_repl_kbps:%.2f\r\ninstantaneous_output_repl_kbps:%.2f\r\nsync_full:%llu\r\n"
         "sync_partial_ok:%llu\r\nsync_partial_err:%llu\r\n",
         (unsigned long long)atomic_load(&r->shown.net_in), (unsigned long long)atomic_load(&r->shown.net_out),
+        (double)atomic_load(&s->stats.repl_in.per_second) / 1024,
+        (double)atomic_load(&s->stats.repl_out.per_second) / 1024,
         (unsigned long long)atomic_load(&r->shown.full),
         (unsigned long long)atomic_load(&r->shown.partial_ok),
         (unsigned long long)atomic_load(&r->shown.partial_err));
@@ -259,7 +297,7 @@ static void put_stats(struct server *s, struct buf *b)
                  "tracking_total_items:0\r\ntracking_total_prefixes:0\r\nunexpected_error_replies:0\r\n"
                  "dump_payload_sanitizations:0\r\nio_threaded_reads_processed:0\r\n"
                  "io_threaded_writes_processed:0\r\nreply_buffer_shrinks:0\r\nreply_buffer_expands:0\r\n"
-                 "acl_access_denied_auth:0\r\nacl_access_denied_cmd:0\r\nacl_access_denied_key:0\r\n"
+                 "acl_access_denied_cmd:0\r\nacl_access_denied_key:0\r\n"
                  "acl_access_denied_channel:0\r\n"));
 }
 
@@ -346,27 +384,29 @@ static void put_keyspace(struct server *s, struct buf *b)
 }
 
 static const struct section sections[] = {
-    {"server", "Server", put_server, true},
-    {"clients", "Clients", put_clients, true},
-    {"memory", "Memory", put_memory, true},
-    {"persistence", "Persistence", put_persistence, true},
-    {"stats", "Stats", put_stats, true},
-    {"replication", "Replication", repl_put_info, true},
-    {"cpu", "CPU", put_cpu, true},
-    {"modules", "Modules", put_nothing, true},
-    {"commandstats", "Commandstats", put_commandstats, false},
-    {"errorstats", "Errorstats", put_errorstats, true},
-    {"latencystats", "Latencystats", put_latencystats, false},
-    {"cluster", "Cluster", put_cluster, true},
-    {"keyspace", "Keyspace", put_keyspace, true},
+    {"server", "Server", put_server, true, false},
+    {"clients", "Clients", put_clients, true, false},
+    {"memory", "Memory", put_memory, true, false},
+    {"persistence", "Persistence", put_persistence, true, false},
+    {"stats", "Stats", put_stats, true, false},
+    {"replication", "Replication", repl_put_info, true, false},
+    {"cpu", "CPU", put_cpu, true, false},
+    {"modules", "Modules", put_nothing, true, false},
+    {"commandstats", "Commandstats", put_commandstats, false, false},
+    {"errorstats", "Errorstats", put_errorstats, true, false},
+    {"latencystats", "Latencystats", put_latencystats, false, false},
+    {"cluster", "Cluster", put_cluster, true, false},
+    {"keyspace", "Keyspace", put_keyspace, true, false},
+    {"debug", "Debug", put_debug, false, true},
 };
 
 static bool asked_for(const struct cmd_ctx *c, const struct section *s)
 {
     bool asked = c->argc == 1 && s->by_default;
     for (uint32_t i = 1; i < c->argc; i++)
-        asked |= str_eq_nocase(c->argv[i], str_of(s->name)) || cmd_arg_is(c, i, STR("everything")) ||
-                 (cmd_arg_is(c, i, STR("all")) && s->put != put_nothing) ||
+        asked |= str_eq_nocase(c->argv[i], str_of(s->name)) ||
+                 (cmd_arg_is(c, i, STR("everything")) && !s->by_name_only) ||
+                 (cmd_arg_is(c, i, STR("all")) && !s->by_name_only && s->put != put_nothing) ||
                  (cmd_arg_is(c, i, STR("default")) && s->by_default);
     return asked;
 }

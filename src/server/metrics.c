@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/err.h"
+#include "os/clock.h"
 
 #include <string.h>
 
@@ -28,6 +29,9 @@ void metrics_reset(struct metrics *m)
 #define METRIC(field, name, help) counter_set(&m->field, 0);
 #include "server/metrics.def"
 #undef METRIC
+    counter_set(&m->round_ticks, 0);
+    counter_set(&m->round_ticks_max, 0);
+    counter_set(&m->round_commands_max, 0);
     size_t n;
     command_rows(&n);
     for (size_t i = 0; i < n; i++) {
@@ -42,11 +46,36 @@ void metrics_reset(struct metrics *m)
     }
 }
 
+static uint64_t larger(uint64_t a, const struct counter *b)
+{
+    uint64_t v = counter_read(b);
+    return a > v ? a : v;
+}
+
 void metrics_add(const struct metrics *m, struct metrics_sum *sum)
 {
 #define METRIC(field, name, help) sum->field += counter_read(&m->field);
 #include "server/metrics.def"
 #undef METRIC
+    sum->round_ticks += counter_read(&m->round_ticks);
+    sum->round_ticks_max = larger(sum->round_ticks_max, &m->round_ticks_max);
+    sum->round_commands_max = larger(sum->round_commands_max, &m->round_commands_max);
+}
+
+static void raise_to(struct counter *c, uint64_t v)
+{
+    if (v > counter_read(c))
+        counter_set(c, v);
+}
+
+void metrics_end_round(struct metrics *m, uint64_t from, uint64_t commands)
+{
+    uint64_t ticks = os_ticks() - from, now = counter_read(&m->commands);
+    counter_add(&m->rounds, 1);
+    counter_add(&m->round_ticks, ticks);
+    raise_to(&m->round_ticks_max, ticks);
+    if (now > commands) /* not when it was reset meanwhile */
+        raise_to(&m->round_commands_max, now - commands);
 }
 
 void metrics_add_command(const struct metrics *m, const struct command *cmd, struct command_sum *sum)

@@ -23,6 +23,8 @@ struct metrics {
 #define METRIC(field, name, help) struct counter field;
 #include "server/metrics.def"
 #undef METRIC
+    struct counter round_ticks, round_ticks_max, round_commands_max; /* of its event loop, asleep or waiting
+                                                                        for the gate not counted */
     struct command_metrics *by_command; /* indexed by command id; allocated at boot */
 };
 
@@ -31,6 +33,7 @@ struct metrics_sum {
 #define METRIC(field, name, help) uint64_t field;
 #include "server/metrics.def"
 #undef METRIC
+    uint64_t round_ticks, round_ticks_max, round_commands_max;
 };
 
 struct command_sum {
@@ -41,6 +44,9 @@ struct command_sum {
 int metrics_init(struct metrics *m);
 void metrics_release(struct metrics *m);
 void metrics_reset(struct metrics *m); /* gate */
+
+/* Owner: a round of its event loop began at tick `from`, when m->commands was `commands`, and ends now. */
+void metrics_end_round(struct metrics *m, uint64_t from, uint64_t commands);
 
 /* Any thread: add m's counters to the sum. */
 void metrics_add(const struct metrics *m, struct metrics_sum *sum);

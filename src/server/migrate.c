@@ -2,7 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
-#include "cache/cache.h"
+#include "cache/move.h"
 #include "cmd/dump.h"
 #include "cmd/effect.h"
 #include "os/clock.h"
@@ -68,12 +68,15 @@ static bool parse(struct cmd_ctx *c, struct migration *g)
     return true;
 }
 
-static bool any_is_here(const struct cmd_ctx *c)
+static bool any_is_here(const struct cmd_ctx *c, struct migration *g)
 {
-    for (uint32_t k = 0; k < c->nkeys; k++)
-        if (store_peek(&c->a, &c->keys[k]) != NULL)
-            return true;
-    return false;
+    bool any = false;
+    for (uint32_t k = 0; k < c->nkeys; k++) {
+        const struct entry *e = store_peek_any(&c->a, &c->keys[k]);
+        any |= e != NULL;
+        g->extended |= e != NULL && entry_ext(e).p != NULL;
+    }
+    return any;
 }
 
 /* Logs and monitors see the arguments; g has the passwords, whose bytes stay in the job's arena. */
@@ -109,7 +112,7 @@ static void prepare(struct cmd_ctx *c, struct lane_job *job)
     g->m = &job->home->server->migrator;
     if (!parse(c, g)) {
         release(g);
-    } else if (!any_is_here(c)) {
+    } else if (!any_is_here(c, g)) {
         reply_status(c->reply, "NOKEY");
         release(g);
     } else {
@@ -161,25 +164,38 @@ static void choose(struct migration *g, struct cmd_ctx *c)
     }
 }
 
+/* To another larder with what the cache knows of it and to its end, to others as it is to plain commands. */
 static int put_restore(struct migration *g, struct cmd_ctx *c, const struct migrate_item *it,
                        const struct entry *e)
 {
     struct buf value;
-    char ttl[NUM_I64_TEXT_MAX];
-    int64_t left = entry_deadline(e) == 0 ? 0 : entry_deadline(e) - c->a.now_ms;
-    if (entry_deadline(e) != 0 && left < 1)
+    char ttl[NUM_I64_TEXT_MAX], extra[MOVE_EXTRA_MAX];
+    uint32_t nextra = g->larder ? cache_pack(&c->a, e, extra) : 0, argc = 4;
+    int64_t end = nextra != 0 ? entry_expire(e) : entry_deadline(e), left = end == 0 ? 0 : end - c->a.now_ms;
+    if (end != 0 && left < 1)
         left = 1;
     buf_init(&value);
     int rc = dump_value(e, &value);
-    const struct str argv[] = {g->m->server->config.cluster_enabled ? STR("RESTORE-ASKING") : STR("RESTORE"),
-                               g->job->argv[it->arg],
-                               {ttl, num_put_i64(ttl, left)},
-                               buf_str(&value),
-                               STR("REPLACE")};
+    struct str argv[6] = {nextra != 0                            ? STR("CACHE.RESTORE")
+                          : g->m->server->config.cluster_enabled ? STR("RESTORE-ASKING")
+                                                                 : STR("RESTORE"),
+                          g->job->argv[it->arg],
+                          {ttl, num_put_i64(ttl, left)},
+                          buf_str(&value)};
+    if (nextra != 0)
+        argv[argc++] = (struct str){extra, nextra};
+    if (g->replace || it->there)
+        argv[argc++] = STR("REPLACE");
     if (rc == 0)
-        rc = unit_put_command(&g->out, argv, g->replace || it->there ? 5 : 4);
+        rc = unit_put_command(&g->out, argv, argc);
     buf_release(&value);
     return rc;
+}
+
+/* What the target can hold so that nobody is told more than here. */
+static bool may_go(const struct migration *g, const struct access *a, const struct entry *e)
+{
+    return g->larder ? cache_may_travel(a, e) : cache_may_move(a, e);
 }
 
 /* Put into `out` what the target is to do about the key. */
@@ -187,8 +203,8 @@ static int put_item(struct migration *g, struct cmd_ctx *c, struct migrate_item 
 {
     struct key k;
     item_key(g, it, &k);
-    const struct entry *e = store_peek(&c->a, &k);
-    it->here = e != NULL && cache_may_move(&c->a, e);
+    const struct entry *e = store_peek_any(&c->a, &k);
+    it->here = e != NULL && may_go(g, &c->a, e);
     it->sent = it->here || it->there;
     if (!it->sent)
         return 0;
@@ -202,7 +218,7 @@ static int put_item(struct migration *g, struct cmd_ctx *c, struct migrate_item 
                                .slot = k.slot,
                                .n = k.n,
                                .p = k.p,
-                               .expire_ms = entry_deadline(e)};
+                               .expire_ms = entry_expire(e)};
     store_watch(&c->a, &it->watch);
     return put_restore(g, c, it, e);
 }
@@ -252,8 +268,8 @@ static void drop_unmovable(struct migration *g, struct cmd_ctx *c)
     for (uint32_t i = 0; i < g->nitems && !g->copy; i++) {
         struct key k;
         item_key(g, &g->items[i], &k);
-        const struct entry *e = store_find_any(&c->a, &k);
-        if (e == NULL || cache_may_move(&c->a, e))
+        const struct entry *e = store_peek_any(&c->a, &k);
+        if (e == NULL || may_go(g, &c->a, e))
             continue;
         (void)store_delete(&c->a, &k);
         argv[n++] = g->job->argv[g->items[i].arg];
@@ -354,7 +370,6 @@ static bool move_batch(struct migration *g, struct migrate_socket *s)
             migrate_fail(g, "ERR A key changes faster than it can be moved; try again");
         if (!g->failed)
             migrate_talk(g, s);
-        buf_clear(&g->out);
         lane_call_shared(lane, end_batch, g);
     }
     buf_clear(&g->out);
@@ -367,6 +382,11 @@ static void migrate(struct migration *g)
     if (s == NULL)
         return;
     migrate_greet(g, s);
+    if (g->extended)
+        migrate_meet(g, s);
+    if (g->failed)
+        return;
+    g->larder = s->larder;
     s->used_ms = os_mono_ns() / 1000000;
     while (move_batch(g, s))
         ;

@@ -28,14 +28,15 @@ enum migrate_limits {
     MIGRATE_SOCKETS = 16,          /* connections kept ... */
     MIGRATE_KEEP_MS = 10 * 1000,   /* ... for so long */
     MIGRATE_TRIES = 8,             /* a key that changes under way every time is an error then */
-    MIGRATE_LOOK_MS = 100,         /* between looks at whether the node ends */
     MIGRATE_REPLY_MAX = 64 * 1024, /* of the target, to one command */
 };
 
 struct migrate_socket {
     int fd; /* -1: a free place */
     int port;
-    int64_t db; /* selected there; -1: unknown */
+    int64_t db;  /* selected there; -1: unknown */
+    bool met;    /* we know whether ... */
+    bool larder; /* ... it takes what our cache knows of a key (CACHE.RESTORE) */
     int64_t used_ms;
     char host[256];
 };
@@ -75,6 +76,8 @@ struct migration {
     char host[256];
     int64_t port, db, timeout_ms;
     bool copy, replace;
+    bool extended;             /* the cache knows more of some key: it matters whether ... */
+    bool larder;               /* ... the target is one */
     struct str user, password; /* p NULL: none */
     uint32_t first, last;      /* of argv: keys not done yet; last is one behind */
     uint32_t nitems;
@@ -91,6 +94,8 @@ void migrate_fail(struct migration *g, const char *fmt, ...) PRINTF_LIKE(2, 3);
 struct migrate_socket *migrate_connect(struct migration *g); /* NULL: failed */
 /* Puts what comes before the first RESTORE into `out`: AUTH, SELECT. */
 void migrate_greet(struct migration *g, const struct migrate_socket *s);
+/* Sends `out` and asks, on a new connection, whether there is a larder; reads the replies. */
+void migrate_meet(struct migration *g, struct migrate_socket *s);
 /* Send `out`, read the replies to the greetings and to every item sent. Closes s when it is of no use any
  * more. */
 void migrate_talk(struct migration *g, struct migrate_socket *s);

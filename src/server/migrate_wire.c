@@ -1,11 +1,10 @@
 /* The network's half of MIGRATE: connections that are kept, and one exchange at a time. */
 #include "server/migrate.h"
 
-#include "base/arena.h"
 #include "os/clock.h"
 #include "os/sock.h"
-#include "proto/reader.h"
 #include "server/server.h"
+#include "server/talk.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -13,8 +12,6 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-enum { READ_CHUNK = 16 * 1024 };
 
 static int64_t now_ms(void)
 {
@@ -111,69 +108,6 @@ void migrate_greet(struct migration *g, const struct migrate_socket *s)
 
 /* ---- an exchange --------------------------------------------------------------------------------- */
 
-/* Wait until the socket is ready; false when time is up, or the node ends. */
-static bool await(const struct migration *g, int fd, short what, int64_t until)
-{
-    struct pollfd p = {.fd = fd, .events = what};
-    while (!atomic_load_explicit(&g->m->stop, memory_order_relaxed)) {
-        int64_t left = until - now_ms();
-        if (left <= 0)
-            return false;
-        int rc = poll(&p, 1, left < MIGRATE_LOOK_MS ? (int)left : MIGRATE_LOOK_MS);
-        if (rc > 0)
-            return true;
-        if (rc < 0 && errno != EINTR)
-            return false;
-    }
-    return false;
-}
-
-static bool send_all(const struct migration *g, int fd)
-{
-    int64_t until = now_ms() + g->timeout_ms;
-    for (size_t at = 0; at < g->out.n;) {
-        ssize_t n = send(fd, g->out.p + at, g->out.n - at, MSG_NOSIGNAL);
-        if (n > 0) {
-            at += (size_t)n;
-            until = now_ms() + g->timeout_ms;
-        } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-            return false;
-        } else if (!await(g, fd, POLLOUT, until)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-struct incoming {
-    struct buf in;
-    struct arena arena;
-    size_t at;
-};
-
-/* The next reply; false when none comes, or something that is none. */
-static bool read_reply(const struct migration *g, int fd, struct incoming *r, struct reader_value *v)
-{
-    int64_t until = now_ms() + g->timeout_ms;
-    for (;;) {
-        size_t used, need;
-        arena_reset(&r->arena);
-        int rc = reader_parse((struct str){r->in.p + r->at, r->in.n - r->at}, MIGRATE_REPLY_MAX, &r->arena, v,
-                              &used, &need);
-        if (rc == 0) {
-            r->at += used;
-            return true;
-        }
-        if (rc != ERR_AGAIN || r->in.n - r->at > MIGRATE_REPLY_MAX || buf_reserve(&r->in, READ_CHUNK) != 0)
-            return false;
-        ssize_t n = recv(fd, r->in.p + r->in.n, READ_CHUNK, 0);
-        if (n > 0)
-            r->in.n += (size_t)n;
-        else if (n == 0 || (errno != EAGAIN && errno != EINTR) || !await(g, fd, POLLIN, until))
-            return false;
-    }
-}
-
 static bool is_error(struct migration *g, const struct reader_value *v)
 {
     if (!reader_is_error(v))
@@ -183,23 +117,29 @@ static bool is_error(struct migration *g, const struct reader_value *v)
     return true;
 }
 
-/* The replies to the greetings first, then one for each item that was sent. */
-static bool read_replies(struct migration *g, struct migrate_socket *s, struct incoming *r)
+static bool read_greetings(struct migration *g, struct migrate_socket *s, struct talk *t)
 {
     struct reader_value v;
     for (; g->ngreetings > 0; g->ngreetings--) {
-        if (!read_reply(g, s->fd, r, &v))
+        if (!talk_read(t, MIGRATE_REPLY_MAX, &v))
             return false;
         if (is_error(g, &v))
             s->db = -1; /* whatever it is; what follows may have worked nevertheless */
         else if (g->ngreetings == 1 && s->db != -1)
             s->db = g->db;
     }
+    return true;
+}
+
+/* One for each item that was sent. */
+static bool read_replies(struct migration *g, struct talk *t)
+{
+    struct reader_value v;
     for (uint32_t i = 0; i < g->nitems; i++) {
         struct migrate_item *it = &g->items[i];
         if (!it->sent)
             continue;
-        if (!read_reply(g, s->fd, r, &v))
+        if (!talk_read(t, MIGRATE_REPLY_MAX, &v))
             return false;
         if (!is_error(g, &v))
             it->there = it->here;
@@ -207,20 +147,54 @@ static bool read_replies(struct migration *g, struct migrate_socket *s, struct i
     return true;
 }
 
+/* What a server that does not know a command says of it is no error. */
+static bool read_kind(struct migrate_socket *s, struct talk *t)
+{
+    struct reader_value v;
+    if (!talk_read(t, MIGRATE_REPLY_MAX, &v))
+        return false;
+    s->met = true;
+    s->larder = v.kind == READ_ARRAY && v.n == 1 && v.children[0].kind == READ_ARRAY && v.children[0].n > 0;
+    return true;
+}
+
+static void end_exchange(struct migration *g, struct migrate_socket *s, struct talk *t, const char *failed)
+{
+    if (failed != NULL)
+        migrate_fail(g, "IOERR error or timeout %s target instance", failed);
+    if (failed != NULL || s->db == -1)
+        migrate_disconnect(s);
+    talk_end(t);
+    buf_clear(&g->out);
+}
+
+void migrate_meet(struct migration *g, struct migrate_socket *s)
+{
+    const struct str info[] = {STR("COMMAND"), STR("INFO"), STR("CACHE.RESTORE")};
+    struct talk t;
+    const char *failed = NULL;
+    if (s->met || g->failed)
+        return;
+    if (unit_put_command(&g->out, info, ARRAY_LEN(info)) != 0) {
+        migrate_fail(g, "%s", REPLY_NOMEM);
+        return;
+    }
+    talk_begin(&t, s->fd, g->timeout_ms, &g->m->stop);
+    if (!talk_send(&t, buf_str(&g->out)))
+        failed = "writing to";
+    else if (!read_greetings(g, s, &t) || !read_kind(s, &t))
+        failed = "reading from";
+    end_exchange(g, s, &t, failed);
+}
+
 void migrate_talk(struct migration *g, struct migrate_socket *s)
 {
-    struct incoming r = {.at = 0};
-    buf_init(&r.in);
-    arena_init(&r.arena);
-    const char *doing = NULL;
-    if (!send_all(g, s->fd))
-        doing = "writing";
-    else if (!read_replies(g, s, &r))
-        doing = "reading";
-    if (doing != NULL)
-        migrate_fail(g, "IOERR error or timeout %s to target instance", doing);
-    if (doing != NULL || s->db == -1)
-        migrate_disconnect(s);
-    buf_release(&r.in);
-    arena_release(&r.arena);
+    struct talk t;
+    const char *failed = NULL;
+    talk_begin(&t, s->fd, g->timeout_ms, &g->m->stop);
+    if (!talk_send(&t, buf_str(&g->out)))
+        failed = "writing to";
+    else if (!read_greetings(g, s, &t) || !read_replies(g, &t))
+        failed = "reading from";
+    end_exchange(g, s, &t, failed);
 }

@@ -190,7 +190,7 @@ static void reach(struct purges *ps, struct peer *p)
     int64_t now = ps->repl->now_ms;
     if (p->fd >= 0 || now < p->retry_ms || p->ip[0] == '\0')
         return;
-    p->fd = sock_connect_begin(p->ip, p->port, &err);
+    p->fd = sock_connect_begin(ps->repl->server->config.bind_source_addr, p->ip, p->port, &err);
     if (p->fd < 0 || loop_add(ps->repl->loop, p->fd, LOOP_READ | LOOP_WRITE, p) != 0) {
         if (p->fd >= 0)
             close(p->fd);

@@ -19,6 +19,7 @@
 #include "base/mpsc.h"
 #include "cmd/cmd.h"
 #include "os/loop.h"
+#include "os/sock.h"
 #include "persist/snapshot.h"
 #include "repl/changelog.h"
 #include "repl/history.h"
@@ -90,7 +91,7 @@ struct repl_todo {
     bool mend, log_off;       /* the log */
     bool copy, forget;        /* a full copy: begin one, it is over */
     int timeout_ms;           /* of the sleep that follows */
-    char host[REPL_HOST_MAX];
+    char host[REPL_HOST_MAX], source[SOCK_ADDR_MAX]; /* bind-source-addr */
     int port;
     uint64_t turn;
     int spool; /* with `load`: the file, taken over */

@@ -434,7 +434,7 @@ static void adopt(struct repl *r, int fd, uint64_t turn)
 static void reach_primary(struct repl *r)
 {
     struct sock_err err;
-    int fd = sock_connect_tcp(r->todo.host, r->todo.port, REPL_CONNECT_MS, true, &err);
+    int fd = sock_connect_tcp_from(r->todo.source, r->todo.host, r->todo.port, REPL_CONNECT_MS, true, &err);
     repl_round_begin(r);
     if (fd >= 0)
         adopt(r, fd, r->todo.turn);
@@ -463,6 +463,7 @@ void repl_link_plan(struct repl *r, struct repl_todo *t)
     t->turn = r->turn;
     t->databases = r->server->limits.databases;
     memcpy(t->host, r->host, sizeof t->host);
+    snprintf(t->source, sizeof t->source, "%s", r->server->config.bind_source_addr);
     if (!t->load)
         return;
     t->spool = rep->spool;

@@ -1,7 +1,9 @@
 #include "server/route.h"
 
 #include "cache/cache.h"
+#include "cmd/cache_options.h"
 #include "server/handlers.h"
+#include "store/ext.h"
 
 enum route_verdict route_key(struct route *r, const struct key *k)
 {
@@ -21,7 +23,7 @@ enum route_verdict route_key(struct route *r, const struct key *k)
         r->several = !str_eq(r->first, name);
     }
     if ((r->leaving || r->arriving) && r->look != NULL) {
-        if (store_peek(r->look, k) != NULL)
+        if (store_peek_any(r->look, k) != NULL) /* a stale one, too: it will be moved like others */
             r->here++;
         else
             r->missing++;
@@ -103,6 +105,8 @@ static bool allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked,
         verdict = route_key(&r, &keys[i]);
     if (verdict == ROUTE_HERE)
         verdict = route_end(&r, &who);
+    if (verdict == ROUTE_ASK && c->cmd->fn == cmd_cache_set && cache_set_is_old(c, &keys[0]))
+        verdict = ROUTE_HERE; /* held here and not known there, until the slot is theirs (heir.h) */
     if (verdict == ROUTE_HERE)
         return true;
     route_refuse(c->reply, &r, verdict);
@@ -127,12 +131,20 @@ static bool serves(const struct cluster_view *v, uint32_t slot)
     return v->owner[slot] == v->me && v->me != VIEW_NOBODY && !v->replica;
 }
 
+/* While a slot is on its way, keys that are not here are served there, and leases are not told: none may
+ * outlive the beginning of that, nor its end. */
+static bool lets_go(const struct cluster_view *old, const struct cluster_view *v, uint32_t slot)
+{
+    return serves(old, slot) &&
+           (!serves(v, slot) || (old->to[slot] != VIEW_NOBODY) != (v->to[slot] != VIEW_NOBODY));
+}
+
 /* Which slots they are is left in *left where that is not NULL. */
 static bool leaves(const struct cluster_view *old, const struct cluster_view *v, bool *left)
 {
     bool any = false;
     for (uint32_t i = 0; old != NULL && v != NULL && i < SLOT_COUNT; i++)
-        if (serves(old, i) && !serves(v, i)) {
+        if (lets_go(old, v, i)) {
             any = true;
             if (left == NULL)
                 break;

@@ -11,6 +11,7 @@
 #include "os/clock.h"
 #include "server/cluster.h"
 #include "server/config.h"
+#include "server/heir.h"
 #include "server/lane.h"
 #include "server/latency.h"
 #include "server/migrate.h"
@@ -102,6 +103,7 @@ struct server {
     struct saver saver;
     struct migrator migrator;
     struct cluster cluster;
+    struct heir heir;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */
     int64_t started_ms;

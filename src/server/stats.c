@@ -31,6 +31,19 @@ void stats_sum_command(const struct server *s, const struct command *cmd, struct
     metrics_add_command(&s->lane.metrics, cmd, out);
 }
 
+uint64_t stats_command_ticks(const struct server *s)
+{
+    size_t n;
+    const struct command *rows = command_rows(&n);
+    uint64_t ticks = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (uint32_t k = 0; k < s->nworkers; k++)
+            ticks += counter_read(&s->workers[k].metrics.by_command[rows[i].id].ticks);
+        ticks += counter_read(&s->lane.metrics.by_command[rows[i].id].ticks);
+    }
+    return ticks;
+}
+
 uint64_t stats_hits(const struct server *s)
 {
     uint64_t n = counter_read(&s->lane.counters.hits);
@@ -47,15 +60,35 @@ uint64_t stats_misses(const struct server *s)
     return n;
 }
 
-static void sample(struct stats_rate *r, unsigned at, uint64_t total, int64_t ns)
+/* What has come on top of `total` since the last sample; 0 after a reset. */
+static uint64_t gained(struct stats_rate *r, uint64_t total)
 {
     uint64_t delta = total >= r->last ? total - r->last : 0;
     r->last = total;
-    r->sample[at % STATS_SAMPLES] = ns > 0 ? delta * 1000000000u / (uint64_t)ns : 0;
+    return delta;
+}
+
+static void put_sample(struct stats_rate *r, unsigned at, uint64_t value)
+{
+    r->sample[at % STATS_SAMPLES] = value;
     uint64_t sum = 0;
     for (unsigned i = 0; i < STATS_SAMPLES; i++)
         sum += r->sample[i];
     atomic_store_explicit(&r->per_second, sum / STATS_SAMPLES, memory_order_relaxed);
+}
+
+static void sample(struct stats_rate *r, unsigned at, uint64_t total, int64_t ns)
+{
+    uint64_t delta = gained(r, total);
+    put_sample(r, at, ns > 0 ? delta * 1000000000u / (uint64_t)ns : 0);
+}
+
+static void sample_rounds(struct stats *st, const struct metrics_sum *sum, int64_t ns)
+{
+    uint64_t before = st->rounds.last;
+    sample(&st->rounds, st->at, sum->rounds, ns);
+    uint64_t us = gained(&st->round_us, os_ticks_to_ns(sum->round_ticks) / 1000);
+    put_sample(&st->round_us, st->at, sum->rounds > before ? us / (sum->rounds - before) : 0);
 }
 
 /* ---- memory ---- */
@@ -114,6 +147,9 @@ void stats_sample(struct server *s)
     sample(&st->commands, st->at, sum.commands, ns);
     sample(&st->net_in, st->at, sum.net_in, ns);
     sample(&st->net_out, st->at, sum.net_out, ns);
+    sample(&st->repl_in, st->at, atomic_load(&s->repl.shown.net_in), ns);
+    sample(&st->repl_out, st->at, atomic_load(&s->repl.shown.net_out), ns);
+    sample_rounds(st, &sum, ns);
     if (st->at++ % STATS_MEMORY_EVERY == 0)
         sample_memory(s, now);
 }
@@ -132,6 +168,7 @@ void stats_reset(struct server *s)
     pthread_mutex_lock(&s->stats.mutex);
     s->stats.nerrors = 0;
     pthread_mutex_unlock(&s->stats.mutex);
+    atomic_store(&s->stats.auth_failed, 0);
     atomic_store(&s->stats.peak_memory, stats_used_memory(s));
     s->stats_since_ms = os_wall_ms();
 }

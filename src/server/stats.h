@@ -23,11 +23,13 @@ enum stats_sizes {
 
 struct stats_rate {
     uint64_t last, sample[STATS_SAMPLES]; /* main thread only */
-    _Atomic uint64_t per_second;
+    _Atomic uint64_t per_second;          /* mean of the samples */
 };
 
 struct stats {
-    struct stats_rate commands, net_in, net_out;
+    struct stats_rate commands, net_in, net_out, repl_in, repl_out, rounds;
+    struct stats_rate round_us;   /* microseconds a round, not a second */
+    _Atomic uint64_t auth_failed; /* names or passwords refused */
     int64_t last_ns;
     unsigned at;
     _Atomic uint64_t peak_memory; /* bytes */
@@ -48,6 +50,8 @@ void stats_sample(struct server *s);
 void stats_reset(struct server *s); /* gate: everything that CONFIG RESETSTAT resets */
 
 void stats_sum(const struct server *s, struct metrics_sum *out);
+/* Ticks that commands have taken, all together. */
+uint64_t stats_command_ticks(const struct server *s);
 void stats_sum_command(const struct server *s, const struct command *cmd, struct command_sum *out);
 uint64_t stats_hits(const struct server *s);
 uint64_t stats_misses(const struct server *s);

@@ -473,6 +473,7 @@ static void *worker_main(void *arg)
             gate_leave(&s->gate, w->index);
             break;
         }
+        uint64_t from = os_ticks(), commands = counter_read(&w->metrics.commands);
         check_care(w);
         serve(w, n);
         if (is_due(w, w->cron_ms))
@@ -485,6 +486,7 @@ static void *worker_main(void *arg)
         if (unlikely(cache_has_debts(&w->ctx.a)))
             cache_pay_debts(&w->ctx.a);
         set_deadline(w);
+        metrics_end_round(&w->metrics, from, commands);
         gate_leave(&s->gate, w->index);
         if (unlikely(unit_take_fresh(&w->unit)))
             repl_wake(&s->repl);

@@ -55,6 +55,8 @@ void **store_thread_debts(const struct access *a);
 
 /* Shard locked. The entry that is there, whatever plain commands see, unless its deadline has passed. */
 struct entry *store_find_any(const struct access *a, const struct key *k);
+/* The same, and no access in the eyes of the eviction policy. */
+struct entry *store_peek_any(const struct access *a, const struct key *k);
 
 /* store_put_string() with an extension of ext.n >= EXT_MIN bytes, which are copied. expire_ms: when the entry
  * goes. Returns 0 or ERR_OOM with nothing changed. */

@@ -286,9 +286,14 @@ struct entry *store_peek(const struct access *a, const struct key *k)
     return find(a, k, false);
 }
 
+struct entry *store_peek_any(const struct access *a, const struct key *k)
+{
+    return find(a, k, true);
+}
+
 struct entry *store_find_any(const struct access *a, const struct key *k)
 {
-    struct entry *e = find(a, k, true);
+    struct entry *e = store_peek_any(a, k);
     if (unlikely(shadows_want(&a->store->evict.shadows, k->hash)))
         evict_witness(a, k, e, false);
     if (e != NULL)

@@ -147,6 +147,8 @@ class Lines(Writer):
             raise Refused(answer)
 
     def close(self):
+        if self.process is None:
+            return
         try:
             self.process.communicate(timeout=60)
         except (OSError, ValueError):

@@ -1,8 +1,12 @@
-"""Cache commands where slots move: a redirect for each key, leases and waiters of a slot that leaves, tagged entries."""
+"""Cache commands where slots move: a redirect for each key, leases and waiters of a slot that leaves, and what goes with a key."""
+
+import os
+import signal
+import struct
 
 import harness
 import pytest
-from cachekit import as_dict, get, wait_for_waiters
+from cachekit import as_dict, get, inspect, wait_for_waiters
 from clusters import Cluster, ask, my_id
 from wire import Error, encode
 
@@ -11,8 +15,14 @@ pytestmark = pytest.mark.larder
 
 @pytest.fixture(scope="module")
 def cluster():
-    with Cluster.create([harness.LARDER_SERVER] * 3) as c:
+    with Cluster.create([harness.LARDER_SERVER] * 6, replicas=1, extra={"cluster-node-timeout": 15000}) as c:
         yield c
+
+
+def known(wire, key):
+    """What is held of a key, once the node knows it; before, it refuses whatever names a version."""
+    harness.wait_until(lambda: wire("CACHE.SET", "{move}probe", "v", "VERSION", "1") == "OK", what="the held versions of the slot")
+    return inspect(wire, key)["held-version"]
 
 
 @pytest.fixture
@@ -29,10 +39,11 @@ def slot(cluster):
         with a.wire() as w:
             while keys := w("CLUSTER", "GETKEYSINSLOT", number, 100):
                 assert w("MIGRATE", "127.0.0.1", b.port, "", 0, 60000, "KEYS", *keys) in ("OK", "NOKEY")
-        for s in (b, a, *[x for x in cluster.servers if x not in (a, b)]):
+        for s in (b, a, *[x for x in cluster.primaries() if x not in (a, b)]):
             assert ask(s, "CLUSTER", "SETSLOT", number, "NODE", my_id(b)) == "OK"
 
     with source.wire() as a, target.wire() as b:
+        known(a, key)
         yield key, a, b, move, source, target
     if cluster.owner_of(key) is not source:
         move(target, source)
@@ -78,17 +89,242 @@ def test_who_waits_is_sent_after_the_slot(slot):
         w.send(encode("CACHE.GET", key, "LEASE", "600000", "WAIT", "600000"))
         wait_for_waiters(a, key, 1)
         move()
-        assert w.read().startswith("MOVED ")
+        assert w.read().startswith("ASK "), "from the moment on that its key may be there"
 
 
-def test_what_cannot_be_moved_as_it_is_stays_behind(slot):
+def test_a_key_moves_with_all_that_its_cache_knows(slot):
     key, a, b, move, *_ = slot
     a("CACHE.SET", key, "plain", "PX", "600000")
-    a("CACHE.SET", "{move}tagged", "v", "PX", "600000", "TAGS", "1", "red")
-    a("CACHE.SET", "{move}stale", "v", "PX", "600000", "GRACE", "600000")
-    a("CACHE.INVALIDATE", "{move}stale", "SOFT")
-    a("CACHE.SET", "{move}none", "", "NEGATIVE", "PX", "600000")
+    a("CACHE.SET", "{move}rich", "v", "PX", "600000", "GRACE", "600000", "VERSION", "7", "COST", "1234", "TAGS", "2", "red", "blue")
+    a("CACHE.SET", "{move}forever", "v" * 5000, "VERSION", "3")
+    a("CACHE.SET", "{move}soft", "v", "PX", "600000", "GRACE", "600000", "VERSION", "9")
+    a("CACHE.INVALIDATE", "{move}soft", "SOFT")
+    a("CACHE.SET", "{move}over", "v", "PX", "1", "GRACE", "600000")
+    harness.wait_until(lambda: get(a, "{move}over", "STALE")["state"] == "stale", what="the end of freshness")
+    a("SADD", "{move}set", "1", "x")
+    before = {n: inspect(a, "{move}" + n) for n in ("rich", "forever", "soft", "over")}
     move()
     assert get(b, key)["value"] == b"plain"
-    for name in ("tagged", "stale", "none"):  # never fresh at the target, where a purge would not find them
+    assert b("SMEMBERS", "{move}set")
+    for name, was in before.items():
+        now = inspect(b, "{move}" + name)
+        for field in ("state", "version", "cost", "tags", "grace"):
+            assert now[field] == was[field], (name, field)
+        assert now["age"] >= was["age"]
+        assert (now["ttl"] is None) == (was["ttl"] is None)
+    assert b("GET", "{move}rich") == b"v"
+    assert b("GET", "{move}soft") is None
+    assert get(b, "{move}soft", "STALE")["value"] == b"v"
+    known(b, key)
+    assert b("CACHE.SET", "{move}rich", "old", "VERSION", "6") == "OLDVERSION"
+    assert b("CACHE.SET", "{move}soft", "old", "VERSION", "8") == "OLDVERSION"
+    assert b("CACHE.SET", "{move}soft", "new", "VERSION", "9") == "OK"
+
+
+def test_purges_find_what_has_moved(cluster, slot):
+    key, a, b, move, source, target = slot
+    for name in ("red", "green", "gone"):
+        a("CACHE.SET", "{move}" + name, "v", "PX", "600000", "GRACE", "600000", "TAGS", "1", "moved-" + name)
+    # What the target has had before the key came, and the source has not: as when a purge overtakes a key.
+    assert b("CACHE.PURGE", "HERE", "test-1", "TAG", "moved-gone")
+    a("CACHE.PURGE", "HERE", "test-2", "TAG", "moved-green", "SOFT")
+    move()
+    assert get(b, "{move}red")["state"] == "fresh"
+    assert get(b, "{move}green", "STALE")["state"] == "stale", "what was purged softly at the source stays stale"
+    assert get(b, "{move}gone", "STALE")["state"] == "miss", "a purge that only the target knew"
+    a("CACHE.PURGE", "TAG", "moved-red")
+    assert get(b, "{move}red", "STALE")["state"] == "miss", "a later one"
+
+
+def test_patterns_find_what_has_moved(slot):
+    key, a, b, move, source, target = slot
+    tag = next(t for t in (f"{{t{i}}}" for i in range(1000)) if not isinstance(b("SET", t, "x"), Error))
+    # Several segments of keys that match: at a key a second the pattern stays in force for the length of any test.
+    for i in range(0, 12000, 1000):
+        b.send(b"".join(encode("SET", f"{tag}ban:{k}", "x" * 500) for k in range(i, i + 1000)))
+        assert [b.read() for _ in range(1000)] == ["OK"] * 1000
+    a("SET", "{move}ban:plain", "v")
+    a("CACHE.SET", "{move}ban:rich", "v", "PX", "600000")
+    a("SET", "{move}other", "v")
+    assert b("CACHE.PURGE", "HERE", "test-ban", "MATCH", "*ban:*", "RATE", "1")
+    assert b("EXISTS", f"{tag}ban:0", f"{tag}ban:11999") == 0
+    move()
+    assert b("MGET", "{move}ban:plain", "{move}ban:rich", "{move}other") == [None, None, b"v"]
+
+
+def test_what_nobody_may_read_stays_behind(slot):
+    key, a, b, move, *_ = slot
+    a("CACHE.SET", key, "plain", "PX", "600000")
+    a("CACHE.SET", "{move}none", "", "NEGATIVE", "PX", "600000")
+    a("CACHE.SET", "{move}purged", "v", "PX", "600000", "TAGS", "1", "purged-here")
+    a("CACHE.PURGE", "TAG", "purged-here")
+    move()
+    assert get(b, key)["value"] == b"plain"
+    for name in ("none", "purged"):
         assert get(b, "{move}" + name, "STALE")["state"] == "miss"
+
+
+def test_a_stale_key_is_served_where_it_is(slot):
+    """While a slot is on its way, what is stale here is not sent for there; and no lease outlives the beginning or the end of that."""
+    key, a, b, move, source, target = slot
+    number = ask(source, "CLUSTER", "KEYSLOT", key)
+    a("CACHE.SET", key, "old", "PX", "600000", "GRACE", "600000")
+    a("CACHE.INVALIDATE", key, "SOFT")
+    early = get(a, key, "STALE", "LEASE", "600000")["lease"]
+    absent = get(a, "{move}absent", "LEASE", "600000")["lease"]
+    assert early and absent
+    assert ask(target, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+    assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+    answer = get(a, key, "STALE", "LEASE", "600000")
+    assert answer["value"] == b"old" and answer["lease"], "the lease from before is void"
+    assert a("CACHE.SET", key, "v", "LEASE", early) == "LEASELOST"
+    assert a("CACHE.SET", key, "new", "LEASE", answer["lease"]) == "OK"
+    assert a("CACHE.INVALIDATE", "{move}absent").startswith("ASK "), "it is the target's to invalidate"
+    for s in (source, target):
+        assert ask(s, "CLUSTER", "SETSLOT", number, "STABLE") == "OK"
+    assert a("CACHE.SET", "{move}absent", "v", "LEASE", absent) == "LEASELOST"
+    assert a("GET", key) == b"new"
+
+
+def test_held_versions_go_with_the_slot(cluster, slot):
+    key, a, b, move, source, target = slot
+    number = ask(source, "CLUSTER", "KEYSLOT", key)
+    a("CACHE.INVALIDATE", key, "VERSION", "7", "HOLD", "600000")
+    a("CACHE.SET", "{move}gone", "v", "VERSION", "5")
+    a("DEL", "{move}gone")
+    other = next(k for k in (f"k{i}" for i in range(1000)) if ask(source, "CLUSTER", "KEYSLOT", k) != number
+                 and not isinstance(a("CACHE.INVALIDATE", k, "VERSION", "3", "HOLD", "600000"), Error))
+    assert ask(target, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+    assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+    # On its way: what is older is refused where that is known, the rest is sent on.
+    assert a("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+    assert a("CACHE.SET", key, "new", "VERSION", "7").startswith("ASK ")
+    assert a("CACHE.SET", key, "plain").startswith("ASK ")
+    assert a("CACHE.SET", key, "bad", "VERSION", "x").startswith("ASK ")
+    for s in (target, source):
+        assert ask(s, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
+    assert known(b, key) == 7
+    assert b("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+    assert b("CACHE.SET", "{move}gone", "old", "VERSION", "4") == "OLDVERSION"
+    assert b("CACHE.SET", key, "new", "VERSION", "7") == "OK"
+    assert inspect(a, other)["held-version"] == 3
+    with cluster.replica_of(target).wire() as replica:
+        replica("READONLY")
+        harness.wait_until(lambda: inspect(replica, key)["held-version"] == 7, what="the target's replica to know it, too")
+    # And back, with what was removed there; keys and their versions by MIGRATE.
+    b("DEL", "{move}probe")
+    b("CACHE.INVALIDATE", "{move}there", "VERSION", "9", "HOLD", "600000")
+    move(target, source)
+    assert known(a, "{move}there") == 9
+    assert a("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+    assert a("CACHE.SET", "{move}there", "old", "VERSION", "8") == "OLDVERSION"
+
+
+def test_what_was_held_there_when_a_move_is_called_off(slot):
+    key, a, b, move, source, target = slot
+    number = ask(source, "CLUSTER", "KEYSLOT", key)
+    assert ask(target, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+    assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+    assert b("ASKING") == "OK"
+    assert b("CACHE.INVALIDATE", key, "VERSION", "7", "HOLD", "600000") == 0
+    for s in (source, target):
+        assert ask(s, "CLUSTER", "SETSLOT", number, "STABLE") == "OK"
+    assert known(a, key) == 7
+    assert a("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+
+
+def test_no_version_is_taken_before_the_former_owner_has_spoken(slot):
+    key, a, b, move, source, target = slot
+    number = ask(source, "CLUSTER", "KEYSLOT", key)
+    a("CACHE.INVALIDATE", key, "VERSION", "7", "HOLD", "600000")
+    assert ask(target, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+    assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+    os.kill(source.process.pid, signal.SIGSTOP)
+    try:
+        assert ask(target, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
+        assert b("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+        assert b("CACHE.SET", "{move}x", "v", "VERSION", "100") == "OLDVERSION", "too much rather than too little"
+        assert b("CACHE.SET", "{move}x", "v") == "OK"
+        assert b("SET", "{move}x", "v") == "OK"
+    finally:
+        os.kill(source.process.pid, signal.SIGCONT)
+    assert ask(source, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
+    assert known(b, key) == 7
+    assert b("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+
+
+def test_held_believes_nothing(slot):
+    key, a, *_ = slot
+    nothing, everything = b"\0" * 2048, b"\xff" * 2048
+    assert a("CACHE.HELD", nothing, 0)[0] != 0
+    assert a("CACHE.HELD", nothing, 2048) == [0, b""]
+    assert a("CACHE.HELD", everything, 0).startswith("TRYAGAIN ")
+    for bad in ((b"", 0), (everything[:-1], 0), (nothing + b"x", 0), (nothing, -1), (nothing, 2049), (nothing, 2**63 - 1), (nothing, "x")):
+        assert isinstance(a("CACHE.HELD", *bad), Error), bad
+
+
+@pytest.mark.parametrize("binary", [harness.LARDER_SERVER, harness.REDIS_SERVER], ids=["larder", "redis"])
+def test_migrate_by_kind_of_target(binary, start_larder):
+    """Outside of clusters, too: another larder takes everything, Redis what a plain value can say."""
+    target = harness.Server(binary).start()
+    try:
+        check_kind(binary, target, start_larder(workers=2))
+    finally:
+        harness.end_all([target])
+
+
+def check_kind(binary, target, source):
+    with source.wire() as a:
+        a("CACHE.SET", "fresh", "v", "PX", "600000", "GRACE", "600000", "VERSION", "4")
+        a("CACHE.SET", "tagged", "v", "PX", "600000", "TAGS", "1", "red")
+        a("CACHE.SET", "soft", "v", "PX", "600000", "GRACE", "600000")
+        a("CACHE.INVALIDATE", "soft", "SOFT")
+        assert a("MIGRATE", "127.0.0.1", target.port, "", 0, 60000, "KEYS", "fresh", "tagged", "soft") == "OK"
+        assert a("DBSIZE") == 0
+        with target.wire() as b:
+            assert b("GET", "fresh") == b"v"
+            assert 0 < b("PTTL", "fresh") <= 600000
+            if harness.is_redis(binary):
+                assert b("EXISTS", "tagged", "soft") == 0
+            else:
+                assert inspect(b, "fresh")["version"] == 4
+                assert inspect(b, "tagged")["tags"] == 1
+                assert get(b, "soft", "STALE")["state"] == "stale"
+
+
+def test_restore_believes_nothing(start_larder):
+    with start_larder(workers=2).wire() as w:
+        w("SET", "x", "value")
+        dump = w("DUMP", "x")
+        w("SADD", "s", "m")
+        bad = Error("ERR Bad data format")
+        ext = struct.pack("<qIIqqQ", 1000, 0, 5, 2000, 900, 3)
+        assert w("CACHE.RESTORE", "ok", 60000, dump, ext) == "OK"
+        assert inspect(w, "ok")["cost"] == 5
+        assert w("CACHE.RESTORE", "ok", 60000, dump, ext).startswith("BUSYKEY")
+        assert w("CACHE.RESTORE", "ok", 60000, dump, ext, "REPLACE") == "OK"
+        for extra in (b"", b"x", ext[:-1], ext + b"x", ext + b"x" * 8, struct.pack("<qIIqqQ", 1000, 2, 5, 2000, 900, 3),
+                      struct.pack("<qIIqqQ", 1000, 64, 5, 2000, 900, 3), struct.pack("<qIIqqQ", 1000, 0xFFFF0000, 5, 2000, 900, 3),
+                      struct.pack("<qIIqqQ", -1, 0, 5, 2000, 900, 3), struct.pack("<qIIqqQ", 1, 0, 5, 2**63 - 1, 900, 3),
+                      struct.pack("<qIIqqQ", 1, 0, 5, 2000, 2**63 - 1, 3), struct.pack("<qIIqqQ", 1000, 0, 5, 0, 900, 3),
+                      struct.pack("<qIIqqQ", 1000, 0, 5, -5, 900, 3)):
+            assert w("CACHE.RESTORE", "k", 60000, dump, extra) == bad, extra
+        for ttl in (-1, -(2**63), 2**63 - 1):
+            assert w("CACHE.RESTORE", "k", ttl, dump, ext) == bad
+        assert w("CACHE.RESTORE", "k", 60000, w("DUMP", "s"), ext) == bad
+        assert isinstance(w("CACHE.RESTORE", "k", 60000, dump[:-1], ext), Error)
+        assert isinstance(w("CACHE.RESTORE", "k", 60000, dump, ext, "NX"), Error)
+        assert isinstance(w("CACHE.RESTORE", "k", "x", dump, ext), Error)
+        assert w("EXISTS", "k") == 0
+        # Far in the past is stale, and nobody's clock makes it more.
+        assert w("CACHE.RESTORE", "old", 60000, dump, struct.pack("<qIIqqQ", 2**62, 0, 5, 1, 1, 3)) == "OK"
+        assert get(w, "old", "STALE")["state"] == "stale"
+        assert w("EXISTS", "old") == 0
+        # A version that is held, or here already, is not undone.
+        v5 = struct.pack("<qIIqqQQ", 1000, 8, 5, 2000, 900, 3, 5)
+        w("CACHE.INVALIDATE", "held", "VERSION", "6")
+        assert w("CACHE.RESTORE", "held", 60000, dump, v5) == "OK"
+        assert w("EXISTS", "held") == 0
+        w("CACHE.SET", "newer", "n", "VERSION", "6")
+        assert w("CACHE.RESTORE", "newer", 60000, dump, v5, "REPLACE") == "OK"
+        assert w("GET", "newer") == b"n"

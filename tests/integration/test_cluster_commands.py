@@ -175,3 +175,24 @@ def test_a_pair(theirs):
         assert ask(other, "CLUSTER", "RESET", "HARD") == "OK"
         assert ask(other, "DBSIZE") == 0
         assert len(clusters.rows(other)) == 1
+
+
+def sources_of_links_to(server):
+    """The addresses that bus links to this node come from; the kernel's list of sockets is the witness."""
+    ends = [line.split()[1:4] for line in open("/proc/net/tcp", encoding="ascii")][1:]
+    bus = f":{server.port + 10000:04X}"
+    return {source.split(":")[0] for source, to, state in ends if to.endswith(bus) and state == "01"}
+
+
+def test_the_bus_comes_from_where_it_is_told_to():
+    own = {"cluster-announce-ip": "127.0.0.1"}
+    with Cluster([clusters.node(extra={**own, "bind-source-addr": "127.0.0.9"}).start(), clusters.node(extra=own).start()]) as pair:
+        told, other = pair.servers
+        assert ask(told, "CLUSTER", "MEET", "127.0.0.1", str(other.port)) == "OK"
+        harness.wait_until(lambda: sources_of_links_to(other) == {"0900007F"}, what="a link from 127.0.0.9")
+        harness.wait_until(lambda: sources_of_links_to(told) == {"0100007F"}, what="a link from 127.0.0.1")
+        assert ask(other, "CONFIG", "SET", "bind-source-addr", "127.0.0.8") == "OK"
+        assert ask(other, "CLUSTER", "FORGET", my_id(told)) == "OK"
+        harness.wait_until(lambda: not sources_of_links_to(told), what="the end of the link")
+        assert ask(other, "CLUSTER", "MEET", "127.0.0.1", str(told.port)) == "OK"
+        harness.wait_until(lambda: sources_of_links_to(told) == {"0800007F"}, what="a link from 127.0.0.8")

@@ -27,6 +27,15 @@ def first_words(wire):
         return Error("closed")
 
 
+def all_threads_stopped(pid):
+    """SIGSTOP is on its way until a thread takes it; till then the others serve."""
+    states = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii", errors="replace") as f:
+            states.append(f.read().rsplit(") ", 1)[1][0])
+    return set(states) == {"T"}
+
+
 def test_what_waited_for_a_frozen_primary_is_not_acknowledged(cluster):
     """Its commands are executed when it wakes, before it can have heard of its successor."""
     old = cluster.primaries()[0]
@@ -37,6 +46,7 @@ def test_what_waited_for_a_frozen_primary_is_not_acknowledged(cluster):
     assert all(w("SET", key, "early") == "OK" for w in wires)
     os.kill(old.pid, signal.SIGSTOP)
     try:
+        harness.wait_until(lambda: all_threads_stopped(old.pid), what="the process to stand still")
         for i, w in enumerate(wires):
             w.send(asked[i % 2])
         harness.wait_until(lambda: "role:master" in ask(new, "INFO", "replication"), seconds=60,

@@ -9,6 +9,10 @@ import pytest
 from harness import wait_until
 from wire import Verbatim, encode
 
+def info(w, section):
+    return dict(line.split(":", 1) for line in w("INFO", section).decode().split("\r\n") if ":" in line)
+
+
 # What tools and clients read; INFO is an API.
 INFO_FIELDS = {
     "server": "redis_version redis_mode os arch_bits process_id run_id tcp_port uptime_in_seconds uptime_in_days hz executable config_file",
@@ -52,6 +56,7 @@ def test_info_says_what_it_is(r):
 
 
 def test_info_tells_the_truth(larder, r):
+    wait_until(lambda: r.info("clients")["connected_clients"] == 1, what="the ends of the fixtures' own connections")
     before = r.info("everything")
     with larder.wire() as w:
         w.pipeline(*[("SET", f"k{i}", "v" * 1000) for i in range(1000)])
@@ -287,3 +292,30 @@ def test_monitor_ends_with_reset_and_quit(larder, w):
         w("SET", "k", "1")
         assert m("PING") == "PONG"
     wait_until(lambda: b"flags=O" not in w("CLIENT", "LIST"), what="the monitors to go")
+
+
+def test_rounds_are_counted(larder):
+    with larder.wire() as w:
+        stats = lambda section: {k: int(v) for k, v in info(w, section).items() if k.startswith("eventloop_")}  # noqa: E731
+        assert w("CONFIG", "RESETSTAT") == "OK"
+        assert w.pipeline(*[["PING"]] * 500) == ["PONG"] * 500
+        first, debug = stats("stats"), stats("debug")
+        assert w("GET", "k") is None
+        assert stats("stats")["eventloop_cycles"] > first["eventloop_cycles"] > 0
+        assert 0 < first["eventloop_duration_cmd_sum"]
+        assert 0 < debug["eventloop_duration_max"] <= first["eventloop_duration_sum"]
+        assert 1 < debug["eventloop_cmd_per_cycle_max"] <= 501
+        assert "eventloop_duration_max" not in info(w, "everything") and "eventloop_duration_max" not in info(w, "all")
+
+
+def test_refused_passwords_are_counted(larder):
+    with larder.wire() as w:
+        before = int(info(w, "stats")["acl_access_denied_auth"])
+        assert w("CONFIG", "SET", "requirepass", "secret") == "OK"
+        with larder.wire() as other:
+            for words in (["AUTH", "guess"], ["AUTH", "nobody", "secret"], ["HELLO", "3", "AUTH", "default", "guess"]):
+                assert other(*words).startswith("WRONGPASS")
+        assert int(info(w, "stats")["acl_access_denied_auth"]) == before + 3
+        assert w("CONFIG", "RESETSTAT") == "OK"
+        assert int(info(w, "stats")["acl_access_denied_auth"]) == 0
+        assert w("CONFIG", "SET", "requirepass", "") == "OK"

@@ -161,3 +161,18 @@ def test_waitaof(servers):
     wait_until(lambda: a.info("replication")["connected_slaves"] == 1, what="the liar's end")
     f.close()
     s.close()
+
+
+def test_a_replica_comes_from_where_it_is_told_to(servers):
+    p, r = servers(), servers()
+    a, b = p.client(), r.client()
+    with pytest.raises(redis.ResponseError, match="must be an IPv4 or IPv6 address, not a name"):
+        b.config_set("bind-source-addr", "localhost")
+    for source, expected in (("127.0.0.7", "127.0.0.7"), ("192.0.2.1", "127.0.0.1"), ("", "127.0.0.1")):
+        b.config_set("bind-source-addr", source)
+        assert (b"'bind-source-addr 192.0.2.1' cannot be had now: bind 192.0.2.1:0: " in r.log()) == (source != "127.0.0.7")
+        b.execute_command("REPLICAOF", "NO", "ONE")
+        wait_until(lambda: a.info("replication")["connected_slaves"] == 0, what="the link's end")
+        follow(r, p.port)
+        in_step(a, b)
+        assert a.info("replication")["slave0"]["ip"] == expected

@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "cache/cache_internal.h"
 #include "cache/state.h"
+#include "proto/slot.h"
 
 enum { NOW = 1000, KEYS = 3000 };
 #define RUN "0123456789abcdef0123456789abcdef01234567"
@@ -81,6 +82,41 @@ static void nothing_is_lost(void **state)
     node_release(&b);
 }
 
+static void an_heir_gets_what_is_of_its_slots(void **state)
+{
+    struct node a, b;
+    char text[NUM_I64_TEXT_MAX];
+    uint8_t slots[SLOT_COUNT / 8];
+    uint32_t at = 0, pieces = 0, mine = 0;
+    int rc;
+    memset(slots, 0x0f, sizeof slots); /* those whose number ends with 0 to 3, of 8 */
+    node_init(&a, 1);
+    node_init(&b, 99);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        struct key k = key_of(&a, i, text);
+        cache_hold(a.cache, &k, i + 1, NOW + 100, NOW);
+    }
+    do {
+        struct buf piece;
+        buf_init(&piece);
+        rc = cache_put_held(a.cache, slots, &at, &piece);
+        assert_true(rc >= 0);
+        pieces += piece.n > 0;
+        if (piece.n > 0)
+            cache_take_state(&b.a, buf_str(&piece));
+        buf_release(&piece);
+    } while (rc == 0);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        struct key k = key_of(&b, i, text);
+        bool in = slot_of((struct str){text, k.n}) % 8 < 4;
+        mine += in;
+        assert_int_equal(cache_held(b.cache, &k, NOW), in ? i + 1 : 0);
+    }
+    assert_true(pieces > 1 && mine > KEYS / 4 && mine < KEYS);
+    node_release(&a);
+    node_release(&b);
+}
+
 /* Whatever is handed over only raises, and nothing crashes. */
 static void garbage_is_ignored(void **state)
 {
@@ -104,6 +140,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_lost),
+        cmocka_unit_test(an_heir_gets_what_is_of_its_slots),
         cmocka_unit_test(garbage_is_ignored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,6 +55,41 @@ static void the_frequent_are_found_and_bounded(void **state)
     free(t);
 }
 
+static uint64_t least_count(const struct topk *t)
+{
+    uint64_t least = UINT64_MAX;
+    for (uint32_t i = 0; i < t->nhits; i++)
+        least = t->hits[i].count < least ? t->hits[i].count : least;
+    return least;
+}
+
+/* Which one of the rarest goes is left open, that it is one of them is not. */
+static void a_newcomer_takes_the_place_of_a_rarest_one(void **state)
+{
+    struct topk *t = calloc(1, sizeof *t);
+    struct rng rng;
+    uint32_t taken_over = 0;
+    rng_init(&rng, 2);
+    for (uint32_t i = 0; i < NOTES; i++) {
+        uint32_t k =
+            (uint32_t)(rng_below(&rng, 2) ? rng_below(&rng, 4 * TOPK_HITS) : rng_below(&rng, TOPK_HITS));
+        bool full = t->nhits == TOPK_HITS, there = find(t->hits, t->nhits, k) != NULL;
+        uint64_t least = least_count(t);
+        note(t, k, 100);
+        const struct topk_item *it = find(t->hits, t->nhits, k);
+        assert_non_null(it);
+        if (full && !there) {
+            assert_int_equal(it->error, least);
+            assert_int_equal(it->count, least + 1);
+            taken_over++;
+        }
+        if (i % 5000 == 4999)
+            topk_halve(t);
+    }
+    assert_true(taken_over > NOTES / 100);
+    free(t);
+}
+
 static void what_was_frequent_goes(void **state)
 {
     struct topk *t = calloc(1, sizeof *t);
@@ -112,6 +147,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_frequent_are_found_and_bounded),
+        cmocka_unit_test(a_newcomer_takes_the_place_of_a_rarest_one),
         cmocka_unit_test(what_was_frequent_goes),
         cmocka_unit_test(the_largest_are_kept),
         cmocka_unit_test(views_add_up),

@@ -46,6 +46,40 @@ static void assert_flags(int fd, bool nonblock)
     assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
 }
 
+static void connects_from(const char *source, const char *expected, bool begin)
+{
+    struct sock_err err = {""};
+    char ip[SOCK_ADDR_MAX];
+    int listener = sock_listen_tcp("127.0.0.1", 0, 10, false, &err), port = port_of(listener);
+    int client = begin ? sock_connect_begin(source, "127.0.0.1", port, &err)
+                       : sock_connect_tcp_from(source, "127.0.0.1", port, 5000, false, &err);
+    if (client < 0)
+        fail_msg("%s", err.text);
+    int server = accept_one(listener);
+    sock_peer_ip(server, ip, sizeof ip);
+    assert_string_equal(ip, expected);
+    close(client);
+    close(server);
+    close(listener);
+}
+
+/* 192.0.2.0/24 is nobody's; ::1 is of another family. */
+static void the_source_is_a_wish(void **state)
+{
+    struct sock_err err = {""};
+    for (int begin = 0; begin < 2; begin++) {
+        connects_from("127.0.0.7", "127.0.0.7", begin);
+        connects_from("", "127.0.0.1", begin);
+        connects_from("192.0.2.1", "127.0.0.1", begin);
+        connects_from("::1", "127.0.0.1", begin);
+    }
+    assert_int_equal(sock_check_source("127.0.0.7", &err), 0);
+    assert_int_equal(sock_check_source("192.0.2.1", &err), ERR_IO);
+    assert_non_null(strstr(err.text, "bind 192.0.2.1"));
+    assert_int_equal(sock_check_source("localhost", &err), ERR_IO);
+    assert_non_null(strstr(err.text, "not a numeric address"));
+}
+
 static void tcp_there_and_back(const char *listen_host, const char *connect_host, const char *address)
 {
     struct sock_err err = {""};
@@ -241,6 +275,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tcp_version_4),
         cmocka_unit_test(tcp_version_6),
+        cmocka_unit_test(the_source_is_a_wish),
         cmocka_unit_test(errors_name_the_address_and_the_cause),
         cmocka_unit_test(a_port_can_be_shared_only_when_asked),
         cmocka_unit_test(a_connect_gives_up_in_time),

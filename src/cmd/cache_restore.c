@@ -1,0 +1,66 @@
+/* CACHE.RESTORE key ttl payload extra [REPLACE]: a key that comes from another larder with what its cache
+ * knows of it (cache/move.h). What nodes say to each other; it believes nothing. */
+#include "cache/move.h"
+#include "cache/note.h"
+#include "cmd/cache_options.h"
+#include "cmd/cost.h"
+#include "cmd/dump.h"
+#include "cmd/effect.h"
+#include "cmd/handlers.h"
+
+static void propagate(struct cmd_ctx *c, enum cache_arrived arrived, const struct meta *m, int64_t expire_ms)
+{
+    char note[NOTE_MAX];
+    if (arrived == ARRIVED_HIDDEN)
+        effect_del(c);
+    else if (arrived != ARRIVED_FRESH)
+        effect_none(c);
+    if (arrived != ARRIVED_FRESH)
+        return;
+    if (c->unit != NULL)
+        cache_send_note(c, note, note_entry(m, expire_ms, note));
+    dump_note_restored(c, m->fresh_ms);
+}
+
+void cmd_cache_restore(struct cmd_ctx *c)
+{
+    struct cache_arrival v = {.extra = c->argv[4], .replace = c->argc == 6};
+    struct block *block;
+    struct meta m;
+    enum cache_arrived arrived;
+    int64_t expire_ms;
+    if (c->argc > 6 || (c->argc == 6 && !cmd_arg_is(c, 5, STR("REPLACE")))) {
+        reply_error(c->reply, REPLY_SYNTAX);
+        return;
+    }
+    if (!cmd_arg_i64(c, 2, &v.ttl_ms))
+        return;
+    if (!dump_is_sound(c->argv[3])) {
+        reply_error(c->reply, REPLY_BAD_DUMP);
+        return;
+    }
+    if (dump_is_banned(c)) {
+        effect_none(c);
+        reply_ok(c->reply);
+        return;
+    }
+    int err = dump_get_string(c, c->argv[3], &v.bytes, &block);
+    v.block = block;
+    if (err == 0)
+        err = cache_arrive(c->cache, &c->a, &c->keys[0], &v, &arrived, &m, &expire_ms);
+    if (err == 0)
+        propagate(c, arrived, &m, expire_ms);
+    if (block != NULL)
+        block_put(block);
+    if (err == 0 && arrived == ARRIVED_BUSY)
+        reply_error(c->reply, REPLY_BUSYKEY);
+    else if (err != 0 && err != ERR_OOM)
+        reply_error(c->reply, "ERR Bad data format");
+    else
+        cmd_reply_status(c, err);
+}
+
+uint64_t cost_cache_restore(const struct cmd_ctx *c)
+{
+    return cost_restore(c);
+}
