@@ -142,6 +142,9 @@ enum cache_fill { FILL_OK, FILL_LEASE_LOST, FILL_OLD_VERSION, FILL_DROPPED };
 int cache_fill(struct cache *c, const struct access *a, const struct key *k, const struct cache_value *v,
                enum cache_fill *out, struct meta *m, int64_t *expire_ms);
 
+/* Is this the token of the key's live lease? */
+bool cache_has_lease(const struct cache *c, const struct access *a, const struct key *k, uint64_t token);
+
 /* The loader has failed. False: the token is not the key's live one. */
 bool cache_fail(struct cache *c, const struct access *a, const struct key *k, uint64_t token,
                 int64_t retry_ms);

@@ -101,6 +101,12 @@ int cache_fill(struct cache *c, const struct access *a, const struct key *k, con
     return err;
 }
 
+bool cache_has_lease(const struct cache *c, const struct access *a, const struct key *k, uint64_t token)
+{
+    const struct lease *l = lease_find(&c->shards[key_shard(k)].leases, k);
+    return l != NULL && token != 0 && l->token == token && lease_is_live(l, a->now_ms);
+}
+
 bool cache_fail(struct cache *c, const struct access *a, const struct key *k, uint64_t token,
                 int64_t retry_ms)
 {

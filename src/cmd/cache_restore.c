@@ -1,5 +1,6 @@
 /* CACHE.RESTORE key ttl payload extra [REPLACE]: a key that comes from another larder with what its cache
- * knows of it (cache/move.h). What nodes say to each other; it believes nothing. */
+ * knows of it (cache/move.h). CACHE.DUMP key: the ttl, payload and extra for that, or nil. What nodes say to
+ * each other; they believe nothing. */
 #include "cache/move.h"
 #include "cache/note.h"
 #include "cmd/cache_options.h"
@@ -63,4 +64,33 @@ void cmd_cache_restore(struct cmd_ctx *c)
 uint64_t cost_cache_restore(const struct cmd_ctx *c)
 {
     return cost_restore(c);
+}
+
+void cmd_cache_dump(struct cmd_ctx *c)
+{
+    char extra[MOVE_EXTRA_MAX];
+    const struct entry *e = store_peek_any(&c->a, &c->keys[0]);
+    if (e == NULL || !cache_may_travel(&c->a, e)) {
+        reply_null(c->reply);
+        return;
+    }
+    struct buf value;
+    buf_init(&value);
+    uint32_t n = cache_pack(&c->a, e, extra);
+    int64_t end = entry_expire(e), left = end == 0 ? 0 : end - c->a.now_ms;
+    int rc = dump_value(e, &value);
+    if (rc != 0) {
+        cmd_reply_err(c, rc);
+    } else {
+        reply_array(c->reply, 3);
+        reply_int(c->reply, end != 0 && left < 1 ? 1 : left);
+        reply_bulk(c->reply, buf_str(&value));
+        reply_bulk(c->reply, (struct str){extra, n});
+    }
+    buf_release(&value);
+}
+
+uint64_t cost_cache_dump(const struct cmd_ctx *c)
+{
+    return cost_dump(c);
 }

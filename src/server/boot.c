@@ -61,6 +61,7 @@ int server_init(struct server *s)
     memset(s->workers, 0, s->nworkers * sizeof *s->workers);
     rc = repl_init(&s->repl, s);
     migrator_init(&s->migrator, s);
+    warm_init(&s->warm, s);
     if (rc == 0)
         rc = heir_init(&s->heir, s);
     saver_init(&s->saver, s);
@@ -100,6 +101,8 @@ int server_start(struct server *s)
         rc = migrator_start(&s->migrator);
     if (rc == 0)
         rc = heir_start(&s->heir);
+    if (rc == 0)
+        rc = warm_start(&s->warm, loads);
     if (rc == 0)
         rc = cluster_start(&s->cluster);
     if (rc == 0) {
@@ -141,6 +144,7 @@ bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
     repl_end(&s->repl, hurry, arg);
     migrator_end(&s->migrator);
     heir_end(&s->heir);
+    warm_end(&s->warm);
     bool ended = true;
     if (s->lane.running) {
         lane_end(&s->lane);
@@ -167,6 +171,7 @@ void server_release(struct server *s)
     saver_release(&s->saver);
     migrator_release(&s->migrator);
     heir_release(&s->heir);
+    warm_release(&s->warm);
     cluster_release(&s->cluster);
     server_unlisten(s);
     mem_free(s->workers);

@@ -157,20 +157,14 @@ struct question {
     uint32_t nwords; /* replies before that to the question: to AUTH */
     struct str piece;
     bool taken;
-    char why[160];
+    char why[SOCK_ERR_MAX + 128]; /* an error of a socket, and some of what was said */
 };
 
 /* lane_call_shared: configuration is read there. */
 static void put_auth(void *arg)
 {
     struct question *q = arg;
-    const struct config *cfg = &q->h->server->config;
-    struct str user = str_of(cfg->masteruser), password = str_of(cfg->masterauth);
-    const struct str auth[] = {STR("AUTH"), password}, auth2[] = {STR("AUTH"), user, password};
-    q->nwords = 0;
-    if (password.n == 0)
-        return;
-    q->nwords = (user.n > 0 ? unit_put_command(&q->out, auth2, 3) : unit_put_command(&q->out, auth, 2)) == 0;
+    q->nwords = talk_put_auth(&q->h->server->config, &q->out);
 }
 
 /* lane_call_shared. Nothing may be added to the stream while the role is handed over, nor by a replica. */

@@ -189,6 +189,7 @@ static void put_memory(struct server *s, struct buf *b)
 
 static void put_persistence(struct server *s, struct buf *b)
 {
+    buf_printf(b, "larder_warmth:%s\r\n", warm_state_name(&s->warm));
     saver_put_info(s, b);
     buf_puts(b,
              STR("aof_enabled:0\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\n"

@@ -21,6 +21,7 @@
 #include "server/saver.h"
 #include "server/slowlog.h"
 #include "server/stats.h"
+#include "server/warm.h"
 #include "server/worker.h"
 #include "store/gate.h"
 #include "store/store.h"
@@ -104,6 +105,7 @@ struct server {
     struct migrator migrator;
     struct cluster cluster;
     struct heir heir;
+    struct warm warm;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */
     int64_t started_ms;

@@ -3,6 +3,8 @@
 #include "os/clock.h"
 
 #include "base/err.h"
+#include "repl/unit.h"
+#include "server/config.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -24,6 +26,15 @@ void talk_end(struct talk *t)
 {
     buf_release(&t->in);
     arena_release(&t->arena);
+}
+
+uint32_t talk_put_auth(const struct config *cfg, struct buf *out)
+{
+    struct str user = str_of(cfg->masteruser), password = str_of(cfg->masterauth);
+    const struct str auth[] = {STR("AUTH"), password}, auth2[] = {STR("AUTH"), user, password};
+    if (password.n == 0)
+        return 0;
+    return (user.n > 0 ? unit_put_command(out, auth2, 3) : unit_put_command(out, auth, 2)) == 0;
 }
 
 /* Wait until the socket is ready; false when time is up, or the talk is to end. */

@@ -27,6 +27,11 @@ struct talk {
 void talk_begin(struct talk *t, int fd, int64_t timeout_ms, const _Atomic bool *stop);
 void talk_end(struct talk *t); /* the socket stays open */
 
+/* AUTH by `masteruser` and `masterauth`, if there is one; returns how many replies that will have. On the
+ * lane, or in a round. */
+struct config;
+uint32_t talk_put_auth(const struct config *cfg, struct buf *out);
+
 bool talk_send(struct talk *t, struct str bytes);
 
 /* The next reply, no longer than `max` bytes; good until the next call. False when none comes, or something
