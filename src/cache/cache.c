@@ -62,7 +62,8 @@ static bool dead(void *arg, const struct entry *e)
     return meta_read(e, &m) && cache_purged(arg, e, &m) == PURGE_HARD;
 }
 
-/* Its deadline stays: what is usable no longer than that, stale or fresh. */
+/* Its deadline stays: it is usable no longer than that, stale or fresh. This is no write: readers have seen
+ * it so since the ban, and who has got a lease since then keeps it. */
 static bool soften(void *arg, const struct access *a, const struct key *k, struct entry *e)
 {
     struct meta m;
@@ -72,7 +73,6 @@ static bool soften(void *arg, const struct access *a, const struct key *k, struc
         return true;
     store_before_change(a, k);
     meta_set_stale(e, m.fresh_ms);
-    store_note_change(a, k);
     return true;
 }
 

@@ -393,8 +393,9 @@ void purges_step(struct purges *ps)
 int purges_timeout(const struct purges *ps, int most)
 {
     int64_t now = ps->repl->now_ms, until = now + most;
-    if (ps->counts != NULL && match_counts(ps))
-        until = now + 1 < until ? now + 1 : until;
+    int64_t counts_ms = match_due(ps);
+    if (counts_ms < until)
+        until = counts_ms > now ? counts_ms : now + 1; /* others have their turn in between */
     for (const struct purge *p = ps->first; p != NULL; p = p->next) {
         until = p->due_ms < until ? p->due_ms : until;
         if (p->asker != NULL && p->until_ms < until)

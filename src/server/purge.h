@@ -193,7 +193,7 @@ void purges_outside(struct purges *ps);
 /* Has everything been swept here, or counted? Brings p->matched up to date. */
 bool match_is_swept(struct purges *ps, struct purge *p);
 bool match_count(struct purges *ps, struct purge *p); /* DRYRUN: true once it counts */
-bool match_counts(const struct purges *ps);           /* somebody does */
+int64_t match_due(const struct purges *ps);           /* when it counts on; INT64_MAX: it does not */
 void match_step(struct purges *ps);                   /* a slice of it */
 void match_release(struct purges *ps);
 

@@ -133,12 +133,13 @@ static bool is_at_work(const struct purges *ps, const struct counting *c)
     return c->id[0] != '\0' && !c->over && ps->repl->now_ms - c->asked_ms <= PURGE_COUNT_IDLE_MS;
 }
 
-bool match_counts(const struct purges *ps)
+int64_t match_due(const struct purges *ps)
 {
+    int64_t due = INT64_MAX;
     for (uint32_t i = 0; ps->counts != NULL && i < PURGE_COUNTS_MAX; i++)
-        if (is_at_work(ps, &ps->counts[i]))
-            return true;
-    return false;
+        if (is_at_work(ps, &ps->counts[i]) && ps->counts[i].due_ms < due)
+            due = ps->counts[i].due_ms;
+    return due;
 }
 
 static bool count_one(void *arg, const struct entry *e)

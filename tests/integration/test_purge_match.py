@@ -82,6 +82,15 @@ def test_soft_keeps_the_grace(larder):
         assert job(c, number)["soft"] == 1
 
 
+def test_a_sweep_takes_no_lease_away(larder):
+    with larder.wire() as c:
+        c("CACHE.SET", "page:1", "v", "PX", LONG, "GRACE", LONG)
+        number, _ = match(c, "page:*", "SOFT", "RATE", "1")
+        token = get(c, "page:1", "STALE", "LEASE", LONG)["lease"]
+        wait_for(c, number)
+        assert c("CACHE.SET", "page:1", "new", "LEASE", token) == "OK"
+
+
 def test_a_load_that_began_before_is_refused(larder):
     with larder.wire() as c, larder.wire() as other:
         token = get(c, "user:1", "LEASE", LONG)["lease"]
@@ -273,6 +282,7 @@ def test_a_restarted_node_serves_nothing_of_it(servers):  # noqa: F811
     s.kill(signal.SIGKILL)
     s.start()
     with s.wire() as c:
+        harness.wait_until(lambda: isinstance(c("KEYS", "*"), list), what="the node to have loaded")
         assert sorted(c("KEYS", "*")) == sorted([b"user:0"] + [b"other:%d" % i for i in range(100)])
 
 
