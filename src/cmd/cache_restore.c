@@ -26,7 +26,7 @@ static void propagate(struct cmd_ctx *c, enum cache_arrived arrived, const struc
 void cmd_cache_restore(struct cmd_ctx *c)
 {
     struct cache_arrival v = {.extra = c->argv[4], .replace = c->argc == 6};
-    struct block *block;
+    struct dump_string s;
     struct meta m;
     enum cache_arrived arrived;
     int64_t expire_ms;
@@ -45,14 +45,15 @@ void cmd_cache_restore(struct cmd_ctx *c)
         reply_ok(c->reply);
         return;
     }
-    int err = dump_get_string(c, c->argv[3], &v.bytes, &block);
-    v.block = block;
+    int err = dump_get_string(c, c->argv[3], &s);
+    v.bytes = s.bytes;
+    v.block = s.block;
     if (err == 0)
         err = cache_arrive(c->cache, &c->a, &c->keys[0], &v, &arrived, &m, &expire_ms);
     if (err == 0)
         propagate(c, arrived, &m, expire_ms);
-    if (block != NULL)
-        block_put(block);
+    if (s.block != NULL)
+        block_put(s.block);
     if (err == 0 && arrived == ARRIVED_BUSY)
         reply_error(c->reply, REPLY_BUSYKEY);
     else if (err != 0 && err != ERR_OOM)

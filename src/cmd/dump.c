@@ -9,7 +9,6 @@
 #include "cmd/cost.h"
 #include "cmd/effect.h"
 #include "cmd/handlers.h"
-#include "value/rdb_string.h"
 
 #include "base/buf.h"
 #include "base/bytes.h"
@@ -224,51 +223,49 @@ static int restore_object(struct cmd_ctx *c, uint8_t type, struct str in, int64_
     return err;
 }
 
-static int get_string(struct cmd_ctx *c, struct str in, struct str *value, struct block **block)
+static int get_string(struct cmd_ctx *c, struct str in, struct dump_string *out)
 {
-    struct rdb_string s;
-    int err = rdb_string_get(&in, c->limits->bulk_max, &s);
+    int err = rdb_string_get(&in, c->limits->bulk_max, &out->of);
     if (err != 0)
         return err;
-    *value = rdb_string_bytes(&s);
-    if (value->p != NULL)
+    out->bytes = rdb_string_bytes(&out->of);
+    if (out->bytes.p != NULL)
         return 0;
-    *block = block_new(s.n);
-    if (*block == NULL)
+    out->block = block_new(out->of.n);
+    if (out->block == NULL)
         return ERR_OOM;
-    (*block)->n = s.n;
-    *value = block_str(*block);
-    return rdb_string_unpack(&s, (*block)->data);
+    out->block->n = out->of.n;
+    out->bytes = block_str(out->block);
+    return rdb_string_unpack(&out->of, out->block->data);
 }
 
-int dump_get_string(struct cmd_ctx *c, struct str payload, struct str *value, struct block **block)
+int dump_get_string(struct cmd_ctx *c, struct str payload, struct dump_string *out)
 {
-    *block = NULL;
+    *out = (struct dump_string){.block = NULL};
     payload.n -= FOOTER;
     if (payload.n == 0 || payload.p[0] != RDB_TYPE_STRING)
         return ERR_CORRUPT;
-    int err = get_string(c, (struct str){payload.p + 1, payload.n - 1}, value, block);
-    if (err != 0 && *block != NULL) {
-        block_put(*block);
-        *block = NULL;
+    int err = get_string(c, (struct str){payload.p + 1, payload.n - 1}, out);
+    if (err != 0 && out->block != NULL) {
+        block_put(out->block);
+        *out = (struct dump_string){.block = NULL};
     }
     return err;
 }
 
 static int restore_string(struct cmd_ctx *c, int64_t deadline)
 {
-    struct str value;
-    struct block *block;
-    int err = dump_get_string(c, c->argv[3], &value, &block);
+    struct dump_string s;
+    int err = dump_get_string(c, c->argv[3], &s);
     if (err == 0 && cmd_is_over(c, deadline)) {
         delete_restored(c);
     } else if (err == 0) {
-        err = store_put_string(&c->a, &c->keys[0], value, block, deadline, 0);
+        err = store_put_string(&c->a, &c->keys[0], s.bytes, s.block, deadline, 0);
         if (err == 0)
             dump_note_restored(c, deadline);
     }
-    if (block != NULL)
-        block_put(block);
+    if (s.block != NULL)
+        block_put(s.block);
     return err;
 }
 

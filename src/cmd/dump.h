@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "cmd/cmd.h"
+#include "value/rdb_string.h"
 
 /* Append what DUMP gives for e, whose shard is locked. ERR_OOM: out is as it was. */
 int dump_value(const struct entry *e, struct buf *out);
@@ -13,9 +14,14 @@ int dump_value(const struct entry *e, struct buf *out);
 
 /* Its version and checksum. */
 bool dump_is_sound(struct str payload);
-/* The string in a sound payload: bytes in the payload, or in *block, which the caller owns then (else NULL).
- * Returns 0, ERR_OOM, or another error if it is none. */
-int dump_get_string(struct cmd_ctx *c, struct str payload, struct str *value, struct block **block);
+/* The string in a payload. Its bytes may lie in here: it is not to be copied. */
+struct dump_string {
+    struct str bytes;    /* in the payload, the block, or `of` */
+    struct block *block; /* the caller's; NULL: none */
+    struct rdb_string of;
+};
+/* Of a sound payload. Returns 0, ERR_OOM, or another error if there is none. */
+int dump_get_string(struct cmd_ctx *c, struct str payload, struct dump_string *out);
 /* Key 0 comes from another node, and matches a pattern that is being purged here: it may have been there
  * before, and nobody there may know of the purge yet. Then it is dropped, as it would be if it had been here.
  */
