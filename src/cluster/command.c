@@ -39,8 +39,11 @@ static struct node *named(struct machine *m, const struct node_id *id)
     return n;
 }
 
+/* Who has been told before may have told us already (frame.h, EXT_FORGOTTEN): then it is done. */
 static int forget(struct machine *m, const struct node_id *id)
 {
+    if (slotmap_find(&m->map, id) == NULL && bus_forgotten(m, id))
+        return 0;
     struct node *n = named(m, id);
     if (n == NULL)
         return ERR_NOTFOUND;

@@ -333,9 +333,9 @@ static void do_forget(struct cmd_ctx *c, struct cluster_core *core, const struct
 {
     struct cluster_order *o = new_order(c, ORDER_FORGET);
     uint32_t node;
-    if (o == NULL || !arg_node(c, v, 2, &node))
+    if (o == NULL || (c->argv[2].n != VIEW_ID && !arg_node(c, v, 2, &node)))
         return;
-    memcpy(o->id, v->nodes[node].id, sizeof o->id);
+    memcpy(o->id, c->argv[2].p, VIEW_ID); /* which it need not know any more */
     carry_out(c, core, o);
 }
 

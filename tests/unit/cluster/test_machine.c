@@ -250,6 +250,26 @@ static void test_extensions_for_whom_they_are(void **state)
     end(l);
 }
 
+static int forgets(struct lone *l, const char *id)
+{
+    struct machine_command c = {.kind = CMD_FORGET};
+    memcpy(c.id.c, id, NODE_ID);
+    return event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+}
+
+/* Nodes tell each other whom to forget, so an operator who tells them all may come second. */
+static void test_forget_what_is_forgotten(void **state)
+{
+    static const char nobody[] = "ffffffffffffffffffffffffffffffffffffffff";
+    struct lone *l = start(CONF("master"));
+    assert_int_equal(forgets(l, nobody), ERR_NOTFOUND);
+    assert_int_equal(forgets(l, C), 0);
+    assert_int_equal(forgets(l, C), 0);
+    l->now += MACHINE_FORGET_MS + 1;
+    assert_int_equal(forgets(l, C), ERR_NOTFOUND);
+    end(l);
+}
+
 static void test_mutated(void **state)
 {
     struct lone *l = start(CONF("master"));
@@ -290,9 +310,13 @@ static void test_mutated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_votes),         cmocka_unit_test(test_who_waits_for_the_disk),
-        cmocka_unit_test(test_addresses),     cmocka_unit_test(test_a_claim_ends_a_move),
-        cmocka_unit_test(test_the_last_slot), cmocka_unit_test(test_extensions_for_whom_they_are),
+        cmocka_unit_test(test_votes),
+        cmocka_unit_test(test_who_waits_for_the_disk),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_a_claim_ends_a_move),
+        cmocka_unit_test(test_the_last_slot),
+        cmocka_unit_test(test_extensions_for_whom_they_are),
+        cmocka_unit_test(test_forget_what_is_forgotten),
         cmocka_unit_test(test_mutated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
