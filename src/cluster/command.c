@@ -118,7 +118,7 @@ static int set_slot(struct machine *m, const struct machine_command *c)
     struct node *n = slotmap_find(&m->map, &c->id);
     int err = 0;
     if (!machine_is_primary(m))
-        return machine_fail_command(m, ERR_TYPE, "You can use SETSLOT only with masters.");
+        return machine_fail_command(m, ERR_TYPE, "Please use SETSLOT only with masters.");
     if (c->how != SETSLOT_STABLE && (n == NULL || node_is(n, NODE_REPLICA))) {
         if (n == NULL)
             snprintf(text, sizeof(text),
