@@ -68,7 +68,9 @@ void store_flag_watches(const struct access *a, const struct key *k)
     lock_release(&sh->watch_lock);
 }
 
-void store_flag_matches(const struct access *a, uint32_t id, struct str glob)
+typedef bool (*watch_test)(const struct access *a, const struct watch *w, const void *arg);
+
+static void flag_where(const struct access *a, watch_test test, const void *arg)
 {
     for (uint32_t i = 0; i < STORE_SHARDS; i++) {
         struct shard *sh = &a->store->shards[i];
@@ -77,10 +79,26 @@ void store_flag_matches(const struct access *a, uint32_t id, struct str glob)
         lock_hold(&sh->watch_lock);
         struct watch *w = atomic_load_explicit(&sh->watches, memory_order_relaxed);
         for (; w != NULL; w = w->next)
-            if (w->seen && a->store->id_of[w->db] == id && str_glob(glob, (struct str){w->p, w->n}, false))
+            if (test(a, w, arg))
                 atomic_store_explicit(w->flag, true, memory_order_relaxed);
         lock_release(&sh->watch_lock);
     }
+}
+
+struct matching {
+    uint32_t id;
+    struct str glob;
+};
+
+static bool matches(const struct access *a, const struct watch *w, const void *arg)
+{
+    const struct matching *m = arg;
+    return w->seen && a->store->id_of[w->db] == m->id && str_glob(m->glob, (struct str){w->p, w->n}, false);
+}
+
+void store_flag_matches(const struct access *a, uint32_t id, struct str glob)
+{
+    flag_where(a, matches, &(struct matching){id, glob});
 }
 
 static bool watched_key_exists(const struct access *a, const struct watch *w, uint32_t db)
@@ -93,20 +111,19 @@ static bool watched_key_exists(const struct access *a, const struct watch *w, ui
     return e != NULL && !deadline_passed(entry_expire(e), a->now_ms) && !entry_is_hidden(a, e);
 }
 
+struct databases {
+    int64_t db, other;
+};
+
+static bool is_touched(const struct access *a, const struct watch *w, const void *arg)
+{
+    const struct databases *d = arg;
+    if (d->db >= 0 && w->db != d->db)
+        return false;
+    return watched_key_exists(a, w, w->db) || (d->other >= 0 && watched_key_exists(a, w, (uint32_t)d->other));
+}
+
 void store_touch_db(const struct access *a, int64_t db, int64_t other)
 {
-    for (uint32_t i = 0; i < STORE_SHARDS; i++) {
-        struct shard *sh = &a->store->shards[i];
-        if (atomic_load_explicit(&sh->watches, memory_order_relaxed) == NULL)
-            continue;
-        lock_hold(&sh->watch_lock);
-        struct watch *w = atomic_load_explicit(&sh->watches, memory_order_relaxed);
-        for (; w != NULL; w = w->next) {
-            if (db >= 0 && w->db != db)
-                continue;
-            if (watched_key_exists(a, w, w->db) || (other >= 0 && watched_key_exists(a, w, (uint32_t)other)))
-                atomic_store_explicit(w->flag, true, memory_order_relaxed);
-        }
-        lock_release(&sh->watch_lock);
-    }
+    flag_where(a, is_touched, &(struct databases){db, other});
 }
