@@ -1,5 +1,8 @@
 #include "os/thread.h"
 
+#include "base/err.h"
+
+#include <errno.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -7,6 +10,15 @@
 
 /* Weighs 1/28 of a thread that has not been niced (sched(7): a quarter more or less with each step). */
 enum { NICE_GIVE_WAY = 15 };
+
+int os_thread_start(pthread_t *out, void *(*main)(void *arg), void *arg)
+{
+    int rc = pthread_create(out, NULL, main, arg);
+    if (rc == 0)
+        return 0;
+    errno = rc;
+    return ERR_IO;
+}
 
 void os_thread_give_way(void)
 {

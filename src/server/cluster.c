@@ -2,12 +2,12 @@
 
 #include "base/log.h"
 #include "os/clock.h"
+#include "os/thread.h"
 #include "server/cluster_core.h"
 #include "server/crash.h"
 #include "server/exec.h"
 #include "server/handlers.h"
 
-#include <errno.h>
 #include <string.h>
 
 /* ---- where the bus listens --------------------------------------------------------------------------------
@@ -211,13 +211,9 @@ int cluster_start(struct cluster *cl)
 {
     if (cl->core == NULL)
         return 0;
-    int rc = pthread_create(&cl->thread, NULL, cluster_main, cl);
-    if (rc != 0) {
-        errno = rc;
-        return ERR_IO;
-    }
-    cl->running = true;
-    return 0;
+    int rc = os_thread_start(&cl->thread, cluster_main, cl);
+    cl->running = rc == 0;
+    return rc;
 }
 
 void cluster_end(struct cluster *cl)

@@ -11,7 +11,6 @@
 #include "server/handlers.h"
 #include "server/talk.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -350,13 +349,9 @@ int heir_start(struct heir *h)
 {
     if (h->claims == NULL)
         return 0;
-    int rc = pthread_create(&h->thread, NULL, heir_main, h);
-    if (rc != 0) {
-        errno = rc;
-        return ERR_IO;
-    }
-    h->running = true;
-    return 0;
+    int rc = os_thread_start(&h->thread, heir_main, h);
+    h->running = rc == 0;
+    return rc;
 }
 
 void heir_end(struct heir *h)

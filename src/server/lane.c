@@ -7,12 +7,12 @@
 #include "cmd/effect.h"
 #include "os/clock.h"
 #include "os/random.h"
+#include "os/thread.h"
 #include "server/crash.h"
 #include "server/dispatch.h"
 #include "server/route.h"
 #include "server/server.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 int lane_init(struct lane *l, struct server *s)
@@ -334,13 +334,9 @@ static void *lane_main(void *arg)
 
 int lane_start(struct lane *l)
 {
-    int rc = pthread_create(&l->thread, NULL, lane_main, l);
-    if (rc != 0) {
-        errno = rc;
-        return ERR_IO;
-    }
-    l->running = true;
-    return 0;
+    int rc = os_thread_start(&l->thread, lane_main, l);
+    l->running = rc == 0;
+    return rc;
 }
 
 void lane_drop_jobs(struct lane *l)

@@ -6,10 +6,10 @@
 #include "cmd/dump.h"
 #include "cmd/effect.h"
 #include "os/clock.h"
+#include "os/thread.h"
 #include "server/crash.h"
 #include "server/handlers.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 #define MIGRATE_ENDS "ERR The server is shutting down: nothing was moved"
@@ -427,13 +427,9 @@ void migrator_init(struct migrator *m, struct server *s)
 
 int migrator_start(struct migrator *m)
 {
-    int rc = pthread_create(&m->thread, NULL, migrator_main, m);
-    if (rc != 0) {
-        errno = rc;
-        return ERR_IO;
-    }
-    m->running = true;
-    return 0;
+    int rc = os_thread_start(&m->thread, migrator_main, m);
+    m->running = rc == 0;
+    return rc;
 }
 
 void migrator_take(struct migrator *m, struct lane_job *job)

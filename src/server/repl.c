@@ -6,6 +6,7 @@
 #include "cache/cache.h"
 #include "os/clock.h"
 #include "os/random.h"
+#include "os/thread.h"
 #include "server/crash.h"
 #include "server/mail.h"
 #include "server/repl_feed.h"
@@ -13,7 +14,6 @@
 #include "server/server.h"
 #include "store/change.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -382,13 +382,9 @@ void repl_take_role(struct repl *r)
 
 int repl_start(struct repl *r)
 {
-    int rc = pthread_create(&r->thread, NULL, repl_main, r);
-    if (rc != 0) {
-        errno = rc;
-        return ERR_IO;
-    }
-    r->running = true;
-    return 0;
+    int rc = os_thread_start(&r->thread, repl_main, r);
+    r->running = rc == 0;
+    return rc;
 }
 
 static bool somebody_lags(struct repl *r)

@@ -376,13 +376,9 @@ static void *saver_main(void *arg)
 
 int saver_start(struct saver *v)
 {
-    int rc = pthread_create(&v->thread, NULL, saver_main, v);
-    if (rc != 0) {
-        errno = rc;
-        return ERR_IO;
-    }
-    v->running = true;
-    return 0;
+    int rc = os_thread_start(&v->thread, saver_main, v);
+    v->running = rc == 0;
+    return rc;
 }
 
 void saver_end(struct saver *v)

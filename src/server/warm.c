@@ -3,11 +3,11 @@
 
 #include "base/err.h"
 #include "os/clock.h"
+#include "os/thread.h"
 #include "server/crash.h"
 #include "server/handlers.h"
 #include "server/warm_internal.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 static const char *const state_names[] = {"cold", "running", "warm", "full", "cancelled", "failed"};
@@ -204,13 +204,9 @@ void warm_init(struct warm *w, struct server *s)
 int warm_start(struct warm *w, bool has_data)
 {
     w->state = has_data ? WARM_WARM : WARM_COLD;
-    int rc = pthread_create(&w->thread, NULL, warm_main, w);
-    if (rc != 0) {
-        errno = rc;
-        return ERR_IO;
-    }
-    w->started = true;
-    return 0;
+    int rc = os_thread_start(&w->thread, warm_main, w);
+    w->started = rc == 0;
+    return rc;
 }
 
 void warm_end(struct warm *w)

@@ -9,6 +9,7 @@
 #include "os/clock.h"
 #include "os/random.h"
 #include "os/sock.h"
+#include "os/thread.h"
 #include "server/cache_wait.h"
 #include "server/crash.h"
 #include "server/server.h"
@@ -498,11 +499,7 @@ static void *worker_main(void *arg)
 
 int worker_start(struct worker *w)
 {
-    int rc = pthread_create(&w->thread, NULL, worker_main, w);
-    if (rc != 0) {
-        errno = rc;
-        return ERR_IO;
-    }
-    w->running = true;
-    return 0;
+    int rc = os_thread_start(&w->thread, worker_main, w);
+    w->running = rc == 0;
+    return rc;
 }
