@@ -181,10 +181,10 @@ static void note_success(struct saver *v, uint64_t base)
     atomic_store(&v->shown.last_save_ms, now_ms);
     atomic_store(&v->shown.last_took_s, (now_ms - atomic_load(&v->shown.began_ms)) / 1000);
     atomic_fetch_add(&v->shown.saves, 1);
-    log_notice("The snapshot is on disk: %llu keys.", (unsigned long long)atomic_load(&v->shown.keys));
 }
 
-/* Closes sn, ends f. base: changes at the cut. */
+/* Closes sn, ends f, and the turn if f was the turn's: whoever sees in INFO that a snapshot is over may begin
+ * the next one, so both are said under the mutex that a BGSAVE takes. base: changes at the cut. */
 static int finish(struct saver *v, struct snapshot *sn, struct snapshot_file *f, int rc, uint64_t base)
 {
     snapshot_close(sn);
@@ -193,12 +193,18 @@ static int finish(struct saver *v, struct snapshot *sn, struct snapshot_file *f,
     else
         snapshot_file_abort(f);
     if (rc == 0)
-        note_success(v, base);
+        log_notice("The snapshot is on disk: %llu keys.", (unsigned long long)atomic_load(&v->shown.keys));
     else
         log_failure(v, f, rc);
+    pthread_mutex_lock(&v->mutex);
     if (rc != ERR_NOTFOUND && rc != ERR_EXISTS)
         atomic_store(&v->shown.failed, rc != 0);
     atomic_store(&v->shown.saving, false);
+    if (rc == 0)
+        note_success(v, base);
+    if (f == &v->file)
+        v->busy = false;
+    pthread_mutex_unlock(&v->mutex);
     return rc;
 }
 
@@ -249,7 +255,7 @@ int saver_save(struct saver *v)
     int rc = v->unsound ? ERR_CORRUPT : begin(v, &v->file, NAME_BACKGROUND, true, &sn);
     gate_lower(&s->gate);
     if (rc == 0)
-        rc = finish(v, sn, &v->file, write_snapshot(v, sn), base);
+        return finish(v, sn, &v->file, write_snapshot(v, sn), base);
     end_turn(v);
     return rc;
 }
@@ -283,7 +289,6 @@ static void write_in_background(struct saver *v, struct snapshot *sn)
 {
     int rc = finish(v, sn, &v->file, write_snapshot(v, sn), v->base);
     v->retry_ms = rc == 0 ? 0 : os_wall_ms() + SAVER_RETRY_MS;
-    end_turn(v);
     if (rc == ERR_NOTFOUND)
         (void)lane_call(&v->server->lane, begin_by_itself, v);
 }

@@ -572,12 +572,18 @@ def test_a_cluster_is_recognised(cluster):  # noqa: F811
         assert c.say("set k v") == "ok"
 
 
+def everything_is_copied(cluster, primary, key):
+    """WAIT speaks of what its own connection wrote: a write behind all others is what it waits for."""
+    with cluster.servers[primary].wire() as w:
+        assert w("SET", f"{{{key}}}last", "1") == "OK"
+        assert w("WAIT", "1", "60000") == 1
+
+
 def test_replicas_answer_reads_if_told(cluster):  # noqa: F811
     primary, replica = cluster.owner_of("r")
     with Shell(cluster.addresses[0], "read_from=1") as c:
         assert c.say("set r v") == "ok"
-        with cluster.servers[primary].wire() as w:
-            assert w("WAIT", "1", "5000") == 1
+        everything_is_copied(cluster, primary, "r")
         with cluster.servers[replica].wire() as w:
             assert w("CONFIG", "RESETSTAT") == "OK"
             assert [c.say("get r") for _ in range(5)] == ['ok "v"'] * 5
@@ -631,8 +637,7 @@ def test_a_primary_dies(cluster):  # noqa: F811
     primary, replica = cluster.owner_of("d")
     with Shell(cluster.addresses[(primary + 1) % 6], "breaker_ms=200") as c:
         assert c.say("set d v") == "ok"
-        with cluster.servers[primary].wire() as w:
-            assert w("WAIT", "1", "5000") == 1
+        everything_is_copied(cluster, primary, "d")
         cluster.servers[primary].process.kill()
         cluster.servers[primary].process.wait()
         assert c.say("get d") == 'ok "v"', "the replica answers meanwhile"
