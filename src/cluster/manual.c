@@ -1,8 +1,7 @@
 /* CLUSTER FAILOVER: the replica asks (MFSTART), or a larder primary that is about to end asks it; the primary
- * pauses writes and shows its last offset under the PAUSED flag, the replica reaches it and is elected without
- * FAIL. Nothing acknowledged is lost. Whoever
- * waits longer than MACHINE_MF_TIMEOUT_MS gives up; the primary's pause lasts twice as long, so that it never
- * ends before the election. */
+ * pauses writes and shows its last offset under the PAUSED flag, the replica reaches it and is elected
+ * without FAIL. Nothing acknowledged is lost. Whoever waits longer than MACHINE_MF_TIMEOUT_MS gives up; the
+ * primary's pause lasts twice as long, so that it never ends before the election. */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"
