@@ -29,7 +29,7 @@ enum {
     TOLERANCE = 1 << 20,  /* an empty process is not always the same ... */
     TOLERANCE_SHARE = 32, /* ... and this much of maxmemory is what TARGETS allow beside it, and more */
     EXCESS_SHARE = 8,
-    TRIM_PAGES = 16,          /* of the pool's, between two looks at the clock; segments go one by one */
+    TRIM_PAGES = 16,         /* of the pool's, between two looks at the clock; segments go one by one */
     RECLAIM_NS = 125 * 1000, /* before one round, ... */
     OVERRUN_SHARE = 256, /* ... twice that when writers have added 1/256 beyond maxmemory, and so on, ... */
     RECLAIM_DOUBLE_MAX = 6, /* ... so many times */
@@ -37,9 +37,12 @@ enum {
     TRIM_BYTES = 4 << 20,   /* ... so much at a time, since a round may write as much, ... */
     TRIM_SEGMENTS = 8,      /* ... or so many if that is more */
     SPARE_SHARE = 64, /* of maxmemory: more pages than this the heap does not keep for values to come, ... */
-    SPARE_MIN = 512 << 10,    /* ... nor less than this */
-    SPARE_SHARE_UNLIMITED = 8, /* of what values took: the same without maxmemory, ... */
+    SPARE_MIN = 512 << 10,         /* ... nor less than this */
+    SPARE_SHARE_UNLIMITED = 8,     /* of what values took: the same without maxmemory, ... */
     SPARE_MIN_UNLIMITED = 8 << 20, /* ... and the least */
+    PREPARE_END_SHARE = 8, /* of maxmemory: while more than 1/8 is left, huge pages are prepared: one, ... */
+    PREPARE_ONE_MORE = 1 << 29, /* ... one more for so many bytes in use, ... */
+    PREPARE_MAX = 8,            /* ... at most */
     PURGE_HERE_MAX = 4 << 20, /* bytes: a worker gives so many back itself, in a fraction of a millisecond */
 };
 
@@ -137,7 +140,7 @@ static int64_t unexplained(struct store *s, const struct store_process *p, uint6
     uint64_t others = not_negative((int64_t)p->heap_allocated - (int64_t)values);
     others += (uint64_t)((double)spare * (1 - share_of(p, values)));
     uint64_t known = store_outside_heap(s) + atomic_load_explicit(&s->segs.doomed, memory_order_relaxed) +
-                     segments_surplus_bytes(&s->segs) + values + slack;
+                     segments_surplus_bytes(&s->segs) + region_prepared_bytes(&s->region) + values + slack;
     return (int64_t)p->rss - p->beside - (int64_t)others - (int64_t)known;
 }
 
@@ -154,6 +157,16 @@ void store_note_process(struct store *s, const struct store_process *p)
     atomic_store_explicit(&s->rss_gap, gap, memory_order_relaxed);
     atomic_store_explicit(&s->heap_slack, slack, memory_order_relaxed);
     atomic_store_explicit(&s->rss_excess, excess_of(s, gap), memory_order_relaxed);
+}
+
+/* As much ahead as is taken in a moment, and nothing where it may never be needed. */
+bool store_prepare(struct store *s)
+{
+    uint64_t limit = limit_of(s), taken = store_outside_heap(s);
+    bool grows = limit == 0 || taken < limit - limit / PREPARE_END_SHARE;
+    uint64_t ahead = 1 + taken / PREPARE_ONE_MORE;
+    bool prepared = grows && region_prepare(&s->region, ahead < PREPARE_MAX ? (uint32_t)ahead : PREPARE_MAX);
+    return region_collapse_one(&s->region) || prepared;
 }
 
 bool store_give_back(struct store *s, int64_t until_ns)
