@@ -19,7 +19,6 @@ def servers():
 
     def start(binary=None, **options):
         options = {name.replace("_", "-"): value for name, value in options.items()}
-        options.setdefault("repl-diskless-sync-delay", 0)
         s = Server(binary, options) if binary else Server(options=options)
         started.append(s)
         return s.start()
