@@ -70,6 +70,15 @@ def follow(replica, port):
     assert replica.client().execute_command("REPLICAOF", "127.0.0.1", port)
 
 
+def test_a_password_with_a_zero_byte(servers):
+    p, r = primary(servers), servers()
+    secret = b"one\0two"
+    assert r.client().config_set("masterauth", secret)
+    assert p.client().config_set("requirepass", secret)
+    follow(r, p.port)
+    in_step(p.client(password=secret), r.client())
+
+
 def fill(client, n=2000):
     pipe = client.pipeline(transaction=False)
     for i in range(n):
