@@ -1,13 +1,13 @@
 /* What `./quickstart --demo` shows: an application that reads through a cache cluster while one of its
- * primaries is killed. A trace is replayed by liblarder, cache-aside: GET; on a miss, or while the cache does
- * not answer, the value comes "from the database" and is SET.
+ * primaries is killed. A trace is replayed by liblarder, cache-aside: GET; on a miss the value comes "from
+ * the database" and is SET. While the cache does not answer the database does, and nothing is stored.
  *
  *      thread 0 .. n-1    its keys' requests, in the order of the trace, as fast as they are answered
  *      probe              SET of a key of the node that will be killed, a hundred times a second
  *      main               a line a second; at half of the requests the kill; the summary
  *
- * The outage is what the probe saw: from the last write acknowledged before the kill to the first after it,
- * and for reads from the kill to the last that failed. A trace shorter than the outage is waited out.
+ * The outage is what the probe saw, from the last write acknowledged before the kill to the first after it;
+ * for reads it is what failed. A trace that ends sooner than the outage is waited out.
  *
  * Time is not compressed: a TTL of the trace is as many real seconds. */
 #include "base/err.h"
@@ -224,8 +224,9 @@ static void tell_outage(const struct demo *d, const struct sums *s)
     else
         printf("  outage, writes     NOT OVER: no write to the killed node's slots was acknowledged since\n");
     if (reads > killed)
-        printf("  outage, reads      %.2f s, from the kill to the last that failed\n",
-               (double)(reads - killed) / 1e9);
+        printf("  outage, reads      %llu failed, the last %.2f s after the kill; replicas answered the "
+               "others\n",
+               (unsigned long long)s->reads_failed, (double)(reads - killed) / 1e9);
     else
         printf("  outage, reads      none that an application saw: replicas answered\n");
 }
