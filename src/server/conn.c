@@ -36,7 +36,7 @@ bool conn_is_local(const struct conn *c)
 static bool is_denied(const struct conn *c)
 {
     const struct config *cfg = &c->worker->server->config;
-    return cfg->protected_mode && cfg->requirepass[0] == '\0' && !conn_is_local(c);
+    return cfg->protected_mode && cfg->requirepass.n == 0 && !conn_is_local(c);
 }
 
 static void send_denied(int fd)
@@ -54,7 +54,7 @@ static void session_init(struct session *ss, struct server *s)
 {
     ss->id = atomic_fetch_add_explicit(&s->next_client_id, 1, memory_order_relaxed) + 1;
     ss->proto = 2;
-    ss->authenticated = s->config.requirepass[0] == '\0';
+    ss->authenticated = s->config.requirepass.n == 0;
     txn_init(&ss->txn);
 }
 
@@ -142,14 +142,15 @@ void conn_close(struct conn *c, const char *why)
     struct worker *w = c->worker;
     ASSERT(c->state != CONN_ZOMBIE);
     log_verbose("Client id=%llu closed: %s", (unsigned long long)c->session.id, why);
-    loop_remove(w->loop, c->fd);
+    int fd = c->fd;
+    loop_remove(w->loop, fd);
     loop_forget(w->loop, c);
-    close(c->fd);
     c->fd = -1;
     monitor_forget(c);
     unlink_conn(c);
     uncount(w);
     clients_forget(c);
+    close(fd); /* who sees the end is counted no more */
     buf_release(&c->in);
     conn_out_drop(c);
     if (c->state == CONN_PARKED && c->parked == PARK_PAUSE) {

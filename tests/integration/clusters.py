@@ -8,6 +8,7 @@ import re
 import subprocess
 
 import harness
+import redis
 from wire import Error
 
 NODE_TIMEOUT_MS = 2000
@@ -16,7 +17,6 @@ OPTIONS = {
     "cluster-node-timeout": NODE_TIMEOUT_MS,
     "cluster-config-file": "nodes.conf",
     "cluster-replica-validity-factor": 0,
-    "repl-diskless-sync-delay": 0,
 }
 
 # The tool under test.
@@ -27,9 +27,7 @@ if harness.is_redis(harness.LARDER_SERVER):
 
 def options_for(binary, extra=None):
     out = dict(OPTIONS)
-    if not harness.is_redis(binary):
-        del out["repl-diskless-sync-delay"]
-    else:
+    if harness.is_redis(binary):
         out["enable-debug-command"] = "yes"
     out.update(extra or {})
     return out
@@ -42,13 +40,13 @@ def node(binary=None, extra=None, **keywords):
 
 def cli(*args, check=True, stdin=None):
     """redis-cli --cluster ...; returns what it printed."""
-    done = subprocess.run(["redis-cli", "--cluster", *map(str, args)], input=stdin, capture_output=True, timeout=240, text=True)
+    done = subprocess.run(["redis-cli", "--cluster", *map(str, args)], input=stdin, capture_output=True, timeout=480, text=True)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-class Loading(Exception):
+class Loading(redis.exceptions.BusyLoadingError):
     """A replica is loading its copy: it answers later."""
 
 
@@ -81,6 +79,10 @@ class Row:
         self.port = int(re.match(r".*:(\d+)@", self.address).group(1))
         self.flags, self.primary = set(words[2].split(",")), words[3]
         self.epoch, self.link, self.slots = int(words[6]), words[7], words[8:]
+
+    def slot_count(self):
+        ranges = (word.split("-") for word in self.slots if word[0] != "[")
+        return sum(int(r[-1]) - int(r[0]) + 1 for r in ranges)
 
 
 def rows(server):
@@ -144,7 +146,7 @@ class Cluster:
                 return False
         return len(views) == 1
 
-    def settle(self, seconds=90):
+    def settle(self, seconds=240):
         harness.wait_until(self.settled, seconds=seconds, every=0.1, what="the cluster to settle")
 
     def settle_without(self, *gone):
@@ -228,7 +230,7 @@ class Cluster:
 
 
 def larder(*args, code=0, env=None, stdin=""):
-    done = subprocess.run([TOOL, "cluster", *map(str, args)], capture_output=True, text=True, timeout=240, input=stdin,
+    done = subprocess.run([TOOL, "cluster", *map(str, args)], capture_output=True, text=True, timeout=480, input=stdin,
                           env=os.environ | (env or {}))
     assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
