@@ -161,8 +161,8 @@ struct machine {
     struct node_id vote_for;
     uint64_t vote_seq;
     /* An election of ours. */
-    uint64_t election_epoch, election_ms, election_at_ms, election_sent_ms, election_seq, announce_seq,
-        announced_seq;
+    uint64_t election_epoch, election_ms, election_at_ms, election_sent_ms, election_asked_ms, election_seq,
+        announce_seq, announced_seq; /* asked: the first of our requests for this epoch, sent: the last */
     unsigned election_votes, election_rank;
     bool election_asked, election_sent;
     /* A manual failover of ours (replica) or of one of our replicas (primary). */

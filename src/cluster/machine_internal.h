@@ -26,6 +26,7 @@ void bus_frame(struct machine *m, const struct frame *f, uint32_t link);
 void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t link, uint32_t seq);
 void bus_update(struct machine *m, const struct node *n, uint32_t link); /* tell who n is */
 void bus_send(struct machine *m, enum frame_type type, uint32_t link);
+void bus_vote(struct machine *m, struct node *n); /* AUTH_ACK, and a promise with it */
 void bus_broadcast(struct machine *m, enum frame_type type);
 void bus_pong_all(struct machine *m);
 void bus_fail_all(struct machine *m, const struct node *failing);
@@ -49,7 +50,9 @@ void failure_said(struct machine *m, struct node *n);  /* a FAIL frame about n *
 void failure_ask(struct machine *m);                   /* the voters for promises, now */
 void failure_tick(struct machine *m);
 void failure_state(struct machine *m);
-uint64_t failure_promise(struct machine *m, struct node *n); /* ms that we may promise n */
+uint64_t failure_promise(struct machine *m, struct node *n); /* ms that we may promise n, a primary or elected */
+/* A promise counts from when it was asked for, and is short of what was said by what clocks may differ in. */
+void failure_lease_from(struct node *voter, uint64_t asked_ms, uint32_t promise_ms);
 uint64_t failure_lease(const struct machine *m);
 
 /* ownership.c */
