@@ -195,7 +195,7 @@ struct repl {
     pthread_cond_t acked;   /* a replica has said how far it is, and the log is frozen */
     struct unit unit;       /* what this thread itself says in the stream, as a primary */
     bool more_to_feed;      /* a replica has not had all there is, and could take more */
-    int64_t ping_ms;        /* the next PING for replicas */
+    int64_t pinged_ms;      /* the last PING for replicas */
     int64_t comfort_ms;     /* the next word to those who wait for their copy */
     int64_t alone_since_ms; /* the last time that anybody needed the log */
     int spill_fd;           /* the log's file, -1: none yet */

@@ -509,9 +509,11 @@ static void ping(struct repl *r)
     const struct str argv[] = {STR("PING")};
     bool quiet =
         r->log_frozen || (failover_state(&r->failover) != FAILOVER_NONE && r->failover.until_ms != 0);
-    if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) || r->now_ms < r->ping_ms || quiet)
+    int64_t period_ms = (int64_t)r->server->config.repl_ping_replica_period * 1000;
+    if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) ||
+        r->now_ms - r->pinged_ms < period_ms || quiet)
         return; /* quiet: the target is to have everything before the time is over */
-    r->ping_ms = r->now_ms + (int64_t)r->server->config.repl_ping_replica_period * 1000;
+    r->pinged_ms = r->now_ms;
     unit_add(&r->unit, 0, argv, 1);
 }
 
