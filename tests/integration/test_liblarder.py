@@ -1,10 +1,13 @@
 """liblarder against live servers, one and several, and against peers that misbehave."""
 
+import contextlib
 import glob
 import re
+import select
 import signal
 import socket
 import threading
+import time
 
 import harness
 import pytest
@@ -183,6 +186,19 @@ def test_silence_is_a_timeout_and_reads_are_repeated():
         assert peer.count("LPUSH") == 4
 
 
+def test_signals_do_not_put_off_the_deadline():
+    """They come more often than recv() may wait, as a profiler's do: it must not begin its wait anew with each."""
+    with Peer(lambda argv: None) as peer, Shell(peer.address, SINGLE + " retries=0") as c:
+        assert c.say("tick 500") == "ok"
+        c.send("get k")
+        try:
+            assert select.select([c.process.stdout], [], [], 30)[0], "it waits for ever"
+        except AssertionError:
+            c.process.kill()
+            raise
+        assert c.hear() == f"timeout {peer.address}: no reply to GET in time"
+
+
 def test_unsafe_commands_are_repeated_when_told():
     with Peer(lambda argv: CLOSE) as peer, Shell(peer.address, SINGLE + " retries=2 retry_unsafe=1") as c:
         assert c.say("incr n 1") == f"connection-closed {peer.address}: receive: the node closed the connection"
@@ -245,6 +261,17 @@ def test_many_keys_travel_in_few_commands(node):
 def test_a_reply_for_other_keys_is_none(reply):
     with Peer(lambda argv: reply) as peer, Shell(peer.address, SINGLE + " retries=0") as c:
         assert c.say("mget a b c") == f"protocol-error {peer.address}: MGET: a reply of another shape | -6 | -6 | -6"
+
+
+@pytest.mark.parametrize("reply", [b"*1\r\n$1\r\na\r\n", b"+OK\r\n", b":3\r\n", b"%0\r\n"])
+def test_a_value_of_another_type_is_none(reply):
+    """Never LARDER_OK without a value."""
+    with Peer(lambda argv: reply) as peer, Shell(peer.address, SINGLE + " retries=0") as c:
+        assert c.say("mget a") == f"protocol-error {peer.address}: GET: a reply of an unexpected type | -6"
+        if reply != OK:
+            assert c.say("mset a b") == f"protocol-error {peer.address}: SET: a reply of an unexpected type | -6"
+        if reply[:1] != b":":
+            assert c.say("mdel a") == f"protocol-error {peer.address}: DEL: a reply of an unexpected type | -6"
 
 
 def test_an_error_is_every_keys_own():
@@ -478,6 +505,38 @@ def test_each_key_of_many_has_its_stand_in(ring):
         ring[0].stop()
         assert c.say("mset " + " ".join(f"{name} v" for name in names)) == "ok" + " | 0" * 60
         assert c.say("mget " + " ".join(names)) == "ok" + ' | 0 "v"' * 60
+
+
+class Halves(Peer):
+    """GET and MGET find each key's name, in two halves, after a pause each. The first may be hung up on."""
+
+    def __init__(self, before=0, between=0, hangs_up=False):
+        self.pauses, self.hangs_up = (before, between), hangs_up
+        super().__init__(self.reply)
+
+    def reply(self, argv):
+        if self.hangs_up:
+            self.hangs_up = False
+            return CLOSE
+        whole = (b"*%d\r\n" % len(argv[1:]) if argv[0] == "MGET" else b"") + b"".join(b"$%d\r\n%s\r\n" % (len(k), k.encode()) for k in argv[1:])
+        for half, pause in zip((whole[:len(whole) // 2], whole[len(whole) // 2:]), self.pauses, strict=True):
+            time.sleep(pause)
+            self.sockets[-1].sendall(half)
+        return None
+
+
+def test_replies_that_come_late_in_any_order():
+    """Sooner and later than recv() is waited in for, with a connection among them that is lost."""
+    names = [f"k:{i}" for i in range(200)]
+    for order in range(5):
+        peers = [Halves(), Halves(0.005, 0.005), Halves(0.03), Halves(0, 0.05), Halves(hangs_up=True)]
+        peers = peers[order:] + peers[:order]
+        with contextlib.ExitStack() as stack:
+            for p in peers:
+                stack.enter_context(p)
+            c = stack.enter_context(Shell(",".join(p.address for p in peers), "topology=2 connections=1 failover=0 retry_percent=100"))
+            assert c.say("mget " + " ".join(names)) == "ok" + "".join(f' | 0 "{name}"' for name in names)
+            assert [p.connections for p in peers] == [1 + (p is peers[(4 - order) % 5]) for p in peers]
 
 
 def test_a_stand_in_serves_one_outage_only(ring):

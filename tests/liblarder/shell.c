@@ -4,7 +4,7 @@
  *      get K | set K V [TTL] | del K | exists K | expire K TTL | incr K N
  *      mget K... | mset K V ... | mdel K...    cmd WORD... | pipe WORD... ; WORD... | scan [PATTERN]
  *      where K | add ADDRESS WEIGHT | remove ADDRESS | stats
- *      storm THREADS ROUNDS | loop COUNT
+ *      storm THREADS ROUNDS | loop COUNT       tick MICROSECONDS: signals from now on
  *
  *      loader [value=V] [delay=MS] [says=STATUS] [version=N] [ttl=MS]     what loaders and writers do from
  * now on option [NAME=N ...] [tag=T ...]         of fetches and writes from now on; alone: the defaults fetch
