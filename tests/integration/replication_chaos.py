@@ -98,10 +98,10 @@ class Pair:
     def snapshot(self, server):
         """None, a whole one, or one that is being written when the node dies."""
         if self.rng.random() < 0.4:
-            server.client().save()
+            wait_until(server.client().save, 120, what="a snapshot")  # it may be loading its copy
             time.sleep(self.rng.random() * 0.1)
         if self.rng.random() < 0.7:
-            server.client().bgsave()
+            wait_until(server.client().bgsave, 120, what="a snapshot to begin")
             time.sleep(self.rng.random() * 0.02)
 
     def replica_comes_back(self):
