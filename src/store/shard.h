@@ -375,12 +375,12 @@ void store_init_ids(struct store *s);
 
 /* ---- cut.c ---------------------------------------------------------------------- */
 
-void store_cut_save(const struct access *a, uint32_t slot, uint64_t hash);
+void store_cut_save(const struct access *a, const struct key *k);
 /* Shard locked, before the first change to the key: open cuts get what they have not saved yet. */
 static inline void store_save_first(const struct access *a, const struct key *k)
 {
     if (unlikely(atomic_load_explicit(&a->store->cuts_open, memory_order_relaxed) != 0))
-        store_cut_save(a, k->slot, k->hash);
+        store_cut_save(a, k);
 }
 /* Gate: cuts lose what they have not saved, and those that must be whole are broken; tables that are new to
  * them have nothing to save. */
