@@ -50,7 +50,8 @@ void failure_said(struct machine *m, struct node *n);  /* a FAIL frame about n *
 void failure_ask(struct machine *m);                   /* the voters for promises, now */
 void failure_tick(struct machine *m);
 void failure_state(struct machine *m);
-uint64_t failure_promise(struct machine *m, struct node *n); /* ms that we may promise n, a primary or elected */
+uint64_t failure_promise(struct machine *m,
+                         struct node *n); /* ms that we may promise n, a primary or elected */
 /* A promise counts from when it was asked for, and is short of what was said by what clocks may differ in. */
 void failure_lease_from(struct node *voter, uint64_t asked_ms, uint32_t promise_ms);
 uint64_t failure_lease(const struct machine *m);
