@@ -172,6 +172,7 @@ void election_promote(struct machine *m)
     }
     election_abort(m);
     manual_reset(m);
+    m->rejoin_ms = 0; /* what we may have missed is over: the place is ours */
     machine_act(m, ACT_PROMOTE);
     machine_hold(m);
     machine_view(m);
