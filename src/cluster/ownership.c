@@ -39,6 +39,7 @@ void ownership_follow(struct machine *m, struct node *primary)
     slotmap_drop_all(&m->map, self);
     memset(m->lost, 0, sizeof(m->lost));
     m->nlost = m->nmoves = 0;
+    taking_reset(m);
     m->mute = false;
     m->yield_ms = 0;
     self->flags = (self->flags & ~(uint32_t)(NODE_PRIMARY | NODE_MIGRATE_TO)) | NODE_REPLICA;
@@ -88,6 +89,8 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
         machine_dirty(m);
         machine_view(m);
     }
+    if (taken > 0 && sender->out_up) /* it may be waiting to hear that we know */
+        bus_ping(m, sender, FRAME_PONG, sender->out, 0);
     if (taken > 0 && taken == had && mine->nslots == 0 && sender != mine &&
         (m->config.replica_migration || sender->nslots == taken))
         ownership_follow(m, sender);
@@ -113,6 +116,12 @@ static void new_epoch(struct machine *m)
 {
     m->self->config_epoch = ++m->current_epoch;
     machine_hold(m);
+}
+
+void ownership_renew(struct machine *m)
+{
+    new_epoch(m);
+    machine_view(m);
 }
 
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch)

@@ -15,6 +15,7 @@
 #include "server/lane.h"
 #include "server/latency.h"
 #include "server/migrate.h"
+#include "server/moves.h"
 #include "server/pause.h"
 #include "server/process.h"
 #include "server/repl.h"
@@ -105,6 +106,7 @@ struct server {
     struct migrator migrator;
     struct cluster cluster;
     struct heir heir;
+    struct moves moves;
     struct warm warm;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */

@@ -141,6 +141,10 @@ struct store {
     _Atomic uint32_t ids_dead;
     _Atomic uint64_t maxmemory; /* gate; any thread may read it */
     bool active_expire;         /* gate; off in tests only */
+    uint8_t veiled[STORE_SLOTS / 8]; /* store_slot_veil(); each bit its shard's lock */
+    _Atomic uint32_t nveiled;        /* of them; 0: nobody looks */
+    _Atomic int64_t veiled_keys;     /* in them, of database 0 */
+    _Atomic uint64_t flushes;
     struct store_seam seam;     /* set at boot */
     struct bans bans;           /* ban.h */
     _Atomic bool sweep_dead;    /* the next pass is to look for entries that are dead (ext.h) */
@@ -177,6 +181,13 @@ struct store {
 };
 
 /* ---- small helpers ------------------------------------------------------------ */
+
+/* The slot's shard is locked. */
+static inline bool slot_is_veiled(const struct store *s, uint32_t slot)
+{
+    return unlikely(atomic_load_explicit(&s->nveiled, memory_order_relaxed) != 0) &&
+           ((s->veiled[slot / 8] >> slot % 8) & 1);
+}
 
 static inline struct shard *shard_of_slot(const struct store *s, uint32_t slot)
 {
