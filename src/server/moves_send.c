@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "os/clock.h"
 #include "os/sock.h"
+#include "os/thread.h"
 #include "repl/stream.h"
 #include "server/cluster_core.h"
 #include "server/handlers.h"
