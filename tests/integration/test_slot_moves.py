@@ -264,11 +264,13 @@ def test_killed_target(cluster):
     slot = with_keys(source)
     keys = ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot)
     name = stuck(source, target, slot, slot)
+    lost, _ = first_range(target)
     cluster.kill(target)
     assert outcome(source, name)["state"] == "failed"
     harness.wait_until(lambda: alive_owner(cluster, slot) is source, what="one owner")
     assert ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == keys
-    harness.wait_until(lambda: clusters.info(source)["cluster_state"] == "ok", what="the failover")
+    harness.wait_until(lambda: alive_owner(cluster, lost) is not None, seconds=60, what="the failover")
+    cluster.settle()
 
 
 def test_killed_source(cluster):
