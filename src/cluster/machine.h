@@ -71,8 +71,8 @@ enum machine_command_kind {
     CMD_BUMPEPOCH,
     CMD_SET_CONFIG_EPOCH, /* epoch */
     CMD_SAVECONFIG,
-    CMD_OFFER,   /* slots, all ours: current_epoch is one afterwards that nobody else has, for who takes them */
-    CMD_TAKE,    /* slots of node id, epoch: they are ours from when machine_takes() does not say so any more */
+    CMD_OFFER, /* slots, all ours: current_epoch is one afterwards that nobody else has, for who takes them */
+    CMD_TAKE,  /* slots of node id, epoch: they are ours from when machine_takes() does not say so any more */
     CMD_RECLAIM, /* slots, all ours still: whoever would take them does not get them */
 };
 

@@ -56,7 +56,7 @@ uint64_t failure_lease(const struct machine *m);
 void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots);
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
-bool ownership_bump(struct machine *m); /* a new epoch without agreement, if ours is not the greatest */
+bool ownership_bump(struct machine *m);  /* a new epoch without agreement, if ours is not the greatest */
 void ownership_renew(struct machine *m); /* a new epoch, whatever the others' are */
 void ownership_follow(struct machine *m, struct node *primary);
 void ownership_primary(struct node *n); /* make it one in the table */

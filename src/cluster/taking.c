@@ -6,15 +6,16 @@
  *      here      its replicas and it have all said frames without them: now they are served
  *
  * Nobody but the old owner and its replicas can ever claim the slots against us; who of them has sent a frame
- * without them has accepted our epoch, and claims them no more, elected or not. Who has not will be waited for,
- * unless it has failed. A promise of a majority is waited for, too, so that we may acknowledge writes at once.
+ * without them has accepted our epoch, and claims them no more, elected or not. Who has not will be waited
+ * for, unless it has failed. A promise of a majority is waited for, too, so that we may acknowledge writes at
+ * once.
  *
  * The owner may change its mind, if it hears nothing: it takes an epoch above ours, and its claim ends this.
  * Before it has accepted we have not served. So whoever dies or is cut off, one owns the slots, and has
  * everything: the greater epoch.
  *
- * In our own map they stay the old owner's until then, so that nodes.conf never says that a restarted, empty node
- * owns what it was only about to get. */
+ * In our own map they stay the old owner's until then, so that nodes.conf never says that a restarted, empty
+ * node owns what it was only about to get. */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"
@@ -84,11 +85,12 @@ int taking_offer(struct machine *m, const struct machine_command *c)
     if (!machine_may_write(m, m->now_ms) || m->manual != MANUAL_NONE)
         return machine_fail_command(m, ERR_AGAIN,
                                     "This node may not write now: it is cut off, or hands its role over.");
-    for (unsigned i = 0; i < m->map.n; i++) { /* it could come back and claim them, with an epoch of its own */
+    for (unsigned i = 0; i < m->map.n;
+         i++) { /* it could come back and claim them, with an epoch of its own */
         const struct node *n = m->map.nodes[i];
         if (n->primary == m->self && node_is(n, NODE_PFAIL | NODE_FAIL))
-            return machine_fail_command(m, ERR_AGAIN,
-                                        "A replica of this node has failed: it must return, or be forgotten.");
+            return machine_fail_command(
+                m, ERR_AGAIN, "A replica of this node has failed: it must return, or be forgotten.");
     }
     m->current_epoch++;
     machine_dirty(m);
@@ -189,8 +191,8 @@ static bool is_conceded(struct machine *m, unsigned i)
     return owner || (node_is(from, NODE_FAIL) && other);
 }
 
-/* With these slots, may we acknowledge writes at once? Voters are those that will be: who gives its last slots
- * away promises nothing any more. */
+/* With these slots, may we acknowledge writes at once? Voters are those that will be: who gives its last
+ * slots away promises nothing any more. */
 static bool has_majority(const struct machine *m, const struct taking *t)
 {
     unsigned voters = 1, have = 1;

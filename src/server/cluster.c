@@ -134,7 +134,7 @@ bool cluster_call(struct cluster *cl, void (*fn)(struct cluster_core *core, void
 static bool run_call(struct cluster *cl)
 {
     pthread_mutex_lock(&cl->mutex);
-    void (*fn)(struct cluster_core *core, void *arg) = cl->call;
+    void (*fn)(struct cluster_core * core, void *arg) = cl->call;
     void *arg = cl->call_arg;
     pthread_mutex_unlock(&cl->mutex);
     if (fn != NULL)

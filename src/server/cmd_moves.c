@@ -1,5 +1,5 @@
-/* CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS, CANCELSLOTMIGRATIONS as Valkey has them, and SYNCSLOTS, which nodes
- * say to each other. On the cluster's thread. */
+/* CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS, CANCELSLOTMIGRATIONS as Valkey has them, and SYNCSLOTS, which
+ * nodes say to each other. On the cluster's thread. */
 #include "base/log.h"
 #include "server/cluster_core.h"
 #include "server/handlers.h"
@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* ---- arguments ------------------------------------------------------------------------------------------- */
+/* ---- arguments -------------------------------------------------------------------------------------------
+ */
 
 static bool refuse_range(struct cmd_ctx *c, const struct move *mv, uint16_t first, uint16_t last)
 {
@@ -15,8 +16,8 @@ static bool refuse_range(struct cmd_ctx *c, const struct move *mv, uint16_t firs
         const struct move_range *r = &mv->ranges[i];
         if (first > r->last || last < r->first)
             continue;
-        reply_errorf(c->reply, "ERR Slot range %u-%u overlaps with previous range %u-%u.", first, last, r->first,
-                     r->last);
+        reply_errorf(c->reply, "ERR Slot range %u-%u overlaps with previous range %u-%u.", first, last,
+                     r->first, r->last);
         return true;
     }
     if (mv->nranges == MOVES_RANGES_MAX)
@@ -59,7 +60,8 @@ static bool parse_ranges(struct cmd_ctx *c, const struct cluster_view *v, uint32
         if (!cluster_arg_slot(c, *at + 1, &last))
             return false;
         if (first > last) {
-            reply_errorf(c->reply, "ERR Start slot number %u is greater than end slot number %u.", first, last);
+            reply_errorf(c->reply, "ERR Start slot number %u is greater than end slot number %u.", first,
+                         last);
             return false;
         }
         if (!same_owner(c, v, first, last, owner) || refuse_range(c, mv, (uint16_t)first, (uint16_t)last))
@@ -107,7 +109,8 @@ static bool parse_target(struct cmd_ctx *c, const struct cluster_view *v, uint32
     return mv->target[0] != '\0';
 }
 
-/* ---- MIGRATESLOTS ---------------------------------------------------------------------------------------- */
+/* ---- MIGRATESLOTS ----------------------------------------------------------------------------------------
+ */
 
 /* The mutex. */
 static bool is_moving(struct cmd_ctx *c, const struct moves *m, const struct move *mv)
@@ -211,7 +214,8 @@ void moves_do_migrateslots(struct cmd_ctx *c, struct cluster_core *core, const s
     begin(c, m, all, n);
 }
 
-/* ---- GETSLOTMIGRATIONS ----------------------------------------------------------------------------------- */
+/* ---- GETSLOTMIGRATIONS -----------------------------------------------------------------------------------
+ */
 
 static const char *state_name(enum move_state s)
 {
@@ -289,7 +293,8 @@ void moves_do_getslotmigrations(struct cmd_ctx *c, struct cluster_core *core, co
     pthread_mutex_unlock(&m->mutex);
 }
 
-/* ---- CANCELSLOTMIGRATIONS -------------------------------------------------------------------------------- */
+/* ---- CANCELSLOTMIGRATIONS --------------------------------------------------------------------------------
+ */
 
 void moves_do_cancelslotmigrations(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
@@ -313,7 +318,8 @@ void moves_do_cancelslotmigrations(struct cmd_ctx *c, struct cluster_core *core,
         reply_error(c->reply, "ERR No migrations ongoing");
 }
 
-/* ---- SYNCSLOTS ------------------------------------------------------------------------------------------- */
+/* ---- SYNCSLOTS -------------------------------------------------------------------------------------------
+ */
 
 /* ESTABLISH SOURCE id NAME name SLOTSRANGE first last ... */
 static void establish(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
@@ -327,7 +333,8 @@ static void establish(struct cmd_ctx *c, struct cluster_core *core, const struct
     }
     memset(mv, 0, sizeof *mv);
     if (c->argc < 10 || !cmd_arg_is(c, 3, STR("SOURCE")) || !node_id_valid(c->argv[4]) ||
-        !cmd_arg_is(c, 5, STR("NAME")) || !node_id_valid(c->argv[6]) || !cmd_arg_is(c, 7, STR("SLOTSRANGE"))) {
+        !cmd_arg_is(c, 5, STR("NAME")) || !node_id_valid(c->argv[6]) ||
+        !cmd_arg_is(c, 7, STR("SLOTSRANGE"))) {
         reply_error(c->reply, REPLY_SYNTAX);
         return;
     }

@@ -3,27 +3,27 @@
  *
  *      source                                                   target
  *      connect ───────────── CLUSTER SYNCSLOTS ESTABLISH ─────> empties the slots, hides them
- *      each key of the slots ── RESTORE, CACHE.RESTORE ───────> writes it; its replicas hear of it as of any write
- *      the change log says which keys have changed since:
- *      those again, until few are left ───────────────────────> writes them
- *      holds the slots: whoever wants them waits
- *      the last keys ─────────────────────────────────────────> ... and its replicas have them
- *      ────────────────────── CLUSTER SYNCSLOTS TAKE epoch ───> claims them on the bus (cluster/taking.c)
- *      hears the claim: MOVED from now on                       hears that: serves
+ *      each key of the slots ── RESTORE, CACHE.RESTORE ───────> writes it; its replicas hear of it as of any
+ * write the change log says which keys have changed since: those again, until few are left
+ * ───────────────────────> writes them holds the slots: whoever wants them waits the last keys
+ * ─────────────────────────────────────────> ... and its replicas have them ────────────────────── CLUSTER
+ * SYNCSLOTS TAKE epoch ───> claims them on the bus (cluster/taking.c) hears the claim: MOVED from now on
+ * hears that: serves
  *
- * What is sent of a key is what it is at that moment, never what was done to it. So a key that changes while it
- * is copied needs no order with the copy, and what the target has evicted or expired meanwhile is wrong for
- * nobody: if the source changes such a key, the target gets all of it again.
+ * What is sent of a key is what it is at that moment, never what was done to it. So a key that changes while
+ * it is copied needs no order with the copy, and what the target has evicted or expired meanwhile is wrong
+ * for nobody: if the source changes such a key, the target gets all of it again.
  *
- * Until TAKE is sent the source is the owner whatever happens, and the target throws away what it has when the
- * connection ends. After it only the bus decides: the source waits until it has heard the claim. If it hears
- * none in MOVES_DOUBT_MS it takes a greater epoch itself and goes on as the owner; the target has not served.
+ * Until TAKE is sent the source is the owner whatever happens, and the target throws away what it has when
+ * the connection ends. After it only the bus decides: the source waits until it has heard the claim. If it
+ * hears none in MOVES_DOUBT_MS it takes a greater epoch itself and goes on as the owner; the target has not
+ * served.
  *
  * Who owns what:
  *   moves.*             the mutex, a leaf: what is asked for and what has become of it
- *   the thread "mover"  one move at a time, from here to elsewhere; in no rounds, what touches the store it has
- *                       the lane do, what concerns the cluster its thread (cluster_call())
- *   struct moving       the cluster's thread: what arrives here, and which slots are held */
+ *   the thread "mover"  one move at a time, from here to elsewhere; in no rounds, what touches the store it
+ * has the lane do, what concerns the cluster its thread (cluster_call()) struct moving       the cluster's
+ * thread: what arrives here, and which slots are held */
 #ifndef LARDER_SERVER_MOVES_H
 #define LARDER_SERVER_MOVES_H
 
@@ -48,11 +48,12 @@ enum moves_limits {
     MOVES_CLAIM_MS = 10 * 1000,   /* ... if it has said that it does */
     MOVES_REPLICAS_MS = 1000,     /* for the target's replicas to have everything */
     MOVES_FEW = 64,               /* keys that may be left when the slots are held ... */
-    MOVES_FEW_BYTES = 64 << 10,   /* ... and of so many bytes: what a local network carries in well under 10 ms */
-    MOVES_ROUNDS = 200,           /* of sending again what has changed; then writers are too quick for us */
-    MOVES_BATCH = 64,             /* keys on their way at a time ... */
-    MOVES_BATCH_BYTES = 1 << 20,  /* ... and no more once they are so large */
-    MOVES_LOG_BYTES = 256 << 10,  /* of the change log, read at a time */
+    MOVES_FEW_BYTES =
+        64 << 10,       /* ... and of so many bytes: what a local network carries in well under 10 ms */
+    MOVES_ROUNDS = 200, /* of sending again what has changed; then writers are too quick for us */
+    MOVES_BATCH = 64,   /* keys on their way at a time ... */
+    MOVES_BATCH_BYTES = 1 << 20, /* ... and no more once they are so large */
+    MOVES_LOG_BYTES = 256 << 10, /* of the change log, read at a time */
 };
 
 enum move_state {
@@ -94,8 +95,8 @@ struct moves {
     pthread_mutex_t mutex;
     pthread_cond_t more;
     bool running;
-    _Atomic bool stop, ends; /* ends: the move at hand is to end: cancelled, or stop */
-    _Atomic bool reads_log;  /* it must not be switched off */
+    _Atomic bool stop, ends;              /* ends: the move at hand is to end: cancelled, or stop */
+    _Atomic bool reads_log;               /* it must not be switched off */
     _Atomic uint32_t gone[MOVES_IMPORTS]; /* session.importing of connections that have ended */
     uint64_t last_number;
     struct move *records; /* MOVES_RECORDS, owned; NULL: no cluster */
@@ -155,7 +156,8 @@ void moves_look(struct cluster_core *core);
 /* cmd_moves.c: the same for the commands. */
 void moves_do_migrateslots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v);
 void moves_do_getslotmigrations(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v);
-void moves_do_cancelslotmigrations(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v);
+void moves_do_cancelslotmigrations(struct cmd_ctx *c, struct cluster_core *core,
+                                   const struct cluster_view *v);
 void moves_do_syncslots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v);
 
 #endif

@@ -9,16 +9,16 @@
 #include "store/store.h"
 
 enum moves_keys_limits {
-    MOVES_KEYS_MAX = 4096,                   /* then moves_keys_full(); a few more find room */
+    MOVES_KEYS_MAX = 4096,                 /* then moves_keys_full(); a few more find room */
     MOVES_KEYS_TABLE = 4 * MOVES_KEYS_MAX, /* places to find a name again */
 };
 
 struct moves_keys {
-    struct buf names;   /* one behind the other */
-    struct buf refs;    /* struct moves_ref, n of them */
-    uint32_t n, at;     /* at: the first that has not been put yet */
-    bool again;         /* the target may have older values of them */
-    uint64_t sent;      /* bytes put so far */
+    struct buf names; /* one behind the other */
+    struct buf refs;  /* struct moves_ref, n of them */
+    uint32_t n, at;   /* at: the first that has not been put yet */
+    bool again;       /* the target may have older values of them */
+    uint64_t sent;    /* bytes put so far */
     struct hash_seed seed;
     uint32_t table[MOVES_KEYS_TABLE]; /* number of a ref, from 1 on */
 };

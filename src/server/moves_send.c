@@ -30,8 +30,8 @@ struct sender {
     uint16_t port;
     uint32_t replicas; /* of the target, that live */
     uint64_t epoch;    /* that we offer */
-    bool owns, given; /* all the slots are ours; they are another's, with our consent */
-    bool refused;     /* the machine does not do it now */
+    bool owns, given;  /* all the slots are ours; they are another's, with our consent */
+    bool refused;      /* the machine does not do it now */
 
     struct talk t;
     uint64_t flushes; /* of the store, at the beginning */
@@ -67,7 +67,8 @@ static void note(struct sender *d, enum move_state state)
     moves_note(d->m, d->mv->number, state, NULL);
 }
 
-/* ---- what the cluster's thread is asked ----------------------------------------------------------------- */
+/* ---- what the cluster's thread is asked -----------------------------------------------------------------
+ */
 
 static uint32_t count_of(const struct machine *m, const uint8_t *slots, const struct node *owner)
 {
@@ -152,10 +153,12 @@ static void keep(struct cluster_core *core, void *arg)
 
 static bool ask_cluster(struct sender *d, void (*fn)(struct cluster_core *core, void *arg))
 {
-    return cluster_call(&d->s->cluster, fn, d) || fail(d, "The server is shutting down, or cannot write its file");
+    return cluster_call(&d->s->cluster, fn, d) ||
+           fail(d, "The server is shutting down, or cannot write its file");
 }
 
-/* ---- the connection ------------------------------------------------------------------------------------- */
+/* ---- the connection -------------------------------------------------------------------------------------
+ */
 
 static bool put(struct sender *d, const struct str *argv, uint32_t argc)
 {
@@ -193,9 +196,9 @@ static void put_auth(void *arg)
 
 static bool establish(struct sender *d)
 {
-    struct str argv[8 + 2 * MOVES_RANGES_MAX] = {
-        STR("CLUSTER"), STR("SYNCSLOTS"),      STR("ESTABLISH"), STR("SOURCE"), str_of(d->mv->source),
-        STR("NAME"),    str_of(d->mv->name), STR("SLOTSRANGE")};
+    struct str argv[8 + 2 * MOVES_RANGES_MAX] = {STR("CLUSTER"),      STR("SYNCSLOTS"),      STR("ESTABLISH"),
+                                                 STR("SOURCE"),       str_of(d->mv->source), STR("NAME"),
+                                                 str_of(d->mv->name), STR("SLOTSRANGE")};
     char text[2 * MOVES_RANGES_MAX][NUM_I64_TEXT_MAX];
     uint32_t argc = 8;
     for (uint32_t i = 0; i < d->mv->nranges; i++) {
@@ -223,7 +226,8 @@ static bool await_replicas(struct sender *d)
            fail(d, "Only %lld of the target's %u replicas have the keys", (long long)have, d->replicas);
 }
 
-/* ---- keys ------------------------------------------------------------------------------------------------ */
+/* ---- keys ------------------------------------------------------------------------------------------------
+ */
 
 /* lane_call_shared: the next keys' values, or that there are none any more, into `out`. */
 static void put_values(void *arg)
@@ -277,7 +281,8 @@ static bool copy_slot(struct sender *d)
     return !d->failed;
 }
 
-/* ---- what changes meanwhile ------------------------------------------------------------------------------ */
+/* ---- what changes meanwhile ------------------------------------------------------------------------------
+ */
 
 /* Gate: from here on every change can be read. */
 static void begin_log(void *arg)
@@ -342,7 +347,8 @@ static bool read_log(struct sender *d, bool *all)
             return fail(d, "%s", REPLY_NOMEM);
         n = changelog_read(l, &d->reader, d->raw.p + d->raw.n, MOVES_LOG_BYTES);
         if (n < 0)
-            return fail(d, "The change log has begun anew: this node is no primary any more, or short of memory");
+            return fail(
+                d, "The change log has begun anew: this node is no primary any more, or short of memory");
         d->raw.n += (size_t)n;
         if (n > 0 && !note_units(d))
             return false;
@@ -389,7 +395,8 @@ static bool send_rest(struct sender *d)
     }
 }
 
-/* ---- the handover ---------------------------------------------------------------------------------------- */
+/* ---- the handover ----------------------------------------------------------------------------------------
+ */
 
 /* The slots are not ours any more, or the time is over. */
 static bool await_claim(struct sender *d, int64_t ms)
@@ -482,7 +489,10 @@ static void tell_end(struct sender *d, bool given)
 {
     const struct move *mv = d->mv;
     bool cancelled = !given && !d->told && atomic_load(&d->m->ends);
-    moves_note(d->m, mv->number, given ? MOVE_DONE : cancelled ? MOVE_CANCELLED : MOVE_FAILED,
+    moves_note(d->m, mv->number,
+               given       ? MOVE_DONE
+               : cancelled ? MOVE_CANCELLED
+                           : MOVE_FAILED,
                given || cancelled ? "" : d->why);
     if (given)
         log_notice("Slot migration %s is done: the slots are %s's.", mv->name, mv->target);

@@ -1,5 +1,5 @@
-/* A move that arrives here: from the connection that brings the keys to the moment at which the slots are ours,
- * or what was brought is thrown away. The cluster's thread. */
+/* A move that arrives here: from the connection that brings the keys to the moment at which the slots are
+ * ours, or what was brought is thrown away. The cluster's thread. */
 #include "base/log.h"
 #include "os/loop.h"
 #include "server/cluster_core.h"
@@ -45,7 +45,8 @@ static const char *no_source(const struct cluster_core *core, const char *id, co
     return NULL;
 }
 
-/* ---- what the lane does ---------------------------------------------------------------------------------- */
+/* ---- what the lane does ----------------------------------------------------------------------------------
+ */
 
 struct veil {
     struct cluster_core *core;
@@ -67,7 +68,8 @@ static void veil(struct cluster_core *core, const uint8_t *slots, bool on)
     (void)lane_call_shared(&core->server->lane, put_veil, &v);
 }
 
-/* ---- the beginning --------------------------------------------------------------------------------------- */
+/* ---- the beginning ---------------------------------------------------------------------------------------
+ */
 
 static struct moves_import *free_import(struct moving *mo, const uint8_t *slots, const char **no)
 {
@@ -144,7 +146,8 @@ void moves_take(struct cmd_ctx *c, struct cluster_core *core, uint64_t epoch)
     reply_ok(c->reply);
 }
 
-/* ---- the end --------------------------------------------------------------------------------------------- */
+/* ---- the end ---------------------------------------------------------------------------------------------
+ */
 
 static void not_arriving(struct cluster_core *core, const struct moves_import *im)
 {

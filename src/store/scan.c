@@ -53,8 +53,8 @@ static void scan_shard(struct scan *sc, uint32_t shard, uint64_t *cursor, uint32
     uint32_t slot = (uint32_t)(*cursor % STORE_SLOTS);
     uint64_t at = *cursor >> CURSOR_SLOT_BITS;
     while (slot < end && sc->seen<count && * parts> 0) {
-        bool more = !slot_is_veiled(s, slot) &&
-                    table_scan(&sc->a->app->tm, &s->slots[slot], &at, scan_entry, sc);
+        bool more =
+            !slot_is_veiled(s, slot) && table_scan(&sc->a->app->tm, &s->slots[slot], &at, scan_entry, sc);
         if (sc->stopped)
             break;
         if (s->slots[slot].nkeys != 0)
