@@ -89,8 +89,6 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
         machine_dirty(m);
         machine_view(m);
     }
-    if (taken > 0 && sender->out_up) /* it may be waiting to hear that we know */
-        bus_ping(m, sender, FRAME_PONG, sender->out, 0);
     if (taken > 0 && taken == had && mine->nslots == 0 && sender != mine &&
         (m->config.replica_migration || sender->nslots == taken))
         ownership_follow(m, sender);
