@@ -48,6 +48,7 @@ class Server:
     name = ""
     protocol = "resp"
     stores = True
+    main_thread_serves = True
     package = ""
     wrapper = ()  # a program to run it under: valgrind
     more = ()  # arguments behind the usual ones, which they override
@@ -169,6 +170,7 @@ class Server:
 
 class Larder(Server):
     name = "larder"
+    main_thread_serves = False
 
     def program(self):
         path = self.build / "larder-server"

@@ -419,6 +419,8 @@ static bool give(struct sender *d)
     const struct str take[] = {
         STR("CLUSTER"), STR("SYNCSLOTS"), STR("TAKE"), {epoch, num_put_u64(epoch, d->epoch)}};
     note(d, MOVE_GIVES);
+    if (store_flushes(d->s->store) != d->flushes)
+        return fail(d, "Data was flushed");
     if (!put(d, take, ARRAY_LEN(take)))
         return false;
     d->told = true;
@@ -431,7 +433,7 @@ static bool give(struct sender *d)
             return false; /* the end: whoever has the greater epoch when we are back */
         if (d->refused)
             os_nap_us(100 * NAP_US); /* cut off: the others know whether there is a claim */
-    } while (d->refused);
+    } while (d->refused && !atomic_load(&d->m->stop));
     return !d->owns && d->given;
 }
 

@@ -37,6 +37,8 @@ static const char *no_source(const struct cluster_core *core, const char *id, co
     const struct node *n = node_of(core, id);
     if (!node_is(m->self, NODE_PRIMARY) || m->mute)
         return "Target node is not a primary";
+    if (n == m->self)
+        return "Target node can not be this node.";
     if (n == NULL || node_is(n, NODE_FAIL))
         return "The source has failed, or is not known here";
     for (unsigned s = 0; s < SLOT_COUNT; s++)

@@ -188,6 +188,9 @@ def test_keys_on_their_way_are_hidden(cluster):
                     break
             assert key.encode() not in seen
             assert "already" in str(other("CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", my_id(source), "NAME", NAME, "SLOTSRANGE", slot, slot))
+            mine, keys = first_range(target)[0], ask(target, "DBSIZE")
+            assert "this node" in str(other("CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", my_id(target), "NAME", NAME, "SLOTSRANGE", mine, mine))
+            assert ask(target, "DBSIZE") == keys
             assert str(other("CLUSTER", "SYNCSLOTS", "TAKE", 1)) == "ERR No such slot migration job"
         assert isinstance(w("CLUSTER", "SYNCSLOTS", "TAKE", 1), Error)  # an epoch of long ago
     assert "failed" == outcome(target, NAME)["state"]
