@@ -77,8 +77,12 @@ class Server:
 
     def start(self, cpu=None):
         self.folder = tempfile.TemporaryDirectory(prefix="larder-bench-")
+        return self.launch(cpu)
+
+    def launch(self, cpu):
+        """Start it, or start it again, with the folder that it has."""
         command = [*self.wrapper, self.program(), *map(str, [*self.arguments(), *self.more])]
-        log = open(os.path.join(self.folder.name, "log"), "wb")  # noqa: SIM115
+        log = open(os.path.join(self.folder.name, "log"), "ab")  # noqa: SIM115
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                         cwd=self.folder.name, preexec_fn=lambda: become_server(cpu),
                                         env={**os.environ, **(self.environment or {})})  # fmt: skip
@@ -142,6 +146,23 @@ class Server:
             if line.startswith(b"-"):
                 raise RuntimeError(f"{self.name}: {' '.join(map(str, words))}: {line[1:].decode()}")
             return f.read(int(line[1:])) if line.startswith(b"$") else line[1:]
+
+    def scan_set(self, key, count):
+        """How many members each call of SSCAN gives, until it has been through the set."""
+        cursor = b"0"
+        with socket.create_connection(("127.0.0.1", self.port), timeout=600) as s, s.makefile("rb", buffering=1 << 20) as f:
+            while True:
+                s.sendall(b"SSCAN %s %s COUNT %d\r\n" % (key.encode(), cursor, count))
+                if (line := f.readline()) != b"*2\r\n":
+                    raise RuntimeError(f"{self.name}: SSCAN: {line[1:].decode().strip()}")
+                f.readline()  # the length of the cursor
+                cursor = f.readline().rstrip(b"\r\n")
+                n = int(f.readline()[1:])
+                for _ in range(n):
+                    f.read(int(f.readline()[1:]) + 2)
+                yield n
+                if cursor == b"0":
+                    return
 
     def figures(self, *section):
         """INFO, or memcached's stats: names and values as text."""

@@ -326,6 +326,8 @@ bool cluster_core_settle(struct cluster_core *core)
     publish_lease(core, false);
     atomic_store(&core->server->feeds_nobody, !machine_may_feed(&core->machine, 0));
     bus_wire_flush(core->wire);
+    if (core->todo.drop)
+        cluster_drop_lost(core);
     return true;
 }
 

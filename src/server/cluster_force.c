@@ -137,9 +137,10 @@ uint64_t cluster_clear_slots(struct cluster_core *core, const uint8_t *slots)
 }
 
 /* A slot that has come back since is kept. */
-static void drop_lost(struct cluster_core *core)
+void cluster_drop_lost(struct cluster_core *core)
 {
     const struct machine *m = &core->machine;
+    core->todo.drop = false;
     for (unsigned i = 0; i < SLOT_BYTES; i++)
         core->lost[i] &= (uint8_t)~m->self->slots[i];
     if (node_is(m->self, NODE_PRIMARY) && cluster_clear_slots(core, core->lost) > 0)
@@ -167,9 +168,7 @@ void cluster_force(struct cluster_core *core)
         workers_wake(core->server);
     cluster_view_free(core->next_view);
     core->next_view = NULL;
-    if (t->drop)
-        drop_lost(core);
-    t->view = t->drop = false;
+    t->view = false;
     t->role &= !role;
     t->flush &= !role;
 }

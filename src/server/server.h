@@ -16,6 +16,7 @@
 #include "server/latency.h"
 #include "server/migrate.h"
 #include "server/moves.h"
+#include "server/pages.h"
 #include "server/pause.h"
 #include "server/process.h"
 #include "server/repl.h"
@@ -108,6 +109,7 @@ struct server {
     struct heir heir;
     struct moves moves;
     struct warm warm;
+    struct pages pages;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */
     int64_t started_ms;
