@@ -128,8 +128,8 @@ bool cluster_is_loading(const struct cluster_core *core);
 void cluster_force_role(struct cluster_core *core); /* gate, or before threads run */
 /* Deletes every key of the slots; how many there were. */
 uint64_t cluster_clear_slots(struct cluster_core *core, const uint8_t *slots);
-/* With todo.drop: the keys of the slots `lost`. When everybody has been told, since who has taken them waits for
- * a word of ours, and this takes as long as there are keys. */
+/* With todo.drop: the keys of the slots `lost`. When everybody has been told, since who has taken them waits
+ * for a word of ours, and this takes as long as there are keys. */
 void cluster_drop_lost(struct cluster_core *core);
 /* Role, view, pause. */
 void cluster_force(struct cluster_core *core);
