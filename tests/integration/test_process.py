@@ -42,8 +42,7 @@ def test_sigterm_under_load(start_larder):
     threads = [threading.Thread(target=load) for _ in range(4)]
     for t in threads:
         t.start()
-    while len(seen) < 20:
-        pass
+    harness.wait_until(lambda: len(seen) >= 20, what="the load")
     assert server.kill(signal.SIGTERM) == 0
     for t in threads:
         t.join()
@@ -96,6 +95,29 @@ def test_debug_is_guarded(start_larder):
         assert w("DEBUG", "SLEEP", "0") == "OK"
 
 
+def said_before_pong(server, proto, command):
+    """The very bytes of the reply."""
+    with socket.create_connection(server.address()) as s, s.makefile("rb") as f:
+        s.sendall(b"HELLO %d\r\nECHO begin\r\n%s\r\nPING\r\n" % (proto, command))
+        while f.readline() != b"begin\r\n":
+            pass
+        return b"".join(iter(f.readline, b"+PONG\r\n"))
+
+
+@pytest.mark.parametrize("proto", [2, 3])
+def test_debug_protocol_says_what_redis_says(larder, redis_server, proto):
+    for kind in ("string integer double bignum null array set map attrib push verbatim true FALSE nosuch", ""):
+        for one in kind.split(" "):
+            command = b"DEBUG PROTOCOL " + one.encode()
+            assert said_before_pong(larder, proto, command) == said_before_pong(redis_server, proto, command), one
+
+
+def test_debug_log(larder, w):
+    assert w("DEBUG", "LOG", "here we are") == "OK"
+    harness.wait_until(lambda: b"DEBUG LOG: here we are" in larder.log(), what="the line in the log")
+    assert w("DEBUG", "LOG", "one", "two").startswith("ERR unknown subcommand or wrong number of arguments for 'LOG'")
+
+
 def test_debug_digest_value(r, w):
     r.mset({"a": "1", "b": "2"})
     one = w("DEBUG", "DIGEST-VALUE", "a", "b", "nothing")
@@ -122,8 +144,7 @@ def test_debug_digest_value_is_that_of_redis(larder):
 
 def first_answer(port):
     """What a stranger hears: from outside of loopback, to the first PING."""
-    with socket.create_connection((OUTSIDE, port), timeout=30) as s:
-        s.settimeout(30)
+    with socket.create_connection((OUTSIDE, port), timeout=120) as s:
         s.sendall(b"PING\r\n")
         text = b""
         try:
