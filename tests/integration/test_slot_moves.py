@@ -146,21 +146,6 @@ def test_slots_move_under_load(cluster):
         harness.wait_until(lambda n=node: all(ask(n, "CLUSTER", "COUNTKEYSINSLOT", key_slot(k.encode())) == 0 for k in moved), what="the source to be empty")
 
 
-def test_what_the_cache_knows_goes_along(cluster):
-    source, target = cluster.primaries()[:2]
-    first, last = first_range(source)
-    key = next(f"e:{i}" for i in range(4000) if first <= key_slot(b"e:%d" % i) <= last)
-    slot = key_slot(key.encode())
-    with source.wire() as w:
-        assert w("CACHE.SET", key, "v", "EX", 1000, "VERSION", 7, "TAGS", 1, "t") == "OK"
-    move(source, target, (slot, slot))
-    with target.wire() as w:
-        assert w("GET", key) == b"v"
-        assert "OLDVERSION" in str(harness.wait_until(lambda: w("CACHE.SET", key, "old", "VERSION", 6), what="an answer"))
-        w("CACHE.PURGE", "TAG", "t")
-        harness.wait_until(lambda: w("GET", key) is None, what="the purge")
-
-
 def test_keys_on_their_way_are_hidden(cluster):
     source, target = cluster.primaries()[:2]
     first, _ = first_range(source)
@@ -197,6 +182,21 @@ def test_keys_on_their_way_are_hidden(cluster):
     assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0 and ask(target, "DBSIZE") == before
     assert ask(source, "GET", key) == "v"
     ask(source, "DEL", key)
+
+
+def test_what_the_cache_knows_goes_along(cluster):
+    source, target = cluster.primaries()[:2]
+    first, last = first_range(source)
+    key = next(f"e:{i}" for i in range(4000) if first <= key_slot(b"e:%d" % i) <= last)
+    slot = key_slot(key.encode())
+    with source.wire() as w:
+        assert w("CACHE.SET", key, "v", "EX", 1000, "VERSION", 7, "TAGS", 1, "t") == "OK"
+    move(source, target, (slot, slot))
+    with target.wire() as w:
+        assert w("GET", key) == b"v"
+        assert "OLDVERSION" in str(harness.wait_until(lambda: w("CACHE.SET", key, "old", "VERSION", 6), what="an answer"))
+        w("CACHE.PURGE", "TAG", "t")
+        harness.wait_until(lambda: w("GET", key) is None, what="the purge")
 
 
 def stuck(source, target, first, last):
