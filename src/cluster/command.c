@@ -226,6 +226,7 @@ int command_run(struct machine *m, const struct machine_command *c)
     case CMD_OFFER: return taking_offer(m, c);
     case CMD_TAKE: return taking_begin(m, c);
     case CMD_RECLAIM: return taking_reclaim(m, c);
+    case CMD_HANDOVER: return manual_offer(m);
     }
     return 0;
 }

@@ -406,6 +406,12 @@ const char *cluster_core_order(struct cluster_core *core, const struct cluster_o
     return cluster_core_command(core, &c);
 }
 
+bool cluster_core_hand_over(struct cluster_core *core)
+{
+    const struct machine_command c = {.kind = CMD_HANDOVER};
+    return step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &c}) == 0;
+}
+
 /* ---- questions -------------------------------------------------------------------------------------------
  */
 

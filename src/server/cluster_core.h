@@ -114,6 +114,8 @@ const char *cluster_core_order(struct cluster_core *core, const struct cluster_o
 /* The same for one that the machine understands as it is. */
 const char *cluster_core_command(struct cluster_core *core, const struct machine_command *c);
 
+/* False: there is nothing to hand over, or nobody who could take it. */
+bool cluster_core_hand_over(struct cluster_core *core);
 uint32_t cluster_core_failure_reports(struct cluster_core *core, const char *id);
 uint64_t cluster_core_my_epoch(const struct cluster_core *core);
 bool cluster_core_is_up(const struct cluster_core *core);
