@@ -22,7 +22,7 @@ void bus_header(struct machine *m, enum frame_type type, struct frame_header *h)
         .config_epoch = owner->config_epoch,
         .offset = m->data.offset,
         .sender = self->id,
-        .slots = owner->slots,
+        .slots = owner == self ? taking_claims(m) : owner->slots,
         .state = m->ok ? 0 : 1,
         .mflags = {FRAME_EXTENSIONS},
         .larder = {.is = true, .data_epoch = m->data_epoch, .replid = m->data.replid},
@@ -401,6 +401,7 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
     if (f->h.type == FRAME_PONG)
         read_pong(m, sender, f, link);
     read_self(m, sender, f);
+    taking_heard(m, sender, f);
     ownership_answer(m, sender, f, link);
     ownership_collision(m, sender, f->h.config_epoch);
     for (unsigned i = 0; i < f->ngossip; i++) {

@@ -60,7 +60,8 @@ uint64_t failure_lease(const struct machine *m);
 void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots);
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
-bool ownership_bump(struct machine *m); /* a new epoch without agreement, if ours is not the greatest */
+bool ownership_bump(struct machine *m);  /* a new epoch without agreement, if ours is not the greatest */
+void ownership_renew(struct machine *m); /* a new epoch, whatever the others' are */
 void ownership_follow(struct machine *m, struct node *primary);
 void ownership_primary(struct node *n); /* make it one in the table */
 void ownership_replica(struct machine *m, struct node *n, struct node *primary);
@@ -84,6 +85,16 @@ void manual_tick(struct machine *m);
 void manual_reset(struct machine *m);
 int manual_command(struct machine *m, enum failover_how how);
 int manual_offer(struct machine *m);
+
+/* taking.c */
+const uint8_t *taking_claims(struct machine *m); /* what our frames claim */
+int taking_offer(struct machine *m, const struct machine_command *c);
+int taking_begin(struct machine *m, const struct machine_command *c);
+int taking_reclaim(struct machine *m, const struct machine_command *c);
+void taking_reset(struct machine *m);
+void taking_ask(struct machine *m);
+void taking_check(struct machine *m);
+void taking_heard(struct machine *m, struct node *sender, const struct frame *f);
 
 /* command.c */
 int command_run(struct machine *m, const struct machine_command *c);

@@ -58,6 +58,9 @@ struct node {
     uint8_t slots[SLOT_BYTES];
     unsigned nslots;
     unsigned mark; /* scratch of whoever walks the table */
+    /* Bit i, of takings[i] of the machine: it is, or was, of the shard that gives the slots; its last frame
+     * did not claim them. */
+    uint32_t gives, conceded;
 
     /* Times on the machine's clock, 0: never. */
     uint64_t created_ms, ping_sent_ms, pong_ms, heard_ms, fail_ms, orphan_ms;

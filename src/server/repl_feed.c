@@ -535,14 +535,15 @@ void repl_feeds_cron(struct repl *r)
         r->comfort_ms = r->now_ms + REPL_COMFORT_MS;
         comfort(r);
     }
-    if (r->feeds != NULL || r->is_replica || !changelog_is_on(&r->log))
+    if (r->feeds != NULL || r->is_replica || !changelog_is_on(&r->log) ||
+        atomic_load(&r->server->moves.reads_log))
         r->alone_since_ms = r->now_ms;
 }
 
 /* Gate: the role may have changed since the round. */
 static void log_off_if_unused(struct repl *r)
 {
-    if (!r->is_replica && r->feeds == NULL)
+    if (!r->is_replica && r->feeds == NULL && !atomic_load(&r->server->moves.reads_log))
         repl_log_off(r);
 }
 
