@@ -213,7 +213,7 @@ void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t 
     } else if (n != NULL) {
         /* Who yields wants no promises. */
         h.larder.seq = n->ping_seq = m->mute || m->manual == MANUAL_PAUSED ? 0 : m->next_seq++;
-        n->ping_sent_ms = m->now_ms;
+        n->ping_sent_ms = n->ping_seq_ms = m->now_ms;
     }
     frame_begin(&w, &m->out, &h);
     fill_gossip(m, &w, n);
@@ -383,8 +383,9 @@ static void read_pong(struct machine *m, struct node *sender, const struct frame
     if (sender->out != link)
         return; /* an announcement, not an answer */
     const struct frame_larder *l = &f->h.larder;
-    if (l->is && l->promise_ms > 0 && l->seq == sender->ping_seq && sender->ping_sent_ms > 0)
-        failure_lease_from(sender, sender->ping_sent_ms, l->promise_ms);
+    if (l->is && l->seq != 0 &&
+        l->seq == sender->ping_seq) /* the last one, whatever was answered before it */
+        failure_lease_from(sender, sender->ping_seq_ms, l->promise_ms);
     sender->pong_ms = m->now_ms;
     sender->ping_sent_ms = 0;
     failure_heard(m, sender);

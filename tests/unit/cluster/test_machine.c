@@ -1,6 +1,6 @@
 /* Rules that one machine alone can show: whom it votes for and when the vote leaves, what it learns of
  * addresses, what becomes of slots on their way, and that frames of any content leave its table whole. */
-#include "cluster/machine.h"
+#include "cluster/machine_internal.h"
 
 #include "base/err.h"
 #include "unit.h"
@@ -292,6 +292,32 @@ static void test_the_elected_may_write(void **state)
     assert_int_equal(lease_when_elected(false), 0);
 }
 
+/* Two pings are on their way: the answer to the first does not spoil the promise in that to the second. */
+static void test_promises_of_two_pings(void **state)
+{
+    struct lone *l = start(CONF("master"));
+    struct node *b = node_named(l, B);
+    struct frame_header h;
+    l->m.mute = false;
+    l->now += 1;
+    failure_ask(&l->m);
+    uint32_t last = b->ping_seq;
+    assert_true(last > 1);
+    from(&h, FRAME_PONG, B);
+    h.config_epoch = 3;
+    h.slots = b->slots;
+    h.larder.is = true;
+    h.larder.promise_ms = 1000;
+    h.larder.seq = last - 1;
+    send_frame(l, &h, b->out);
+    assert_int_equal(b->ping_seq, last);
+    assert_int_equal(machine_lease_until_ms(&l->m), 0);
+    h.larder.seq = last;
+    send_frame(l, &h, b->out);
+    assert_int_not_equal(machine_lease_until_ms(&l->m), 0);
+    end(l);
+}
+
 /* The disk is waited for by a vote, and not by a slot that begins its way. */
 static void test_who_waits_for_the_disk(void **state)
 {
@@ -469,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_hands_over),
         cmocka_unit_test(test_takes_over_when_asked),
         cmocka_unit_test(test_the_elected_may_write),
+        cmocka_unit_test(test_promises_of_two_pings),
         cmocka_unit_test(test_who_waits_for_the_disk),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_a_claim_ends_a_move),
