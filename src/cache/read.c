@@ -6,8 +6,16 @@
 
 /* ---- what an entry is worth --------------------------------------------------------------------------- */
 
+/* Nearly always nothing has been purged, and that is seen at once. */
+static ALWAYS_INLINE bool is_untouched(const struct cache *c, const struct meta *m)
+{
+    return m->ntags == 0 && m->born >= tags_latest_of_all(&c->tags) && store_bans(c->store) == 0;
+}
+
 enum cache_purge cache_purged(const struct cache *c, const struct entry *e, const struct meta *m)
 {
+    if (likely(is_untouched(c, m)))
+        return PURGE_NONE;
     struct tag_purged all = tags_purged(&c->tags, 0);
     enum ban_effect ban = store_ban_of(c->store, e);
     enum cache_purge worst = m->born < all.soft || ban == BAN_SOFT ? PURGE_SOFT : PURGE_NONE;
