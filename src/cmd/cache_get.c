@@ -3,6 +3,7 @@
 #include "cmd/cache_options.h"
 #include "cmd/handlers.h"
 #include "proto/slot.h"
+#include "store/ext.h"
 
 enum { GET_OPTIONS = OPT_LEASE | OPT_WAIT | OPT_STALE | OPT_EARLY | OPT_MINVER };
 
@@ -124,6 +125,15 @@ static void reply_moved(struct cmd_ctx *c, const struct key *k)
     reply_errorf(c->reply, "MOVED %u %s", slot_of((struct str){k->p, k->n}), cache_primary(c->cache));
 }
 
+static void note_read(struct cmd_ctx *c, const struct cache_answer *a)
+{
+    bool hit = a->value != NULL || a->state == CACHE_NEGATIVE;
+    counter_add(&c->counters->cache[a->state], 1);
+    if (unlikely(a->retry_ms >= 0))
+        counter_add(&c->counters->cache[CACHE_READ_RETRIED], 1);
+    counter_add(hit ? &c->counters->hits : &c->counters->misses, 1);
+}
+
 static void reply_key(struct cmd_ctx *c, const struct key *k, const struct cache_answer *a)
 {
     if (a->wrong_type)
@@ -132,13 +142,10 @@ static void reply_key(struct cmd_ctx *c, const struct key *k, const struct cache
         reply_moved(c, k);
     else
         reply_answer(c, a);
-    if (!a->wrong_type && !a->refused) {
-        counter_add(&c->counters->cache[a->state], 1);
-        if (a->retry_ms >= 0)
-            counter_add(&c->counters->cache[CACHE_READ_RETRIED], 1);
-    }
-    bool hit = a->value != NULL || a->state == CACHE_NEGATIVE;
-    counter_add(hit ? &c->counters->hits : &c->counters->misses, 1);
+    if (!a->wrong_type && !a->refused)
+        note_read(c, a);
+    else
+        counter_add(&c->counters->misses, 1);
 }
 
 /* ---- CACHE.GET ---------------------------------------------------------------------------------- */
@@ -171,7 +178,14 @@ void cmd_cache_get(struct cmd_ctx *c)
         return;
     if (c->in_exec || c->cache_park == NULL)
         ask.wait_ms = 0;
-    cache_read(c->cache, &c->a, &c->keys[0], &ask, c->waiter, c->rng, &answer);
+    const struct entry *e = store_find_any(&c->a, &c->keys[0]);
+    bool plainly = c->waiter == NULL && ask.early == 0 && !ask.has_minver;
+    if (likely(plainly && cache_hit(c->cache, &c->a, e, &answer))) {
+        reply_answer(c, &answer);
+        note_read(c, &answer);
+        return;
+    }
+    cache_read_found(c->cache, &c->a, &c->keys[0], e, &ask, c->waiter, c->rng, &answer);
     if (answer.wait_at != NULL) {
         struct waiter *w = c->cache_park(c, ask.wait_ms);
         if (w != NULL) {

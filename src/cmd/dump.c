@@ -324,6 +324,7 @@ bool dump_is_banned(const struct cmd_ctx *c)
 /* The same for a slot that is on its way here: the row's flag lets it pass. */
 void cmd_restore_asking(struct cmd_ctx *c)
 {
+    counter_add(&c->counters->arrivals, 1);
     if (dump_is_banned(c)) {
         reply_ok(c->reply);
         return;

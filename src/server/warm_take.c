@@ -10,6 +10,7 @@
 #include "server/route.h"
 #include "server/server.h"
 #include "server/warm_internal.h"
+#include "store/change.h"
 #include "store/ext.h"
 
 #include <stdarg.h>
@@ -139,6 +140,17 @@ static bool fills(struct walk *k, const struct server *s)
     return k->full;
 }
 
+/* A stale entry leaves one that is here; what is banned or was purged here leaves nothing. */
+static void count(struct walk *k, bool is_there, bool has_changed)
+{
+    if (!is_there)
+        k->add.overtaken++;
+    else if (has_changed)
+        k->add.installed++;
+    else
+        k->add.present++;
+}
+
 static void install(void *arg)
 {
     struct walk *k = arg;
@@ -152,12 +164,11 @@ static void install(void *arg)
     if (k->busy)
         return;
     bool has = k->value != NULL && !fills(k, s);
+    uint64_t before = store_changes_here(&c->a);
     if (!cache_has_lease(c->cache, &c->a, &key, k->item->token)) {
         k->add.overtaken++;
     } else if (has && put(k, c, &key)) {
-        bool is_there = store_peek_any(&c->a, &key) != NULL;
-        k->add.installed += is_there;
-        k->add.overtaken += !is_there;
+        count(k, store_peek_any(&c->a, &key) != NULL, store_changes_here(&c->a) != before);
     } else {
         k->add.gone++;
     }
