@@ -316,7 +316,7 @@ def test_a_ban_here_counts_for_what_comes(pair, tmp_path):
     for i in range(50):
         b("SET", f"x:{i}", "theirs")
         b("SET", f"y:{i}", "theirs")
-        a("SET", f"x:mine:{i}", "v")
+    a.pipeline(*[("SET", f"x:mine:{i}", "v" * 500) for i in range(20_000)])  # more segments than one: the rate holds the sweep up
     path = save_on(peer, b, tmp_path / "theirs.rdb")
     job = as_dict(a("CACHE.PURGE", "MATCH", "x:*", "RATE", 1))["job"]
     for source in (("SNAPSHOT", path), ("PEER", "127.0.0.1", peer.port)):
