@@ -114,8 +114,7 @@ static int connected(struct conn *c)
     if (c->set->o.keepalive_s > 0)
         sock_set_keepalive(c->fd, (int)c->set->o.keepalive_s);
     if (c->blocking) {
-        struct timeval limit = {.tv_sec = c->set->o.command_timeout_ms / 1000,
-                                .tv_usec = (suseconds_t)(c->set->o.command_timeout_ms % 1000) * 1000};
+        struct timeval limit = {.tv_usec = CONN_LATE_MS * 1000};
         int flags = fcntl(c->fd, F_GETFL);
         if (flags < 0 || setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0 ||
             fcntl(c->fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
@@ -271,6 +270,7 @@ static int take_replies(struct conn *c, conn_reply reply, void *arg)
     return err;
 }
 
+/* Above 0: without MSG_DONTWAIT in the flags, and nothing came in time. */
 static int receive(struct conn *c, int flags, conn_reply reply, void *arg)
 {
     for (;;) {
@@ -279,6 +279,9 @@ static int receive(struct conn *c, int flags, conn_reply reply, void *arg)
             return out_of_memory(c);
         room = c->in.cap - c->in.n;
         ssize_t got = receive_some(c, c->in.p + c->in.n, room, flags);
+        /* A signal does not make it wait anew: one that comes often would put off the deadline for ever. */
+        if (got < 0 && flags == 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+            return 1;
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -346,7 +349,7 @@ int conn_send(struct conn *c)
 
 bool conn_may_wait(const struct conn *c)
 {
-    return c->blocking && c->state == CONN_READY && c->out.n == 0 && c->in.n == 0;
+    return c->blocking && c->state == CONN_READY && c->out.n == 0;
 }
 
 int conn_wait_reply(struct conn *c, int64_t now_ns, conn_reply reply, void *arg)

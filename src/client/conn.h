@@ -17,6 +17,7 @@ enum conn_limits {
     CONN_READ_BYTES = 16 * 1024,
     CONN_KEEP_BYTES = 1 << 20,         /* a buffer that grew beyond is given back when it is empty */
     CONN_STALE_NS = 500 * 1000 * 1000, /* after so long unused: see whether the peer has hung up */
+    CONN_LATE_MS = 10,                 /* conn_wait_reply() waits so long, and up to a tick longer */
 };
 
 enum conn_state { CONN_CLOSED, CONN_RESOLVING, CONN_CONNECTING, CONN_SECURING, CONN_GREETING, CONN_READY };
@@ -83,8 +84,9 @@ int64_t conn_deadline(const struct conn *c);
 int conn_step(struct conn *c, int64_t now_ns, conn_reply reply, void *arg) MUST_CHECK;
 /* Only send what can be sent now, if it is ready. */
 int conn_send(struct conn *c) MUST_CHECK;
-/* Ready, all sent, not a byte of a reply yet: wait in recv() until the command timeout and go on. */
+/* Ready and all sent: it may be waited for in recv(). */
 bool conn_may_wait(const struct conn *c);
+/* Wait for bytes of a reply, then as conn_step(). Above 0: none came within CONN_LATE_MS, or a signal did. */
 int conn_wait_reply(struct conn *c, int64_t now_ns, conn_reply reply, void *arg) MUST_CHECK;
 
 /* An idle connection: has the peer hung up meanwhile? */

@@ -22,13 +22,13 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { POLL_ON_STACK = 64, EVENTS_A_TURN = 64 };
-#define WAIT_SLACK_NS ((int64_t)2 * 1000 * 1000) /* recv() may return so much later than asked */
+enum { EVENTS_A_TURN = 64 };
 
 int engine_init(struct engine *e, struct topo *t, bool waits)
 {
     *e = (struct engine){.topo = t, .waits = waits, .epoll_fd = -1, .timer_fd = -1};
     arena_init(&e->scratch);
+    arena_init(&e->calls);
     if (waits)
         return 0;
     struct epoll_event timer = {.events = EPOLLIN};
@@ -55,6 +55,7 @@ void engine_release(struct engine *e)
         mem_free(e->conns[i]);
     mem_free(e->conns);
     arena_release(&e->scratch);
+    arena_release(&e->calls);
     if (e->timer_fd >= 0)
         close(e->timer_fd);
     if (e->epoll_fd >= 0)
@@ -146,8 +147,7 @@ static struct cmd *unqueue(struct conn *c)
 
 /* ---- connections ---- */
 
-/* A connection is lost, and c->why says how. What waited on it is tried again or fails. */
-static void conn_lost(struct engine *e, struct conn *c, int64_t now_ns)
+void engine_conn_lost(struct engine *e, struct conn *c, int64_t now_ns)
 {
     struct larder_error why = c->why;
     uint64_t sent = c->sent;
@@ -233,7 +233,7 @@ static struct conn *conn_for(struct engine *e, const struct topo_route *route, c
         c->generation = generation;
         if (conn_open(c, now_ns) < 0) {
             *err = c->why;
-            conn_lost(e, c, now_ns);
+            engine_conn_lost(e, c, now_ns);
             return NULL;
         }
     }
@@ -254,6 +254,7 @@ static int find_route(struct engine *e, struct cmd *cmd, int64_t now_ns, struct 
 {
     struct topo_ask ask = {
         .key = cmd->key >= 0 ? cmd->argv[cmd->key] : (struct str){NULL, 0},
+        .place = cmd->place,
         .slot = cmd->slot,
         .any = cmd->key < 0,
         .read = (cmd->flags & CMD_READ) != 0,
@@ -291,7 +292,7 @@ static void attempt(struct engine *e, struct cmd *cmd, int64_t now_ns)
     bool merges = engine_may_merge(e, cmd, &route);
     if ((!merges || c->nheld == ENGINE_MERGE_MAX) && engine_encode_held(c) < 0) {
         err = c->why;
-        conn_lost(e, c, now_ns);
+        engine_conn_lost(e, c, now_ns);
         engine_fail(e, cmd, &err);
         return;
     }
@@ -326,14 +327,9 @@ void engine_submit(struct engine *e, struct cmd *cmd, int64_t now_ns)
 
 /* ---- turns ---- */
 
-struct delivery {
-    struct engine *engine;
-    int64_t now_ns;
-};
-
-static int deliver(void *arg, struct conn *c, const struct reader_value *v)
+int engine_deliver(void *delivery, struct conn *c, const struct reader_value *v)
 {
-    struct delivery *d = arg;
+    struct engine_delivery *d = delivery;
     if (c->head == NULL)
         return fail(&c->why, LARDER_ERR_PROTOCOL, "%s: a reply that nobody asked for", c->address->name);
     if (c->head->skip > 0) {
@@ -348,17 +344,17 @@ static int deliver(void *arg, struct conn *c, const struct reader_value *v)
     return 0;
 }
 
-static void step(struct engine *e, struct conn *c, int64_t now_ns)
+void engine_step(struct engine *e, struct conn *c, int64_t now_ns)
 {
-    struct delivery d = {e, now_ns};
+    struct engine_delivery d = {e, now_ns};
     bool ready = c->state == CONN_READY;
     if (c->state == CONN_CLOSED)
         return;
     c->stepping = true;
-    int err = conn_step(c, now_ns, deliver, &d);
+    int err = conn_step(c, now_ns, engine_deliver, &d);
     c->stepping = false;
     if (err < 0) {
-        conn_lost(e, c, now_ns);
+        engine_conn_lost(e, c, now_ns);
         return;
     }
     if (!ready && c->state == CONN_READY) /* the commands' own time begins now */
@@ -372,7 +368,7 @@ static void timed_out(struct engine *e, struct conn *c, const struct cmd *cmd, i
     fail(&c->why, LARDER_ERR_TIMEOUT, "%s: %s %.*s in time", c->address->name,
          c->state == CONN_READY ? "no reply to" : "not connected for", (int)(name.n < 32 ? name.n : 32),
          name.p);
-    conn_lost(e, c, now_ns);
+    engine_conn_lost(e, c, now_ns);
 }
 
 static void expire(struct engine *e, int64_t now_ns)
@@ -381,7 +377,7 @@ static void expire(struct engine *e, int64_t now_ns)
         if (c->head != NULL && c->state == CONN_READY && c->head->attempt_ns <= now_ns)
             timed_out(e, c, c->head, now_ns);
         else if (conn_deadline(c) <= now_ns)
-            step(e, c, now_ns);
+            engine_step(e, c, now_ns);
     }
     while (e->soonest != NULL && e->soonest->deadline_ns <= now_ns) {
         struct cmd *cmd = e->soonest;
@@ -405,15 +401,14 @@ static void start_due(struct engine *e, int64_t now_ns)
     }
 }
 
-/* Everything that needs no waiting, and off the active list whatever has nothing under way. */
-static void settle(struct engine *e, int64_t now_ns)
+void engine_settle(struct engine *e, int64_t now_ns)
 {
     expire(e, now_ns);
     engine_refresh(e, now_ns);
     start_due(e, now_ns);
     for (struct conn *c = e->active; c != NULL; c = c->next_active)
         if (engine_encode_held(c) < 0 || conn_send(c) < 0)
-            conn_lost(e, c, now_ns);
+            engine_conn_lost(e, c, now_ns);
     for (struct conn **at = &e->active; *at != NULL;) {
         struct conn *c = *at;
         c->active = c->head != NULL || (c->state > CONN_CLOSED && c->state < CONN_READY);
@@ -424,8 +419,7 @@ static void settle(struct engine *e, int64_t now_ns)
     }
 }
 
-/* When something must happen although nothing arrives. */
-static int64_t next_event(const struct engine *e)
+int64_t engine_next_event(const struct engine *e)
 {
     int64_t next = e->soonest != NULL ? e->soonest->deadline_ns : INT64_MAX;
     if (e->delayed != NULL && e->delayed->due_ns < next)
@@ -435,65 +429,6 @@ static int64_t next_event(const struct engine *e)
         next = at < next ? at : next;
     }
     return next;
-}
-
-/* One connection, waiting for the reply to what has just been sent: recv() is all it takes. */
-static bool wait_in_recv(struct engine *e, int64_t now_ns)
-{
-    struct conn *c = e->active;
-    if (c == NULL || c->next_active != NULL || !conn_may_wait(c) ||
-        next_event(e) - now_ns < e->topo->set->command_ns - WAIT_SLACK_NS)
-        return false;
-    struct delivery d = {e, now_ns};
-    c->stepping = true;
-    int err = conn_wait_reply(c, now_ns, deliver, &d);
-    c->stepping = false;
-    if (err < 0)
-        conn_lost(e, c, os_mono_ns());
-    return true;
-}
-
-static void wait_in_poll(struct engine *e, int64_t now_ns)
-{
-    struct pollfd on_stack[POLL_ON_STACK], *fds = on_stack;
-    nfds_t n = 0, count = 0;
-    for (struct conn *c = e->active; c != NULL; c = c->next_active)
-        count++;
-    if (count > POLL_ON_STACK) {
-        fds = mem_alloc(count * sizeof *fds);
-        if (fds == NULL) { /* look at some of them, then at others */
-            fds = on_stack;
-            count = POLL_ON_STACK;
-        }
-    }
-    for (struct conn *c = e->active; c != NULL && n < count; c = c->next_active)
-        fds[n++] = (struct pollfd){.fd = conn_fd(c), .events = (short)conn_wants(c)};
-    int64_t wait_ns = next_event(e) - now_ns;
-    wait_ns = wait_ns > 0 ? wait_ns : 0;
-    struct timespec wait = {.tv_sec = wait_ns / 1000000000, .tv_nsec = wait_ns % 1000000000};
-    int ready = ppoll(fds, n, &wait, NULL);
-    struct conn *c = e->active;
-    now_ns = os_mono_ns();
-    for (nfds_t i = 0; i < n && ready > 0; i++, c = c->next_active)
-        if (fds[i].revents != 0)
-            step(e, c, now_ns);
-    if (fds != on_stack)
-        mem_free(fds);
-}
-
-void engine_run(struct engine *e)
-{
-    ASSERT(e->waits);
-    for (;;) {
-        int64_t now_ns = os_mono_ns();
-        settle(e, now_ns);
-        if (e->live == 0)
-            return;
-        if (e->delayed != NULL && e->delayed->due_ns <= now_ns)
-            continue;
-        if (!wait_in_recv(e, now_ns))
-            wait_in_poll(e, now_ns);
-    }
 }
 
 /* Tell epoll what the connection waits for now. A closed descriptor has left epoll by itself. */
@@ -520,7 +455,7 @@ void engine_wake(struct engine *e)
 
 static void set_timer(struct engine *e)
 {
-    int64_t next = next_event(e);
+    int64_t next = engine_next_event(e);
     e->woken = false;
     struct itimerspec at = {{0, 0}, {0, 0}};
     if (next != INT64_MAX)
@@ -539,10 +474,10 @@ void engine_turn(struct engine *e)
         struct conn *c = events[i].data.ptr;
         if (c == NULL)
             continue; /* the timer: set anew below */
-        step(e, c, now_ns);
+        engine_step(e, c, now_ns);
         watch(e, c);
     }
-    settle(e, now_ns);
+    engine_settle(e, now_ns);
     for (struct conn *c = e->active; c != NULL; c = c->next_active)
         watch(e, c);
     set_timer(e);

@@ -46,12 +46,13 @@ struct cmd {
     uint32_t argc;
     const struct str *standin_argv; /* NULL, or what a stand-in gets instead; the key at the same place */
     uint32_t standin_argc;
-    int32_t key;         /* argv[key] decides the node; negative: any node */
-    int32_t node;        /* this node, whatever the key; negative: by key */
-    unsigned flags;      /* enum cmd_flags */
-    int64_t ttl_ms;      /* above 0: "PX ttl" goes behind argv */
-    int64_t timeout_ns;  /* of one attempt; 0 = the handle's */
-    int64_t deadline_ns; /* when to give up; 0 = by the handle's deadline */
+    int32_t key;                    /* argv[key] decides the node; negative: any node */
+    const struct ring_place *place; /* the key's, or NULL: it is computed */
+    int32_t node;                   /* this node, whatever the key; negative: by key */
+    unsigned flags;                 /* enum cmd_flags */
+    int64_t ttl_ms;                 /* above 0: "PX ttl" goes behind argv */
+    int64_t timeout_ns;             /* of one attempt; 0 = the handle's */
+    int64_t deadline_ns;            /* when to give up; 0 = by the handle's deadline */
     cmd_done done;
     void *arg;
     /* The engine's from here on. */
@@ -80,7 +81,8 @@ struct engine {
     struct cmd *delayed_last;     /* of these, if there is any */
     struct cmd *soonest, *latest; /* all live ones, by deadline_ns */
     uint32_t live;
-    struct arena scratch;
+    struct arena scratch;   /* replies being read */
+    struct arena calls;     /* for whoever has borrowed it: empty when he gives it back */
     int epoll_fd, timer_fd; /* -1 when it waits */
     bool woken;             /* the timer has been set to ring at once */
     struct engine *next;    /* in the pool */
@@ -109,6 +111,20 @@ void engine_finish(struct engine *e, struct cmd *cmd, const struct cmd_result *r
 void engine_fail(struct engine *e, struct cmd *cmd, const struct larder_error *err);
 /* Route it again at due_ns. */
 void engine_delay(struct engine *e, struct cmd *cmd, int64_t due_ns);
+/* Something may have come for c. */
+void engine_step(struct engine *e, struct conn *c, int64_t now_ns);
+/* Everything that needs no waiting, and off the active list whatever has nothing under way. */
+void engine_settle(struct engine *e, int64_t now_ns);
+/* When something must happen although nothing arrives. */
+int64_t engine_next_event(const struct engine *e);
+/* c is lost, and c->why says how. What waited on it is tried again or fails. */
+void engine_conn_lost(struct engine *e, struct conn *c, int64_t now_ns);
+/* A conn_reply, for receiving outside of engine_step(). */
+struct engine_delivery {
+    struct engine *engine;
+    int64_t now_ns;
+};
+int engine_deliver(void *delivery, struct conn *c, const struct reader_value *v);
 /* engine_retry.c: an attempt failed; try again or give up. `sent`: it may have been executed. */
 void engine_attempt_failed(struct engine *e, struct cmd *cmd, const struct larder_error *err, bool sent,
                            int64_t now_ns);

@@ -19,9 +19,10 @@ static struct engine *new_engine(larder *l)
 }
 
 /* An idle engine, a new one, or whichever comes back before the deadline. */
-static int borrow(larder *l, int64_t deadline_ns, struct engine **out, struct larder_error *err)
+int handle_borrow(larder *l, struct engine **out, int64_t *deadline_ns, struct larder_error *err)
 {
-    struct timespec until = {.tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000};
+    int64_t end_ns = *deadline_ns = os_mono_ns() + l->set.deadline_ns;
+    struct timespec until = {.tv_sec = end_ns / 1000000000, .tv_nsec = end_ns % 1000000000};
     int status = 0, waited = 0;
     pthread_mutex_lock(&l->pool_lock);
     while (l->idle == NULL && l->engines == l->set.o.connections && waited != ETIMEDOUT)
@@ -41,8 +42,9 @@ static int borrow(larder *l, int64_t deadline_ns, struct engine **out, struct la
     return status;
 }
 
-static void give_back(larder *l, struct engine *e)
+void handle_give_back(larder *l, struct engine *e)
 {
+    arena_reset(&e->calls);
     pthread_mutex_lock(&l->pool_lock);
     e->next = l->idle;
     l->idle = e;
@@ -50,13 +52,9 @@ static void give_back(larder *l, struct engine *e)
     pthread_mutex_unlock(&l->pool_lock);
 }
 
-int handle_run(larder *l, struct cmd *first, struct larder_error *err)
+void handle_drive(struct engine *e, struct cmd *first, int64_t deadline_ns)
 {
-    struct engine *e = NULL;
-    int64_t now_ns = os_mono_ns(), deadline_ns = now_ns + l->set.deadline_ns;
-    int status = borrow(l, deadline_ns, &e, err);
-    if (status < 0)
-        return status;
+    int64_t now_ns = os_mono_ns();
     for (struct cmd *cmd = first, *next; cmd != NULL; cmd = next) {
         next = cmd->next;
         if (cmd->deadline_ns == 0)
@@ -64,7 +62,17 @@ int handle_run(larder *l, struct cmd *first, struct larder_error *err)
         engine_submit(e, cmd, now_ns);
     }
     engine_run(e);
-    give_back(l, e);
+}
+
+int handle_run(larder *l, struct cmd *first, struct larder_error *err)
+{
+    struct engine *e = NULL;
+    int64_t deadline_ns;
+    int status = handle_borrow(l, &e, &deadline_ns, err);
+    if (status < 0)
+        return status;
+    handle_drive(e, first, deadline_ns);
+    handle_give_back(l, e);
     return 0;
 }
 

@@ -17,9 +17,15 @@ struct larder {
     struct flights flights;
 };
 
-/* Run commands, chained by `next`, to their ends on a borrowed engine; every done() has been called on
- * return. They get one deadline, where they have none of their own. At most ENGINE_LIVE_MAX. Returns
- * 0, or an error with nothing sent and no done() called. */
+/* An engine of the pool, whose `calls` is the borrower's; *deadline_ns: when to give up. 0, or an error after
+ * having waited so long. */
+int handle_borrow(larder *l, struct engine **out, int64_t *deadline_ns, struct larder_error *err) MUST_CHECK;
+/* Run commands, chained by `next`, to their ends: those without a deadline of their own get this one. */
+void handle_drive(struct engine *e, struct cmd *first, int64_t deadline_ns);
+void handle_give_back(larder *l, struct engine *e);
+/* All three. Run commands, chained by `next`, to their ends on a borrowed engine; every done() has been
+ * called on return. They get one deadline, where they have none of their own. At most ENGINE_LIVE_MAX.
+ * Returns 0, or an error with nothing sent and no done() called. */
 int handle_run(larder *l, struct cmd *first, struct larder_error *err);
 
 static inline struct str str_from(struct larder_bytes b)

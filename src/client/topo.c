@@ -4,7 +4,6 @@
 #include "base/assert.h"
 #include "base/err.h"
 #include "client/error.h"
-#include "client/ring.h"
 #include "os/random.h"
 
 #define REFRESH_GAP_NS ((int64_t)100 * 1000 * 1000)       /* between two readings of the map */
@@ -123,7 +122,7 @@ static int owner(struct topo *t, struct str key)
 {
     unsigned tag;
     if (t->kind == LARDER_TOPOLOGY_RING)
-        return ring_lookup(t->ring, key, &tag, 1) == 1 ? (int)tag : -1;
+        return ring_lookup(t->ring, key, NULL, &tag, 1) == 1 ? (int)tag : -1;
     if (t->kind != LARDER_TOPOLOGY_CLUSTER)
         return 0;
     const struct slotmap_shard *shard = slotmap_find(&t->slots, slot_of(key));
@@ -192,14 +191,14 @@ static int route_ring(struct topo *t, const struct topo_ask *ask, int64_t now_ns
                       struct larder_error *err)
 {
     unsigned candidates[TOPO_CANDIDATES_MAX];
-    size_t n = ring_lookup(t->ring, ask->key, candidates, 1);
+    size_t n = ring_lookup(t->ring, ask->key, ask->place, candidates, 1);
     if (n == 0)
         return fail(err, LARDER_ERR_UNAVAILABLE, "the ring is empty");
     /* Others are looked for only when its own node has failed: going round the circle is what costs. */
     bool doubtful = atomic_load_explicit(&t->nodes[candidates[0]]->failing, memory_order_relaxed) ||
                     was_tried(ask, candidates[0]);
     if (doubtful && ask->stand_in && t->set->o.failover)
-        n = ring_lookup(t->ring, ask->key, candidates, TOPO_CANDIDATES_MAX);
+        n = ring_lookup(t->ring, ask->key, ask->place, candidates, TOPO_CANDIDATES_MAX);
     int chosen = choose(t, ask, candidates, (unsigned)n, now_ns);
     if (chosen < 0)
         return unavailable(t, candidates[0], now_ns, err);

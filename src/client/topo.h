@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "client/breaker.h"
 #include "client/budget.h"
+#include "client/ring.h"
 #include "client/settings.h"
 #include "client/slotmap.h"
 
@@ -58,6 +59,7 @@ struct topo {
 /* Where a command may go. */
 struct topo_ask {
     struct str key;
+    const struct ring_place *place; /* the key's, or NULL */
     uint16_t slot;
     bool any;              /* no key: whichever node */
     bool read;             /* a replica may answer */

@@ -142,14 +142,15 @@ void conn_close(struct conn *c, const char *why)
     struct worker *w = c->worker;
     ASSERT(c->state != CONN_ZOMBIE);
     log_verbose("Client id=%llu closed: %s", (unsigned long long)c->session.id, why);
-    loop_remove(w->loop, c->fd);
+    int fd = c->fd;
+    loop_remove(w->loop, fd);
     loop_forget(w->loop, c);
-    close(c->fd);
     c->fd = -1;
     monitor_forget(c);
     unlink_conn(c);
     uncount(w);
     clients_forget(c);
+    close(fd); /* who sees the end is counted no more */
     buf_release(&c->in);
     conn_out_drop(c);
     if (c->state == CONN_PARKED && c->parked == PARK_PAUSE) {

@@ -8,6 +8,7 @@ import re
 import subprocess
 
 import harness
+import redis
 from wire import Error
 
 NODE_TIMEOUT_MS = 2000
@@ -42,13 +43,13 @@ def node(binary=None, extra=None, **keywords):
 
 def cli(*args, check=True, stdin=None):
     """redis-cli --cluster ...; returns what it printed."""
-    done = subprocess.run(["redis-cli", "--cluster", *map(str, args)], input=stdin, capture_output=True, timeout=240, text=True)
+    done = subprocess.run(["redis-cli", "--cluster", *map(str, args)], input=stdin, capture_output=True, timeout=480, text=True)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-class Loading(Exception):
+class Loading(redis.exceptions.BusyLoadingError):
     """A replica is loading its copy: it answers later."""
 
 
@@ -144,7 +145,7 @@ class Cluster:
                 return False
         return len(views) == 1
 
-    def settle(self, seconds=90):
+    def settle(self, seconds=240):
         harness.wait_until(self.settled, seconds=seconds, every=0.1, what="the cluster to settle")
 
     def settle_without(self, *gone):
@@ -228,7 +229,7 @@ class Cluster:
 
 
 def larder(*args, code=0, env=None, stdin=""):
-    done = subprocess.run([TOOL, "cluster", *map(str, args)], capture_output=True, text=True, timeout=240, input=stdin,
+    done = subprocess.run([TOOL, "cluster", *map(str, args)], capture_output=True, text=True, timeout=480, input=stdin,
                           env=os.environ | (env or {}))
     assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr

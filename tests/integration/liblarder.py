@@ -28,7 +28,10 @@ def program(name):
     return beside if os.path.exists(beside) else os.path.join(harness.ROOT, "build", "tests", "liblarder", name)
 
 
-FAST = "connect_timeout_ms=300 command_timeout_ms=300 deadline_ms=2000 backoff_ms=5"
+# Of a handle whose options say nothing else: whoever answers, answers, however slow the machine is.
+PATIENT = "connect_timeout_ms=30000 command_timeout_ms=30000 deadline_ms=120000"
+# Where nobody answers and a call must end: how long it may take to notice that. Who greets, greets in time.
+DEAF = "command_timeout_ms=300"
 
 
 class Shell:
@@ -42,13 +45,15 @@ class Shell:
         self.process = subprocess.Popen([self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, env=environ)
         if addresses is not None:
-            self.opened = self.say(f"open {addresses} {options}")
+            self.opened = self.say(f"open {addresses} {PATIENT} {options}")
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, value, trace):
-        out, err = self.process.communicate(timeout=60)
+        if kind is not None:
+            self.process.kill()  # what it waits for may never come
+        out, err = self.process.communicate(timeout=240)
         if kind is None:
             assert (self.process.returncode, out, err) == (0, "", ""), err
 
@@ -257,14 +262,14 @@ class Cluster:
     """Node i < 3 begins as a primary, node i + 3 as its replica (redis-cli pairs them as it likes)."""
 
     def __init__(self, binary=harness.REDIS_SERVER):
-        options = {"cluster-enabled": "yes", "cluster-node-timeout": "1000", "cluster-config-file": "nodes.conf",
+        options = {"cluster-enabled": "yes", "cluster-node-timeout": "3000", "cluster-config-file": "nodes.conf",
                    "cluster-replica-validity-factor": "0"}
         self.servers = [harness.Server(binary, options, workers=1).start() for _ in range(6)]
         addresses = [f"127.0.0.1:{s.port}" for s in self.servers]
         subprocess.run(["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"],
-                       check=True, capture_output=True, timeout=120)
+                       check=True, capture_output=True, timeout=480)
         self.addresses = addresses
-        harness.wait_until(self.settled, seconds=60, what="the cluster to settle")
+        harness.wait_until(self.settled, what="the cluster to settle")
 
     def settled(self):
         for s in self.servers:
@@ -279,6 +284,14 @@ class Cluster:
                 if "slave" in w("INFO", "replication").decode().split("role:")[1][:6]:
                     if "master_link_status:up" not in w("INFO", "replication").decode():
                         return False
+        return True
+
+    def all_know(self, slot, owner):
+        """Does everybody say that the slot is served by that node?"""
+        for s in self.servers:
+            with s.wire() as w:
+                if not any(row[0] <= slot <= row[1] and row[2][1] == self.servers[owner].port for row in w("CLUSTER", "SLOTS")):
+                    return False
         return True
 
     def role(self, i):

@@ -199,9 +199,7 @@ def test_values_that_are_none(pair):
 
 def test_dead_redis_and_cancelled(start_larder, redis_server):
     with start_larder(workers=2).wire() as a:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        assert a("CACHE.WARM", "PEER", "127.0.0.1", port) == "OK"
+        assert a("CACHE.WARM", "PEER", "127.0.0.1", harness.free_port()) == "OK"
         end = wait_for_end(a)
         assert end["state"] == warmth(a) == "failed" and "cannot connect" in end["error"]
         assert a("CACHE.WARM", "PEER", "127.0.0.1", redis_server.port) == "OK"

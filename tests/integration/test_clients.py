@@ -3,6 +3,7 @@
 import resource
 import select
 import socket
+import time
 
 import pytest
 
@@ -53,8 +54,8 @@ def test_idle_connections_cost_little(start_larder):
             assert grown < 15 * MB, f"{grown / n:.0f} bytes a connection"
         for c in conns:
             c.close()
-        wait_until(lambda: info(w, "clients")["connected_clients"] == "1", seconds=60, what="all to be gone")
-        assert int(info(w, "memory")["mem_clients_normal"]) <= memory + KB
+        wait_until(lambda: info(w, "clients")["connected_clients"] == "1", seconds=240, what="all to be gone")
+        wait_until(lambda: int(info(w, "memory")["mem_clients_normal"]) <= memory + KB, what="their memory to be gone, too")
 
 
 def test_clients_come_and_go_while_they_are_listed(start_larder):
@@ -135,12 +136,14 @@ def test_many_equal_clients_are_evicted_until_it_fits(start_larder):
                 c.send(encode("MULTI") + encode("SET", "x", "y" * 200 * KB))
             except OSError:
                 pass
-        wait_until(
-            lambda: int(info(w, "stats")["evicted_clients"]) >= 35 and int(info(w, "memory")["mem_clients_normal"]) <= 4 * MB,
-            what="the clients to fit",
-        )
-        left = len(listed(w)) - 1
-        assert 10 <= left <= 25 and left + int(info(w, "stats")["evicted_clients"]) == 60
+
+        def settled():
+            """How many are left, once each has either been evicted or has its transaction, and all fit."""
+            left = [c for c in listed(w).values() if "e" not in c["flags"]]
+            evicted, memory = int(info(w, "stats")["evicted_clients"]), int(info(w, "memory")["mem_clients_normal"])
+            return all(c["multi"] == "1" for c in left) and len(left) + evicted == 60 and memory <= 4 * MB and len(left)
+
+        assert 10 <= wait_until(settled, what="the clients to fit") <= 25
 
 
 def test_no_evict_and_percent(start_larder):
@@ -219,9 +222,10 @@ def test_what_was_read_is_forgotten(larder, w):
     """A client that is always behind, but reads, costs what it has not read yet."""
     w("SET", "small", "v" * 4000)
     with larder.wire() as slow:
+        me = slow("CLIENT", "ID")
         slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         slow.sock.setblocking(False)
-        me, worst, asked, got, total = None, 0, 0, 0, 120 * MB
+        worst, asked, got, total = 0, 0, 0, 120 * MB
         request, length = encode("GET", "small") * 100, (4000 + 9) * 100
         while got < total:
             ahead = asked - got
@@ -232,11 +236,9 @@ def test_what_was_read_is_forgotten(larder, w):
                 asked += length
             if readable and (ahead > 4 * MB or asked >= total):
                 got += len(slow.sock.recv(1 << 16))
-            if me is None:
-                me = next((i for i, c in listed(w).items() if c["cmd"] == "get"), None)  # not yet, on a busy machine
             if asked // length % 20 == 0:
-                worst = max([worst] + [int(c["tot-mem"]) for i, c in listed(w).items() if i == me])
-        assert worst < 40 * MB
+                worst = max(worst, int(listed(w)[me]["tot-mem"]))
+        assert 0 < worst < 40 * MB
 
 
 def test_multi_counts_as_query_buffer(start_larder):
@@ -251,16 +253,33 @@ def test_multi_counts_as_query_buffer(start_larder):
 # --- time ----------------------------------------------------------------------------------
 
 
+def idle_is_dropped(server, idle, busy):
+    """With a timeout of a second, who says nothing is dropped. Who talks every 50 ms is not, unless this machine let it be
+    silent for about that second."""
+    began = time.monotonic()
+    assert busy("CONFIG", "SET", "timeout", "1") == "OK"
+    try:
+        while not idle.closed(0.05):
+            began, before = time.monotonic(), began
+            assert busy("PING") == "PONG"
+    except (EOFError, OSError):
+        assert time.monotonic() - before >= 0.5, "a client that talks was dropped"
+        assert idle.closed()
+    with server.wire() as w:
+        assert w("CONFIG", "SET", "timeout", "0") == "OK"
+
+
 @pytest.mark.parametrize("hz", ["1", "10", "500"])
 def test_timeout_closes_idle_clients_only(start_larder, hz):
-    server = start_larder({"timeout": "1", "hz": hz})
+    server = start_larder({"hz": hz})
     with server.wire() as busy, server.wire() as idle, server.wire() as monitor:
-        assert idle("PING") == "PONG"
         assert monitor("MONITOR") == "OK"
         me = idle("CLIENT", "ID")
-        wait_until(lambda: me not in listed(busy), every=0.1, what="the idle client to be dropped")
-        assert idle.closed()
-        assert busy("CONFIG", "SET", "timeout", "0") == "OK"
+        idle_is_dropped(server, idle, busy)
+        with server.wire() as w:
+            assert me not in listed(w)
+    with server.wire() as busy, server.wire() as monitor:
+        assert monitor("MONITOR") == "OK"
         assert busy("CONFIG", "SET", "hz", "0", "active-expire-effort", "10") == "OK"
         assert busy("CONFIG", "GET", "hz") == [b"hz", b"1"]
         assert b"flags=O" in busy("CLIENT", "LIST")
@@ -279,5 +298,5 @@ def test_expiry_in_the_background(start_larder):
     server = start_larder({"hz": "1", "active-expire-effort": "10"})
     with server.wire() as w:
         w.pipeline(*[("SET", f"k{i}", "v" * 100, "PX", "1") for i in range(20000)])
-        wait_until(lambda: w("DBSIZE") == 0, seconds=120, what="the sweep to find expired keys")
-        assert int(info(w, "stats")["expired_keys"]) == 20000
+        wait_until(lambda: w("DBSIZE") == 0, what="the sweep to find expired keys")
+        wait_until(lambda: int(info(w, "stats")["expired_keys"]) == 20000, what="the last of them to be counted")

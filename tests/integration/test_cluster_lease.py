@@ -49,8 +49,7 @@ def test_what_waited_for_a_frozen_primary_is_not_acknowledged(cluster):
         harness.wait_until(lambda: all_threads_stopped(old.pid), what="the process to stand still")
         for i, w in enumerate(wires):
             w.send(asked[i % 2])
-        harness.wait_until(lambda: "role:master" in ask(new, "INFO", "replication"), seconds=60,
-                           what="the replica to take over")
+        harness.wait_until(lambda: "role:master" in ask(new, "INFO", "replication"), what="the replica to take over")
     finally:
         os.kill(old.pid, signal.SIGCONT)
     for i, w in enumerate(wires):
@@ -69,5 +68,5 @@ def test_there_and_back(cluster):
     key = next(k for k in ("n%d" % i for i in range(1000)) if cluster.owner_of(k) is old)
     for giver, taker in ((old, new), (new, old)):
         harness.wait_until(lambda taker=taker: ask(taker, "CLUSTER", "FAILOVER") == "OK", what="the order to be taken")
-        harness.wait_until(lambda taker=taker: clusters.ask(taker, "SET", key, "v") == "OK", seconds=60, what="it to serve")
+        harness.wait_until(lambda taker=taker: clusters.ask(taker, "SET", key, "v") == "OK", what="it to serve")
         cluster.settle()

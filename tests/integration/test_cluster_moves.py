@@ -25,7 +25,7 @@ def test_interrupted_and_gone_on(cluster):
                            stderr=subprocess.PIPE, text=True)
     harness.wait_until(lambda: row_of(cluster[0], new).slots != [], what="the first slot to move")
     run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=240)
     if run.returncode == 130:
         assert "run the same command again" in err
     else:

@@ -79,8 +79,7 @@ def test_nodes_come_and_go(cluster):
     cluster.check_keys(KEYS)
     for gone in (replica, primary):
         cli("del-node", address(cluster[0]), my_id(gone))
-    harness.wait_until(lambda: all(len(clusters.rows(s)) == 6 for s in cluster.servers[:6]), seconds=60,
-                       what="everybody to forget both")
+    harness.wait_until(lambda: all(len(clusters.rows(s)) == 6 for s in cluster.servers[:6]), what="everybody to forget both")
     for gone in (replica, primary):
         cluster.servers.remove(gone)
         trouble = gone.close() if not harness.is_redis(gone.binary) else gone.kill(9)

@@ -51,7 +51,7 @@ def test_rolling_restart(cluster):
     said = larder("rolling-restart", address(cluster[0]), "--dry-run")
     assert said.count("hands over and restarts") == 3 and said.count(" restarts\n") == 6
     assert run_ids(cluster) == before
-    with Shell(address(cluster[1]), "deadline_ms=30000") as c:
+    with Shell(address(cluster[1]), "deadline_ms=240000") as c:
         c.send("storm 2 20000")
         said = supervised(cluster.servers, "rolling-restart", address(cluster[0]), "--yes")
         assert c.hear().startswith("ok answered=40000 failed=0 wrong=0 ")

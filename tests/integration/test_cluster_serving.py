@@ -178,7 +178,7 @@ def test_migrate_through_a_moving_slot(move):
     found = a("CLUSTER", "GETKEYSINSLOT", slot, 10)
     assert sorted(found) == sorted(k.encode() for k in keys[:2])
     assert len(a("CLUSTER", "GETKEYSINSLOT", slot, 1)) == 1
-    assert a("MIGRATE", "127.0.0.1", target.port, "", 0, 10000, "KEYS", *keys) == "OK"
+    assert a("MIGRATE", "127.0.0.1", target.port, "", 0, 60000, "KEYS", *keys) == "OK"
     assert a("CLUSTER", "COUNTKEYSINSLOT", slot) == 0
     assert b("CLUSTER", "COUNTKEYSINSLOT", slot) == 2
     for k in keys[:2]:

@@ -38,13 +38,13 @@ def shards_are_right(cluster):
 
 
 def test_shard_ids(cluster):
-    harness.wait_until(lambda: shards_are_right(cluster), seconds=60, what="the shard ids to be known")
+    harness.wait_until(lambda: shards_are_right(cluster), what="the shard ids to be known")
     before = {shard(s) for s in cluster.servers}
     new = cluster.replica_of(cluster.primaries()[0])
     assert ask(new, "CLUSTER", "FAILOVER") == "OK"
     harness.wait_until(lambda: "role:master" in ask(new, "INFO", "replication"), what="the handover")
     cluster.settle()
-    harness.wait_until(lambda: shards_are_right(cluster), seconds=60, what="the shard ids to be as before")
+    harness.wait_until(lambda: shards_are_right(cluster), what="the shard ids to be as before")
     assert {shard(s) for s in cluster.servers} == before
 
 

@@ -55,7 +55,7 @@ def test_add_rebalance_remove(cluster):
     assert "4096 of 4096 slots moved" in larder("remove", address(cluster[0]), address(new), "--yes")
     cluster.settle_without(new, replica)
     cluster.check_keys(300)
-    assert all(len(clusters.rows(s)) == 6 for s in cluster.servers)
+    harness.wait_until(lambda: all(len(clusters.rows(s)) == 6 for s in cluster.servers), what="everybody to forget both")
 
 
 def test_a_node_that_loads_is_waited_for():

@@ -402,7 +402,7 @@ def type_into_cli(server, lines, *options):
             out += read_until(leader, b"> ")
             os.write(leader, line.encode() + b"\n")
         out += read_until(leader, None)
-        assert cli.wait(30) == 0, out
+        assert cli.wait(120) == 0, out
     finally:
         cli.kill()
         cli.wait()
@@ -412,7 +412,7 @@ def type_into_cli(server, lines, *options):
 
 def read_until(fd, what):
     """Everything up to and with `what`, or to the end."""
-    out, deadline = b"", time.monotonic() + 30
+    out, deadline = b"", time.monotonic() + 120
     while what is None or not out.endswith(what):
         ready, _, _ = select.select([fd], [], [], max(0, deadline - time.monotonic()))
         assert ready, f"redis-cli said only {out!r}"

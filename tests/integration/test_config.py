@@ -211,9 +211,16 @@ def test_only_a_unix_socket(start_larder):
     server = start_larder({"unixsocket": "only.sock", "port": "0"}, wait=False)
     server.spawn()
     full = os.path.join(server.dir, "only.sock")
-    harness.wait_until(lambda: os.path.exists(full), what="the socket")
-    with harness.Wire(full) as w:
-        assert w("PING") == "PONG"
+
+
+    def said():
+        try:
+            with harness.Wire(full) as w:
+                return w("PING")
+        except OSError:  # it is not there, or nobody listens yet
+            return None
+
+    assert harness.wait_until(said, what="the socket") == "PONG"
 
 
 def test_pidfile_and_logfile(start_larder):
@@ -221,7 +228,8 @@ def test_pidfile_and_logfile(start_larder):
     pidfile = os.path.join(server.dir, "p.pid")
     harness.wait_until(lambda: os.path.exists(pidfile) and open(pidfile).read().strip(), what="the pid file")
     assert int(open(pidfile).read()) == server.pid
-    assert b"Ready to accept connections" in open(os.path.join(server.dir, "server.log"), "rb").read()
+    harness.wait_until(lambda: b"Ready to accept connections" in open(os.path.join(server.dir, "server.log"), "rb").read(),
+                       what="its word in the log")
     assert server.stop() == 0
     assert not os.path.exists(pidfile)
 

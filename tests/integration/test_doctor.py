@@ -12,7 +12,7 @@ TOOL = os.path.join(os.path.dirname(LARDER_SERVER), "larder")
 
 
 def doctor(*argv, env=None):
-    p = subprocess.run([TOOL, "doctor", *map(str, argv)], capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})})
+    p = subprocess.run([TOOL, "doctor", *map(str, argv)], capture_output=True, text=True, timeout=240, env={**os.environ, **(env or {})})
     return p.returncode, p.stdout, p.stderr
 
 

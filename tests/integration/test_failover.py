@@ -50,7 +50,7 @@ def test_roles_are_exchanged_and_nothing_is_lost(servers, pair):
     for i in range(3):
         online(a)
         a.incr("round")
-        assert a.execute_command("FAILOVER", "TIMEOUT", "30000")
+        assert a.execute_command("FAILOVER", "TIMEOUT", "600000")
         wait_until(lambda: state(a) == "no-failover" and b.info("replication")["role"] == "master", what="the exchange")
         assert a.info("replication")["role"] == "slave"
         b.set(f"after:{i}", i)
@@ -86,7 +86,7 @@ def test_acknowledged_writes_survive_under_load(servers, pair):
     wait_until(lambda: min(acknowledged) > 100, what="some writes")
     assert a.execute_command("FAILOVER", "TO", "127.0.0.1", two.port)
     for t in threads:
-        t.join(60)
+        t.join(240)
     assert sorted(told) == [0, 1, 2, 3]
     wait_until(lambda: b.info("replication")["role"] == "master", what="the exchange")
     assert b.dbsize() == sum(acknowledged)
@@ -141,11 +141,16 @@ def test_abort_and_timeout(servers, kind):
     def write():
         blocked.append(p.client().set("held", 1))
 
-    def hold():
+    def hold(ms=None):
+        """A writer that waits; None if the failover's time was over before it did."""
         t = threading.Thread(target=write)
         t.start()
-        wait_until(lambda: a.info("clients")["blocked_clients"] == 1, what="the writer to be held")
-        assert a.get("before") == b"1" and a.get("held") is None  # reads go on
+        wait_until(lambda: a.info("clients")["blocked_clients"] == 1 or not t.is_alive(), what="the writer to be held")
+        assert a.get("before") == b"1"  # reads go on
+        if ms is not None and (a.get("held") or not t.is_alive()):
+            t.join(240)
+            return None
+        assert a.get("held") is None
         return t
 
     assert a.execute_command("FAILOVER")
@@ -156,16 +161,20 @@ def test_abort_and_timeout(servers, kind):
     w = p.wire()
     assert w("PSYNC", "?", "-1") == "NOMASTERLINK Can't SYNC while failing over"
     assert a.execute_command("FAILOVER", "ABORT")
-    t.join(60)
+    t.join(240)
     assert state(a) == "no-failover" and a.get("held") == b"1"
 
-    a.delete("held")
-    assert a.execute_command("FAILOVER", "TIMEOUT", "500")
-    t = hold()
-    t.join(60)
+    for ms in (500, 4000, 32000):  # long enough for a slow machine
+        blocked.clear()
+        a.delete("held")
+        assert a.execute_command("FAILOVER", "TIMEOUT", ms)
+        if t := hold(ms):
+            break
+        wait_until(lambda: state(a) == "no-failover", what="the end of the time")
+    t.join(240)
     assert state(a) == "no-failover" and a.get("held") == b"1"
     assert a.info("replication")["role"] == "master"
-    assert len(blocked) == 2
+    assert len(blocked) == 1
     f.close()
     s.close()
 
@@ -255,7 +264,7 @@ class Target(threading.Thread):
 
 
 def test_a_target_that_refuses(servers):
-    p = servers()
+    p = servers(repl_ping_replica_period=3600)  # the offset stands still
     a = p.client()
     t = Target(p, [b"-ERR PSYNC FAILOVER replid must match my replid.\r\n"])
     before = a.info("replication")
@@ -274,7 +283,7 @@ def test_an_answer_that_is_lost(servers):
     a = p.client()
     t = Target(p, [None, b"-ERR PSYNC FAILOVER can't be sent to a master.\r\n", b"+CONTINUE " + b"f" * 40 + b"\r\n"])
     assert a.execute_command("FAILOVER", "TO", "127.0.0.1", t.port)
-    wait_until(lambda: state(a) == "no-failover", what="the end")
+    wait_until(lambda: state(a) == "no-failover" and a.info("replication").get("master_link_status") == "up", what="the end")
     info = a.info("replication")
     assert (info["role"], info["master_replid"], info["master_link_status"]) == ("slave", "f" * 40, "up")
     assert [len(words) for words in t.asked] == [4, 4, 3]
@@ -282,11 +291,15 @@ def test_an_answer_that_is_lost(servers):
 
 def test_expired_keys_stay_until_the_role_is_settled(servers):
     """A key that expires while the target catches up is hidden; its DEL would be a write."""
-    p = servers()
+    p = servers(repl_ping_replica_period=3600)  # the offset stands still
     a = p.client()
-    a.set("short", 1, px=50)
     s, f, _ = stuck_replica(p)
-    assert a.execute_command("FAILOVER")
+    with p.wire() as w:
+        for ms in (50, 1000, 20000):  # it is still there when the failover begins, on a slow machine too
+            assert w.pipeline(("SET", "short", 1, "PX", ms), ("FAILOVER",), ("EXISTS", "short"))[:2] == ["OK", "OK"]
+            if w("DBSIZE") == 1:
+                break
+            assert w("FAILOVER", "ABORT") == "OK"
     before = offset_of(a)
     wait_until(lambda: a.get("short") is None, what="its end")
     assert offset_of(a) == before

@@ -194,4 +194,5 @@ def test_rdb_of_redis_cli(servers, tmp_path):
     )
     assert out.returncode == 0 and b"error" not in out.stderr + out.stdout, out
     q = servers(REDIS_SERVER, dir=str(tmp_path))
+    wait_until(lambda: q.client().info("persistence")["loading"] == 0, what="the load")
     same(single(p), single(q))

@@ -1,14 +1,17 @@
 """liblarder against live servers, one and several, and against peers that misbehave."""
 
+import contextlib
 import glob
 import re
+import select
 import signal
 import socket
 import threading
+import time
 
 import harness
 import pytest
-from liblarder import CLOSE, FAST, Peer, Relay, Shell, Xor, cluster  # noqa: F401
+from liblarder import CLOSE, DEAF, Peer, Relay, Shell, Xor, cluster  # noqa: F401
 
 OK = b"+OK\r\n"
 
@@ -46,18 +49,18 @@ def test_ttl_is_an_hour_unless_said_otherwise(node):
     with Shell(at(node)) as c, node.wire() as w:
         assert c.say("set a v") == "ok"
         assert 3590 < w("TTL", "a") <= 3600
-        assert c.say("set b v 5000") == "ok"
-        assert 0 < w("PTTL", "b") <= 5000
+        assert c.say("set b v 500000") == "ok"
+        assert 0 < w("PTTL", "b") <= 500000
         assert c.say("set c v -1") == "ok"
         assert w("TTL", "c") == -1
         assert c.say("set c v -2").startswith("bad-argument ")
-        assert (c.say("expire c 7000"), c.say("expire nope 7000")) == ("ok", "miss")
-        assert 0 < w("PTTL", "c") <= 7000
+        assert (c.say("expire c 700000"), c.say("expire nope 700000")) == ("ok", "miss")
+        assert 0 < w("PTTL", "c") <= 700000
         assert c.say("expire c -1") == "ok"
         assert w("TTL", "c") == -1
-    with Shell(at(node), "ttl_ms=9000") as c, node.wire() as w:
+    with Shell(at(node), "ttl_ms=900000") as c, node.wire() as w:
         assert c.say("mset d v") == "ok | 0"
-        assert 0 < w("PTTL", "d") <= 9000
+        assert 0 < w("PTTL", "d") <= 900000
 
 
 def test_any_command_and_pipelines(node):
@@ -130,7 +133,7 @@ def test_options_are_checked():
 def test_a_name_is_resolved(node):
     with Shell(f"localhost:{node.port}") as c:
         assert c.say("set k v") == "ok"
-    with Shell("no-such-host.invalid:6379", FAST) as c:
+    with Shell("no-such-host.invalid:6379", "connect_timeout_ms=300 deadline_ms=2000") as c:
         assert re.match(r"(cannot-connect|timeout) no-such-host.invalid:6379: resolve: ", c.opened)
 
 
@@ -154,8 +157,9 @@ def stopped(server):
 
 def test_a_stopped_server_costs_no_more_than_the_deadline(start_larder):
     server = start_larder()
-    with Shell(at(server), FAST) as c:
+    with Shell(at(server)) as c:
         assert c.say("set k v") == "ok"
+    with Shell(at(server), DEAF + " deadline_ms=2000") as c:
         try:
             server.process.send_signal(signal.SIGSTOP)
             harness.wait_until(lambda: stopped(server), what="the server to stop")
@@ -168,11 +172,11 @@ def test_a_stopped_server_costs_no_more_than_the_deadline(start_larder):
 
 # ---- peers that misbehave ----------------------------------------------------------------
 
-SINGLE = "topology=1 " + FAST
+SINGLE = "topology=1 backoff_ms=5"
 
 
 def test_silence_is_a_timeout_and_reads_are_repeated():
-    with Peer(lambda argv: None) as peer, Shell(peer.address, SINGLE + " retries=2 breaker_failures=0") as c:
+    with Peer(lambda argv: None) as peer, Shell(peer.address, f"{SINGLE} {DEAF} retries=2 breaker_failures=0") as c:
         assert c.say("get k") == f"timeout {peer.address}: no reply to GET in time"
         assert peer.count("GET") == 3
         assert c.say("incr n 1") == f"timeout {peer.address}: no reply to INCRBY in time"
@@ -183,6 +187,19 @@ def test_silence_is_a_timeout_and_reads_are_repeated():
         assert peer.count("LPUSH") == 4
 
 
+def test_signals_do_not_put_off_the_deadline():
+    """They come more often than recv() may wait, as a profiler's do: it must not begin its wait anew with each."""
+    with Peer(lambda argv: None) as peer, Shell(peer.address, SINGLE + " retries=0") as c:
+        assert c.say("tick 500") == "ok"
+        c.send("get k")
+        try:
+            assert select.select([c.process.stdout], [], [], 30)[0], "it waits for ever"
+        except AssertionError:
+            c.process.kill()
+            raise
+        assert c.hear() == f"timeout {peer.address}: no reply to GET in time"
+
+
 def test_unsafe_commands_are_repeated_when_told():
     with Peer(lambda argv: CLOSE) as peer, Shell(peer.address, SINGLE + " retries=2 retry_unsafe=1") as c:
         assert c.say("incr n 1") == f"connection-closed {peer.address}: receive: the node closed the connection"
@@ -190,7 +207,7 @@ def test_unsafe_commands_are_repeated_when_told():
 
 
 def test_a_peer_that_never_greets():
-    with Peer(lambda argv: None, hello=False) as peer, Shell(peer.address, SINGLE + " retries=1") as c:
+    with Peer(lambda argv: None, hello=False) as peer, Shell(peer.address, SINGLE + " connect_timeout_ms=300 retries=1") as c:
         assert c.say("get k") == f"timeout {peer.address}: connect: timed out"
         assert peer.count("GET") == 0
     with Peer(lambda argv: CLOSE, hello=False) as peer, Shell(peer.address, SINGLE + " retries=1") as c:
@@ -210,7 +227,7 @@ def test_garbage_is_a_protocol_error(garbage):
 def test_half_a_reply(half):
     with Peer(lambda argv: [half, CLOSE]) as peer, Shell(peer.address, SINGLE + " retries=0") as c:
         assert c.say("get k").startswith("connection-closed ")
-    with Peer(lambda argv: half) as peer, Shell(peer.address, SINGLE + " retries=0") as c:
+    with Peer(lambda argv: half) as peer, Shell(peer.address, f"{SINGLE} {DEAF} retries=0") as c:
         assert c.say("get k").startswith("timeout ")
 
 
@@ -247,6 +264,17 @@ def test_a_reply_for_other_keys_is_none(reply):
         assert c.say("mget a b c") == f"protocol-error {peer.address}: MGET: a reply of another shape | -6 | -6 | -6"
 
 
+@pytest.mark.parametrize("reply", [b"*1\r\n$1\r\na\r\n", b"+OK\r\n", b":3\r\n", b"%0\r\n"])
+def test_a_value_of_another_type_is_none(reply):
+    """Never LARDER_OK without a value."""
+    with Peer(lambda argv: reply) as peer, Shell(peer.address, SINGLE + " retries=0") as c:
+        assert c.say("mget a") == f"protocol-error {peer.address}: GET: a reply of an unexpected type | -6"
+        if reply != OK:
+            assert c.say("mset a b") == f"protocol-error {peer.address}: SET: a reply of an unexpected type | -6"
+        if reply[:1] != b":":
+            assert c.say("mdel a") == f"protocol-error {peer.address}: DEL: a reply of an unexpected type | -6"
+
+
 def test_an_error_is_every_keys_own():
     """Who is loading is asked again, key by key; another refusal is told for each."""
     left = [2]
@@ -269,7 +297,7 @@ def test_connections_reset_in_the_middle_of_a_reply(node, reset):
     """Behind a greeting of about 150 bytes come 100,000. Each call says so in time, and none gives half a value."""
     with Shell(at(node)) as plain:
         assert plain.say("set k " + "x" * 100000) == "ok" and plain.say("set small v") == "ok"
-    with Relay(node.port, reset=reset) as relay, Shell(relay.address, FAST + " topology=1 retries=2 breaker_failures=0") as c:
+    with Relay(node.port, reset=reset) as relay, Shell(relay.address, SINGLE + " retries=2 breaker_failures=0") as c:
         for _ in range(3):
             assert c.say("get k").split()[0] in ("connection-closed", "cannot-connect")
         assert c.say("mget k small k").split()[0] in ("connection-closed", "cannot-connect")
@@ -284,11 +312,12 @@ def test_a_slow_node(node):
     with Shell(at(node)) as plain:
         assert plain.say("set k " + "x" * 50) == "ok"
     with Relay(node.port, drip=40, pause=0.01) as relay:
-        with Shell(relay.address, "topology=1 command_timeout_ms=20000 connect_timeout_ms=20000 deadline_ms=30000") as c:
+        with Shell(relay.address, "topology=1") as c:
             assert c.say("get k") == 'ok "' + "x" * 50 + '"'
             assert c.say("fetch k").startswith('ok fresh 0 "xxx')
             assert c.say("pipe GET k ; GET nope ; GET k").count('"' + "x" * 50 + '"') == 2
-    with Relay(node.port, drip=1, pause=0.5) as relay, Shell(relay.address, FAST + " topology=1 retries=1") as c:
+    deaf = f"{SINGLE} {DEAF} connect_timeout_ms=300 deadline_ms=2000 retries=1"
+    with Relay(node.port, drip=1, pause=0.5) as relay, Shell(relay.address, deaf) as c:
         assert c.say("get k").split()[0] in ("timeout", "unavailable", "cannot-connect")
         assert c.say("fetch k").startswith("ok loaded 0 ")
 
@@ -390,8 +419,7 @@ def test_a_command_that_waits_brings_its_own_time():
 
 
 def test_nobody_listens():
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        port = s.getsockname()[1]
+    port = harness.free_port()
     with Shell(f"127.0.0.1:{port}", SINGLE + " breaker_failures=0") as c:
         assert c.say("get k") == f"cannot-connect 127.0.0.1:{port}: connect: Connection refused"
         assert c.say("mget a b") == (f"cannot-connect 127.0.0.1:{port}: connect: Connection refused | -3 | -3")
@@ -412,12 +440,13 @@ def test_every_byte_goes_through_the_transport(node):
         assert c.say("loop 200").startswith("ok sets=200 gets=200 failed=0 wrong=0 ")
         told = re.fullmatch(r"closed sessions opened=(\d+) closed=(\d+)", c.say("close"))
         assert told.group(1) == told.group(2) and int(told.group(1)) >= 2
-    with Shell(at(node), SINGLE + " transport=xor retries=0") as c:
+    with Shell(at(node), SINGLE + " connect_timeout_ms=1000 transport=xor retries=0") as c:
         assert c.say("get k") != 'ok "v"', "the server does not know this transport"
 
 
 def test_a_handshake_that_does_not_end(larder):
-    with Xor(larder.port, deaf=True) as x, Shell(x.address, SINGLE + " transport=xor retries=1 breaker_failures=0") as c:
+    options = SINGLE + " connect_timeout_ms=300 transport=xor retries=1 breaker_failures=0"
+    with Xor(larder.port, deaf=True) as x, Shell(x.address, options) as c:
         assert c.say("incr n 1").startswith(f"timeout {x.address}: connect: ")
         assert x.greeted == 2
         assert c.say("close") == "closed sessions opened=2 closed=2"
@@ -458,15 +487,15 @@ def owner_among(servers, c, key):
 def test_a_ring_spreads_keys(ring):
     with Shell(addresses(ring)) as c:
         assert c.opened == "ok 2"
-        assert c.say("mset " + " ".join(f"k:{i} v{i}" for i in range(600))).startswith("ok")
+        assert c.say("mset " + " ".join(f"k:{i} v{i}" for i in range(3000))).startswith("ok")
         counts = []
         for s in ring:
             with s.wire() as w:
                 counts.append(w("DBSIZE"))
-        assert sum(counts) == 600 and min(counts) > 100
-        assert c.say("scan") == "ok 600"
-        answer = c.say("mget " + " ".join(f"k:{i}" for i in range(600)))
-        assert answer == "ok" + "".join(f' | 0 "v{i}"' for i in range(600))
+        assert sum(counts) == 3000 and min(counts) > 400  # 1000, each some 80 off by its ring's points and 25 by its keys
+        assert c.say("scan") == "ok 3000"
+        answer = c.say("mget " + " ".join(f"k:{i}" for i in range(3000)))
+        assert answer == "ok" + "".join(f' | 0 "v{i}"' for i in range(3000))
         assert c.say("loop 500").startswith("ok sets=500 gets=500 failed=0 wrong=0 ")
         with owner_among(ring, c, "k:1").wire() as w:
             assert w("GET", "k:1") == b"v1"
@@ -478,6 +507,38 @@ def test_each_key_of_many_has_its_stand_in(ring):
         ring[0].stop()
         assert c.say("mset " + " ".join(f"{name} v" for name in names)) == "ok" + " | 0" * 60
         assert c.say("mget " + " ".join(names)) == "ok" + ' | 0 "v"' * 60
+
+
+class Halves(Peer):
+    """GET and MGET find each key's name, in two halves, after a pause each. The first may be hung up on."""
+
+    def __init__(self, before=0, between=0, hangs_up=False):
+        self.pauses, self.hangs_up = (before, between), hangs_up
+        super().__init__(self.reply)
+
+    def reply(self, argv):
+        if self.hangs_up:
+            self.hangs_up = False
+            return CLOSE
+        whole = (b"*%d\r\n" % len(argv[1:]) if argv[0] == "MGET" else b"") + b"".join(b"$%d\r\n%s\r\n" % (len(k), k.encode()) for k in argv[1:])
+        for half, pause in zip((whole[:len(whole) // 2], whole[len(whole) // 2:]), self.pauses, strict=True):
+            time.sleep(pause)
+            self.sockets[-1].sendall(half)
+        return None
+
+
+def test_replies_that_come_late_in_any_order():
+    """Sooner and later than recv() is waited in for, with a connection among them that is lost."""
+    names = [f"k:{i}" for i in range(200)]
+    for order in range(5):
+        peers = [Halves(), Halves(0.005, 0.005), Halves(0.03), Halves(0, 0.05), Halves(hangs_up=True)]
+        peers = peers[order:] + peers[:order]
+        with contextlib.ExitStack() as stack:
+            for p in peers:
+                stack.enter_context(p)
+            c = stack.enter_context(Shell(",".join(p.address for p in peers), "topology=2 connections=1 failover=0 retry_percent=100"))
+            assert c.say("mget " + " ".join(names)) == "ok" + "".join(f' | 0 "{name}"' for name in names)
+            assert [p.connections for p in peers] == [1 + (p is peers[(4 - order) % 5]) for p in peers]
 
 
 def test_a_stand_in_serves_one_outage_only(ring):
@@ -507,14 +568,14 @@ def test_a_stand_in_serves_one_outage_only(ring):
 
 
 def test_only_simple_commands_go_to_a_stand_in(ring):
-    with Shell(addresses(ring), FAST) as c:
+    with Shell(addresses(ring)) as c:
         owner = owner_among(ring, c, "k")
         owner.stop()
         assert c.say("incr k 1").startswith(("cannot-connect ", "unavailable "))
         assert c.say("cmd HSET k f v").startswith(("cannot-connect ", "unavailable "))
         assert c.say("set k v") == "ok"
         owner.start()
-    with Shell(addresses(ring), FAST + " failover=0 topology=2") as c:
+    with Shell(addresses(ring), "failover=0 topology=2") as c:
         owner_among(ring, c, "k").stop()
         assert c.say("set k v").startswith(("cannot-connect ", "unavailable "))
         answer = c.say("mget " + " ".join(f"k:{i}" for i in range(60)))
@@ -530,7 +591,7 @@ def test_nodes_come_and_go_at_run_time(ring):
         assert c.say(f"add {at(ring[2])} 1").startswith("exists ")
         after = [c.say(f"where k:{i}") for i in range(300)]
         moved = [b for a, b in zip(before, after) if a != b]
-        assert 40 < len(moved) < 170 and set(moved) == {f"ok {at(ring[2])}"}
+        assert 25 < len(moved) < 190 and set(moved) == {f"ok {at(ring[2])}"}
         assert c.say("mset " + " ".join(f"k:{i} v" for i in range(300))).startswith("ok")
         assert c.say(f"remove {at(ring[2])}") == "ok"
         assert c.say(f"remove {at(ring[2])}").startswith("not-found ")
@@ -608,9 +669,10 @@ def test_a_slot_moves_under_way(cluster):  # noqa: F811
             assert c.stats()["redirects"] >= 2
             assert s("EXISTS", "{move}1") == 1 and t("CLUSTER", "COUNTKEYSINSLOT", slot) == 1
             assert c.say("cmd MGET {move}1 {move}2").startswith(("error-reply ", "timeout "))
-            assert s("MIGRATE", "127.0.0.1", cluster.servers[target].port, "", 0, 5000, "KEYS", "{move}1") == "OK"
+            assert s("MIGRATE", "127.0.0.1", cluster.servers[target].port, "", 0, 60000, "KEYS", "{move}1") == "OK"
             assert t("CLUSTER", "SETSLOT", slot, "NODE", target_id) == "OK"
             assert s("CLUSTER", "SETSLOT", slot, "NODE", target_id) == "OK"
+            harness.wait_until(lambda: cluster.all_know(slot, target), what="all nodes to know the new owner")
             assert c.say("mget {move}1 {move}2") == 'ok | 0 "one" | 0 "two"'
             before = c.stats()["redirects"]
             assert [c.say("get {move}1") for _ in range(5)] == ['ok "one"'] * 5
@@ -669,7 +731,7 @@ def test_redirections_in_a_circle_end():
     with Peer(scripted(peers, lambda argv: b"-MOVED 1 127.0.0.1:%d\r\n" % peers[1].port)) as a:
         with Peer(scripted(peers, lambda argv: b"-MOVED 1 127.0.0.1:%d\r\n" % peers[0].port)) as b:
             peers += [a, b]
-            with Shell(a.address, FAST) as c:
+            with Shell(a.address, "backoff_ms=5") as c:
                 assert c.opened == "ok 3"
                 answer = c.say("set k v")
                 assert answer.startswith("too-many-redirections ")
@@ -683,7 +745,7 @@ def test_ask_says_asking_first():
     with Peer(lambda argv: b":9\r\n" if argv[0] != "ASKING" else OK) as b:
         with Peer(scripted(peers, lambda argv: b"-ASK 1 127.0.0.1:%d\r\n" % b.port)) as a:
             peers.append(a)
-            with Shell(a.address, FAST) as c:
+            with Shell(a.address, "backoff_ms=5") as c:
                 assert c.say("incr k 1") == "ok 9"
                 assert [argv[0] for argv in b.requests if argv[0] != "HELLO"] == ["ASKING", "INCRBY"]
 
@@ -699,7 +761,7 @@ def test_passing_trouble_is_waited_out(error):
 
     with Peer(scripted(peers, answer)) as a:
         peers.append(a)
-        with Shell(a.address, FAST) as c:
+        with Shell(a.address, "backoff_ms=5") as c:
             assert c.say("incr k 1") == "ok 1"
             assert a.count("INCRBY") == 3
             left[0] = 1000
@@ -709,12 +771,12 @@ def test_passing_trouble_is_waited_out(error):
 def test_slots_without_an_owner():
     with Peer(lambda argv: b"*1\r\n*3\r\n:0\r\n:10\r\n*2\r\n$0\r\n\r\n:%d\r\n" % peer.port
               if argv[0] == "CLUSTER" else OK) as peer:
-        with Shell(peer.address, FAST) as c:
+        with Shell(peer.address, "deadline_ms=2000") as c:
             assert c.opened == "ok 3"
             assert c.say("set k v") == "cluster-down nobody serves slot 7629"
 
 
 def test_nonsense_instead_of_a_slot_map():
     for nonsense in (b":1\r\n", b"*1\r\n:1\r\n", b"*1\r\n*3\r\n:5\r\n:1\r\n*2\r\n+h\r\n:1\r\n", b"*1\r\n*3\r\n:0\r\n:99999\r\n*2\r\n+h\r\n:1\r\n"):
-        with Peer(lambda argv: nonsense) as peer, Shell(peer.address, FAST) as c:
+        with Peer(lambda argv: nonsense) as peer, Shell(peer.address) as c:
             assert c.opened.startswith("protocol-error ")

@@ -98,7 +98,7 @@ def test_opening(node):
 def test_a_ring_and_its_stand_ins():
     servers = [harness.Server(harness.REDIS_SERVER).start() for _ in range(2)]
     try:
-        with Frail(",".join(at(s) for s in servers), "topology=2 breaker_ms=50 connect_timeout_ms=300 command_timeout_ms=300") as c:
+        with Frail(",".join(at(s) for s in servers), "topology=2 breaker_ms=50") as c:
             key = next(f"k{i}" for i in range(100) if c.say(f"where k{i}") == f"ok {at(servers[0])}")
             servers[0].stop()
             for line in (f"fetch {key}", f"get {key}", f"set {key} v", "tag red", f"mget {key} a b c"):

@@ -2,7 +2,7 @@
 
 import harness
 import pytest
-from liblarder import CLOSE, FAST, Peer, Shell, at, fetched, has_commands, leased, cluster  # noqa: F401
+from liblarder import CLOSE, Peer, Shell, at, fetched, has_commands, leased, cluster  # noqa: F401
 
 
 @pytest.fixture(params=["larder", "redis_server"])
@@ -48,27 +48,31 @@ def test_a_tag_that_the_reader_does_not_name_and_one_too_many(node):
         assert freshness(a, "k") == "loaded"
 
 
-def test_a_load_that_began_before(node):
+def test_a_load_that_began_before(node, tmp_path):
     """The token, or the lease, is older than the invalidation, though the tag was never seen before."""
+    over = tmp_path / "over"
     with Shell(at(node)) as a, Shell(at(node)) as b:
         for c in (a, b):
             assert c.say("option tag=new") == "ok"
-        assert a.say("loader delay=1000 value=old") == "ok" and b.say("loader value=new") == "ok"
+        assert a.say(f"loader until={over} value=old") == "ok" and b.say("loader value=new") == "ok"
         a.send("fetch k")
         wait_for_load(node, "new")
         assert b.say("tag new") == "ok"
+        over.touch()
         assert fetched(a.hear())[3] == "old1", "it asked before, so it may have the old value"
         assert fetched(b.say("fetch k"))[1:4] == ("loaded", 0, "new1")
         assert fetched(a.say("fetch k"))[3] == "new1"
 
 
-def test_those_who_wait_for_such_a_load_are_not_given_it(node):
+def test_those_who_wait_for_such_a_load_are_not_given_it(node, tmp_path):
     """Threads of the loading process itself, which ask while it loads."""
+    over = tmp_path / "over"
     with Shell(at(node)) as a, Shell(at(node)) as b:
-        assert a.say("option tag=red") == "ok" and a.say("loader delay=500") == "ok"
+        assert a.say("option tag=red") == "ok" and a.say(f"loader until={over}") == "ok"
         a.send("rush 20 k")
         wait_for_load(node, "red")
         assert b.say("tag red") == "ok"
+        over.touch()
         answer = a.hear()
         assert answer.startswith("ok=20 miss=0 failed=0 values=2 "), "who led has the first, the others the second: " + answer
         assert a.say("loads") == "loads=2"
@@ -184,7 +188,8 @@ def test_a_tag_that_cannot_be_asked_for(trouble):
             return bulk(enveloped(b"red"))
         return trouble
 
-    with Peer(answer) as peer, Shell(peer.address, FAST + " topology=1 retries=1 command_timeout_ms=100") as c:
+    limit = "" if trouble else "command_timeout_ms=300"  # for the one that says nothing
+    with Peer(answer) as peer, Shell(peer.address, f"topology=1 backoff_ms=5 retries=1 {limit}") as c:
         for i, option in enumerate(("", " tag=red")):
             assert c.say("option" + option) == "ok"
             if trouble == b"-ERR no\r\n":
@@ -238,7 +243,7 @@ def test_an_invalidation_reaches_every_node_of_a_ring():
 def test_a_ring_of_redis_servers():
     servers = [harness.Server(harness.REDIS_SERVER).start() for _ in range(3)]
     try:
-        with Shell(",".join(at(s) for s in servers), FAST + " breaker_ms=100") as c:
+        with Shell(",".join(at(s) for s in servers), "breaker_ms=100") as c:
             assert c.say("option tag=red") == "ok"
             assert [freshness(c, f"k{i}") for i in range(30)] == ["loaded"] * 30
             assert [freshness(c, f"k{i}") for i in range(30)] == ["fresh"] * 30

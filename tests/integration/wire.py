@@ -177,7 +177,7 @@ class Wire:
             pass
         return b"".join(out)
 
-    def closed(self, seconds=30):
+    def closed(self, seconds=120):
         """True once the server has closed its side; False if it still has not after `seconds`."""
         deadline = time.monotonic() + seconds
         saved = self.sock.gettimeout()

@@ -4,9 +4,11 @@
 #include <larder/loop.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/time.h>
 
 static void say_reply(const larder_reply *r)
 {
@@ -355,6 +357,20 @@ static void do_mdel(struct prompt *p)
     do_many(p, 'd');
 }
 
+static void nothing(int signal)
+{
+}
+
+/* From now on a signal so often, as a profiler sends them: whatever blocks is interrupted. */
+static void do_tick(struct prompt *p)
+{
+    struct sigaction act = {.sa_handler = nothing};
+    struct itimerval every = {.it_interval.tv_usec = number(p, 1), .it_value.tv_usec = number(p, 1)};
+    sigaction(SIGALRM, &act, NULL);
+    setitimer(ITIMER_REAL, &every, NULL);
+    say_status(p, LARDER_OK);
+}
+
 const struct verb call_verbs[] = {
     {"get", do_get, true},       {"set", do_set, true},       {"del", do_del, true},
     {"exists", do_exists, true}, {"expire", do_expire, true}, {"incr", do_incr, true},
@@ -362,5 +378,5 @@ const struct verb call_verbs[] = {
     {"cmd", do_cmd, true},       {"pipe", do_pipe, true},     {"stats", do_stats, true},
     {"where", do_where, true},   {"add", do_add, true},       {"remove", do_remove, true},
     {"loop", do_loop, true},     {"scan", do_scan, false},    {"storm", do_storm, false},
-    {NULL, NULL, false},
+    {"tick", do_tick, true},     {NULL, NULL, false},
 };

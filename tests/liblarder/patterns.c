@@ -5,12 +5,13 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { THREADS_MAX = 1000, TEXT_MAX = 200, TAG_TEXT_MAX = 300, STACK_BYTES = 256 * 1024 };
 
 /* What loaders and writers do. */
 static struct source {
-    char value[TEXT_MAX];
+    char value[TEXT_MAX], until[TEXT_MAX]; /* until: a file that it waits for, if not empty */
     int delay_ms, says;
     uint64_t version;
     int64_t ttl_ms;
@@ -47,6 +48,8 @@ static int load(void *arg, struct larder_bytes key, larder_loaded *out)
     larder_loaded_ttl(out, s->ttl_ms);
     if (s->delay_ms > 0)
         sleep_ms(s->delay_ms);
+    while (s->until[0] != '\0' && access(s->until, F_OK) != 0)
+        sleep_ms(2);
     int n = snprintf(text, sizeof text, "%s%d", s->value, number);
     int status = s->says == LARDER_OK ? larder_loaded_value(out, text, (size_t)n) : s->says;
     atomic_fetch_sub(&s->running, 1);
@@ -59,6 +62,8 @@ static void do_loader(struct prompt *p)
     for (int i = 1; (value = setting(p, i, &name)) != NULL; i++) {
         if (strcmp(name, "value") == 0)
             snprintf(source.value, sizeof source.value, "%s", value);
+        else if (strcmp(name, "until") == 0)
+            snprintf(source.until, sizeof source.until, "%s", value);
         else if (strcmp(name, "delay") == 0)
             source.delay_ms = atoi(value);
         else if (strcmp(name, "says") == 0)
@@ -220,7 +225,7 @@ static void do_getv(struct prompt *p)
 
 static void do_loads(struct prompt *p)
 {
-    for (int i = 0; i < 2000 && atomic_load(&source.running) > 0; i++)
+    for (int i = 0; i < 20000 && atomic_load(&source.running) > 0; i++)
         sleep_ms(10);
     printf("loads=%d", source.loads);
 }

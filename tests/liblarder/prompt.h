@@ -5,7 +5,7 @@
 #include <larder/cache.h>
 #include <stdbool.h>
 
-enum { WORDS_MAX = 20000, SLACK_MS = 2000 };
+enum { WORDS_MAX = 20000, SLACK_MS = 20000 };
 
 struct prompt {
     larder *l;

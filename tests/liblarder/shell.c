@@ -4,14 +4,16 @@
  *      get K | set K V [TTL] | del K | exists K | expire K TTL | incr K N
  *      mget K... | mset K V ... | mdel K...    cmd WORD... | pipe WORD... ; WORD... | scan [PATTERN]
  *      where K | add ADDRESS WEIGHT | remove ADDRESS | stats
- *      storm THREADS ROUNDS | loop COUNT
+ *      storm THREADS ROUNDS | loop COUNT       tick MICROSECONDS: signals from now on
  *
- *      loader [value=V] [delay=MS] [says=STATUS] [version=N] [ttl=MS]     what loaders and writers do from
- * now on option [NAME=N ...] [tag=T ...]         of fetches and writes from now on; alone: the defaults fetch
- * K                                 STATUS FRESHNESS VERSION "VALUE" loads=N rush THREADS K all fetch it at
- * once: ok= miss= failed= values= loads= write K                                 the writer is the loader inv
- * K | soft K | hold K VERSION MS | tag TAG | pattern GLOB | getv K V | setv K V VALUE loads how many there
- * have been, when none is under way
+ *      loader [value=V] [delay=MS] [until=FILE] [says=STATUS] [version=N] [ttl=MS]
+ *                                              what loaders and writers do from now on; until there is a file
+ *      option [NAME=N ...] [tag=T ...]         of fetches and writes from now on; alone: the defaults
+ *      fetch K                                 STATUS FRESHNESS VERSION "VALUE" loads=N
+ *      rush THREADS K                          all fetch it at once: ok= miss= failed= values= loads=
+ *      write K                                 the writer is the loader
+ *      inv K | soft K | hold K VERSION MS | tag TAG | pattern GLOB | getv K V | setv K V VALUE
+ *      loads                                   how many there have been, when none is under way
  *
  *      frail N LINE                            the line, with the N-th allocation failing; says whether one
  * did (larder-client-frail only)

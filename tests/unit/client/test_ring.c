@@ -5,7 +5,8 @@
 
 #include "base/annotate.h"
 #include "base/err.h"
-#include "larder/ring.h"
+#include "client/digests.h"
+#include "client/ring.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -87,6 +88,66 @@ static void golden_vectors_md5(void **state)
     larder_ring_free(r);
     larder_ring_free(few);
     larder_ring_free(heavy);
+}
+
+/* Places that are computed many at a time are those of one key alone: texts of all lengths around the
+ * limits of a block, in every lane, in batches that are not full. */
+static void places_many_at_a_time(void **state)
+{
+    enum { MANY = 300, LONGEST = 140 };
+    static char texts[MANY][LONGEST + 1];
+    struct str keys[MANY];
+    struct ring_place places[MANY];
+    for (int kind = LARDER_PLACEMENT_MD5; kind <= LARDER_PLACEMENT_KETAMA; kind++) {
+        larder_ring *r = larder_ring_new((enum larder_placement)kind, 0);
+        for (unsigned i = 0; i < 50; i++) {
+            char name[NAME];
+            snprintf(name, sizeof name, "10.0.0.%u:6379", i);
+            assert_int_equal(ring_add(r, name, 1 + i % 3, i), 0);
+        }
+        for (int i = 0; i < MANY; i++) {
+            keys[i] = (struct str){texts[i], (size_t)(i * 37 % LONGEST)};
+            for (size_t at = 0; at < keys[i].n; at++)
+                texts[i][at] = (char)(i * 131 + (int)at * 7);
+        }
+        for (size_t from = 0; from < MANY; from += 1 + from % 19) {
+            size_t n = from % 23 < MANY - from ? from % 23 : MANY - from;
+            memset(places, 0xff, sizeof places);
+            ring_places(r, keys + from, n, places);
+            for (size_t i = 0; i < n; i++) {
+                unsigned given[2], found[2];
+                assert_int_equal(ring_lookup(r, keys[from + i], &places[i], given, 2), 2);
+                assert_int_equal(ring_lookup(r, keys[from + i], NULL, found, 2), 2);
+                assert_memory_equal(given, found, sizeof given);
+            }
+        }
+        larder_ring_free(r);
+    }
+}
+
+/* The test suite of RFC 1321, and the longest text that is short. */
+static void short_digests(void **state)
+{
+    static const char *const rows[][2] = {
+        {"", "d41d8cd98f00b204e9800998ecf8427e"},
+        {"a", "0cc175b9c0f1b6a831c399e269772661"},
+        {"abc", "900150983cd24fb0d6963f7d28e17f72"},
+        {"message digest", "f96b697d7cb7938d525a2f31aaf161d0"},
+        {"abcdefghijklmnopqrstuvwxyz", "c3fcd3d76192e4007dfb496cca67e13b"},
+        {"1234567890123456789012345678901234567890123456789012345", "c9ccf168914a1bcfc3229f1948e67da0"},
+    };
+    struct str texts[DIGESTS_LANES];
+    uint8_t sums[DIGESTS_LANES][DIGESTS_BYTES];
+    for (size_t i = 0; i < DIGESTS_LANES; i++)
+        texts[i] = str_of(rows[i % ARRAY_LEN(rows)][0]);
+    assert_int_equal(texts[5].n, DIGESTS_TEXT_MAX);
+    digests_of_short(texts, DIGESTS_LANES, sums);
+    for (size_t i = 0; i < DIGESTS_LANES; i++) {
+        char hex[2 * DIGESTS_BYTES + 1];
+        for (int at = 0; at < DIGESTS_BYTES; at++)
+            snprintf(hex + (ptrdiff_t)2 * at, 3, "%02x", sums[i][at]);
+        assert_string_equal(hex, rows[i % ARRAY_LEN(rows)][1]);
+    }
 }
 
 static void golden_vectors_ketama(void **state)
@@ -272,6 +333,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_vectors_md5),
+        cmocka_unit_test(places_many_at_a_time),
+        cmocka_unit_test(short_digests),
         cmocka_unit_test(golden_vectors_ketama),
         cmocka_unit_test(empty_ring_returns_none),
         cmocka_unit_test(bad_arguments_are_refused),
