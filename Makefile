@@ -18,7 +18,7 @@ ASAN = -Db_sanitize=address,undefined $(LOOSE)
 TSAN = -Db_sanitize=thread $(LOOSE)
 
 .DEFAULT_GOAL = all
-.PHONY: all deps test check install bench bench-cache bench-memory bench-stall bench-instructions bench-client bench-hitratio bench-replication chaos chaos-replication tidy format sim fuzz model asan tsan debug clean help needs
+.PHONY: all deps test check install bench bench-cache bench-memory bench-stall bench-instructions bench-client bench-cluster bench-hitratio bench-replication chaos chaos-replication tidy format sim fuzz model asan tsan debug clean help needs
 
 all: needs ## build build/larder-server, build/larder and the library (the default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix=$(PREFIX)
@@ -70,6 +70,11 @@ bench-client: ## liblarder beside hiredis (BENCH_ARGS='--instructions': counted,
 	@scripts/deps build run bench instructions client
 	@$(MAKE) --no-print-directory all
 	@bench/client $(BENCH_ARGS)
+
+bench-cluster: ## failover, handover and moving slots beside redis-server's cluster (a quarter of an hour)
+	@scripts/deps build run bench
+	@$(MAKE) --no-print-directory all
+	@bench/cluster $(BENCH_ARGS)
 
 bench-hitratio: ## misses at equal memory: traces replayed to larder, redis-server and memcached (BENCH_ARGS='--trace FILE')
 	@scripts/deps build run bench

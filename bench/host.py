@@ -143,7 +143,7 @@ def guarded(run):
     except Missing as e:
         print(f"bench: {e}", file=sys.stderr)
         return 1
-    except RuntimeError as e:
+    except (RuntimeError, OSError) as e:
         print(f"bench: a run failed: {e}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -24,7 +24,6 @@ SAMPLE_SECONDS = 0.05
 EVENTS = ("bgsave", "fullsync")
 PIPELINES = (1, 50)
 INTERRUPTED = 130  # larder bench's exit code
-CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=callgrind.out")
 MARK = 40  # bytes at the end of a copy whose length was not known
 
 
@@ -273,7 +272,7 @@ def log(bed, round_, name, pipeline):
 def log_instructions(bed, name, pipeline, n):
     """User-space instructions of a write, without a replica and with one."""
     def make():
-        server = KINDS[name](bed.build, CALLGRIND)
+        server = KINDS[name](bed.build, measure.CALLGRIND)
         server.more = ("--repl-diskless-sync-delay", "0")
         return server
 

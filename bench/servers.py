@@ -48,6 +48,7 @@ class Server:
     name = ""
     protocol = "resp"
     stores = True
+    main_thread_serves = True
     package = ""
     wrapper = ()  # a program to run it under: valgrind
     more = ()  # arguments behind the usual ones, which they override
@@ -76,8 +77,12 @@ class Server:
 
     def start(self, cpu=None):
         self.folder = tempfile.TemporaryDirectory(prefix="larder-bench-")
+        return self.launch(cpu)
+
+    def launch(self, cpu):
+        """Start it, or start it again, with the folder that it has."""
         command = [*self.wrapper, self.program(), *map(str, [*self.arguments(), *self.more])]
-        log = open(os.path.join(self.folder.name, "log"), "wb")  # noqa: SIM115
+        log = open(os.path.join(self.folder.name, "log"), "ab")  # noqa: SIM115
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                         cwd=self.folder.name, preexec_fn=lambda: become_server(cpu),
                                         env={**os.environ, **(self.environment or {})})  # fmt: skip
@@ -169,6 +174,7 @@ class Server:
 
 class Larder(Server):
     name = "larder"
+    main_thread_serves = False
 
     def program(self):
         path = self.build / "larder-server"

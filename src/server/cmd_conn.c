@@ -5,12 +5,11 @@
 #include "server/monitor.h"
 
 /* Same time for every wrong password of a length: no hint about how much of it was right. */
-static bool secret_eq(struct str given, const char *secret)
+static bool secret_eq(struct str given, const struct config_secret *secret)
 {
-    size_t n = strlen(secret);
-    unsigned char diff = given.n != n;
+    unsigned char diff = given.n != secret->n;
     for (size_t i = 0; i < given.n; i++)
-        diff |= (unsigned char)(given.p[i] ^ secret[n == 0 ? 0 : i % n]);
+        diff |= (unsigned char)(given.p[i] ^ secret->p[secret->n == 0 ? 0 : i % secret->n]);
     return diff == 0;
 }
 
@@ -18,8 +17,8 @@ static bool secret_eq(struct str given, const char *secret)
 static bool log_in(struct cmd_ctx *c, struct str user, struct str password)
 {
     const struct config *cfg = &ctx_server(c)->config;
-    bool ok = str_eq(user, STR("default")) &&
-              (cfg->requirepass[0] == '\0' || secret_eq(password, cfg->requirepass));
+    bool ok =
+        str_eq(user, STR("default")) && (cfg->requirepass.n == 0 || secret_eq(password, &cfg->requirepass));
     if (ok) {
         c->session->authenticated = true;
     } else {
@@ -38,7 +37,7 @@ void cmd_auth(struct cmd_ctx *c)
         reply_error(c->reply, REPLY_SYNTAX);
         return;
     }
-    if (c->argc == 2 && ctx_server(c)->config.requirepass[0] == '\0') {
+    if (c->argc == 2 && ctx_server(c)->config.requirepass.n == 0) {
         reply_error(c->reply,
                     "ERR AUTH <password> called without any password configured for the default user. "
                     "Are you sure your configuration is correct?");
@@ -143,7 +142,7 @@ void cmd_reset(struct cmd_ctx *c)
     s->proto = 2;
     s->reply_mode = SESSION_REPLY_ON;
     s->no_evict = s->no_touch = s->asking = s->readonly = false;
-    s->authenticated = ctx_server(c)->config.requirepass[0] == '\0';
+    s->authenticated = ctx_server(c)->config.requirepass.n == 0;
     c->reply->proto = 2;
     c->reply->mute = false;
     reply_status(c->reply, "RESET");

@@ -95,6 +95,12 @@ struct config_words {
     uint32_t n;
 };
 
+/* A password: any bytes, zero among them. Owned; p is never NULL. */
+struct config_secret {
+    char *p;
+    size_t n;
+};
+
 /* A snapshot after `seconds` if at least `changes` keys changed. */
 struct config_save {
     struct {
@@ -141,7 +147,8 @@ struct config_oom_values {
 #define CONFIG_C_ENUM int
 #define CONFIG_C_FLAGS int
 #define CONFIG_C_EVENTS int
-#define CONFIG_C_STRING char *  /* never NULL */
+#define CONFIG_C_STRING char * /* never NULL */
+#define CONFIG_C_SECRET struct config_secret
 #define CONFIG_C_PRIMARY char * /* "host port" or "" */
 #define CONFIG_C_WORDS struct config_words
 #define CONFIG_C_SAVE struct config_save
@@ -159,6 +166,12 @@ struct config {
 #undef SECTION
     struct config_own *own; /* config_internal.h: file, renames, hooks, warnings */
 };
+
+/* Borrowed, as a string field: not beyond a round. */
+static inline struct str config_secret_str(const struct config_secret *s)
+{
+    return (struct str){s->p, s->n};
+}
 
 /* Why something failed, as text for a person or a client. */
 struct config_error {

@@ -104,7 +104,8 @@ static void docs_values(const struct option *o, struct buf *out)
             buf_printf(out, "%s%s", c == o->choices ? "" : ", ", c->name);
         break;
     case OPTION_EVENTS: buf_puts(out, STR("letters")); break;
-    case OPTION_STRING: buf_puts(out, STR("text")); break;
+    case OPTION_STRING:
+    case OPTION_SECRET: buf_puts(out, STR("text")); break;
     case OPTION_PRIMARY: buf_puts(out, STR("host and port")); break;
     case OPTION_WORDS: buf_printf(out, "up to %d addresses", CONFIG_BIND_MAX); break;
     case OPTION_SAVE: buf_puts(out, STR("pairs of seconds and changes")); break;

@@ -14,6 +14,7 @@ enum option_type {
     OPTION_FLAGS,
     OPTION_EVENTS,
     OPTION_STRING,
+    OPTION_SECRET,
     OPTION_PRIMARY,
     OPTION_WORDS,
     OPTION_SAVE,
@@ -96,6 +97,7 @@ struct config_own {
 /* Room for a value of any type. */
 union option_value {
     char *string;
+    struct config_secret secret;
     struct config_words words;
     struct config_save save;
     struct config_budgets budgets;

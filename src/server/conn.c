@@ -36,7 +36,7 @@ bool conn_is_local(const struct conn *c)
 static bool is_denied(const struct conn *c)
 {
     const struct config *cfg = &c->worker->server->config;
-    return cfg->protected_mode && cfg->requirepass[0] == '\0' && !conn_is_local(c);
+    return cfg->protected_mode && cfg->requirepass.n == 0 && !conn_is_local(c);
 }
 
 static void send_denied(int fd)
@@ -54,7 +54,7 @@ static void session_init(struct session *ss, struct server *s)
 {
     ss->id = atomic_fetch_add_explicit(&s->next_client_id, 1, memory_order_relaxed) + 1;
     ss->proto = 2;
-    ss->authenticated = s->config.requirepass[0] == '\0';
+    ss->authenticated = s->config.requirepass.n == 0;
     txn_init(&ss->txn);
 }
 

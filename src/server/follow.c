@@ -181,7 +181,7 @@ static int follow_listen(void *ctx, struct config *cfg, struct config_error *e)
 static int follow_password(void *ctx, struct config *cfg, struct config_error *e)
 {
     struct server *s = ctx;
-    for (uint32_t i = 0; cfg->requirepass[0] == '\0' && i < s->nworkers; i++)
+    for (uint32_t i = 0; cfg->requirepass.n == 0 && i < s->nworkers; i++)
         for (struct conn *c = s->workers[i].conns; c != NULL; c = c->next)
             c->session.authenticated = true;
     return 0;

@@ -312,6 +312,7 @@ static bool is_done(const struct purge_tally *t)
 static void confirm(struct purges *ps, struct purge *p)
 {
     p->confirm = true;
+    p->told = false;
     p->serial = ++ps->last_serial; /* what is still to be answered was another question */
     for (unsigned i = 0; i < PURGE_WORDS; i++)
         p->acked[i] = p->flying[i] = p->swept[i] = 0;
@@ -385,6 +386,8 @@ void purges_step(struct purges *ps)
             continue;
         }
         *at = p->next;
+        if (p->told && p->glob != NULL)
+            peers_tell_done(ps, p); /* once more: they have been asked since how far they are */
         close_purge(ps, p);
     }
 }

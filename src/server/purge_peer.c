@@ -8,6 +8,7 @@
 #include "proto/reader.h"
 #include "server/purge.h"
 #include "server/server.h"
+#include "server/talk.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -166,22 +167,12 @@ void peers_follow(struct purges *ps)
 
 /* ---- talking ---- */
 
-static bool put(struct buf *b, const struct str *argv, uint32_t argc)
-{
-    return unit_put_command(b, argv, argc) == 0;
-}
-
 static void greet(struct purges *ps, struct peer *p)
 {
     const struct config *cfg = &ps->repl->server->config;
-    struct str user = str_of(cfg->masteruser), password = str_of(cfg->masterauth);
-    const struct str auth[] = {STR("AUTH"), password}, auth2[] = {STR("AUTH"), user, password};
-    if (password.n == 0)
-        return;
-    if (!(user.n > 0 ? put(&p->out, auth2, ARRAY_LEN(auth2)) : put(&p->out, auth, ARRAY_LEN(auth))))
+    p->ngreetings = talk_put_auth(cfg, &p->out);
+    if (p->out.oom)
         disconnect(ps, p);
-    else
-        p->ngreetings = 1;
 }
 
 static void reach(struct purges *ps, struct peer *p)

@@ -421,7 +421,7 @@ static void adopt(struct repl *r, int fd, uint64_t turn)
     sock_set_nodelay(fd);
     struct link_config config = {
         .user = str_of(cfg->masteruser),
-        .password = str_of(cfg->masterauth),
+        .password = config_secret_str(&cfg->masterauth),
         .port = cfg->replica_announce_port != 0 ? cfg->replica_announce_port : cfg->port,
         .ip = str_of(cfg->replica_announce_ip),
         .failover = failover_state(&r->failover) == FAILOVER_GOING && !r->failover.taken,

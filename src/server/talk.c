@@ -30,7 +30,7 @@ void talk_end(struct talk *t)
 
 uint32_t talk_put_auth(const struct config *cfg, struct buf *out)
 {
-    struct str user = str_of(cfg->masteruser), password = str_of(cfg->masterauth);
+    struct str user = str_of(cfg->masteruser), password = config_secret_str(&cfg->masterauth);
     const struct str auth[] = {STR("AUTH"), password}, auth2[] = {STR("AUTH"), user, password};
     if (password.n == 0)
         return 0;

@@ -54,7 +54,7 @@ static inline unsigned page_buckets_for(unsigned count)
     unsigned m = count * 4 / 37;
     while (m < TABLE_PAGE_BUCKETS && page_limit(m) < count)
         m++;
-    return m;
+    return m < TABLE_PAGE_BUCKETS ? m : TABLE_PAGE_BUCKETS; /* which may be full, and others not */
 }
 
 /* Pages in a directory block lie 32 bytes apart: 8 are spare, and an index is a shift. */

@@ -78,8 +78,7 @@ class Chaos:
         self.notices = self.timeout * (2 if harness.is_redis(harness.LARDER_SERVER) else 1)
         self.net = chaos_net.Network(NODES)
         binary = harness.LARDER_SERVER
-        options = clusters.options_for(binary, {"cluster-node-timeout": timeout_ms, "protected-mode": "no",
-                                                "repl-diskless-sync-delay": 0})
+        options = clusters.options_for(binary, {"cluster-node-timeout": timeout_ms, "protected-mode": "no"})
         self.servers = [chaos_net.IslandServer(island, FIRST_PORT + i, binary, options)
                         for i, island in enumerate(self.net.islands)]
         self.cluster, self.writers = clusters.Cluster(self.servers), None

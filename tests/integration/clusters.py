@@ -17,7 +17,6 @@ OPTIONS = {
     "cluster-node-timeout": NODE_TIMEOUT_MS,
     "cluster-config-file": "nodes.conf",
     "cluster-replica-validity-factor": 0,
-    "repl-diskless-sync-delay": 0,
 }
 
 # The tool under test.
@@ -28,9 +27,7 @@ if harness.is_redis(harness.LARDER_SERVER):
 
 def options_for(binary, extra=None):
     out = dict(OPTIONS)
-    if not harness.is_redis(binary):
-        del out["repl-diskless-sync-delay"]
-    else:
+    if harness.is_redis(binary):
         out["enable-debug-command"] = "yes"
     out.update(extra or {})
     return out
@@ -82,6 +79,10 @@ class Row:
         self.port = int(re.match(r".*:(\d+)@", self.address).group(1))
         self.flags, self.primary = set(words[2].split(",")), words[3]
         self.epoch, self.link, self.slots = int(words[6]), words[7], words[8:]
+
+    def slot_count(self):
+        ranges = (word.split("-") for word in self.slots if word[0] != "[")
+        return sum(int(r[-1]) - int(r[0]) + 1 for r in ranges)
 
 
 def rows(server):

@@ -29,6 +29,16 @@ def pytest_configure(config):
         pytest.exit(f"no server to test at {harness.LARDER_SERVER}: build it, or set LARDER_SERVER", 2)
 
 
+# Side by side, the files that take longest begin first: none of them is left over when the others are done.
+LONGEST = ("cluster_failover", "full_copy", "cluster_restart", "liblarder_cache", "restart", "liblarder", "cluster_moves",
+           "cluster_tool", "cluster_redis_cli", "evict", "hostile_replication", "limits", "chaos")
+
+
+def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.module.__name__, len(rank)))
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()

@@ -198,7 +198,8 @@ class Server:
             args.append(path)
         elif self.stdin is not None:
             args.append("-")
-        options = {"port": self.port, "dir": self.dir, "bind": "127.0.0.1"}
+        # A full copy does not wait for more replicas: five seconds, otherwise, of each test that has one.
+        options = {"port": self.port, "dir": self.dir, "bind": "127.0.0.1", "repl-diskless-sync-delay": 0}
         if is_redis(self.binary):
             options.update({"save": "", "appendonly": "no"})
         else:

@@ -79,7 +79,7 @@ class Pair:
 
     @staticmethod
     def node(binary):
-        options = {"repl-diskless-sync-delay": 0, "repl-backlog-size": 4 << 20}
+        options = {"repl-backlog-size": 4 << 20}
         return (Server(binary, options) if binary else Server(options=options)).start()
 
     def connect(self):

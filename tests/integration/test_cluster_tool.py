@@ -44,15 +44,18 @@ def test_add_rebalance_remove(cluster):
     replica = cluster.add(NODE)
     larder("add", address(replica), address(cluster[0]), "--replica-of", address(new), "--yes")
     assert row_of(cluster[0], replica).primary == my_id(new)
-    assert "4096 slots" not in larder("rebalance", address(cluster[0]), "--dry-run")
+    said = larder("rebalance", address(cluster[0]), "--dry-run")
+    assert f"{address(new)}  0 slots  +4096" in said
     assert row_of(cluster[0], new).slots == []
-    assert "4096 of 4096 slots moved" in larder("rebalance", address(cluster[0]), "--yes")
+    # A small share of them: however many slots move, they move one by one.
+    weight = "--weight", f"{address(new)}=0.05"
+    assert "268 of 268 slots moved" in larder("rebalance", address(cluster[0]), "--yes", *weight)
     cluster.settle()
     cluster.check_keys(300)
-    assert "Every primary has its share" in larder("rebalance", address(cluster[0]), "--yes")
+    assert "Every primary has its share" in larder("rebalance", address(cluster[0]), "--yes", *weight)
     assert "has replicas" in larder("remove", address(cluster[0]), address(new), "--yes", code=1)
     assert "has left" in larder("remove", address(cluster[0]), my_id(replica)[:12], "--yes")
-    assert "4096 of 4096 slots moved" in larder("remove", address(cluster[0]), address(new), "--yes")
+    assert "268 of 268 slots moved" in larder("remove", address(cluster[0]), address(new), "--yes")
     cluster.settle_without(new, replica)
     cluster.check_keys(300)
     harness.wait_until(lambda: all(len(clusters.rows(s)) == 6 for s in cluster.servers), what="everybody to forget both")
@@ -86,6 +89,13 @@ def test_what_cannot_be(cluster):
     assert "no node" in larder("remove", address(cluster[0]), "zzzz", "--yes", code=1)
     assert "cannot be primaries with 1 replicas" in larder("create", "h:1", "h:2", "h:3", "--replicas", 1, code=1)
     larder("rebalance", code=2)
+    assert "wants NODE=NUMBER" in larder("rebalance", address(cluster[0]), "--weight", address(cluster[1]), code=1)
+    assert "wants NODE=NUMBER" in larder("rebalance", address(cluster[0]), "--weight", address(cluster[1]) + "=-1", code=1)
+    assert "wants NODE=NUMBER" in larder("rebalance", address(cluster[0]), "--weight", address(cluster[1]) + "=1001", code=1)
+    assert "no node" in larder("rebalance", address(cluster[0]), "--weight", "zzzz=1", code=1)
+    assert "is a replica" in larder("rebalance", address(cluster[0]), "--weight", address(cluster[5]) + "=1", code=1)
+    nobody = [word for s in cluster.servers[:3] for word in ("--weight", address(s) + "=0")]
+    assert "somebody must have the slots" in larder("rebalance", address(cluster[0]), *nobody, code=1)
     larder("nosuch", code=2)
     larder("status", "h:1", "--nosuch", code=2)
     larder("create", "h:1", "--replicas", "x", code=2)

@@ -1,5 +1,6 @@
 """What a connection is: protocol, name, database, password, and the CLIENT commands."""
 
+import os
 import time
 
 import pytest
@@ -136,6 +137,25 @@ def test_requirepass_changes_while_running(start_larder):
         assert old("CONFIG", "SET", "requirepass", "") == "OK"
         with server.wire() as new:
             assert new("PING") == "PONG"
+
+
+@pytest.mark.parametrize("secret", [b"\0", b"one\0two", b"\0\xff\r\n \"'\\", b"one\0"])
+def test_a_password_of_any_bytes(start_larder, secret):
+    server = start_larder(config="")
+    with server.wire() as old:
+        assert old("CONFIG", "SET", "requirepass", secret) == "OK"
+        assert old("CONFIG", "GET", "requirepass") == [b"requirepass", secret]
+        assert old("CONFIG", "REWRITE") == "OK"
+    text = open(os.path.join(server.dir, "server.conf")).read()
+    server.stop()
+    again = start_larder(config=text)
+    with again.wire() as w:
+        assert w("PING") == NOAUTH
+        for wrong in (b"", secret.split(b"\0")[0], secret[:-1], secret + b"\0", secret[:-1] + b"x"):
+            assert w("AUTH", wrong) == WRONGPASS
+        assert w("HELLO", "3", "AUTH", "default", secret)[b"proto"] == 3
+        assert w("AUTH", secret) == "OK"
+        assert w("CONFIG", "GET", "requirepass") == {b"requirepass": secret}
 
 
 # --- CLIENT --------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ def servers():
 
     def start(binary=None, **options):
         options = {name.replace("_", "-"): value for name, value in options.items()}
-        options.setdefault("repl-diskless-sync-delay", 0)
         s = Server(binary, options) if binary else Server(options=options)
         started.append(s)
         return s.start()
@@ -69,6 +68,15 @@ def same(a, b, databases=(0,)):
 
 def follow(replica, port):
     assert replica.client().execute_command("REPLICAOF", "127.0.0.1", port)
+
+
+def test_a_password_with_a_zero_byte(servers):
+    p, r = primary(servers), servers()
+    secret = b"one\0two"
+    assert r.client().config_set("masterauth", secret)
+    assert p.client().config_set("requirepass", secret)
+    follow(r, p.port)
+    in_step(p.client(password=secret), r.client())
 
 
 def fill(client, n=2000):

@@ -18,11 +18,14 @@ static const char usage[] =
     "  status ADDR                    nodes, slots, replication, memory and hits at a glance\n"
     "  add NEW ADDR                   let the empty node NEW join the cluster of ADDR\n"
     "  remove ADDR NODE               give NODE's slots to the others, then forget it\n"
-    "  rebalance ADDR                 give every primary the same number of slots\n"
+    "  rebalance ADDR                 give every primary its share of the slots: the same, or by --weight\n"
     "  rolling-restart ADDR           restart all nodes, one after the other, while the cluster serves\n"
     "\n"
     "  --replicas N       create: of each primary (default 0)\n"
     "  --replica-of NODE  add: as a replica of this one\n"
+    "  --weight NODE=N    rebalance: N times the slots of a node with weight 1 (the default); 0: none; again "
+    "for\n"
+    "                     others\n"
     "  --command LINE     rolling-restart: a shell's, that restarts the node $HOST:$PORT; without it nodes "
     "are\n"
     "                     told to shut down, and their supervisor starts them again\n"
@@ -87,6 +90,10 @@ static int read_option(struct work *w, int argc, char **argv, int *i)
         w->replicas = (uint32_t)n;
     } else if ((v = option_value(argc, argv, i, "--replica-of")) != NULL) {
         w->replica_of = v;
+    } else if ((v = option_value(argc, argv, i, "--weight")) != NULL) {
+        if (w->nweights == WORK_WEIGHTS_MAX)
+            return misused("--weight can be given %d times", WORK_WEIGHTS_MAX);
+        w->weights[w->nweights++] = v;
     } else if ((v = option_value(argc, argv, i, "--command")) != NULL) {
         w->command = v;
     } else if ((v = option_value(argc, argv, i, "--since")) != NULL) {

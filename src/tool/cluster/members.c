@@ -1,4 +1,5 @@
 /* Nodes that join, nodes that leave, and slots that are shared out anew. */
+#include "base/num.h"
 #include "tool/cluster/work.h"
 
 #include <stdio.h>
@@ -104,7 +105,7 @@ int cluster_remove(struct work *w)
             "%s:%d has replicas: remove them first, or let them follow another primary (CLUSTER REPLICATE "
             "there).",
             n->host, n->port);
-    plan_even(&w->plan, &w->map, n->replica ? MAP_NOBODY : node, MAP_SLOTS);
+    plan_even(&w->plan, &w->map, NULL, n->replica ? MAP_NOBODY : node, MAP_SLOTS);
     if (w->plan.n < n->slots && !n->replica)
         return work_fail("%s:%d owns %u slots, and there is no other primary to take them", n->host, n->port,
                          n->slots);
@@ -117,11 +118,45 @@ int cluster_remove(struct work *w)
 
 /* ---- rebalance ------------------------------------------------------------------------------------- */
 
+/* "NODE=1.5", as said with --weight. */
+static bool weigh(struct work *w, const char *said)
+{
+    char name[LINK_HOST_MAX + 16];
+    const char *eq = strrchr(said, '=');
+    double v;
+    if (eq == NULL || (size_t)(eq - said) >= sizeof name || !num_parse_double(str_of(eq + 1), &v) ||
+        !(v >= 0) || v > WORK_WEIGHT_MAX)
+        return work_fail("--weight wants NODE=NUMBER, the number from 0 to %d, not '%s'", WORK_WEIGHT_MAX,
+                         said) == 0;
+    memcpy(name, said, (size_t)(eq - said));
+    name[eq - said] = '\0';
+    uint32_t node = named(w, name);
+    if (node == MAP_NOBODY)
+        return false;
+    if (w->map.nodes[node].replica)
+        return work_fail("%s is a replica: the primaries have the slots", name) == 0;
+    w->weight[node] = (uint32_t)(v * WORK_WEIGHT_ONE + 0.5);
+    return true;
+}
+
+static bool weigh_all(struct work *w)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < w->map.n; i++)
+        w->weight[i] = WORK_WEIGHT_ONE;
+    for (uint32_t i = 0; i < w->nweights; i++)
+        if (!weigh(w, w->weights[i]))
+            return false;
+    for (uint32_t i = 0; i < w->map.n; i++)
+        any |= !w->map.nodes[i].replica && !w->map.nodes[i].failed && w->weight[i] > 0;
+    return any || work_fail("somebody must have the slots: not every weight can be 0") == 0;
+}
+
 int cluster_rebalance(struct work *w)
 {
-    if (!work_look(w, 0) || !work_agree(w, w->map.n))
+    if (!work_look(w, 0) || !work_agree(w, w->map.n) || !weigh_all(w))
         return 1;
-    plan_even(&w->plan, &w->map, MAP_NOBODY, 0);
+    plan_even(&w->plan, &w->map, w->weight, MAP_NOBODY, 0);
     for (uint32_t i = 0; i < w->map.n; i++) {
         int32_t change = 0;
         for (uint32_t k = 0; k < w->plan.n; k++)

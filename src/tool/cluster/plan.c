@@ -17,22 +17,26 @@ static bool takes_part(const struct map_node *n)
     return !n->replica && !n->failed && !n->unknown;
 }
 
-/* How far each node is above (positive) or below its share. */
-static void balance(const struct map *m, uint32_t without, int32_t *surplus)
+static uint64_t weighs(const struct map *m, const uint32_t *weight, uint32_t without, uint32_t i)
 {
-    uint32_t primaries = 0, k = 0, covered = MAP_SLOTS - m->uncovered;
+    return !takes_part(&m->nodes[i]) || i == without ? 0 : weight != NULL ? weight[i] : 1;
+}
+
+/* How far each node is above (positive) or below its share; what does not divide goes to the first ones. */
+static void balance(const struct map *m, const uint32_t *weight, uint32_t without, int32_t *surplus)
+{
+    uint64_t all = 0, covered = MAP_SLOTS - m->uncovered, over = covered;
     for (uint32_t i = 0; i < m->n; i++)
-        primaries += takes_part(&m->nodes[i]) && i != without;
+        all += weighs(m, weight, without, i);
+    for (uint32_t i = 0; all > 0 && i < m->n; i++)
+        over -= covered * weighs(m, weight, without, i) / all;
     for (uint32_t i = 0; i < m->n; i++) {
-        surplus[i] = 0;
-        if (!takes_part(&m->nodes[i]))
-            continue;
-        if (i == without || primaries == 0) {
-            surplus[i] = (int32_t)m->nodes[i].slots;
-            continue;
+        uint64_t mine = weighs(m, weight, without, i), share = all > 0 ? covered * mine / all : 0;
+        if (all > 0 && mine > 0 && over > 0) {
+            share++;
+            over--;
         }
-        uint32_t share = covered / primaries + (k++ < covered % primaries);
-        surplus[i] = (int32_t)m->nodes[i].slots - (int32_t)share;
+        surplus[i] = takes_part(&m->nodes[i]) ? (int32_t)m->nodes[i].slots - (int32_t)share : 0;
     }
 }
 
@@ -45,12 +49,12 @@ static uint32_t neediest(const int32_t *surplus, uint32_t n)
     return best;
 }
 
-void plan_even(struct plan *p, const struct map *m, uint32_t without, uint32_t slack)
+void plan_even(struct plan *p, const struct map *m, const uint32_t *weight, uint32_t without, uint32_t slack)
 {
     int32_t *surplus = p->surplus;
     bool worth = without != MAP_NOBODY;
     p->n = 0;
-    balance(m, without, surplus);
+    balance(m, weight, without, surplus);
     for (uint32_t i = 0; i < m->n; i++)
         worth |= surplus[i] > (int32_t)slack || -surplus[i] > (int32_t)slack;
     for (uint32_t slot = 0; worth && slot < MAP_SLOTS; slot++) {

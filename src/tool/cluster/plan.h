@@ -21,8 +21,9 @@ struct plan {
     struct plan_move moves[MAP_SLOTS];
 };
 
-/* Make all living primaries equal; `without`: this one gives away all it has (MAP_NOBODY: none does). Nodes
- * within `slack` slots of their share are left alone. Slots that nobody owns are not in it. */
-void plan_even(struct plan *p, const struct map *m, uint32_t without, uint32_t slack);
+/* Give every living primary its share: by `weight`, one number for each node of the map (NULL: all the same;
+ * 0: no slots at all). `without`: this one gives away all it has (MAP_NOBODY: none does). Nodes within
+ * `slack` slots of their share are left alone. Slots that nobody owns are not in it. */
+void plan_even(struct plan *p, const struct map *m, const uint32_t *weight, uint32_t without, uint32_t slack);
 
 #endif

@@ -12,6 +12,9 @@ enum work_limits {
     WORK_AGREE_MS = 60 * 1000,
     WORK_LOOK_MS = 100,
     WORK_BATCH = 100, /* keys in one MIGRATE */
+    WORK_WEIGHTS_MAX = 256,
+    WORK_WEIGHT_MAX = 1000, /* of one node ... */
+    WORK_WEIGHT_ONE = 1000, /* ... in thousandths */
 };
 
 struct work {
@@ -21,13 +24,16 @@ struct work {
     uint32_t replicas;
     const char *replica_of;
     bool dry_run, yes;
-    int64_t since;       /* rolling-restart: nodes that were started then, or later, are done; 0 = now */
+    int64_t since; /* rolling-restart: nodes that were started then, or later, are done; 0 = now */
+    const char *weights[WORK_WEIGHTS_MAX]; /* rebalance: "NODE=1.5" */
+    uint32_t nweights;
     const char *command; /* rolling-restart: what restarts a node; NULL: SHUTDOWN, and its supervisor */
     struct link_secret secret;
 
     struct map map;   /* in the eyes of the node that was named */
     struct map other; /* in those of another, while they are compared */
     struct plan plan;
+    uint32_t weight[MAP_NODES_MAX];    /* by number in map, in thousandths */
     struct link *links[MAP_NODES_MAX]; /* by number in map; NULL: not open */
 };
 

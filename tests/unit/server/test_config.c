@@ -109,7 +109,7 @@ static void defaults_have_their_types(void **state)
     assert_true(cfg.latency_tracking_info_percentiles.v[2] == 99.9);
     assert_int_equal(cfg.supervised, SUPERVISED_NO);
     assert_int_equal(cfg.save.n, 0);
-    assert_string_equal(cfg.requirepass, "");
+    assert_int_equal(cfg.requirepass.n, 0);
     assert_in_range(cfg.workers, 1, 128);
     config_release(&cfg);
 }

@@ -155,6 +155,7 @@ static void random_value(struct rng *rng, const struct option *o, char *out, siz
     case OPTION_STRING:
         snprintf(out, size, "%s", o->check != NULL ? o->dflt : words[rng_below(rng, ARRAY_LEN(words))]);
         break;
+    case OPTION_SECRET: snprintf(out, size, "%s", words[rng_below(rng, ARRAY_LEN(words))]); break;
     case OPTION_WORDS:
         snprintf(out, size, "%s", (const char *[]){"", "::1", "127.0.0.1 -::1"}[rng_below(rng, 3)]);
         break;

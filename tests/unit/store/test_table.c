@@ -252,6 +252,43 @@ static void test_same_tag(void **state)
     rig_release(&r);
 }
 
+struct first {
+    struct entry *e[64];
+    uint32_t n;
+};
+
+static bool note_first(void *arg, struct entry *e)
+{
+    struct first *f = arg;
+    f->e[f->n++] = e;
+    return f->n < ARRAY_LEN(f->e);
+}
+
+/* SCAN and DEL, again and again from the start: the pages that come last keep their keys while all others are
+ * empty, so what is merged there is as full as a page can be. */
+static void test_emptied_in_scan_order(void **state)
+{
+    for (uint32_t n = 200; n < 6000; n += 200) {
+        struct rig r;
+        rig_init(&r, n);
+        for (uint32_t i = 0; i < n; i++)
+            insert(&r, i);
+        while (r.t.nkeys > 0) {
+            struct first f = {.n = 0};
+            uint64_t at = 0;
+            while (table_scan(&r.tm, &r.t, &at, note_first, &f) && f.n < ARRAY_LEN(f.e))
+                ;
+            ASSERT(f.n > 0);
+            for (uint32_t i = 0; i < f.n; i++) {
+                removal(&r, (uint32_t)((size_t)((char *)f.e[i] - r.entries) / ENTRY));
+                if (r.t.nkeys < 1000 || r.t.nkeys % 16 == 0)
+                    table_check(&r.tm, &r.t);
+            }
+        }
+        rig_release(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_cost),
         cmocka_unit_test(test_flooding),
         cmocka_unit_test(test_same_tag),
+        cmocka_unit_test(test_emptied_in_scan_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

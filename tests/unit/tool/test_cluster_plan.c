@@ -112,13 +112,36 @@ static void test_even(void **state)
     make_map(slots, 5);
     map.nodes[3].replica = true;
     map.nodes[4].failed = true;
-    plan_even(&plan, &map, MAP_NOBODY, 0);
+    plan_even(&plan, &map, NULL, MAP_NOBODY, 0);
     assert_int_equal(plan.n, 5461 + 5461);
     carry_out();
     assert_int_equal(map.nodes[0].slots, 5462);
     assert_int_equal(map.nodes[1].slots, 5461);
     assert_int_equal(map.nodes[3].slots + map.nodes[4].slots, 0);
-    plan_even(&plan, &map, MAP_NOBODY, 0);
+    plan_even(&plan, &map, NULL, MAP_NOBODY, 0);
+    assert_int_equal(plan.n, 0);
+}
+
+static void test_weights(void **state)
+{
+    const uint32_t slots[] = {5461, 5461, 5462, 0};
+    const uint32_t small[] = {1000, 1000, 1000, 100}, none[] = {0, 1, 0, 2}, nobody[] = {0, 0, 0, 0};
+    make_map(slots, 4);
+    plan_even(&plan, &map, small, MAP_NOBODY, 0);
+    assert_int_equal(plan.n, 16384 * 100 / 3100);
+    carry_out();
+    assert_int_equal(map.nodes[3].slots, 528);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_in_range(map.nodes[i].slots, 5285, 5286);
+    plan_even(&plan, &map, none, MAP_NOBODY, 0);
+    carry_out();
+    assert_int_equal(map.nodes[0].slots + map.nodes[2].slots, 0);
+    assert_int_equal(map.nodes[1].slots, 5462);
+    assert_int_equal(map.nodes[3].slots, 10922);
+    plan_even(&plan, &map, nobody, MAP_NOBODY, 0);
+    assert_int_equal(plan.n, 0);
+    map.nodes[3].replica = true; /* the weight of who takes no part is nobody's */
+    plan_even(&plan, &map, none, MAP_NOBODY, 0);
     assert_int_equal(plan.n, 0);
 }
 
@@ -126,9 +149,9 @@ static void test_slack_and_holes(void **state)
 {
     const uint32_t slots[] = {5000, 5100, 4900};
     make_map(slots, 3);
-    plan_even(&plan, &map, MAP_NOBODY, 100);
+    plan_even(&plan, &map, NULL, MAP_NOBODY, 100);
     assert_int_equal(plan.n, 0);
-    plan_even(&plan, &map, MAP_NOBODY, 99);
+    plan_even(&plan, &map, NULL, MAP_NOBODY, 99);
     assert_int_equal(plan.n, 100);
 }
 
@@ -136,14 +159,14 @@ static void test_one_leaves(void **state)
 {
     const uint32_t slots[] = {8000, 4192, 4192};
     make_map(slots, 3);
-    plan_even(&plan, &map, 1, 0);
+    plan_even(&plan, &map, NULL, 1, 0);
     assert_int_equal(plan.n, 4192);
     carry_out();
     assert_int_equal(map.nodes[1].slots, 0);
     assert_int_equal(map.nodes[0].slots, 8192);
     const uint32_t alone[] = {16384};
     make_map(alone, 1);
-    plan_even(&plan, &map, 0, 0);
+    plan_even(&plan, &map, NULL, 0, 0);
     assert_int_equal(plan.n, 0);
 }
 
@@ -154,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_a_view_is_read),
         cmocka_unit_test(test_nonsense_is_refused),
         cmocka_unit_test(test_even),
+        cmocka_unit_test(test_weights),
         cmocka_unit_test(test_slack_and_holes),
         cmocka_unit_test(test_one_leaves),
     };
