@@ -223,7 +223,7 @@ void peers_tell_done(struct purges *ps, const struct purge *p)
         if (!to->counts || !purge_bit(p->acked, i) || to->fd < 0 || to->connecting ||
             to->nflight == PURGE_FLIGHT)
             continue;
-        if (put(&to->out, done, ARRAY_LEN(done)))
+        if (unit_put_command(&to->out, done, ARRAY_LEN(done)) == 0)
             to->flight[to->nflight++] = 0; /* no purge's */
         else
             disconnect(ps, to);
