@@ -147,6 +147,23 @@ class Server:
                 raise RuntimeError(f"{self.name}: {' '.join(map(str, words))}: {line[1:].decode()}")
             return f.read(int(line[1:])) if line.startswith(b"$") else line[1:]
 
+    def scan_set(self, key, count):
+        """How many members each call of SSCAN gives, until it has been through the set."""
+        cursor = b"0"
+        with socket.create_connection(("127.0.0.1", self.port), timeout=600) as s, s.makefile("rb", buffering=1 << 20) as f:
+            while True:
+                s.sendall(b"SSCAN %s %s COUNT %d\r\n" % (key.encode(), cursor, count))
+                if (line := f.readline()) != b"*2\r\n":
+                    raise RuntimeError(f"{self.name}: SSCAN: {line[1:].decode().strip()}")
+                f.readline()  # the length of the cursor
+                cursor = f.readline().rstrip(b"\r\n")
+                n = int(f.readline()[1:])
+                for _ in range(n):
+                    f.read(int(f.readline()[1:]) + 2)
+                yield n
+                if cursor == b"0":
+                    return
+
     def figures(self, *section):
         """INFO, or memcached's stats: names and values as text."""
         if self.protocol == "memcached":

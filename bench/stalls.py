@@ -98,6 +98,18 @@ class Case:
     def fill(self, keys, prefix, size, *more):
         self.bed.loader.run(self.server, *self.load(keys, prefix, "--value-size", size, "--load", "--requests", 0, *more))
 
+    @contextlib.contextmanager
+    def beside(self, process):
+        """Something quiet is measured while that runs."""
+        try:
+            yield
+        finally:
+            self.bed.loader.finish(self.server, process)
+
+    def quiet_writes(self):
+        """How many keep a writer at the fill rate busy for as long as quiet is measured."""
+        return int(self.size.fill_rate * (self.size.window + 2))
+
     def probe(self, seconds, event=None):
         """One measurement; the event happens while it runs. Returns the row of larder bench."""
         process = self.bed.loader.start(self.server, "--keys", PROBE_KEYS, "--key-size", 20, "--key-prefix", "probe:", "--value-size", PROBE_SIZE,
@@ -151,14 +163,8 @@ class Growth(Case):
         return self.bed.loader.start(self.server, *self.load(keys, prefix, "--value-size", 16, "--ratio", "0:1", "--rate", self.size.fill_rate,
                                                              "--distribution", "sequential", "--requests", count))  # fmt: skip
 
-    @contextlib.contextmanager
     def quiet(self):
-        seconds = self.size.window + 2
-        process = self.sequence(self.size.growth_from, "old:", int(self.size.fill_rate * seconds))
-        try:
-            yield
-        finally:
-            self.bed.loader.finish(self.server, process)
+        return self.beside(self.sequence(self.size.growth_from, "old:", self.quiet_writes()))
 
     def disturb(self):
         count = self.size.growth_to - self.size.growth_from
@@ -237,16 +243,65 @@ class BigSet(Case):
 
     KEY = "big"
 
+    def members(self, key, prefix, count, requests):
+        """What larder bench is to do for that many SADDs of that many members, in turn."""
+        return self.load(count, prefix, "--command", f"SADD {key} __key__", "--distribution", "sequential", "--requests", requests)
+
     def prepare(self):
         self.empty = self.server.rss()
-        self.bed.loader.run(self.server, *self.load(self.size.set_members, "member:", "--command", f"SADD {self.KEY} __key__",
-                                                    "--distribution", "sequential", "--requests", self.size.set_members))  # fmt: skip
-        held = int(self.server.ask("SCARD", self.KEY))
-        if held != self.size.set_members:
-            raise RuntimeError(f"{self.server.name}: the set has {held} of {self.size.set_members} members")
+        self.bed.loader.run(self.server, *self.members(self.KEY, "member:", self.size.set_members, self.size.set_members))
+        self.must_hold(int(self.server.ask("SCARD", self.KEY)))
+
+    def must_hold(self, found):
+        if found < self.size.set_members:
+            raise RuntimeError(f"{self.server.name}: the set has {found} of {self.size.set_members} members")
 
     def until_freed(self, full):
         self.until(lambda: self.server.rss() < self.empty + (full - self.empty) / 4, "3/4 of the memory is given back")
+
+
+class SetCreate(BigSet):
+    """Members are added at a fixed rate. Quiet is the same writing of members that are there already, in a smaller set."""
+
+    name = "set-create"
+
+    @property
+    def title(self):
+        return f"a set of {self.size.set_members:,} members is created, {self.size.fill_rate:,} members a second"
+
+    def prepare(self):
+        self.bed.loader.run(self.server, *self.members("old", "old:", self.size.growth_from, self.size.growth_from))
+
+    def window(self):
+        return self.size.set_members / self.size.fill_rate + 2 * LEAD_SECONDS
+
+    def adding(self, key, prefix, count, requests):
+        return self.bed.loader.start(self.server, *self.members(key, prefix, count, requests), "--rate", self.size.fill_rate)
+
+    def quiet(self):
+        return self.beside(self.adding("old", "old:", self.size.growth_from, self.quiet_writes()))
+
+    def disturb(self):
+        count = self.size.set_members
+        row = self.bed.loader.finish(self.server, self.adding(self.KEY, "member:", count, count))
+        self.must_hold(int(self.server.ask("SCARD", self.KEY)))
+        self.note = f"{float(row['per_second']):,.0f} members added a second"
+
+
+class SetScan(BigSet):
+    """From one end to the other, a thousand members a call."""
+
+    name = "set-scan"
+    COUNT = 1000
+
+    @property
+    def title(self):
+        return f"a set of {self.size.set_members:,} members is scanned (SSCAN, COUNT {self.COUNT:,})"
+
+    def disturb(self):
+        began = time.monotonic()
+        self.must_hold(sum(self.server.scan_set(self.KEY, self.COUNT)))
+        self.note = f"all were seen after {time.monotonic() - began:.1f} s"
 
 
 class SetDelete(BigSet):
@@ -312,7 +367,7 @@ class Purge(Case):
         self.note = f"done after {1000 * (time.monotonic() - began):.1f} ms"
 
 
-CASES = {case.name: case for case in (Growth, Halving, Flush, Expiry, SetDelete, SetExpiry, SetUnion, Purge)}
+CASES = {case.name: case for case in (Growth, Halving, Flush, Expiry, SetCreate, SetScan, SetUnion, SetExpiry, SetDelete, Purge)}
 
 
 @dataclasses.dataclass

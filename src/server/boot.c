@@ -104,6 +104,8 @@ int server_start(struct server *s)
     if (rc == 0)
         rc = warm_start(&s->warm, loads);
     if (rc == 0)
+        rc = pages_start(&s->pages, s->store);
+    if (rc == 0)
         rc = cluster_start(&s->cluster);
     if (rc == 0) {
         server_log_listeners(s);
@@ -145,6 +147,7 @@ bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
     migrator_end(&s->migrator);
     heir_end(&s->heir);
     warm_end(&s->warm);
+    pages_end(&s->pages);
     bool ended = true;
     if (s->lane.running) {
         lane_end(&s->lane);

@@ -2,6 +2,7 @@
 #include "server/handlers.h"
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "os/random.h"
 #include "server/debug_keys.h"
 
@@ -42,10 +43,15 @@ static void debug_help(struct cmd_ctx *c)
         "    Reply with this error.",
         "JMAP",
         "    Does nothing here.",
+        "LOG <message>",
+        "    Write it to the log.",
         "OBJECT <key>",
         "    How the value is held.",
         "POPULATE <count> [<prefix>] [<size>]",
         "    Create keys <prefix>:0 and on, where they do not exist.",
+        "PROTOCOL <type>",
+        "    Reply with a value of this type: string, integer, double, bignum, null, array, set, map,",
+        "    attrib, push, verbatim, true, false.",
         "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
         "    Save a snapshot and load it again.",
         "SEGFAULT",
@@ -87,6 +93,12 @@ static void debug_assert(struct cmd_ctx *c)
 static void debug_error(struct cmd_ctx *c)
 {
     reply_errorf(c->reply, "%.*s", (int)c->argv[2].n, c->argv[2].p);
+}
+
+static void debug_log(struct cmd_ctx *c)
+{
+    log_warning("DEBUG LOG: %.*s", (int)c->argv[2].n, c->argv[2].p);
+    reply_ok(c->reply);
 }
 
 static void debug_ok(struct cmd_ctx *c)
@@ -132,9 +144,11 @@ void cmd_debug(struct cmd_ctx *c)
         {"error", 3, 3, debug_error},
         {"help", 2, 2, debug_help},
         {"jmap", 2, 2, debug_ok},
+        {"log", 3, 3, debug_log},
         {"object", 3, 4, debug_keys_object},
         {"panic", 2, 2, debug_assert},
         {"populate", 3, 5, debug_keys_populate},
+        {"protocol", 3, 3, debug_protocol},
         {"reload", 2, UINT32_MAX, debug_reload},
         {"segfault", 2, 2, debug_segfault},
         {"set-active-expire", 3, 3, debug_active_expire},

@@ -75,6 +75,13 @@ int config_parse_budgets(const struct option *o, const struct str *argv, uint32_
 void config_format_budgets(const struct option *o, const void *value, struct buf *b);
 void config_write_budgets(const struct option *o, const void *value, struct buf *b);
 
+/* config_secret.c */
+int config_parse_secret(const struct option *o, const struct str *argv, uint32_t n, const void *old,
+                        bool more, void *out, struct config_error *e);
+void config_format_secret(const struct option *o, const void *value, struct buf *b);
+void config_write_secret(const struct option *o, const void *value, struct buf *b);
+void config_release_secret(void *value);
+
 extern const struct option option_table[];
 extern const uint32_t option_count;
 extern const struct option_ops option_ops[OPTION_TYPES];

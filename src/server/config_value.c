@@ -321,34 +321,6 @@ static void release_string(void *value)
     mem_free(*(char **)value);
 }
 
-/* A password, unlike a path or an address, may hold any byte. */
-static int parse_secret(const struct option *o, const struct str *argv, uint32_t n, const void *old,
-                        bool more, void *out, struct config_error *e)
-{
-    struct config_secret s = {.p = mem_strndup(argv[0].p, argv[0].n), .n = argv[0].n};
-    if (s.p == NULL)
-        return config_fail(e, ERR_OOM, CONFIG_NO_MEMORY);
-    *(struct config_secret *)out = s;
-    return 0;
-}
-
-static void format_secret(const struct option *o, const void *value, struct buf *b)
-{
-    buf_puts(b, config_secret_str(value));
-}
-
-static void write_secret(const struct option *o, const void *value, struct buf *b)
-{
-    buf_printf(b, "%s ", o->name);
-    buf_put_quoted(b, config_secret_str(value));
-    buf_putc(b, '\n');
-}
-
-static void release_secret(void *value)
-{
-    mem_free(((struct config_secret *)value)->p);
-}
-
 /* replicaof: "host port", or "no one", which is as good as nothing. */
 static int parse_primary(const struct option *o, const struct str *argv, uint32_t n, const void *old,
                          bool more, void *out, struct config_error *e)
@@ -603,8 +575,8 @@ const struct option_ops option_ops[OPTION_TYPES] = {
     [OPTION_FLAGS] = {sizeof(int), true, parse_flags, format_flags, NULL, NULL},
     [OPTION_EVENTS] = {sizeof(int), false, parse_events, format_events, write_events, NULL},
     [OPTION_STRING] = {sizeof(char *), false, parse_string, format_string, write_string, release_string},
-    [OPTION_SECRET] = {sizeof(struct config_secret), false, parse_secret, format_secret, write_secret,
-                       release_secret},
+    [OPTION_SECRET] = {sizeof(struct config_secret), false, config_parse_secret, config_format_secret,
+                       config_write_secret, config_release_secret},
     [OPTION_PRIMARY] = {sizeof(char *), true, parse_primary, format_string, write_primary, release_string},
     [OPTION_WORDS] = {sizeof(struct config_words), true, parse_words, format_words, write_words,
                       release_words},

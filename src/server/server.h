@@ -15,6 +15,7 @@
 #include "server/lane.h"
 #include "server/latency.h"
 #include "server/migrate.h"
+#include "server/pages.h"
 #include "server/pause.h"
 #include "server/process.h"
 #include "server/repl.h"
@@ -106,6 +107,7 @@ struct server {
     struct cluster cluster;
     struct heir heir;
     struct warm warm;
+    struct pages pages;
     struct process process;
     uint64_t startup_memory; /* bytes used before the first client */
     int64_t started_ms;

@@ -21,7 +21,9 @@
 #include <unistd.h>
 
 enum worker_pace {
-    MAINTAIN_US = 200,      /* one slice of the store's upkeep in a round, times active-expire-effort */
+    MAINTAIN_US = 200,      /* the longest slice of the store's upkeep in a round, and ... */
+    MAINTAIN_US_MIN = 50,   /* ... the shortest, each times active-expire-effort; between them ... */
+    MAINTAIN_SHARE = 2,     /* ... half of what the round has taken */
     OVERDUE_SCAN_MIN = 16,  /* connections looked at per cron, more when there are many */
     ACCEPTS_A_ROUND = 64,   /* of one listener, so that clients are served in between */
     CLOCK_JUMP_MS = 10000,  /* something due later than this: the clock was set back */
@@ -324,9 +326,18 @@ static bool is_due(const struct worker *w, int64_t at_ms)
     return w->now_ms >= at_ms || at_ms - w->now_ms > CLOCK_JUMP_MS;
 }
 
-static void maintain(struct worker *w)
+/* Where rounds are short somebody waits for the next one; where they are long upkeep must have its share. */
+static uint32_t upkeep_us(const struct worker *w, uint64_t from)
 {
-    uint32_t budget_us = MAINTAIN_US * (uint32_t)w->server->config.active_expire_effort;
+    uint64_t us = os_ticks_to_ns(os_ticks() - from) / 1000 / MAINTAIN_SHARE;
+    us = us < MAINTAIN_US_MIN ? MAINTAIN_US_MIN : us > MAINTAIN_US ? MAINTAIN_US : us;
+    return (uint32_t)us * (uint32_t)w->server->config.active_expire_effort;
+}
+
+/* from: ticks when this round began. */
+static void maintain(struct worker *w, uint64_t from)
+{
+    uint32_t budget_us = upkeep_us(w, from);
     w->ctx.a.now_ms = w->now_ms;
     w->ctx.a.expired = server_expired_rule(w->server);
     uint64_t before = os_ticks();
@@ -481,7 +492,7 @@ static void *worker_main(void *arg)
             worker_cron(w);
         clients_relieve(w);
         if (is_due(w, w->maintain_ms))
-            maintain(w);
+            maintain(w, from);
         if (unlikely(w->now_ms >= w->parked_due_ms))
             cache_wait_look(w);
         if (unlikely(cache_has_debts(&w->ctx.a)))

@@ -59,6 +59,7 @@ static void plan(struct store *s)
     shadows_resize(&ev->shadows, by_class ? s->maxmemory : 0);
     atomic_store_explicit(&ev->cut_left, 0, memory_order_relaxed);
     atomic_store_explicit(&ev->stuck, false, memory_order_relaxed);
+    store_excuse_overrun(s);
     store_update_pressure(s);
 }
 

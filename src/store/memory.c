@@ -29,15 +29,20 @@ enum {
     TOLERANCE = 1 << 20,  /* an empty process is not always the same ... */
     TOLERANCE_SHARE = 32, /* ... and this much of maxmemory is what TARGETS allow beside it, and more */
     EXCESS_SHARE = 8,
-    TRIM_PAGES = 16,          /* of the pool's, between two looks at the clock; segments go one by one */
-    RECLAIM_NS = 1000 * 1000, /* before one round, ... */
-    OVERRUN_SHARE = 64, /* ... twice that when more than 1/64 is in use beyond maxmemory, and so on, ... */
-    RECLAIM_DOUBLE_MAX = 3, /* ... so many times */
+    TRIM_PAGES = 16,         /* of the pool's, between two looks at the clock; segments go one by one */
+    RECLAIM_NS = 125 * 1000, /* before one round, ... */
+    OVERRUN_SHARE = 256, /* ... twice that when writers have added 1/256 beyond maxmemory, and so on, ... */
+    RECLAIM_DOUBLE_MAX = 6, /* ... so many times */
     SURPLUS_SHARE = 128,    /* of maxmemory: more free segments than this go back before a round, ... */
     TRIM_BYTES = 4 << 20,   /* ... so much at a time, since a round may write as much, ... */
     TRIM_SEGMENTS = 8,      /* ... or so many if that is more */
     SPARE_SHARE = 64, /* of maxmemory: more pages than this the heap does not keep for values to come, ... */
-    SPARE_MIN = 512 << 10,    /* ... nor less than this */
+    SPARE_MIN = 512 << 10,         /* ... nor less than this */
+    SPARE_SHARE_UNLIMITED = 8,     /* of what values took: the same without maxmemory, ... */
+    SPARE_MIN_UNLIMITED = 8 << 20, /* ... and the least */
+    PREPARE_END_SHARE = 8, /* of maxmemory: while more than 1/8 is left, huge pages are prepared: one, ... */
+    PREPARE_ONE_MORE = 1 << 29, /* ... one more for so many bytes in use, ... */
+    PREPARE_MAX = 8,            /* ... at most */
     PURGE_HERE_MAX = 4 << 20, /* bytes: a worker gives so many back itself, in a fraction of a millisecond */
 };
 
@@ -135,7 +140,7 @@ static int64_t unexplained(struct store *s, const struct store_process *p, uint6
     uint64_t others = not_negative((int64_t)p->heap_allocated - (int64_t)values);
     others += (uint64_t)((double)spare * (1 - share_of(p, values)));
     uint64_t known = store_outside_heap(s) + atomic_load_explicit(&s->segs.doomed, memory_order_relaxed) +
-                     segments_surplus_bytes(&s->segs) + values + slack;
+                     segments_surplus_bytes(&s->segs) + region_prepared_bytes(&s->region) + values + slack;
     return (int64_t)p->rss - p->beside - (int64_t)others - (int64_t)known;
 }
 
@@ -152,6 +157,16 @@ void store_note_process(struct store *s, const struct store_process *p)
     atomic_store_explicit(&s->rss_gap, gap, memory_order_relaxed);
     atomic_store_explicit(&s->heap_slack, slack, memory_order_relaxed);
     atomic_store_explicit(&s->rss_excess, excess_of(s, gap), memory_order_relaxed);
+}
+
+/* As much ahead as is taken in a moment, and nothing where it may never be needed. */
+bool store_prepare(struct store *s)
+{
+    uint64_t limit = limit_of(s), taken = store_outside_heap(s);
+    bool grows = limit == 0 || taken < limit - limit / PREPARE_END_SHARE;
+    uint64_t ahead = 1 + taken / PREPARE_ONE_MORE;
+    bool prepared = grows && region_prepare(&s->region, ahead < PREPARE_MAX ? (uint32_t)ahead : PREPARE_MAX);
+    return region_collapse_one(&s->region) || prepared;
 }
 
 bool store_give_back(struct store *s, int64_t until_ns)
@@ -178,8 +193,9 @@ void store_trim_heap(struct store *s, uint64_t most)
     uint64_t limit = limit_of(s), held = sum_of(&s->heap) + sum_of(&s->heap_doomed);
     uint64_t peak = atomic_load_explicit(&s->heap_peak, memory_order_relaxed),
              spare = peak > held ? peak - held : 0;
-    uint64_t kept = limit / SPARE_SHARE > SPARE_MIN ? limit / SPARE_SHARE : SPARE_MIN;
-    if (limit == 0 || spare <= kept || spare > most)
+    uint64_t share = limit != 0 ? limit / SPARE_SHARE : peak / SPARE_SHARE_UNLIMITED;
+    uint64_t least = limit != 0 ? SPARE_MIN : SPARE_MIN_UNLIMITED;
+    if (spare <= (share > least ? share : least) || spare > most)
         return;
     atomic_store_explicit(&s->heap_peak, held, memory_order_relaxed);
     mem_purge();
@@ -191,10 +207,24 @@ static unsigned trim_before_round(const struct store *s)
     return n > TRIM_SEGMENTS ? n : TRIM_SEGMENTS;
 }
 
-static int64_t reclaim_ns(struct store *s)
+void store_excuse_overrun(struct store *s)
+{
+    uint64_t limit = limit_of(s), used = store_used(s);
+    atomic_store_explicit(&s->evict.excused, limit != 0 && used > limit ? used - limit : 0,
+                          memory_order_relaxed);
+}
+
+/* Short slices hold nobody up, but writers may be faster than they are: whoever overruns the limit pays with
+ * longer ones. What a lowered limit has left over is nobody's doing; as it goes it is not excused again. */
+int64_t store_reclaim_ns(struct store *s)
 {
     uint64_t limit = limit_of(s), used = store_used(s), over = used > limit ? used - limit : 0;
-    uint64_t times = over / (limit / OVERRUN_SHARE + 1);
+    uint64_t excused = atomic_load_explicit(&s->evict.excused, memory_order_relaxed);
+    if (over < excused) {
+        atomic_store_explicit(&s->evict.excused, over, memory_order_relaxed);
+        excused = over;
+    }
+    uint64_t times = (over - excused) / (limit / OVERRUN_SHARE + 1);
     return (int64_t)RECLAIM_NS << (times < RECLAIM_DOUBLE_MAX ? times : RECLAIM_DOUBLE_MAX);
 }
 
@@ -205,7 +235,7 @@ static COLD void reclaim(struct store *s, struct appender *app)
 {
     const struct access *a = app->upkeep;
     if (a != NULL && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed))
-        sweep_evict(a, os_work_ns() + reclaim_ns(s));
+        sweep_evict(a, os_work_ns() + store_reclaim_ns(s));
     if (segments_surplus_bytes(&s->segs) > limit_of(s) / SURPLUS_SHARE)
         (void)segments_trim(&s->segs, trim_before_round(s));
     store_trim_heap(s, PURGE_HERE_MAX);

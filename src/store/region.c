@@ -9,6 +9,9 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 void *region_map(size_t n)
 {
@@ -136,8 +139,34 @@ void region_give(struct region *r, uint32_t first, uint32_t n)
 
 void region_huge_from_start(struct region *r, uint32_t extent)
 {
-    if (extent >= REGION_HUGE_FROM)
+    if (extent >= REGION_HUGE_FROM && extent >= atomic_load_explicit(&r->ready, memory_order_relaxed))
         madvise(region_extent(r, extent), REGION_EXTENT, MADV_HUGEPAGE);
+}
+
+/* `ready` rises before the memory is there: whoever is given the extent meanwhile then does not wait for the
+ * lock of the address space, which this holds. Populating changes no byte, so he may be writing already.
+ * Kernels before 5.14 do not know it. */
+bool region_prepare(struct region *r, uint32_t ahead)
+{
+    uint32_t ready = atomic_load_explicit(&r->ready, memory_order_relaxed);
+    lock_hold(&r->lock);
+    uint32_t first = r->frontier, next = ready > first ? ready : first;
+    lock_release(&r->lock);
+    if (first < REGION_HUGE_FROM || next >= r->extents || next - first >= ahead)
+        return false;
+    madvise(region_extent(r, next), REGION_EXTENT, MADV_HUGEPAGE);
+    atomic_store_explicit(&r->ready, next + 1, memory_order_relaxed);
+    madvise(region_extent(r, next), REGION_EXTENT, MADV_POPULATE_WRITE);
+    return true;
+}
+
+uint64_t region_prepared_bytes(struct region *r)
+{
+    uint32_t ready = atomic_load_explicit(&r->ready, memory_order_relaxed);
+    lock_hold(&r->lock);
+    uint32_t first = r->frontier;
+    lock_release(&r->lock);
+    return ready > first ? (ready - first) * REGION_EXTENT : 0;
 }
 
 void region_huge_when_full(struct region *r, uint32_t extent)
@@ -156,13 +185,14 @@ void region_has_hole(struct region *r, uint32_t extent)
 
 /* Kernels before 6.1 do not know MADV_COLLAPSE, and systems may forbid huge pages: either way it stays as it
  * is. */
-void region_collapse_one(struct region *r)
+bool region_collapse_one(struct region *r)
 {
     uint64_t full = atomic_load_explicit(&r->full, memory_order_relaxed);
     if (likely(full == 0))
-        return;
+        return false;
     uint32_t extent = (uint32_t)__builtin_ctzll(full);
     uint64_t bit = (uint64_t)1 << extent;
     if (atomic_fetch_and_explicit(&r->full, ~bit, memory_order_relaxed) & bit)
         madvise(region_extent(r, extent), REGION_EXTENT, MADV_COLLAPSE);
+    return true;
 }

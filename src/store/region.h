@@ -44,7 +44,8 @@ struct region {
     uint32_t nfree;      /* bits set in free_bits */
     uint64_t *free_bits; /* one bit an extent: given back, below the frontier */
 
-    _Atomic uint64_t full; /* bit i: extent i is full and has small pages */
+    _Atomic uint64_t full;  /* bit i: extent i is full and has small pages */
+    _Atomic uint32_t ready; /* huge extents below it have been prepared; written by one thread */
 };
 
 int region_init(struct region *r); /* ERR_OOM */
@@ -59,12 +60,16 @@ void region_give(struct region *r, uint32_t first, uint32_t n);
  * them. So in a large store an extent is one huge page from its first touch on; the first 128 MB get small
  * pages, which are collapsed into one when the extent is full (docs/decisions/005-huge-pages.md). */
 void region_huge_from_start(struct region *r, uint32_t extent);
+/* One of the next `ahead` extents in a large store is made a huge page, with memory, before anybody asks for
+ * it. False: they are all there. Up to some milliseconds; no lock held, and only one thread. */
+bool region_prepare(struct region *r, uint32_t ahead);
+uint64_t region_prepared_bytes(struct region *r);
 void region_huge_when_full(struct region *r, uint32_t extent);
 /* A part of it has gone back to the system: were it made one huge page now, all of it would be there again.
  */
 void region_has_hole(struct region *r, uint32_t extent);
-/* Collapse one extent that is full; takes about 0.2 ms. No lock held. */
-void region_collapse_one(struct region *r);
+/* Collapse one extent that is full; takes from 0.2 ms to some more. No lock held. False: there is none. */
+bool region_collapse_one(struct region *r);
 
 static inline char *region_extent(const struct region *r, uint32_t extent)
 {

@@ -114,6 +114,7 @@ struct evictor {
     struct store_eviction how; /* gate, like what follows up to the ghosts' slots */
     bool clocked;              /* new entries have an access clock */
     uint64_t goal;             /* bytes in use that eviction aims at */
+    _Atomic uint64_t excused;  /* bytes beyond maxmemory that were there when it was lowered (memory.c) */
     struct ghosts ghosts;
     _Atomic uint64_t cut;                          /* LRU, LFU, TTL: scores from here on go ... */
     _Atomic uint64_t cut_pressed;                  /* ... and from here while pressed */
@@ -359,6 +360,10 @@ uint64_t store_used(struct store *s);
 void store_update_pressure(struct store *s);
 /* maxmemory has changed: what the correction from RSS may come to follows it. */
 void store_limit_excess(struct store *s);
+/* Gate: what is in use beyond maxmemory now, which may have been lowered, is no writer's overrun. */
+void store_excuse_overrun(struct store *s);
+/* How long a thread may make room before a round. */
+int64_t store_reclaim_ns(struct store *s);
 /* Give memory that nobody needs back to the system until the time is over; true while there is more. */
 bool store_give_back(struct store *s, int64_t until_ns);
 

@@ -337,6 +337,9 @@ void store_round_begin(struct store *s, struct appender *app);
  * do now, but serve your clients first). *a is kept: it must live as long as the store, since later rounds
  * of this thread reclaim with it before they begin. */
 uint32_t store_maintain(const struct access *a, uint32_t budget_us);
+/* One thread, with no place at the gate: large pages that will be wanted are made ready, those that are full
+ * are made of small ones. True when something was done. May take some milliseconds. */
+bool store_prepare(struct store *s);
 
 void store_set_active_expire(struct store *s, bool on);    /* gate; for tests: expired keys stay invisible */
 void store_set_maxmemory(struct store *s, uint64_t bytes); /* gate */

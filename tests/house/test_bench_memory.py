@@ -137,14 +137,15 @@ def test_a_ratio_is_made_within_a_round():
 
 
 def test_stall_refuses_what_it_does_not_know():
-    assert "there is only growth, halving, flushall, expiry, set-delete, set-expiry, set-union, purge" in run("stall", "--only", "nap").stderr
+    assert "there is only growth, halving, flushall, expiry, set-create, set-scan, set-union, set-expiry, set-delete, purge" in run("stall", "--only", "nap").stderr
     assert run("stall", "--quick", "--growth-to", 5).returncode == 2
 
 
 def test_a_tiny_stall_run(tmp_path):
     out = tmp_path / "s.md"
-    done = run("stall", "--quick", "--rate", 2000, "--only", "growth,flushall,set-delete,set-expiry,set-union,purge", "--servers", "larder", "--out", out)
+    done = run("stall", "--quick", "--rate", 2000, "--only", "growth,flushall,set-create,set-scan,set-union,set-expiry,set-delete,purge", "--servers", "larder", "--out", out)
     assert done.returncode == 0, done.stderr
     text = out.read_text(encoding="utf-8")
     assert text in done.stdout and "FLUSHALL of 50,000 keys" in text and "grows to 60,000 keys" in text
-    assert len((tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()) == 7
+    assert "50,000 members is created" in text and "all were seen" in text and "members added a second" in text
+    assert len((tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()) == 9

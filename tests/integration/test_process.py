@@ -96,6 +96,29 @@ def test_debug_is_guarded(start_larder):
         assert w("DEBUG", "SLEEP", "0") == "OK"
 
 
+def said_before_pong(server, proto, command):
+    """The very bytes of the reply."""
+    with socket.create_connection(server.address()) as s, s.makefile("rb") as f:
+        s.sendall(b"HELLO %d\r\nECHO begin\r\n%s\r\nPING\r\n" % (proto, command))
+        while f.readline() != b"begin\r\n":
+            pass
+        return b"".join(iter(f.readline, b"+PONG\r\n"))
+
+
+@pytest.mark.parametrize("proto", [2, 3])
+def test_debug_protocol_says_what_redis_says(larder, redis_server, proto):
+    for kind in ("string integer double bignum null array set map attrib push verbatim true FALSE nosuch", ""):
+        for one in kind.split(" "):
+            command = b"DEBUG PROTOCOL " + one.encode()
+            assert said_before_pong(larder, proto, command) == said_before_pong(redis_server, proto, command), one
+
+
+def test_debug_log(larder, w):
+    assert w("DEBUG", "LOG", "here we are") == "OK"
+    harness.wait_until(lambda: b"DEBUG LOG: here we are" in larder.log(), what="the line in the log")
+    assert w("DEBUG", "LOG", "one", "two").startswith("ERR unknown subcommand or wrong number of arguments for 'LOG'")
+
+
 def test_debug_digest_value(r, w):
     r.mset({"a": "1", "b": "2"})
     one = w("DEBUG", "DIGEST-VALUE", "a", "b", "nothing")

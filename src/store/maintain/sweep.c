@@ -526,7 +526,6 @@ uint32_t store_maintain(const struct access *a, uint32_t budget_us)
     while (os_work_ns() < until_ns && sweep_step(a, until_ns))
         segment_refill(&s->segs, &a->app->writer);
     bool surplus = store_give_back(s, until_ns);
-    region_collapse_one(&s->region);
     store_update_pressure(s);
     if (digging || reaping || a->app->walk.seg != NULL ||
         (evict_wanted(a) && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed)))

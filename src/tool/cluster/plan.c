@@ -22,21 +22,27 @@ static uint64_t weighs(const struct map *m, const uint32_t *weight, uint32_t wit
     return !takes_part(&m->nodes[i]) || i == without ? 0 : weight != NULL ? weight[i] : 1;
 }
 
-/* How far each node is above (positive) or below its share; what does not divide goes to the first ones. */
+/* How far each node is above (positive) or below its share. What does not divide stays with nodes that have
+ * more already, so that who has been balanced once is left alone, in whatever order a node lists the others.
+ */
 static void balance(const struct map *m, const uint32_t *weight, uint32_t without, int32_t *surplus)
 {
     uint64_t all = 0, covered = MAP_SLOTS - m->uncovered, over = covered;
     for (uint32_t i = 0; i < m->n; i++)
         all += weighs(m, weight, without, i);
-    for (uint32_t i = 0; all > 0 && i < m->n; i++)
-        over -= covered * weighs(m, weight, without, i) / all;
     for (uint32_t i = 0; i < m->n; i++) {
-        uint64_t mine = weighs(m, weight, without, i), share = all > 0 ? covered * mine / all : 0;
-        if (all > 0 && mine > 0 && over > 0) {
-            share++;
+        uint64_t share = all > 0 ? covered * weighs(m, weight, without, i) / all : 0;
+        over -= share;
+        surplus[i] = takes_part(&m->nodes[i]) ? (int32_t)m->nodes[i].slots - (int32_t)share : 0;
+    }
+    for (int richer = 1; all > 0 && richer >= 0; richer--) {
+        for (uint32_t i = 0; over > 0 && i < m->n; i++) {
+            uint64_t mine = weighs(m, weight, without, i), share = covered * mine / all;
+            if (mine == 0 || (m->nodes[i].slots > share) != richer)
+                continue;
+            surplus[i]--;
             over--;
         }
-        surplus[i] = takes_part(&m->nodes[i]) ? (int32_t)m->nodes[i].slots - (int32_t)share : 0;
     }
 }
 

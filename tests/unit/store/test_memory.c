@@ -349,6 +349,62 @@ static void test_heap_trimmed(void **state)
     store_free(s);
 }
 
+/* Nor does the heap keep them where there is no limit. */
+static void test_heap_trimmed_without_limit(void **state)
+{
+    struct store *s;
+    struct access a = setup_store(&s, 0);
+    enum { N = 4000, BYTES = 9000 };
+    for (uint32_t i = 0; i < N; i++)
+        put(&a, i, 0, BYTES, 0);
+    uint64_t peak = atomic_load(&s->heap_peak);
+    for (uint32_t i = 0; i < N; i++) {
+        drop(&a, i, 0);
+        if (i == N / 10) { /* an eighth is not worth it */
+            store_trim_heap(s, UINT64_MAX);
+            assert_int_equal(atomic_load(&s->heap_peak), peak);
+        }
+    }
+    store_trim_heap(s, UINT64_MAX);
+    assert_in_range(atomic_load(&s->heap_peak), 0, MB);
+    store_free(s);
+}
+
+/* Who writes beyond the limit makes room for longer, up to a bound; what a lowered limit leaves is made room
+ * for in the shortest slices, however much it is, and is excused once. */
+static void test_slice_before_a_round(void **state)
+{
+    enum { SHORTEST = 125000, LONGEST = 8000000, LIMIT = 32 * MB };
+    struct store *s;
+    struct access a = setup_store(&s, 64 * MB);
+    uint32_t n = 0, most;
+    while (store_used(s) < 60 * MB)
+        put(&a, n++, 0, 1000, 0);
+    assert_int_equal(store_reclaim_ns(s), SHORTEST);
+    store_set_maxmemory(s, LIMIT);
+    assert_int_equal(store_reclaim_ns(s), SHORTEST);
+    int64_t last = SHORTEST;
+    for (most = n; most < n + 1000; most++) {
+        put(&a, most, 0, 1000, 0);
+        int64_t ns = store_reclaim_ns(s);
+        assert_true(ns == last || ns == 2 * last);
+        last = ns;
+    }
+    assert_int_equal(last, LONGEST);
+    while (store_used(s) > LIMIT + 10 * MB) {
+        drop(&a, --most, 0);
+        upkeep(&a, 1);
+    }
+    assert_int_equal(store_reclaim_ns(s), SHORTEST);
+    for (n = most; most < n + 1000; most++)
+        put(&a, most, 0, 1000, 0);
+    assert_int_equal(store_reclaim_ns(s), LONGEST);
+    store_set_maxmemory(s, LIMIT); /* as it was */
+    assert_int_equal(store_reclaim_ns(s), LONGEST);
+    store_check(s);
+    store_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +418,8 @@ int main(void)
         cmocka_unit_test(test_slices),
         cmocka_unit_test(test_pressure_gives_back),
         cmocka_unit_test(test_heap_trimmed),
+        cmocka_unit_test(test_heap_trimmed_without_limit),
+        cmocka_unit_test(test_slice_before_a_round),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,6 +145,21 @@ static void test_weights(void **state)
     assert_int_equal(plan.n, 0);
 }
 
+/* Every order in which three nodes can have what does not divide: nothing is to be done. */
+static void test_what_does_not_divide_stays(void **state)
+{
+    const uint32_t slots[][3] = {{5462, 5461, 5461}, {5461, 5462, 5461}, {5461, 5461, 5462}};
+    for (uint32_t i = 0; i < 3; i++) {
+        make_map(slots[i], 3);
+        plan_even(&plan, &map, NULL, MAP_NOBODY, 0);
+        assert_int_equal(plan.n, 0);
+    }
+    const uint32_t first[] = {0, 8192, 8192};
+    make_map(first, 3);
+    plan_even(&plan, &map, NULL, MAP_NOBODY, 0);
+    assert_int_equal(plan.n, 5461);
+}
+
 static void test_slack_and_holes(void **state)
 {
     const uint32_t slots[] = {5000, 5100, 4900};
@@ -178,6 +193,7 @@ int main(void)
         cmocka_unit_test(test_nonsense_is_refused),
         cmocka_unit_test(test_even),
         cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_what_does_not_divide_stays),
         cmocka_unit_test(test_slack_and_holes),
         cmocka_unit_test(test_one_leaves),
     };
