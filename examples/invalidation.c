@@ -26,7 +26,12 @@ static int show(larder *cache, sqlite3 *db, const char *what, const char *key)
 {
     struct larder_fetched price;
     struct larder_error err;
-    if (larder_fetch(cache, larder_text(key), load_price, db, NULL, &price, &err) < 0)
+    struct larder_fetch_options options;
+    struct larder_bytes tag = larder_text("prices");
+    larder_fetch_options_init(&options);
+    options.tags = &tag;
+    options.ntags = 1;
+    if (larder_fetch(cache, larder_text(key), load_price, db, &options, &price, &err) < 0)
         return fprintf(stderr, "%s\n", err.text), 1;
     printf("%-16s %s = %s\n", what, key, price.value.p);
     larder_value_free(&price.value);
@@ -72,6 +77,11 @@ int main(int argc, char **argv)
         return fprintf(stderr, "%s\n", err.text), 1;
     failed |= show(cache, db, "by pattern", "item:1");
     failed |= show(cache, db, "by pattern", "item:2");
+    change(db, "14");
+    if (larder_invalidate_tag(cache, larder_text("prices"), &err) < 0)
+        return fprintf(stderr, "%s\n", err.text), 1;
+    failed |= show(cache, db, "by tag", "item:1");
+    failed |= show(cache, db, "by tag", "item:2");
     printf("%llu keys matched\n", (unsigned long long)count);
     larder_close(cache);
     sqlite3_close(db);

@@ -19,15 +19,17 @@ int take_value(struct larder_value *out, const struct reader_value *v)
 }
 
 struct call {
+    larder *l;
     struct larder_value *value; /* where a string goes */
     int64_t integer;            /* where a number goes */
     struct larder_error *err;
     int status;
 };
 
-static int odd_reply(struct larder_error *err, const char *what)
+int odd_reply(larder *l, const struct cmd *cmd, const struct cmd_result *r, struct larder_error *err)
 {
-    return fail(err, LARDER_ERR_PROTOCOL, "%s: a reply of an unexpected type", what);
+    return fail(err, LARDER_ERR_PROTOCOL, "%s: %s: a reply of an unexpected type",
+                topo_node(&l->topo, r->node)->address.name, cmd->argv[0].p);
 }
 
 /* The answer of a command that gives a string or nothing, a status, or a number. */
@@ -44,7 +46,7 @@ static void call_done(struct cmd *cmd, const struct cmd_result *r)
     } else if (r->value->kind == READ_STATUS) {
         return;
     } else if (call->value == NULL || (r->value->kind != READ_BULK && r->value->kind != READ_VERBATIM)) {
-        call->status = odd_reply(call->err, cmd->argv[0].p);
+        call->status = odd_reply(call->l, cmd, r, call->err);
     } else {
         call->status = take_value(call->value, r->value);
         if (call->status < 0)
@@ -58,6 +60,7 @@ static int run_one(larder *l, const struct str *argv, uint32_t argc, unsigned fl
     struct cmd cmd = {.argv = argv, .argc = argc, .key = 1, .node = -1, .flags = flags, .ttl_ms = ttl_ms};
     cmd.done = call_done;
     cmd.arg = call;
+    call->l = l;
     int status = handle_run(l, &cmd, call->err);
     return status < 0 ? status : call->status;
 }

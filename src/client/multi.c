@@ -57,8 +57,7 @@ static void one_done(struct cmd *cmd, const struct cmd_result *r)
     else if (item->status == LARDER_ERR_MEMORY)
         m->status = fail(m->err, item->status, "out of memory");
     else
-        m->status = fail(m->err, item->status, "%s: %s: a reply of an unexpected type",
-                         topo_node(&m->l->topo, r->node)->address.name, cmd->argv[0].p);
+        m->status = odd_reply(m->l, cmd, r, m->err);
 }
 
 /* On a ring the places of the keys, computed a few at a time. */

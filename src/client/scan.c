@@ -44,7 +44,8 @@ static int scan_step(larder *l, uint32_t node, const char *pattern, char cursor[
     struct larder_bytes next = larder_reply_text(larder_reply_child(s.reply, 0));
     if (larder_reply_kind(larder_reply_child(s.reply, 1)) != LARDER_ARRAY || next.n == 0 ||
         next.n >= CURSOR_TEXT_MAX)
-        return fail(err, LARDER_ERR_PROTOCOL, "SCAN: a reply of an unexpected type");
+        return fail(err, LARDER_ERR_PROTOCOL, "%s: SCAN: a reply of an unexpected type",
+                    topo_node(&l->topo, node)->address.name);
     memcpy(cursor, next.p, next.n + 1);
     return 0;
 }

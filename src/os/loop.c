@@ -97,6 +97,12 @@ bool loop_has_ring(const struct loop *l)
     return l->ring != NULL;
 }
 
+void loop_bound_reading(struct loop *l, size_t bytes)
+{
+    if (l->ring != NULL)
+        ring_bound(l->ring, bytes);
+}
+
 /* ---- what to wait for ---- */
 
 static uint32_t epoll_bits(unsigned interest)

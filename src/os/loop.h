@@ -38,6 +38,8 @@ struct loop_event {
 int loop_new(struct loop **out, bool ring);
 void loop_free(struct loop *l);
 bool loop_has_ring(const struct loop *l);
+/* What a ring reads into takes no more than about so many bytes. Any thread. */
+void loop_bound_reading(struct loop *l, size_t bytes);
 /* LOOP_STREAM is said here once and holds until loop_remove(). */
 int loop_add(struct loop *l, int fd, unsigned interest, void *tag);
 int loop_change(struct loop *l, int fd, unsigned interest, void *tag);

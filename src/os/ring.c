@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -42,6 +43,7 @@ struct ring {
     struct ring_stream *streams; /* all, the dropped ones included */
     struct ring_stream *waiting; /* to be armed by the next wait, when there are buffers again */
     unsigned noffered;           /* buffers in use so far, from the first on */
+    _Atomic unsigned most;       /* ... of which there may be so many */
     bool starved;                /* in this round the kernel has found none free */
     unsigned nused;
     uint16_t used[RING_BUFFERS]; /* filled in this round */
@@ -103,8 +105,17 @@ int ring_new(struct ring **out, int watch_fd)
     }
     io_uring_buf_ring_init(r->offered);
     offer_more(r, RING_BUFFERS_FIRST);
+    atomic_init(&r->most, RING_BUFFERS);
     *out = r;
     return 0;
+}
+
+void ring_bound(struct ring *r, size_t bytes)
+{
+    unsigned most = RING_BUFFERS;
+    while (most > RING_BUFFERS_FIRST && (size_t)most * RING_BUFFER_SIZE > bytes)
+        most /= 2;
+    atomic_store_explicit(&r->most, most, memory_order_relaxed);
 }
 
 static void free_stream(struct ring *r, struct ring_stream *st)
@@ -237,7 +248,7 @@ static void give_back_buffers(struct ring *r)
         offer(r, r->used[i], (int)i);
     io_uring_buf_ring_advance(r->offered, (int)r->nused);
     r->nused = 0;
-    if (unlikely(r->starved) && r->noffered < RING_BUFFERS)
+    if (unlikely(r->starved) && r->noffered < atomic_load_explicit(&r->most, memory_order_relaxed))
         offer_more(r, r->noffered);
     r->starved = false;
 }

@@ -23,7 +23,7 @@
 
 enum ring_limits {
     RING_BUFFERS_FIRST = 32, /* doubled whenever a round finds none free, ... */
-    RING_BUFFERS = 256,      /* ... up to this; both are powers of two */
+    RING_BUFFERS = 256,      /* ... up to this, or fewer by ring_bound(); both are powers of two */
     RING_BUFFER_SIZE = 16 << 10,
 };
 
@@ -41,6 +41,10 @@ struct ring_event {
  * sandbox, has no io_uring, or one that lacks what is needed (6.1 has all); errno says which. */
 int ring_new(struct ring **out, int watch_fd);
 void ring_free(struct ring *r);
+
+/* At most so many bytes of buffers from now on, and RING_BUFFERS_FIRST at the least; those that the kernel
+ * has it keeps. Any thread. */
+void ring_bound(struct ring *r, size_t bytes);
 
 /* Receive from fd until the stream is dropped. `tag` comes with its events. NULL when memory is short. */
 struct ring_stream *ring_stream_new(struct ring *r, int fd, void *tag) MUST_CHECK;

@@ -99,6 +99,8 @@ static int follow_memory(void *ctx, struct config *cfg, struct config_error *e)
     struct store_eviction how = eviction_of(cfg);
     store_set_eviction(s->store, &how);
     store_set_maxmemory(s->store, cfg->maxmemory);
+    for (uint32_t i = 0; s->workers != NULL && i < s->nworkers; i++)
+        worker_bound_reading(&s->workers[i], cfg->maxmemory);
     server_care_set(s, CARE_MEMORY, store_over_memory(s->store)); /* now, not with the next tick */
     s->clients_max_mem = clients_memory_limit(cfg);
     return follow_limits(ctx, cfg, e); /* the policy says what OBJECT knows */

@@ -21,9 +21,10 @@
 #include <unistd.h>
 
 enum worker_pace {
-    MAINTAIN_US = 200,      /* the longest slice of the store's upkeep in a round, and ... */
-    MAINTAIN_US_MIN = 50,   /* ... the shortest, each times active-expire-effort; between them ... */
-    MAINTAIN_SHARE = 2,     /* ... half of what the round has taken */
+    MAINTAIN_US = 200,    /* the longest slice of the store's upkeep in a round, and ... */
+    MAINTAIN_US_MIN = 50, /* ... the shortest, each times active-expire-effort; between them ... */
+    MAINTAIN_SHARE = 2,   /* ... half of what the round has taken */
+    READ_SHARE = 64, /* of maxmemory: the buffers that clients' requests arrive in, of all workers together */
     OVERDUE_SCAN_MIN = 16,  /* connections looked at per cron, more when there are many */
     ACCEPTS_A_ROUND = 64,   /* of one listener, so that clients are served in between */
     CLOCK_JUMP_MS = 10000,  /* something due later than this: the clock was set back */
@@ -58,6 +59,12 @@ static void reply_block_put(struct block *b)
     block_put(b);
 }
 
+void worker_bound_reading(struct worker *w, uint64_t maxmemory)
+{
+    uint64_t all = maxmemory != 0 ? maxmemory / READ_SHARE : UINT64_MAX;
+    loop_bound_reading(w->loop, all / w->server->nworkers);
+}
+
 int worker_init(struct worker *w, struct server *s, uint32_t index)
 {
     memset(w, 0, sizeof *w);
@@ -89,6 +96,8 @@ int worker_init(struct worker *w, struct server *s, uint32_t index)
         rc = hot_new(&w->hot);
     if (rc == 0)
         rc = loop_new(&w->loop, s->config.io_uring);
+    if (rc == 0)
+        worker_bound_reading(w, s->config.maxmemory);
     for (uint32_t i = 0; rc == 0 && i < SERVER_LISTEN_MAX; i++)
         if (s->listeners[i].fd >= 0)
             rc = worker_listen(w, &s->listeners[i]);

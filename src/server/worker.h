@@ -85,6 +85,8 @@ struct worker {
 };
 
 int worker_init(struct worker *w, struct server *s, uint32_t index);
+/* What clients send arrives in buffers that follow maxmemory. Any thread. */
+void worker_bound_reading(struct worker *w, uint64_t maxmemory);
 int worker_start(struct worker *w);
 /* Gate, or before its thread runs: accept on l, too. */
 int worker_listen(struct worker *w, struct listener *l);

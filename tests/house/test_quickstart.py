@@ -1,7 +1,9 @@
 """./quickstart for real, on ports of its own and beside nodes that may run already."""
 
+import lzma
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -87,6 +89,40 @@ def test_a_cluster(quickstart, port, tmp_path):
 
     status, said = quickstart("--port", str(port))
     assert status == 0 and "state ok, 6 nodes" in said, "it comes back as it was: " + said
+
+
+def test_the_demo(quickstart, port, tmp_path):
+    """A trace of its own, from a file beside the caller; a damaged one kills nobody."""
+    lines = "".join(f"{i // 100},{i * 7919 % 3001 % (1 + i % 1000)},{i % 700},{i % 3 * 600}\n" for i in range(20000))
+    with lzma.open(tmp_path / "short.csv.xz", "wt") as f:
+        f.write(lines)
+    status, said = quickstart("--demo", "--trace", "short.csv.xz", "--port", str(port))
+    assert status == 0, said
+    for words in ("20000 requests for 951 keys", "half-way: kill -9 ", "The whole trace", "throughput", "requests/s", "hit ratio",
+                  "p99", "outage, writes", "outage, reads"):
+        assert words in said, said
+    assert "NOT OVER" not in said
+    killed = int(re.search(r"The node on port (\d+) is started again", said)[1])
+    assert sorted(pids(tmp_path)) == list(range(port, port + 6)) and ask(killed, "PING") == "PONG\n"
+    assert "state ok, 6 nodes, 3 primaries with slots" in quickstart("--status")[1]
+
+    before = pids(tmp_path)
+    (tmp_path / "bad.csv").write_text("0,a,10,0\n1,b\n")
+    status, said = quickstart("--demo", "--trace=bad.csv")
+    assert status == 1 and "demo: the trace: line 2" in said and "started again" not in said, said
+    assert pids(tmp_path) == before
+
+
+@pytest.mark.parametrize(("arguments", "why"), [
+    (("--demo", "--one"), "has only one"),
+    (("--demo", "--trace", "none.csv"), "none.csv cannot be read"),
+    (("--demo", "--trace", "no.xz"), "no.xz cannot be unpacked"),
+    (("--trace", "no.xz"), "./quickstart --demo --trace"),
+    (("--demo", "--trace"), "wants a file")])
+def test_a_demo_that_cannot_be(quickstart, tmp_path, arguments, why):
+    (tmp_path / "no.xz").write_text("no archive")
+    status, said = quickstart(*arguments)
+    assert status == 1 and why in said and not (tmp_path / "run").exists(), said
 
 
 def test_one_node(quickstart, port):

@@ -59,7 +59,7 @@ class Writer(threading.Thread):
 
     def end(self):
         self.stop = True
-        self.join(60)
+        self.join(240)
         assert not self.is_alive(), "a writer hangs"
 
 
@@ -97,10 +97,12 @@ class Pair:
 
     def snapshot(self, server):
         """None, a whole one, or one that is being written when the node dies."""
-        if self.rng.random() < 0.4:
+        first, second = self.rng.random() < 0.4, self.rng.random() < 0.7
+        wait_until(lambda: server.client().dbsize() >= 0, what="the end of a copy, while which nothing can be saved")
+        if first:
             server.client().save()
             time.sleep(self.rng.random() * 0.1)
-        if self.rng.random() < 0.7:
+        if second:
             server.client().bgsave()
             time.sleep(self.rng.random() * 0.02)
 

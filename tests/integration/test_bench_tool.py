@@ -12,7 +12,6 @@ import pty
 import signal
 import socket
 import subprocess
-import time
 
 import harness
 import pytest
@@ -260,13 +259,23 @@ def test_a_server_that_dies_ends_the_run(start):
     assert json.loads(stdout)["requests"] > 1000
 
 
+def unread(server):
+    """Is it frozen, with requests in its sockets?"""
+    tasks = os.listdir(f"/proc/{server.pid}/task")
+    states = [open(f"/proc/{server.pid}/task/{t}/stat").read().rsplit(") ", 1)[1][0] for t in tasks]
+    with open("/proc/net/tcp") as f:
+        ends = [line.split()[1:5] for line in f]
+    waiting = [queues for here, _, state, queues in ends if here.endswith(f":{server.port:04X}") and state == "01"]
+    return set(states) == {"T"} and any(int(queues.split(":")[1], 16) > 0 for queues in waiting)
+
+
 def test_a_frozen_server_does_not_freeze_the_tool(start):
     server = start()
     process = subprocess.Popen([TOOL, "bench", "-p", str(server.port), "--seconds", "3600"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
     harness.wait_until(lambda: calls(server).get("get", 0) > 1000, what="some requests")
     server.process.send_signal(signal.SIGSTOP)
-    time.sleep(0.2)
+    harness.wait_until(lambda: unread(server), what="requests that nobody reads")
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=SECONDS_MAX)
     server.process.send_signal(signal.SIGCONT)

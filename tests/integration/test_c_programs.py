@@ -47,7 +47,9 @@ PATTERNS = {
     "examples/write_through.c": "version 2: Ada Byron\nversion 3: Ada King\nversion 4: Ada Lovelace\n",
     "examples/invalidation.c": "loaded           item:1 = 10\nnot yet told     item:1 = 10\nby key           item:1 = 11\n"
                                "by version       item:1 = 12\nloaded           item:2 = 12\nby pattern       item:1 = 13\n"
-                               "by pattern       item:2 = 13\n2 keys matched\n",
+                               "by pattern       item:2 = 13\nby tag           item:1 = 14\nby tag           item:2 = 14\n2 keys matched\n",
+    "examples/versions.c": "version 1, from the database: draft\nversion 1, from the cache: draft\n"
+                           "version 2, from the database: final\nversion 2, from the cache: final\n",
 }
 
 
@@ -58,8 +60,10 @@ def built(tmp_path, source, *packages, flags=()):
 
 @needs_build
 @pytest.mark.parametrize("source", PATTERNS)
-def test_patterns_run_against_a_database(redis_server, tmp_path, source):
-    done = subprocess.run([built(tmp_path, source, "sqlite3"), f"127.0.0.1:{redis_server.port}"], capture_output=True,
+@pytest.mark.parametrize("server", ["larder", "redis_server"])
+def test_patterns_run_against_a_database(request, server, tmp_path, source):
+    port = request.getfixturevalue(server).port
+    done = subprocess.run([built(tmp_path, source, "sqlite3"), f"127.0.0.1:{port}"], capture_output=True,
                           text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, PATTERNS[source], "")
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from cachekit import as_dict, get, inspect
 from harness import REDIS_SERVER, wait_until
-from test_replica import follow, in_step, servers, single  # noqa: F401
+from test_replica import acknowledged, follow, in_step, servers, single  # noqa: F401
 from test_restart import SAVES, loaded, primary_is, start, syncs
 
 pytestmark = [
@@ -125,6 +125,7 @@ def test_what_is_loaded_is_not_fresh(servers):  # noqa: F811
     with p.wire() as a:
         hold_and_purge(a)
     in_step(p.client(), r.client())
+    acknowledged(p.client())
     with r.wire() as b:
         assert get(b, "k")["state"] == "fresh"
     p.stop()
@@ -234,7 +235,7 @@ def test_files_keep_what_plain_commands_do_not_see(servers):  # noqa: F811
     with r.wire() as b:
         check_hidden(b)
     # Who has not acknowledged its copy yet is not waited for at the end, and may miss the end of the stream.
-    wait_until(lambda: p.client().info("replication")["slave0"]["state"] == "online", what="the first acknowledgement")
+    acknowledged(p.client())
     p.stop()
     with open(os.path.join(p.dir, "dump.rdb"), "rb") as f:
         assert b"buried" not in f.read()

@@ -11,7 +11,7 @@ def test_no_acknowledged_write_is_lost_but_as_documented():
     def work():
         netns.own_mounts()
         faults = ["primary_killed", "handover", "packets_lost"]
-        outcomes = chaos.run(3, 1, timeout_ms=1000, kinds=(Probe, RedisPy, Liblarder), faults=faults)
+        outcomes = chaos.run(3, 1, timeout_ms=3000, kinds=(Probe, RedisPy, Liblarder), faults=faults)
         assert {o.fault for o in outcomes} == set(faults)
         assert all(o.acknowledged > 0 and o.breach is None for o in outcomes), "\n".join(map(str, outcomes))
 

@@ -6,9 +6,8 @@ import shutil
 import pytest
 
 from harness import REDIS_SERVER, wait_until
-from test_failover import online
 from test_primary import record_of
-from test_replica import data_of, follow, in_step, same, servers, single  # noqa: F401
+from test_replica import acknowledged, data_of, follow, in_step, same, servers, single  # noqa: F401
 from test_restart import forget, loaded, pair, primary_is, start, write_some
 
 pytestmark = [
@@ -42,7 +41,7 @@ def test_each_promotion_begins_an_epoch_and_every_replica_hears_of_it(servers): 
     assert identity(p) == (dataset, 2)
     promote(r)  # it is a primary already
     assert identity(r) == (dataset, 2)
-    online(r.client())
+    acknowledged(r.client())
     r.client().execute_command("FAILOVER", "TO", "127.0.0.1", last.port)
     wait_until(lambda: last.client().info("replication")["role"] == "master", what="the failover")
     in_step(last.client(), r.client())

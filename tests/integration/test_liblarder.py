@@ -233,8 +233,8 @@ def test_half_a_reply(half):
 
 def test_an_answer_of_another_type():
     with Peer(lambda argv: b"*1\r\n:1\r\n") as peer, Shell(peer.address, SINGLE + " retries=0") as c:
-        assert c.say("get k") == "protocol-error GET: a reply of an unexpected type"
-        assert c.say("set k v") == "protocol-error SET: a reply of an unexpected type"
+        assert c.say("get k") == f"protocol-error {peer.address}: GET: a reply of an unexpected type"
+        assert c.say("set k v") == f"protocol-error {peer.address}: SET: a reply of an unexpected type"
 
 
 def test_replies_cut_at_every_byte():

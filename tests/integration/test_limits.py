@@ -16,7 +16,7 @@ MB = 1 << 20
 
 def served(server, password=None):
     """Somebody else gets an answer."""
-    with server.wire(timeout=30) as w:
+    with server.wire(timeout=120) as w:
         if password:
             assert w("AUTH", password) == "OK"
         return w("PING") == "PONG"
@@ -237,7 +237,7 @@ def crowd(server, n, say):
 
 def push(conns, say):
     waiting = list(conns)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     poll = select.poll()
     for s in waiting:
         poll.register(s, select.POLLOUT)
@@ -253,7 +253,7 @@ def push(conns, say):
                     s.send(say)
             except OSError:
                 pass
-    assert not left, f"{len(left)} connections were not accepted within a minute"
+    assert not left, f"{len(left)} connections were not accepted within four minutes"
 
 
 def hard_file_limit():
@@ -290,7 +290,7 @@ def test_ten_thousand_of_the_unauthenticated(start_larder, say):
             s.close()
     with server.wire() as w:
         w("AUTH", "sesame")
-        wait_until(lambda: b"connected_clients:1\r" in w("INFO", "clients"), seconds=60, what="the crowd to be gone")
+        wait_until(lambda: b"connected_clients:1\r" in w("INFO", "clients"), seconds=240, what="the crowd to be gone")
 
 
 def test_strangers_may_not_send_much(start_larder):

@@ -11,7 +11,7 @@ from wire import Wire, encode
 
 def answers(host, port):
     try:
-        with Wire((host, port), timeout=10) as w:
+        with Wire((host, port), timeout=60) as w:
             return w("PING") == "PONG"
     except OSError:
         return False
@@ -116,7 +116,7 @@ def test_moving_under_a_storm_of_connections(start_larder):
             served = 0
             for s in socks:
                 s.setblocking(True)
-                s.settimeout(30)
+                s.settimeout(120)
                 try:
                     s.sendall(encode("PING"))
                     served += s.recv(100) == b"+PONG\r\n"

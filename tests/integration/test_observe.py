@@ -57,6 +57,7 @@ def test_info_says_what_it_is(r):
 
 def test_info_tells_the_truth(larder, r):
     wait_until(lambda: r.info("clients")["connected_clients"] == 1, what="the ends of the fixtures' own connections")
+    wait_until(lambda: not r.info("memory").get("larder_flushed"), what="what the fixture has flushed to be gone")
     before = r.info("everything")
     with larder.wire() as w:
         w.pipeline(*[("SET", f"k{i}", "v" * 1000) for i in range(1000)])
@@ -184,10 +185,11 @@ def test_latency_monitor(r, w):
         w("LATENCY", "RESET")
         w("DEBUG", "SLEEP", "0.06")
         w("DEBUG", "SLEEP", "0.03")
+        r.config_set("latency-monitor-threshold", 0)  # on a slow machine other commands are slow, too
         name, when, last, worst = w("LATENCY", "LATEST")[0]
-        assert name == b"command" and abs(when - time.time()) < 300 and 30 <= last and 60 <= worst
+        assert name == b"command" and abs(when - time.time()) < 300 and 20 <= last and 60 <= worst
         history = w("LATENCY", "HISTORY", "command")
-        assert len(history) in (1, 2) and all(ms >= 30 for _, ms in history)
+        assert history and all(ms >= 20 for _, ms in history) and max(ms for _, ms in history) >= 60
         assert w("LATENCY", "HISTORY", "bogus") == []
         assert isinstance(w("LATENCY", "GRAPH", "command"), bytes)
         assert w("LATENCY", "GRAPH", "bogus") == "ERR No samples available for event 'bogus'"
@@ -234,7 +236,7 @@ def test_monitor(larder, w):
             assert [x.group(3) for x in lines][:2] == ['"SELECT" "2"', '"SET" "k\\x00\\n" "va\\"l"'], "names as they were sent"
             assert lines[1].group(1) == "2" and lines[3].group(3) == '"PING"'
             assert "hunter2" not in lines[2].group(3)
-        assert [x for x in w("CLIENT", "LIST").splitlines() if b"flags=O" in x].__len__() == 2
+        wait_until(lambda: w("CLIENT", "LIST").count(b" flags=O ") == 2, what="no other monitors")
 
 
 def test_monitor_sees_every_worker(larder):
@@ -299,7 +301,7 @@ def test_rounds_are_counted(larder):
         stats = lambda section: {k: int(v) for k, v in info(w, section).items() if k.startswith("eventloop_")}  # noqa: E731
         assert w("CONFIG", "RESETSTAT") == "OK"
         assert w.pipeline(*[["PING"]] * 500) == ["PONG"] * 500
-        first, debug = stats("stats"), stats("debug")
+        debug, first = stats("debug"), stats("stats")  # so that the sum has the longest in it
         assert w("GET", "k") is None
         assert stats("stats")["eventloop_cycles"] > first["eventloop_cycles"] > 0
         assert 0 < first["eventloop_duration_cmd_sum"]

@@ -54,16 +54,22 @@ def test_what_is_shown(servers):
     a, b = p.client(), r.client()
     follow(r, p.port)
     in_step(a, b)
+    wait_until(lambda: a.info("replication")["slave0"]["state"] == "online", what="the first acknowledgement")
     info = a.info("replication")
     assert info["connected_slaves"] == 1
     assert (info["slave0"]["ip"], info["slave0"]["port"], info["slave0"]["state"]) == ("127.0.0.1", r.port, "online")
     assert info["master_replid"] == b.info("replication")["master_replid"]
     a.set("k", 1)
     wait_until(lambda: a.info("replication")["slave0"]["offset"] == offset(a), what="the acknowledgement")
-    role = a.execute_command("ROLE")
+    role = wait_until(lambda: role_if_acknowledged(a), what="an acknowledgement of all that ROLE tells of")
     assert role[0] == b"master" and role[2] == [[b"127.0.0.1", b"%d" % r.port, b"%d" % role[1]]]
     stats = a.info("stats")
     assert (stats["sync_full"], stats["sync_partial_ok"]) == (1, 0)
+
+
+def role_if_acknowledged(client):
+    role = client.execute_command("ROLE")
+    return role[2][0][2] == b"%d" % role[1] and role
 
 
 def offset(client):
@@ -81,7 +87,7 @@ def test_wait(servers):
     in_step(a, r2.client())
     for i in range(20):
         a.set("k", i)
-        assert a.wait(2, 10000) == 2
+        assert a.wait(2, 60000) == 2
         assert r1.client().get("k") == r2.client().get("k") == b"%d" % i
     assert a.wait(3, 50) == 2
     with pytest.raises(redis.exceptions.ResponseError, match="WAIT cannot be used with replica"):
@@ -169,7 +175,7 @@ def test_takeover(servers):
 
 
 def test_siblings_follow_a_promoted_replica_without_a_copy(servers):
-    p, r1, r2 = servers(), servers(), servers(REDIS_SERVER)
+    p, r1, r2 = servers(repl_ping_replica_period=3600), servers(), servers(REDIS_SERVER)  # nobody is ahead by a PING
     a, b, c = single(p), single(r1), single(r2)
     follow(r1, p.port)
     follow(r2, p.port)
@@ -263,7 +269,7 @@ def test_a_slow_replica_is_not_disconnected(servers):
 @pytest.mark.parametrize("when", ["in its copy", "in the stream"])
 def test_a_stalled_replica_is_given_up(servers, when):
     """Slow is one thing; one that takes nothing at all for repl-timeout is not there, and holds up the log."""
-    p = servers(repl_timeout=1, repl_backlog_size=65536)
+    p = servers(repl_backlog_size=65536)
     a = p.client()
     if when == "in its copy":
         for i in range(300):
@@ -274,8 +280,11 @@ def test_a_stalled_replica_is_given_up(servers, when):
     if when == "in the stream":
         for i in range(300):
             a.set(f"k{i}", "x" * 100_000)
+        s.sendall(b"REPLCONF ACK 0\r\n")  # it is there, and not given up for its silence
+        wait_until(lambda: a.info("replication")["slave0"]["state"] == "online", what="its acknowledgement")
+    a.config_set("repl-timeout", 1)
     wait_until(lambda: a.info("replication")["connected_slaves"] == 0, what="its end")
-    assert b"has taken nothing" in p.log()
+    wait_until(lambda: b"has taken nothing" in p.log(), what="its reason in the log")
     assert a.set("k", 1)
     s.close()
 

@@ -42,8 +42,7 @@ def test_sigterm_under_load(start_larder):
     threads = [threading.Thread(target=load) for _ in range(4)]
     for t in threads:
         t.start()
-    while len(seen) < 20:
-        pass
+    harness.wait_until(lambda: len(seen) >= 20, what="the load")
     assert server.kill(signal.SIGTERM) == 0
     for t in threads:
         t.join()
@@ -145,8 +144,7 @@ def test_debug_digest_value_is_that_of_redis(larder):
 
 def first_answer(port):
     """What a stranger hears: from outside of loopback, to the first PING."""
-    with socket.create_connection((OUTSIDE, port), timeout=30) as s:
-        s.settimeout(30)
+    with socket.create_connection((OUTSIDE, port), timeout=120) as s:
         s.sendall(b"PING\r\n")
         text = b""
         try:

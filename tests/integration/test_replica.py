@@ -66,6 +66,17 @@ def same(a, b, databases=(0,)):
     b.select(0)
 
 
+def acknowledged(primary):
+    """Its replicas have said that they have their copies: from then on WAIT and the end of a primary wait for them."""
+
+    def are():
+        info = primary.info("replication")
+        states = [v["state"] for k, v in info.items() if k.startswith("slave") and isinstance(v, dict)]
+        return states and set(states) == {"online"}
+
+    wait_until(are, what="the first acknowledgements")
+
+
 def follow(replica, port):
     assert replica.client().execute_command("REPLICAOF", "127.0.0.1", port)
 
@@ -164,7 +175,7 @@ def test_a_replica_refuses_writes_and_shows_its_link(servers):
             raise redis.exceptions.ExecAbortError() from e
     role = b.execute_command("ROLE")
     assert role[:4] == [b"slave", b"127.0.0.1", p.port, b"connected"]
-    assert role[4] == offset_of(a)
+    wait_until(lambda: b.execute_command("ROLE")[4] == offset_of(a), what="the same offset")
     info = b.info("replication")
     assert (info["role"], info["master_host"], info["master_port"]) == ("slave", "127.0.0.1", p.port)
     assert a.info("replication")["slave0"]["port"] == r.port
@@ -267,6 +278,7 @@ class Proxy:
                     pass
 
     def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)  # or the thread in accept() would take one more
         self.listener.close()
         self.cut()
 
@@ -291,7 +303,7 @@ def test_a_cut_link_goes_on_where_it_was(servers):
 
 
 def test_promotion_goes_on_with_the_same_data(servers):
-    p, r = primary(servers), servers()
+    p, r = primary(servers, repl_ping_replica_period=3600), servers()  # the offset stands still
     a, b = p.client(), r.client()
     fill(a, 200)
     follow(r, p.port)

@@ -120,7 +120,7 @@ def test_a_full_copy_waits_for_more_replicas(servers):
     s2, f2 = ask_for_copy(p, 7772)
     for f in (f1, f2):
         assert next_word(f).startswith(b"+FULLRESYNC")
-    assert a.info("stats")["sync_full"] == 2
+    wait_until(lambda: a.info("stats")["sync_full"] == 2, what="both to be counted")
     s3, f3 = ask_for_copy(p, 7773)
     wait_until(lambda: a.info("replication")["connected_slaves"] == 3, what="the third")
     a.config_set("repl-diskless-sync-delay", 0)

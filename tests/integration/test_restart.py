@@ -10,7 +10,7 @@ import pytest
 from harness import REDIS_SERVER, free_port, wait_until
 from test_doctor import doctor
 from test_primary import record_of
-from test_replica import data_of, fill, follow, in_step, offset_of, same, servers, single  # noqa: F401
+from test_replica import acknowledged, data_of, fill, follow, in_step, offset_of, same, servers, single  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs redis-server")
 
@@ -18,6 +18,7 @@ SAVES = {"save": [("3600", "1")]}
 
 
 def start(servers, kind, **options):  # noqa: F811
+    options.setdefault("repl_ping_replica_period", 3600)  # no PING puts a replica ahead of a snapshot or a record
     return servers(REDIS_SERVER if kind == "redis" else None, **SAVES, **options)
 
 
@@ -58,6 +59,7 @@ def pair(servers, first, second):  # noqa: F811
     in_step(a, r.client())
     write_some(a, "before")
     in_step(a, r.client())
+    acknowledged(a)
     return p, r, a
 
 
@@ -261,6 +263,7 @@ def test_a_primary_ends_when_its_replicas_have_everything(servers):  # noqa: F81
         pipe.set(f"big:{i}", os.urandom(1 << 20))
     pipe.execute()
     want = data_of(a)
+    a.config_set("shutdown-timeout", 600)
     p.process.send_signal(signal.SIGTERM)
     wait_until(lambda: b"The snapshot is on disk" in p.log(), what="the snapshot")
     time.sleep(0.2)
@@ -295,6 +298,7 @@ def test_keys_that_expired_before_the_snapshot_end_on_replicas_too(servers):  # 
     time.sleep(0.05)
     in_step(p.client(), r.client())
     assert r.client().dbsize() == 2
+    acknowledged(p.client())
     p.stop()
     p.start()
     loaded(p)
@@ -340,8 +344,9 @@ def test_data_of_the_first_moment_are_not_wiped(servers, kind):  # noqa: F811
 
 
 def test_nobody_is_refused_for_nothing(servers):  # noqa: F811
-    p, r = servers(), servers()
+    p, r = servers(repl_ping_replica_period=3600), servers()
     follow(r, p.port)
+    wait_until(lambda: offset_of(p.client()) > 0, what="the first PING")
     in_step(p.client(), r.client())
     wait_until(lambda: b"offset %d\n" % offset_of(p.client()) in record_of(p), what="the record")
     p.kill(9)

@@ -49,7 +49,7 @@ def watch(command, enough, env=None):
     finally:
         p.send_signal(signal.SIGINT)
         try:
-            p.wait(timeout=10)
+            p.wait(timeout=60)
         except subprocess.TimeoutExpired:
             p.kill()
             p.wait()

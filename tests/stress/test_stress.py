@@ -19,6 +19,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -26,15 +27,13 @@ import pytest
 import redis
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "integration"))
+
+from harness import free_port  # noqa: E402
+
 SERVER = os.environ.get("LARDER_SERVER", str(ROOT / "build" / "larder-server"))
 STEPS = int(os.environ.get("LARDER_STRESS_STEPS", "400"))
 GROUP = [f"group:{i}" for i in range(24)]  # spread over shards
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Server:
@@ -45,7 +44,7 @@ class Server:
         args = [SERVER, "--port", str(self.port), "--workers", "4", "--dir", self.dir.name,
                 "--enable-debug-command", "yes", *options]
         self.process = subprocess.Popen(args, stdout=self.out, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while True:
             try:
                 self.client().ping()
@@ -65,7 +64,7 @@ class Server:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=120)
+        code = self.process.wait(timeout=240)
         text = self.text()
         assert "WARNING: ThreadSanitizer" not in text, text
         assert "AddressSanitizer" not in text, text

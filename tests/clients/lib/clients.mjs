@@ -11,6 +11,9 @@ import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
 const major = Number(process.versions.node.split('.')[0])
 
+// The clients' own limits are for production; here a machine may be slow.
+const PATIENCE_MS = 120_000
+
 // In a list of commands ioredis takes names as its methods spell them.
 const lower = ([name, ...args]) => [name.toLowerCase(), ...args]
 
@@ -27,7 +30,7 @@ function ioredisLike(name, { minNode = 18, protocols = [2] } = {}) {
         ...(path ? { path } : { port, host: '127.0.0.1' }),
         password, db, protocol, connectionName: clientName, lazyConnect: true,
         retryStrategy: retry ? () => 50 : () => null,
-        maxRetriesPerRequest: retry ? null : 0,
+        maxRetriesPerRequest: retry ? null : 0, connectTimeout: PATIENCE_MS,
       })
       raw.on('error', onError ?? (() => {}))
       await raw.connect()
@@ -56,7 +59,11 @@ function nodeRedis(name, { minNode = 18 } = {}) {
     connect: async ({ port, path, password, db, clientName, protocol = 2, retry = false, onError } = {}) => {
       const { createClient, RESP_TYPES } = require(name)
       const raw = createClient({
-        socket: { ...(path ? { path } : { port, host: '127.0.0.1' }), reconnectStrategy: retry ? () => 50 : false },
+        socket: {
+          ...(path ? { path } : { port, host: '127.0.0.1' }),
+          reconnectStrategy: retry ? () => 50 : false, connectTimeout: PATIENCE_MS,
+        },
+        commandOptions: { timeout: PATIENCE_MS },
         password, database: db, name: clientName, RESP: protocol,
       })
       raw.on('error', onError ?? (() => {}))
@@ -96,7 +103,8 @@ function glide() {
       const raw = await GlideClient.createClient({
         addresses: [{ host: '127.0.0.1', port }],
         protocol: protocol === 3 ? ProtocolVersion.RESP3 : ProtocolVersion.RESP2,
-        credentials: password && { password }, databaseId: db, clientName, requestTimeout: 30_000, inflightRequestsLimit: 50_000,
+        credentials: password && { password }, databaseId: db, clientName, requestTimeout: PATIENCE_MS, inflightRequestsLimit: 50_000,
+        advancedConfiguration: { connectionTimeout: PATIENCE_MS },
       })
       const batch = (atomic, commands) => {
         const b = new Batch(atomic)

@@ -16,17 +16,26 @@ const binary = process.env.LARDER_SERVER ?? join(root, 'build', 'larder-server')
 const workers = process.env.LARDER_WORKERS ?? '4'
 export const isRedis = basename(binary).startsWith('redis-')
 
-const START_MS = 60_000
+const START_MS = 180_000
 
-export function freePort() {
-  return new Promise((resolve, reject) => {
+// Below the ports that the kernel gives to clients: one that tries to come back to a server that is being restarted could be
+// given that server's own port. Test files run side by side, each in a process with ports of its own.
+let nextPort = 4000 + (process.pid % 600) * 10
+
+function isFree(port) {
+  return new Promise((resolve) => {
     const probe = net.createServer()
-    probe.on('error', reject)
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address()
-      probe.close(() => resolve(port))
-    })
+    probe.on('error', () => resolve(false))
+    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)))
   })
+}
+
+export async function freePort() {
+  for (;;) {
+    const port = nextPort
+    nextPort = port < 9999 ? port + 1 : 4000
+    if (await isFree(port)) return port
+  }
 }
 
 function answers(port) {

@@ -20,7 +20,7 @@ after(async () => {
 
 // Try until it works; a client may fail a command that was on its way when the line broke.
 async function eventually(work, what) {
-  const deadline = Date.now() + 60_000
+  const deadline = Date.now() + 180_000
   for (;;) {
     try {
       return await work()

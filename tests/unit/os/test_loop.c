@@ -275,6 +275,39 @@ static void streams_deliver_in_order_then_end(void **state)
     free(got);
 }
 
+/* All that a hundred streams bring arrives, in rounds of no more than a bounded ring's buffers. */
+static void reading_is_bounded(void **state)
+{
+    enum { STREAMS = 100, TIMES = 3, EACH = 64 << 10, LEAST = 32 * (16 << 10) };
+    static const char bytes[EACH];
+    static struct pair p[STREAMS];
+    if (!with_ring)
+        return;
+    struct loop *l = new_loop();
+    loop_bound_reading(l, 1);
+    for (int i = 0; i < STREAMS; i++) {
+        p[i] = new_pair();
+        assert_int_equal(loop_add(l, p[i].here, LOOP_READ | LOOP_STREAM, &p[i]), 0);
+    }
+    assert_int_equal(loop_wait(l, NO_WAIT), 0);
+    for (int time = 0; time < TIMES; time++) {
+        for (int i = 0; i < STREAMS; i++)
+            assert_int_equal(write(p[i].there, bytes, EACH), EACH);
+        for (int left = STREAMS * EACH; left > 0;) {
+            int n = loop_wait(l, FOR_EVER), round = 0;
+            for (int i = 0; i < n; i++)
+                round += loop_event(l, i).n;
+            assert_in_range(round, 0, LEAST);
+            left -= round;
+        }
+    }
+    for (int i = 0; i < STREAMS; i++) {
+        loop_remove(l, p[i].here);
+        close_pair(&p[i]);
+    }
+    loop_free(l);
+}
+
 static void a_stream_pauses_and_goes_on(void **state)
 {
     if (!with_ring)
@@ -380,6 +413,7 @@ int main(void)
         cmocka_unit_test(no_wake_up_is_lost),
         cmocka_unit_test(exclusive_listeners_can_be_added),
         cmocka_unit_test(streams_deliver_in_order_then_end),
+        cmocka_unit_test(reading_is_bounded),
         cmocka_unit_test(a_stream_pauses_and_goes_on),
         cmocka_unit_test(a_dropped_stream_is_silent_and_its_number_free),
         cmocka_unit_test(many_streams_share_the_buffers),
