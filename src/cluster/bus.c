@@ -196,6 +196,7 @@ void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t 
     if (machine_held(m))
         return;
     bus_header(m, type, &h);
+    h.larder.offers = m->manual_offers && n != NULL && node_id_eq(&n->id, &m->manual_replica);
     if (type == FRAME_PONG) {
         h.larder.seq = seq;
         h.larder.promise_ms = seq != 0 && n != NULL ? (uint32_t)failure_promise(m, n) : 0;
@@ -361,8 +362,9 @@ static void note_sender(struct machine *m, struct node *sender, const struct fra
     sender->offset_ms = m->now_ms;
     sender->data_epoch = f->h.larder.data_epoch;
     sender->replid = f->h.larder.replid;
-    if (f->h.larder.is && f->h.mflags[0] & FRAME_PAUSED)
-        sender->promise_ms = 0; /* it has stopped and gives its lease back */
+    if (f->h.larder.is && f->h.mflags[0] & FRAME_PAUSED && link & LINK_INBOUND)
+        sender->promise_ms = 0; /* it has stopped and gives its lease back; on the link of its pings, in
+                                   their order */
     manual_heard(m, sender, f);
 }
 
@@ -452,8 +454,10 @@ void bus_frame(struct machine *m, const struct frame *f, uint32_t link)
         return;
     struct node *about = f->h.type == FRAME_FAIL ? slotmap_find(&m->map, &f->node) : NULL;
     if (about != NULL) {
-        if (about == sender)
+        if (about == sender) {
             about->yields_ms = m->now_ms;
+            about->promise_ms = 0; /* it was restarted: nothing that was promised is known to it */
+        }
         failure_said(m, about);
     } else if (f->h.type == FRAME_PUBLISH || f->h.type == FRAME_PUBLISHSHARD)
         publish_frame(m, f);

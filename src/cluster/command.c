@@ -222,6 +222,7 @@ int command_run(struct machine *m, const struct machine_command *c)
     case CMD_BUMPEPOCH: return ownership_bump(m) ? 0 : ERR_EXISTS; /* "STILL" */
     case CMD_SET_CONFIG_EPOCH: return set_config_epoch(m, c->epoch);
     case CMD_SAVECONFIG: machine_dirty(m); return 0;
+    case CMD_HANDOVER: return manual_offer(m);
     }
     return 0;
 }

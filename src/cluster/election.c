@@ -16,6 +16,7 @@ enum {
     WAIT_RANK_MS = 1000,
     VOTES_LIVE_MIN_MS = 2000, /* or 2 T: how long we collect; again after twice as long */
     REPL_PING_MS = 10000,
+    AGAIN_MS = 100,  /* the same request to those who have not answered: what barred them may be over */
     FAST_SHARE = 10, /* larder alone: the wait for each rank is T / 10 */
 };
 
@@ -104,6 +105,19 @@ static void ask(struct machine *m)
     m->election_seq = machine_persist_next(m);
 }
 
+static void send_request(struct machine *m)
+{
+    if (m->current_epoch != m->election_epoch || m->self->primary == NULL) {
+        m->election_asked = false; /* the epoch went by: ask with the next */
+        return;
+    }
+    m->election_sent = true;
+    m->election_sent_ms = m->now_ms;
+    if (node_is(m->self->primary, NODE_FAIL))
+        bus_fail_all(m, m->self->primary);
+    bus_broadcast(m, FRAME_AUTH_REQUEST);
+}
+
 void election_tick(struct machine *m)
 {
     struct node *p = m->self->primary;
@@ -118,8 +132,13 @@ void election_tick(struct machine *m)
         return;
     if (m->election_at_ms == 0 || m->now_ms - m->election_ms > retry_ms(m) + rng_below(m->rng, 200))
         schedule(m);
-    if (m->now_ms >= m->election_at_ms && !m->election_asked && m->now_ms - m->election_ms <= collect_ms(m))
+    if (m->now_ms < m->election_at_ms || m->now_ms - m->election_ms > collect_ms(m))
+        return;
+    if (!m->election_asked)
         ask(m);
+    else if (m->election_sent && m->now_ms - m->election_sent_ms >= AGAIN_MS &&
+             (manual || m->current_epoch == m->election_epoch)) /* no two shards chase each other */
+        send_request(m);
 }
 
 void election_ack(struct machine *m, const struct node *sender, const struct frame *f)
@@ -152,18 +171,6 @@ void election_promote(struct machine *m)
     machine_act(m, ACT_PROMOTE);
     machine_hold(m);
     machine_view(m);
-}
-
-static void send_request(struct machine *m)
-{
-    if (m->current_epoch != m->election_epoch || m->self->primary == NULL) {
-        m->election_asked = false; /* the epoch went by: ask with the next */
-        return;
-    }
-    m->election_sent = true;
-    if (node_is(m->self->primary, NODE_FAIL))
-        bus_fail_all(m, m->self->primary);
-    bus_broadcast(m, FRAME_AUTH_REQUEST);
 }
 
 void election_persisted(struct machine *m)

@@ -10,7 +10,9 @@ enum {
     EXT_ALIGN = 8,
     UPDATE_BYTES = 8 + NODE_ID + SLOT_BYTES,
     PUBLISH_BYTES = 8,
-    MODULE_BYTES = 13
+    MODULE_BYTES = 13,
+    LARDER_FORCED = 1, /* of its flags */
+    LARDER_OFFERS = 2
 };
 
 static uint64_t get(const char *p, unsigned n)
@@ -122,7 +124,8 @@ static int decode_header(struct str in, struct frame_header *h)
         h->larder.seq = (uint32_t)get(p + 2224, 4);
         h->larder.data_epoch = get(p + 2228, 8);
         h->larder.replid = get(p + 2236, 8);
-        h->larder.forced = (p[2244] & 1) != 0;
+        h->larder.forced = (p[2244] & LARDER_FORCED) != 0;
+        h->larder.offers = (p[2244] & LARDER_OFFERS) != 0;
     }
     return 0;
 }
@@ -227,7 +230,7 @@ static void encode_larder(char *p, const struct frame_larder *l)
     put(p + 2224, l->seq, 4);
     put(p + 2228, l->data_epoch, 8);
     put(p + 2236, l->replid, 8);
-    p[2244] = l->forced ? 1 : 0;
+    p[2244] = (char)((l->forced ? LARDER_FORCED : 0) | (l->offers ? LARDER_OFFERS : 0));
 }
 
 void frame_begin(struct frame_writer *w, struct buf *b, const struct frame_header *h)

@@ -237,6 +237,8 @@ static void link_event(struct machine *m, const struct machine_event *e)
         if (n->out == e->link) {
             n->out = 0;
             n->out_up = false;
+            if (m->manual_offers && node_id_eq(&n->id, &m->manual_replica))
+                manual_reset(m); /* it will not take over: another may */
         } else {
             n->in = 0;
         }

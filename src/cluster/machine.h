@@ -70,6 +70,7 @@ enum machine_command_kind {
     CMD_BUMPEPOCH,
     CMD_SET_CONFIG_EPOCH, /* epoch */
     CMD_SAVECONFIG,
+    CMD_HANDOVER, /* we are about to end: the best replica shall take over, until machine_handed_over() */
 };
 
 enum failover_how { FAILOVER_PLAIN, FAILOVER_FORCE, FAILOVER_TAKEOVER };
@@ -160,12 +161,14 @@ struct machine {
     struct node_id vote_for;
     uint64_t vote_seq;
     /* An election of ours. */
-    uint64_t election_epoch, election_ms, election_at_ms, election_seq, announce_seq, announced_seq;
+    uint64_t election_epoch, election_ms, election_at_ms, election_sent_ms, election_seq, announce_seq,
+        announced_seq;
     unsigned election_votes, election_rank;
     bool election_asked, election_sent;
     /* A manual failover of ours (replica) or of one of our replicas (primary). */
     enum manual_state manual;
     bool manual_force;
+    bool manual_offers; /* primary: nobody has asked us, we ask */
     uint64_t manual_end_ms, manual_offset;
     struct node_id manual_replica;
     struct forgotten {
@@ -199,6 +202,8 @@ int machine_step(struct machine *m, const struct machine_event *e, uint64_t now_
 
 /* Does anything wait for EV_PERSISTED, a vote, say? If not, the newest text may be written without fsync. */
 bool machine_awaits_disk(const struct machine *m);
+/* After CMD_HANDOVER: another has our slots, and the others have been told that we follow it. */
+bool machine_handed_over(const struct machine *m);
 /* How often EV_TICK should come. */
 unsigned machine_tick_ms(const struct machine *m);
 /* May a replica that has got as far as `offset` be given a full copy of our data? Ask before each: a

@@ -79,6 +79,7 @@ void manual_heard(struct machine *m, const struct node *primary, const struct fr
 void manual_tick(struct machine *m);
 void manual_reset(struct machine *m);
 int manual_command(struct machine *m, enum failover_how how);
+int manual_offer(struct machine *m);
 
 /* command.c */
 int command_run(struct machine *m, const struct machine_command *c);

@@ -1,7 +1,7 @@
-/* CLUSTER FAILOVER: the replica asks (MFSTART), the primary pauses writes and shows its last offset under the
- * PAUSED flag, the replica reaches it and is elected without FAIL. Nothing acknowledged is lost. Whoever
- * waits longer than MACHINE_MF_TIMEOUT_MS gives up; the primary's pause lasts twice as long, so that it never
- * ends before the election. */
+/* CLUSTER FAILOVER: the replica asks (MFSTART), or a larder primary that is about to end asks it; the primary
+ * pauses writes and shows its last offset under the PAUSED flag, the replica reaches it and is elected
+ * without FAIL. Nothing acknowledged is lost. Whoever waits longer than MACHINE_MF_TIMEOUT_MS gives up; the
+ * primary's pause lasts twice as long, so that it never ends before the election. */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"
@@ -14,7 +14,7 @@ void manual_reset(struct machine *m)
         machine_act(m, ACT_RESUME);
         failure_ask(m);
     }
-    m->manual_force = false;
+    m->manual_force = m->manual_offers = false;
     m->manual_offset = m->manual_end_ms = 0;
 }
 
@@ -37,7 +37,14 @@ void manual_start(struct machine *m, struct node *replica)
 
 void manual_heard(struct machine *m, const struct node *primary, const struct frame *f)
 {
-    if (m->manual != MANUAL_ASKED || m->self->primary != primary || !(f->h.mflags[0] & FRAME_PAUSED))
+    if (m->self->primary != primary || !(f->h.mflags[0] & FRAME_PAUSED))
+        return;
+    if (m->manual == MANUAL_NONE && f->h.larder.offers) {
+        m->manual = MANUAL_ASKED;
+        m->manual_end_ms = m->now_ms + MACHINE_MF_TIMEOUT_MS;
+        election_abort(m);
+    }
+    if (m->manual != MANUAL_ASKED)
         return;
     m->manual_offset = f->h.offset;
     m->manual = MANUAL_WAITING;
@@ -87,4 +94,35 @@ int manual_command(struct machine *m, enum failover_how how)
     m->manual = MANUAL_ASKED;
     bus_send(m, FRAME_MFSTART, p->out);
     return 0;
+}
+
+/* The living replica with the most data; one that is not larder would not understand. */
+static struct node *best_replica(const struct machine *m)
+{
+    struct node *best = NULL;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        struct node *n = m->map.nodes[i];
+        if (n->primary == m->self && n->out_up && node_is(n, NODE_LARDER) &&
+            !node_is(n, NODE_PFAIL | NODE_FAIL | NODE_NOFAILOVER) &&
+            (best == NULL || election_ahead(n, best)))
+            best = n;
+    }
+    return best;
+}
+
+int manual_offer(struct machine *m)
+{
+    struct node *best = node_votes(m->self) && !m->mute ? best_replica(m) : NULL;
+    if (best == NULL)
+        return machine_fail_command(m, ERR_NOTFOUND, "No replica could take over");
+    if (m->manual == MANUAL_PAUSED)
+        return 0; /* one is about to */
+    manual_start(m, best);
+    m->manual_offers = true;
+    return 0;
+}
+
+bool machine_handed_over(const struct machine *m)
+{
+    return !machine_is_primary(m) && !machine_held(m);
 }

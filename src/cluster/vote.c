@@ -40,9 +40,15 @@ void vote_request(struct machine *m, struct node *sender, const struct frame *f)
     struct node *p = sender->primary;
     bool forced = (f->h.mflags[0] & FRAME_FORCEACK) != 0;
     uint64_t t = m->config.node_timeout_ms;
+    bool again = node_id_eq(&m->vote_for, &sender->id);
     if (!node_votes(m->self) || p == NULL || !node_is(sender, NODE_REPLICA) ||
-        f->h.current_epoch < m->current_epoch || (m->vote_epoch >= m->current_epoch && !MUTANT(VOTE_TWICE)))
+        f->h.current_epoch < m->current_epoch)
         return;
+    if (m->vote_epoch >= m->current_epoch && !MUTANT(VOTE_TWICE)) {
+        if (again && m->vote_epoch == m->current_epoch && m->vote_seq == 0 && sender->out_up)
+            bus_send(m, FRAME_AUTH_ACK, sender->out); /* the first may be lost */
+        return;
+    }
     bool failed = node_is(p, NODE_FAIL) || (p == m->self && m->mute);
     if (!forced && (!failed || (another_has_more(m, sender) && !MUTANT(ANY_DATA))))
         return;
@@ -52,7 +58,7 @@ void vote_request(struct machine *m, struct node *sender, const struct frame *f)
         return;
     if (m->restored && !MUTANT(VOTE_AT_ONCE) && m->now_ms - m->boot_ms < t)
         return; /* what we promised before the crash we do not know */
-    if (p->voted_ms != 0 && m->now_ms - p->voted_ms < VOTE_AGAIN * t)
+    if (p->voted_ms != 0 && m->now_ms - p->voted_ms < VOTE_AGAIN * t && !(forced && again))
         return;
     if (!slots_are_current(m, f) && !MUTANT(OLD_SLOTS))
         return;

@@ -140,6 +140,39 @@ static void execute_all(struct cluster *cl)
 /* ---- the thread -------------------------------------------------------------------------------------------
  */
 
+void cluster_hand_over(struct cluster *cl)
+{
+    if (!cl->running)
+        return;
+    atomic_store(&cl->handing, HANDING_ASKED);
+    loop_wake(cl->core->loop);
+}
+
+bool cluster_handed_over(const struct cluster *cl)
+{
+    return !cl->running || atomic_load(&cl->handing) == HANDING_DONE;
+}
+
+static void begin_to_hand_over(struct cluster *cl)
+{
+    if (atomic_load(&cl->handing) == HANDING_ASKED)
+        atomic_store(&cl->handing, cluster_core_hand_over(cl->core) ? HANDING_BEGUN : HANDING_DONE);
+}
+
+/* What tells the others that we follow has been sent by now. The replica may have gone: then another. */
+static void end_handing_over(struct cluster *cl)
+{
+    const struct machine *m = &cl->core->machine;
+    if (atomic_load(&cl->handing) != HANDING_BEGUN)
+        return;
+    if (machine_handed_over(m)) {
+        log_notice("A replica has taken over the slots of this node.");
+        atomic_store(&cl->handing, HANDING_DONE);
+    } else if (m->manual == MANUAL_NONE && node_is(m->self, NODE_PRIMARY)) {
+        atomic_store(&cl->handing, HANDING_ASKED);
+    }
+}
+
 static void *cluster_main(void *arg)
 {
     struct cluster *cl = arg;
@@ -154,7 +187,9 @@ static void *cluster_main(void *arg)
                 cluster_core_event(cl->core, &ev);
         }
         cluster_core_tick(cl->core);
+        begin_to_hand_over(cl);
         execute_all(cl);
+        end_handing_over(cl);
     }
     while ((job = job_queue_take(&cl->jobs, false)) != NULL) {
         reply_error(&job->reply, "ERR The server is shutting down");

@@ -24,11 +24,14 @@ struct config;
 struct server;
 struct cluster_core; /* cluster_core.h: the machine and what surrounds it; the thread's */
 
+enum cluster_handing { HANDING_NOT, HANDING_ASKED, HANDING_BEGUN, HANDING_DONE };
+
 struct cluster {
     struct server *server;
     pthread_t thread;
     bool running;
     _Atomic bool stop;
+    _Atomic int handing; /* enum cluster_handing: of our slots, to a replica */
     struct job_queue jobs;
     struct cluster_core *core; /* NULL: cluster-enabled no */
 };
@@ -39,6 +42,10 @@ int cluster_init(struct cluster *cl, struct server *s);
 /* Before any thread runs: be what the file says. ERR_OOM. */
 int cluster_take_role(struct cluster *cl);
 int cluster_start(struct cluster *cl);
+/* The main thread, before this node ends: a replica shall take its slots over. The caller waits until
+ * cluster_handed_over(), as long as it likes; also true if there is nothing, or nobody, to hand over to. */
+void cluster_hand_over(struct cluster *cl);
+bool cluster_handed_over(const struct cluster *cl);
 void cluster_end(struct cluster *cl); /* joins the thread. Before the lane and replication end */
 void cluster_release(struct cluster *cl);
 

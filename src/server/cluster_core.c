@@ -398,6 +398,12 @@ const char *cluster_core_order(struct cluster_core *core, const struct cluster_o
     return rc == ERR_OOM ? REPLY_NOMEM : core->why;
 }
 
+bool cluster_core_hand_over(struct cluster_core *core)
+{
+    const struct machine_command c = {.kind = CMD_HANDOVER};
+    return step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &c}) == 0;
+}
+
 /* ---- questions -------------------------------------------------------------------------------------------
  */
 

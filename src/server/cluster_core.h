@@ -108,6 +108,8 @@ struct cluster_view *cluster_core_view(const struct cluster_core *core);
  * Or why not, as a reply, valid until the next order. */
 const char *cluster_core_order(struct cluster_core *core, const struct cluster_order *o);
 
+/* False: there is nothing to hand over, or nobody who could take it. */
+bool cluster_core_hand_over(struct cluster_core *core);
 uint32_t cluster_core_failure_reports(struct cluster_core *core, const char *id);
 uint64_t cluster_core_my_epoch(const struct cluster_core *core);
 bool cluster_core_is_up(const struct cluster_core *core);

@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { HAND_OVER_MAX_MS = 5000, HAND_OVER_LOOK_NS = 2 * 1000 * 1000 };
+
 static void print_and_exit(int (*text)(struct buf *))
 {
     struct buf b;
@@ -123,9 +125,29 @@ static void block_signals(sigset_t *set)
     signal(SIGHUP, SIG_IGN);
 }
 
-/* A signal: what is to be saved must be saved first. */
-static bool may_end(struct server *s, int sig)
+/* A primary's slots go to a replica first, if one takes them in time; another signal ends the wait. */
+static void hand_over(struct server *s, int sig, const sigset_t *set)
 {
+    static const struct timespec moment = {0, HAND_OVER_LOOK_NS};
+    const struct config *cfg = &s->config;
+    int how = sig == SIGINT ? cfg->shutdown_on_sigint : cfg->shutdown_on_sigterm;
+    int64_t wait_ms = (int64_t)cfg->shutdown_timeout * 1000, until_ms;
+    if ((how & SHUTDOWN_NOW) || wait_ms == 0)
+        return;
+    until_ms = os_wall_ms() + (wait_ms < HAND_OVER_MAX_MS ? wait_ms : HAND_OVER_MAX_MS);
+    cluster_hand_over(&s->cluster);
+    while (!cluster_handed_over(&s->cluster) && os_wall_ms() < until_ms) {
+        if (sigtimedwait(set, NULL, &moment) >= 0)
+            break;
+    }
+    if (!cluster_handed_over(&s->cluster))
+        log_warning("No replica has taken over the slots of this node in time; one will be elected.");
+}
+
+/* A signal: what is to be saved must be saved first. */
+static bool may_end(struct server *s, int sig, const sigset_t *set)
+{
+    hand_over(s, sig, set);
     if (saver_part(&s->saver, sig == SIGINT))
         return true;
     log_warning("The data could not be saved, so this node stays. To end it all the same: SHUTDOWN NOSAVE.");
@@ -141,7 +163,7 @@ static void wait_for_stop(struct server *s, const sigset_t *set)
     do {
         while ((sig = sigtimedwait(set, &info, &tick)) < 0)
             stats_sample(s);
-    } while (info.si_code != SI_QUEUE && !may_end(s, sig));
+    } while (info.si_code != SI_QUEUE && !may_end(s, sig, set));
     const char *why = info.si_code == SI_QUEUE ? "SHUTDOWN" : sig == SIGINT ? "SIGINT" : "SIGTERM";
     log_notice(
         "%s: shutting down. Clients get the replies they are owed and are disconnected. Another signal ends "

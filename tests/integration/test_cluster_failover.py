@@ -97,6 +97,23 @@ def test_no_write_is_lost_in_a_handover(cluster):
     cluster.settle()
 
 
+@pytest.mark.parametrize("cluster", ["ours"], indirect=True)  # Redis's replicas are not asked to take over
+def test_who_is_ended_hands_over_first(cluster):
+    """Nobody has to find out that it is gone: the replica has its slots, and all that was written, before."""
+    old = cluster.primaries()[0]
+    new = cluster.replica_of(old)
+    key = next(k for k in ("t%d" % i for i in range(1000)) if cluster.owner_of(k) is old)
+    assert old.wire()("SET", key, "kept") == "OK"
+    os.kill(old.pid, signal.SIGTERM)
+    old.wait()
+    assert b"A replica has taken over the slots of this node." in old.log()
+    assert "role:master" in ask(new, "INFO", "replication")
+    assert ask(new, "GET", key) == "kept"
+    old.start()
+    harness.wait_until(roles_changed(new, old), seconds=60, what="the old one to follow")
+    cluster.settle()
+
+
 def test_restarts_remember(cluster):
     """Everybody at once: the same nodes, slots and roles as before. Nobody is suspected while the others end or begin."""
     cluster.settle()
@@ -104,6 +121,8 @@ def test_restarts_remember(cluster):
     for s in cluster.servers:
         assert ask(s, "CONFIG", "SET", "cluster-node-timeout", 15000) == "OK"
         s.options["cluster-node-timeout"] = 15000
+        if not harness.is_redis(s.binary):  # or primaries would hand over to replicas that end, too
+            assert ask(s, "CONFIG", "SET", "shutdown-on-sigterm", "now") == "OK"
     for s in cluster.servers:
         s.process.send_signal(signal.SIGKILL if harness.is_redis(s.binary) else signal.SIGTERM)
     for s in cluster.servers:

@@ -65,7 +65,8 @@ void watch_arrives(struct sim *s, int node, const struct frame *f, struct watch 
     *w = (struct watch){.from = from, .type = f->h.type, .vote_seq = n->m.vote_seq, .vote = n->m.vote_epoch};
     if (from < 0)
         return;
-    if (f->h.larder.is && f->h.mflags[0] & FRAME_PAUSED)
+    bool of_itself = f->h.type == FRAME_FAIL && node_id_eq(&f->node, &f->h.sender); /* restarted */
+    if (f->h.larder.is && (f->h.mflags[0] & FRAME_PAUSED || of_itself))
         n->promised[from] = 0; /* given back */
     if (f->h.type == FRAME_AUTH_REQUEST)
         w->objection = objection(s, node, f);

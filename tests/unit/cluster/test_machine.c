@@ -84,6 +84,8 @@ static int send_frame(struct lone *l, const struct frame_header *h, uint32_t lin
     struct frame_writer w;
     buf_init(&b);
     frame_begin(&w, &b, h);
+    if (h->type == FRAME_FAIL)
+        frame_put_fail(&w, &h->sender);
     assert_int_equal(frame_end(&w), 0);
     int rc = event(l, &(struct machine_event){.kind = EV_FRAME,
                                               .link = link,
@@ -136,6 +138,116 @@ static void test_votes(void **state)
     assert_false(votes(l, 5, 3, 0)); /* an old epoch */
     assert_false(votes(l, 7, 2, 0)); /* old news of the slots */
     assert_true(votes(l, 8, 3, 0));
+    end(l);
+}
+
+/* A vote may be lost on its way, and a handover need a second epoch. */
+static void test_asks_again(void **state)
+{
+    struct lone *l = start(CONF("master"));
+    struct frame f;
+    assert_true(votes(l, 7, 3, FRAME_FORCEACK));
+    assert_false(votes(l, 7, 3, FRAME_FORCEACK)); /* nothing new is on the disk, but: */
+    const struct machine_action *a = acted(l, ACT_SEND);
+    assert_non_null(a);
+    assert_int_equal(frame_decode((struct str){l->m.out.p + a->at, a->n}, &f), 0);
+    assert_int_equal(f.h.type, FRAME_AUTH_ACK);
+    assert_true(votes(l, 8, 3, FRAME_FORCEACK));
+    end(l);
+    l = start(CONF("master,fail"));
+    assert_true(votes(l, 7, 3, 0));
+    assert_false(votes(l, 8, 3, 0)); /* by itself it may ask us only later */
+    end(l);
+}
+
+/* Who says of itself that it has failed was restarted, and holds no promise. */
+static void test_a_restarted_primary_gives_back(void **state)
+{
+    struct lone *l = start(CONF("master"));
+    struct frame_header h;
+    from(&h, FRAME_PING, B);
+    h.config_epoch = 3;
+    h.slots = node_named(l, B)->slots;
+    h.larder = (struct frame_larder){.is = true, .seq = 1};
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_false(votes(l, 7, 3, FRAME_FORCEACK)); /* it was promised */
+    h.type = FRAME_FAIL;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(votes(l, 8, 3, 0));
+    end(l);
+}
+
+#define SHARD(a, c)                                                                                          \
+    A " 127.0.0.1:7000@17000 " a " - 0 0 4 connected 0-5000\n" B                                             \
+      " 127.0.0.1:7001@17001 master - 0 0 3 connected 5001-16383\n" C " 127.0.0.1:7002@17002 " c " " A       \
+      " 0 0 4 connected\n" VARS
+
+static int hands_over(struct lone *l)
+{
+    return event(l, &(struct machine_event){.kind = EV_COMMAND,
+                                            .command = &(struct machine_command){.kind = CMD_HANDOVER}});
+}
+
+/* To how many do the frames of this step say that they shall take over? */
+static unsigned offers(const struct lone *l)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < l->m.nactions; i++) {
+        const struct machine_action *a = &l->m.actions[i];
+        struct frame f;
+        if (a->kind != ACT_SEND)
+            continue;
+        assert_int_equal(frame_decode((struct str){l->m.out.p + a->at, a->n}, &f), 0);
+        assert_true(f.h.mflags[0] & FRAME_PAUSED);
+        n += f.h.larder.offers;
+    }
+    return n;
+}
+
+static void test_hands_over(void **state)
+{
+    struct lone *l = start(SHARD("myself,master", "slave"));
+    struct frame_header h;
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1}});
+    l->m.mute = false;
+    assert_int_equal(hands_over(l), ERR_NOTFOUND); /* perhaps it is no larder */
+    from(&h, FRAME_PONG, C);
+    h.flags = NODE_REPLICA;
+    memcpy(h.primary.c, A, NODE_ID);
+    h.config_epoch = 4;
+    h.larder.is = true;
+    send_frame(l, &h, node_named(l, C)->out);
+    assert_int_equal(hands_over(l), 0);
+    assert_non_null(acted(l, ACT_PAUSE));
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1, .paused = true}});
+    assert_int_equal(offers(l), 1);
+    assert_false(machine_handed_over(&l->m));
+    event(l, &(struct machine_event){.kind = EV_LINK_DOWN, .link = node_named(l, C)->out});
+    assert_non_null(acted(l, ACT_RESUME));
+    assert_int_equal(l->m.manual, MANUAL_NONE);
+    assert_int_equal(hands_over(l), ERR_NOTFOUND);
+    end(l);
+}
+
+static void test_takes_over_when_asked(void **state)
+{
+    struct lone *l = start(SHARD("master", "myself,slave"));
+    struct frame_header h;
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 8, .replid = 1, .link_up = true}});
+    from(&h, FRAME_PONG, A);
+    h.config_epoch = 4;
+    h.offset = 9;
+    h.slots = node_named(l, A)->slots;
+    h.mflags[0] = FRAME_PAUSED;
+    h.larder.is = true;
+    send_frame(l, &h, LINK_INBOUND | 1); /* for another's sake */
+    assert_int_equal(l->m.manual, MANUAL_NONE);
+    h.larder.offers = true;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_int_equal(l->m.manual, MANUAL_WAITING);
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1, .link_up = true}});
+    assert_int_equal(l->m.manual, MANUAL_READY);
+    assert_true(machine_awaits_disk(&l->m)); /* to ask for votes */
     end(l);
 }
 
@@ -311,6 +423,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_votes),
+        cmocka_unit_test(test_asks_again),
+        cmocka_unit_test(test_a_restarted_primary_gives_back),
+        cmocka_unit_test(test_hands_over),
+        cmocka_unit_test(test_takes_over_when_asked),
         cmocka_unit_test(test_who_waits_for_the_disk),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_a_claim_ends_a_move),
