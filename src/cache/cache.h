@@ -87,6 +87,14 @@ struct cache_answer {
     struct lease *wait_at; /* the caller may wait there (cache_wait()); the rest is for one that does not */
 };
 
+/* What store_find_any() has given (a hit is noted there): is it a fresh string? Then *out says all of it, but
+ * for whoever asks for an early refresh or a version. The short way of cache_read_found(). */
+bool cache_hit(const struct cache *c, const struct access *a, const struct entry *e,
+               struct cache_answer *out);
+/* The same in all cases; e is NULL when there is nothing. */
+void cache_read_found(struct cache *c, const struct access *a, const struct key *k, const struct entry *e,
+                      const struct cache_ask *ask, struct waiter *waiter, struct rng *rng,
+                      struct cache_answer *out);
 /* waiter: of a caller that has waited, or NULL. rng decides early refreshes. */
 void cache_read(struct cache *c, const struct access *a, const struct key *k, const struct cache_ask *ask,
                 struct waiter *waiter, struct rng *rng, struct cache_answer *out);

@@ -2,33 +2,12 @@
 
 #include "base/assert.h"
 
-enum { AT_DELTA = 4, AT_SET = 16, AT_BORN = 24, AT_MORE = 32, NTAGS_MASK = 0xffff };
-
-static uint64_t get_u64(const char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-static void read_fixed(const char *p, struct meta *m)
-{
-    uint32_t word = entry_load_u32(p);
-    m->flags = word & NTAGS_MASK;
-    m->ntags = word >> META_TAGS_SHIFT;
-    m->delta_ms = entry_load_u32(p + AT_DELTA);
-    m->fresh_ms = (int64_t)get_u64(p + EXT_FRESH_AT);
-    m->set_ms = (int64_t)get_u64(p + AT_SET);
-    m->born = get_u64(p + AT_BORN);
-    m->version = m->flags & META_VERSION ? get_u64(p + AT_MORE) : 0;
-}
+enum { FLAGS = (1 << META_TAGS_SHIFT) - 1 }; /* of the first word */
 
 bool meta_read(const struct entry *e, struct meta *m)
 {
-    struct ext x = entry_ext(e);
-    if (x.p == NULL)
+    if (!meta_look(e, m))
         return false;
-    read_fixed(x.p, m);
     DEBUG_ASSERT(m->ntags <= META_TAGS_MAX);
     return true;
 }
@@ -36,20 +15,20 @@ bool meta_read(const struct entry *e, struct meta *m)
 bool meta_parse(struct str bytes, struct meta *m)
 {
     const uint32_t known = EXT_HIDDEN | META_NEGATIVE | META_STALE | META_VERSION;
-    if (bytes.n < AT_MORE)
+    if (bytes.n < META_MORE_AT)
         return false;
     uint32_t word = entry_load_u32(bytes.p);
     size_t version = word & META_VERSION ? 8 : 0, ntags = word >> META_TAGS_SHIFT;
-    if ((word & NTAGS_MASK & ~known) || ntags > META_TAGS_MAX || bytes.n != AT_MORE + version + 8 * ntags)
+    if ((word & FLAGS & ~known) || ntags > META_TAGS_MAX || bytes.n != META_MORE_AT + version + 8 * ntags)
         return false;
-    read_fixed(bytes.p, m);
-    memcpy(m->tags, bytes.p + AT_MORE + version, 8 * ntags);
+    meta_read_fixed(bytes.p, m);
+    memcpy(m->tags, bytes.p + META_MORE_AT + version, 8 * ntags);
     return m->fresh_ms >= 0;
 }
 
 uint64_t meta_tag_at(const struct entry *e, const struct meta *m, uint32_t i)
 {
-    return get_u64(entry_ext(e).p + AT_MORE + (m->flags & META_VERSION ? 8 : 0) + 8 * (size_t)i);
+    return meta_u64(entry_ext(e).p + META_MORE_AT + (m->flags & META_VERSION ? 8 : 0) + 8 * (size_t)i);
 }
 
 void meta_read_tags(const struct entry *e, struct meta *m)

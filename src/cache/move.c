@@ -45,6 +45,22 @@ uint32_t cache_pack(const struct access *a, const struct entry *e, char out[MOVE
     return CLOCK + meta_write(&m, out + CLOCK);
 }
 
+uint32_t cache_pack_stored(int64_t now_ms, struct str extra, char out[MOVE_EXTRA_MAX], int64_t *ttl_ms)
+{
+    enum { END = 8 };
+    struct meta m;
+    if (extra.n < END || !meta_parse((struct str){extra.p, extra.n - END}, &m) || (m.flags & META_NEGATIVE))
+        return 0;
+    int64_t end_ms = (int64_t)bytes_get_le(extra.p + extra.n - END, END);
+    if (end_ms != 0 && end_ms <= now_ms)
+        return 0;
+    *ttl_ms = end_ms != 0 ? end_ms - now_ms : 0;
+    m.flags |= META_STALE;
+    m.born = 0;
+    bytes_put_le(out, (uint64_t)now_ms, CLOCK);
+    return CLOCK + meta_write(&m, out + CLOCK);
+}
+
 /* ---- arriving ------------------------------------------------------------------------------------- */
 
 /* The extension in this node's time. */

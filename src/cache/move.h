@@ -28,6 +28,10 @@ bool cache_may_travel(const struct access *a, const struct entry *e);
 /* Of an entry that may travel: `extra` in out, its bytes; 0: it is a plain one. */
 uint32_t cache_pack(const struct access *a, const struct entry *e, char out[MOVE_EXTRA_MAX]);
 
+/* The same of an entry that a file holds, by its extension and end (store/cut.h). It is stale from now on.
+ * 0: it says that there is nothing, or its time is over. */
+uint32_t cache_pack_stored(int64_t now_ms, struct str extra, char out[MOVE_EXTRA_MAX], int64_t *ttl_ms);
+
 struct cache_arrival {
     struct str bytes;
     struct block *block; /* borrowed; bytes lie in it, or NULL */

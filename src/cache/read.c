@@ -6,8 +6,16 @@
 
 /* ---- what an entry is worth --------------------------------------------------------------------------- */
 
+/* Nearly always nothing has been purged, and that is seen at once. */
+static ALWAYS_INLINE bool is_untouched(const struct cache *c, const struct meta *m)
+{
+    return m->ntags == 0 && m->born >= tags_latest_of_all(&c->tags) && store_bans(c->store) == 0;
+}
+
 enum cache_purge cache_purged(const struct cache *c, const struct entry *e, const struct meta *m)
 {
+    if (likely(is_untouched(c, m)))
+        return PURGE_NONE;
     struct tag_purged all = tags_purged(&c->tags, 0);
     enum ban_effect ban = store_ban_of(c->store, e);
     enum cache_purge worst = m->born < all.soft || ban == BAN_SOFT ? PURGE_SOFT : PURGE_NONE;
@@ -153,12 +161,36 @@ static bool has_been_given(struct cache *c, const struct access *a, const struct
     return out->token != 0;
 }
 
+bool cache_hit(const struct cache *c, const struct access *a, const struct entry *e, struct cache_answer *out)
+{
+    struct meta m;
+    if (unlikely(e == NULL || !entry_is_string(e) || !meta_look(e, &m)))
+        return false;
+    bool over = m.fresh_ms != 0 && m.fresh_ms <= a->now_ms;
+    if (unlikely(over || (m.flags & (META_NEGATIVE | META_STALE)) || cache_purged(c, e, &m) != PURGE_NONE))
+        return false;
+    *out = (struct cache_answer){.state = CACHE_FRESH,
+                                 .value = e,
+                                 .ttl_ms = m.fresh_ms != 0 ? m.fresh_ms - a->now_ms : -1,
+                                 .age_ms = a->now_ms > m.set_ms ? a->now_ms - m.set_ms : 0,
+                                 .has_version = (m.flags & META_VERSION) != 0,
+                                 .version = m.version,
+                                 .retry_ms = -1};
+    return true;
+}
+
 void cache_read(struct cache *c, const struct access *a, const struct key *k, const struct cache_ask *ask,
                 struct waiter *waiter, struct rng *rng, struct cache_answer *out)
 {
+    cache_read_found(c, a, k, store_find_any(a, k), ask, waiter, rng, out);
+}
+
+void cache_read_found(struct cache *c, const struct access *a, const struct key *k, const struct entry *e,
+                      const struct cache_ask *ask, struct waiter *waiter, struct rng *rng,
+                      struct cache_answer *out)
+{
     struct meta m;
     bool has_meta;
-    const struct entry *e = store_find_any(a, k);
     *out = (struct cache_answer){.ttl_ms = -1, .age_ms = -1, .retry_ms = -1};
     if (e != NULL && !entry_is_string(e)) {
         out->wrong_type = true;

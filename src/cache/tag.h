@@ -46,6 +46,13 @@ struct tag_purged {
     uint64_t hard, soft;
 };
 struct tag_purged tags_purged(const struct tags *t, uint64_t tag);
+/* Of everything, hard or soft. */
+static inline uint64_t tags_latest_of_all(const struct tags *t)
+{
+    uint64_t hard = atomic_load_explicit(&t->all_hard, memory_order_acquire),
+             soft = atomic_load_explicit(&t->all_soft, memory_order_acquire);
+    return hard > soft ? hard : soft;
+}
 
 /* Another node's floor: what is not found in the bucket was purged then, at the latest. */
 void tags_raise_floor(struct tags *t, uint32_t bucket, struct tag_purged p);

@@ -3,6 +3,7 @@
 #include "cmd/cache_options.h"
 #include "cmd/handlers.h"
 #include "proto/slot.h"
+#include "store/ext.h"
 
 enum { GET_OPTIONS = OPT_LEASE | OPT_WAIT | OPT_STALE | OPT_EARLY | OPT_MINVER };
 
@@ -20,75 +21,117 @@ static void put_number(struct reply *r, const char *name, bool there, int64_t v)
         reply_null(r);
 }
 
-/* The map of CACHE.GET is what a hit costs: all of it but the value and the numbers is written here as it
- * goes out. */
-#define HEAD2(state) STR("*14\r\n$5\r\nstate\r\n" state "\r\n$5\r\nvalue\r\n")
-#define HEAD3(state) STR("%7\r\n$5\r\nstate\r\n" state "\r\n$5\r\nvalue\r\n")
-#define HEADS(state)                                                                                         \
-    {                                                                                                        \
-        HEAD2(state), HEAD3(state)                                                                           \
-    }
+/* The map of CACHE.GET is what a hit costs, so it is written here as it goes out, in runs of bytes whose
+ * length the compiler knows: all that is usual in one of them. */
+#define HEAD(map, state) map "$5\r\nstate\r\n" state "\r\n$5\r\nvalue\r\n"
+#define HEAD2(state) STR(HEAD("*14\r\n", state))
+#define HEAD3(state) STR(HEAD("%7\r\n", state))
+#define FRESH "$5\r\nfresh"
+#define REST(null) "$7\r\nversion\r\n" null "$5\r\nlease\r\n" null "$5\r\nretry\r\n" null
+#define NULL2 "$-1\r\n"
+#define NULL3 "_\r\n"
 
-static const struct str heads[][2] = {[CACHE_FRESH] = HEADS("$5\r\nfresh"),
-                                      [CACHE_STALE] = HEADS("$5\r\nstale"),
-                                      [CACHE_NEGATIVE] = HEADS("$8\r\nnegative"),
-                                      [CACHE_MISS] = HEADS("$4\r\nmiss")};
-static const struct str nulls[] = {{"$-1\r\n", 5}, {"_\r\n", 3}};
+static const struct str heads[][2] = {[CACHE_STALE] = {HEAD2("$5\r\nstale"), HEAD3("$5\r\nstale")},
+                                      [CACHE_NEGATIVE] = {HEAD2("$8\r\nnegative"), HEAD3("$8\r\nnegative")},
+                                      [CACHE_MISS] = {HEAD2("$4\r\nmiss"), HEAD3("$4\r\nmiss")}};
 
 enum { TAIL_MAX = 512 };
 _Static_assert(TAIL_MAX > 2 * CACHE_TOKEN_TEXT + 5 * 2 * NUM_I64_TEXT_MAX,
                "five names, four numbers, a token");
 
-static inline char *put(char *at, struct str s)
+static ALWAYS_INLINE char *put(char *at, struct str s)
 {
     memcpy(at, s.p, s.n);
     return at + s.n;
 }
 
-static inline char *put_field(char *at, struct str name, struct str null, bool there, int64_t v)
+static ALWAYS_INLINE char *put_null(char *at, bool resp3)
 {
-    at = put(at, name);
+    return resp3 ? put(at, STR(NULL3)) : put(at, STR(NULL2));
+}
+
+static ALWAYS_INLINE char *put_value(char *at, bool resp3, bool there, int64_t v)
+{
     if (!there)
-        return put(at, null);
+        return put_null(at, resp3);
     *at++ = ':';
     at += num_put_i64(at, v);
     return put(at, STR("\r\n"));
 }
 
-static char *put_lease(struct cmd_ctx *c, char *at, struct str null, uint64_t token)
+static char *put_lease(struct cmd_ctx *c, char *at, uint64_t token)
 {
-    at = put(at, STR("$5\r\nlease\r\n"));
-    if (token == 0)
-        return put(at, null);
     _Static_assert(CACHE_TOKEN_TEXT == 57, "as it is said here");
     at = put(at, STR("$57\r\n"));
     at += cache_put_token(c->cache, token, at);
     return put(at, STR("\r\n"));
 }
 
-static void reply_answer(struct cmd_ctx *c, const struct cache_answer *a)
+/* Version, lease and retry, where there is one of them. */
+static char *put_rest(struct cmd_ctx *c, char *at, bool resp3, const struct cache_answer *a)
+{
+    at = put(at, STR("$7\r\nversion\r\n"));
+    at = put_value(at, resp3, a->has_version, (int64_t)a->version);
+    at = put(at, STR("$5\r\nlease\r\n"));
+    at = a->token != 0 ? put_lease(c, at, a->token) : put_null(at, resp3);
+    at = put(at, STR("$5\r\nretry\r\n"));
+    return put_value(at, resp3, a->retry_ms >= 0, a->retry_ms);
+}
+
+static ALWAYS_INLINE void reply_head(struct reply *r, bool resp3, enum cache_state state)
+{
+    if (unlikely(state != CACHE_FRESH))
+        reply_raw(r, heads[state][resp3]);
+    else if (resp3)
+        reply_raw(r, HEAD3(FRESH));
+    else
+        reply_raw(r, HEAD2(FRESH));
+}
+
+/* resp3 is a constant wherever this is called. */
+static ALWAYS_INLINE void reply_answer_in(struct cmd_ctx *c, bool resp3, const struct cache_answer *a)
 {
     struct reply *r = c->reply;
-    bool resp3 = r->proto >= 3;
-    struct str null = nulls[resp3];
-    char tail[TAIL_MAX], *at = tail;
-    reply_raw(r, heads[a->state][resp3]);
-    if (a->value != NULL)
+    reply_head(r, resp3, a->state);
+    if (likely(a->value != NULL))
         cmd_reply_value(c, a->value);
+    char *at = reply_room(r, TAIL_MAX);
+    if (unlikely(at == NULL))
+        return;
+    if (unlikely(a->value == NULL))
+        at = put_null(at, resp3);
+    at = put(at, STR("$3\r\nttl\r\n"));
+    at = put_value(at, resp3, a->ttl_ms >= 0, a->ttl_ms);
+    at = put(at, STR("$3\r\nage\r\n"));
+    at = put_value(at, resp3, a->age_ms >= 0, a->age_ms);
+    if (unlikely(a->has_version || a->token != 0 || a->retry_ms >= 0))
+        at = put_rest(c, at, resp3, a);
     else
-        at = put(at, null);
-    at = put_field(at, STR("$3\r\nttl\r\n"), null, a->ttl_ms >= 0, a->ttl_ms);
-    at = put_field(at, STR("$3\r\nage\r\n"), null, a->age_ms >= 0, a->age_ms);
-    at = put_field(at, STR("$7\r\nversion\r\n"), null, a->has_version, (int64_t)a->version);
-    at = put_lease(c, at, null, a->token);
-    at = put_field(at, STR("$5\r\nretry\r\n"), null, a->retry_ms >= 0, a->retry_ms);
-    reply_raw(r, (struct str){tail, (size_t)(at - tail)});
+        at = resp3 ? put(at, STR(REST(NULL3))) : put(at, STR(REST(NULL2)));
+    reply_wrote(r, at);
+}
+
+static void reply_answer(struct cmd_ctx *c, const struct cache_answer *a)
+{
+    if (c->reply->proto >= 3)
+        reply_answer_in(c, true, a);
+    else
+        reply_answer_in(c, false, a);
 }
 
 /* Only the primary knows who loads. */
 static void reply_moved(struct cmd_ctx *c, const struct key *k)
 {
     reply_errorf(c->reply, "MOVED %u %s", slot_of((struct str){k->p, k->n}), cache_primary(c->cache));
+}
+
+static void note_read(struct cmd_ctx *c, const struct cache_answer *a)
+{
+    bool hit = a->value != NULL || a->state == CACHE_NEGATIVE;
+    counter_add(&c->counters->cache[a->state], 1);
+    if (unlikely(a->retry_ms >= 0))
+        counter_add(&c->counters->cache[CACHE_READ_RETRIED], 1);
+    counter_add(hit ? &c->counters->hits : &c->counters->misses, 1);
 }
 
 static void reply_key(struct cmd_ctx *c, const struct key *k, const struct cache_answer *a)
@@ -99,13 +142,10 @@ static void reply_key(struct cmd_ctx *c, const struct key *k, const struct cache
         reply_moved(c, k);
     else
         reply_answer(c, a);
-    if (!a->wrong_type && !a->refused) {
-        counter_add(&c->counters->cache[a->state], 1);
-        if (a->retry_ms >= 0)
-            counter_add(&c->counters->cache[CACHE_READ_RETRIED], 1);
-    }
-    bool hit = a->value != NULL || a->state == CACHE_NEGATIVE;
-    counter_add(hit ? &c->counters->hits : &c->counters->misses, 1);
+    if (!a->wrong_type && !a->refused)
+        note_read(c, a);
+    else
+        counter_add(&c->counters->misses, 1);
 }
 
 /* ---- CACHE.GET ---------------------------------------------------------------------------------- */
@@ -113,6 +153,9 @@ static void reply_key(struct cmd_ctx *c, const struct key *k, const struct cache
 static bool parse_ask(struct cmd_ctx *c, uint32_t from, uint32_t taken, struct cache_ask *ask)
 {
     struct cache_options o;
+    *ask = (struct cache_ask){0};
+    if (likely(from == c->argc))
+        return true;
     if (!cache_parse_options(c, from, taken, &o))
         return false;
     if ((o.given & OPT_EARLY) && !(o.given & OPT_LEASE))
@@ -135,7 +178,14 @@ void cmd_cache_get(struct cmd_ctx *c)
         return;
     if (c->in_exec || c->cache_park == NULL)
         ask.wait_ms = 0;
-    cache_read(c->cache, &c->a, &c->keys[0], &ask, c->waiter, c->rng, &answer);
+    const struct entry *e = store_find_any(&c->a, &c->keys[0]);
+    bool plainly = c->waiter == NULL && ask.early == 0 && !ask.has_minver;
+    if (likely(plainly && cache_hit(c->cache, &c->a, e, &answer))) {
+        reply_answer(c, &answer);
+        note_read(c, &answer);
+        return;
+    }
+    cache_read_found(c->cache, &c->a, &c->keys[0], e, &ask, c->waiter, c->rng, &answer);
     if (answer.wait_at != NULL) {
         struct waiter *w = c->cache_park(c, ask.wait_ms);
         if (w != NULL) {

@@ -45,6 +45,7 @@ void cmd_cache_restore(struct cmd_ctx *c)
         reply_ok(c->reply);
         return;
     }
+    counter_add(&c->counters->arrivals, 1);
     int err = dump_get_string(c, c->argv[3], &s);
     v.bytes = s.bytes;
     v.block = s.block;

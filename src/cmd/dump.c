@@ -54,18 +54,18 @@ static size_t dump_string(struct str value, char *dst)
     return n + FOOTER;
 }
 
-int dump_value(const struct entry *e, struct buf *out)
+int dump_put_string(struct str value, struct buf *out)
+{
+    int rc = buf_reserve(out, 1 + rdb_string_room(value.n) + FOOTER);
+    if (rc == 0)
+        out->n += dump_string(value, out->p + out->n);
+    return rc;
+}
+
+int dump_put_object(const struct object *o, struct buf *out)
 {
     size_t start = out->n;
-    if (entry_is_string(e)) {
-        struct block *held;
-        struct str value = entry_string(e, &held);
-        int rc = buf_reserve(out, 1 + rdb_string_room(value.n) + FOOTER);
-        if (rc == 0)
-            out->n += dump_string(value, out->p + out->n);
-        return rc;
-    }
-    int rc = dump_object(entry_object(e), out);
+    int rc = dump_object(o, out);
     if (rc == 0)
         rc = buf_reserve(out, FOOTER);
     if (rc != 0) {
@@ -75,6 +75,13 @@ int dump_value(const struct entry *e, struct buf *out)
     put_footer(out->p + start, out->n - start);
     out->n += FOOTER;
     return 0;
+}
+
+int dump_value(const struct entry *e, struct buf *out)
+{
+    struct block *held;
+    return entry_is_string(e) ? dump_put_string(entry_string(e, &held), out)
+                              : dump_put_object(entry_object(e), out);
 }
 
 static void reply_object(struct cmd_ctx *c, const struct entry *e)
@@ -317,6 +324,7 @@ bool dump_is_banned(const struct cmd_ctx *c)
 /* The same for a slot that is on its way here: the row's flag lets it pass. */
 void cmd_restore_asking(struct cmd_ctx *c)
 {
+    counter_add(&c->counters->arrivals, 1);
     if (dump_is_banned(c)) {
         reply_ok(c->reply);
         return;

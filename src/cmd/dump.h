@@ -8,6 +8,9 @@
 
 /* Append what DUMP gives for e, whose shard is locked. ERR_OOM: out is as it was. */
 int dump_value(const struct entry *e, struct buf *out);
+/* The same of values that are in no store. */
+int dump_put_string(struct str value, struct buf *out);
+int dump_put_object(const struct object *o, struct buf *out);
 
 #define REPLY_BUSYKEY "BUSYKEY Target key name already exists."
 #define REPLY_BAD_DUMP "ERR DUMP payload version or checksum are wrong"

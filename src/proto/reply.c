@@ -71,31 +71,13 @@ static COLD char *no_room(struct reply *r)
     return NULL;
 }
 
-/* No room for n bytes more as it is. */
-static COLD char *grow(struct reply *r, size_t n)
+COLD char *reply_grow(struct reply *r, size_t n)
 {
     if (r->limit != 0 && r->bytes.n + n > r->limit) {
         r->over = true;
         return no_room(r);
     }
     return buf_reserve(&r->bytes, n) < 0 ? no_room(r) : r->bytes.p + r->bytes.n;
-}
-
-/* Where the next n bytes go, or NULL when nothing is to be written: muted, or out of
- * memory now or before. The writer advances r->bytes.n itself. */
-static ALWAYS_INLINE char *room(struct reply *r, size_t n)
-{
-    if (unlikely(r->mute || r->oom))
-        return NULL;
-    if (unlikely(r->bytes.cap - r->bytes.n < n))
-        return grow(r, n);
-    return r->bytes.p + r->bytes.n;
-}
-
-static ALWAYS_INLINE void wrote_to(struct reply *r, const char *at)
-{
-    r->bytes.n = (size_t)(at - r->bytes.p);
-    DEBUG_ASSERT(r->bytes.n <= r->bytes.cap);
 }
 
 static ALWAYS_INLINE char *put(char *at, const void *p, size_t n)
@@ -128,27 +110,27 @@ static ALWAYS_INLINE char *put_header(char *at, char kind, uint64_t n)
 
 static ALWAYS_INLINE void write_fixed(struct reply *r, const char *text, size_t n)
 {
-    char *at = room(r, n);
+    char *at = reply_room(r, n);
     if (likely(at != NULL))
-        wrote_to(r, put(at, text, n));
+        reply_wrote(r, put(at, text, n));
 }
 #define WRITE(r, literal) write_fixed(r, literal, sizeof(literal) - 1)
 
 /* <prefix>text\r\n */
 static void write_line(struct reply *r, char prefix, const char *text, size_t n)
 {
-    char *at = n < SIZE_MAX - 3 ? room(r, n + 3) : no_room(r);
+    char *at = n < SIZE_MAX - 3 ? reply_room(r, n + 3) : no_room(r);
     if (at == NULL)
         return;
     *at++ = prefix;
-    wrote_to(r, put_crlf(put(at, text, n)));
+    reply_wrote(r, put_crlf(put(at, text, n)));
 }
 
 static void write_header(struct reply *r, char kind, uint64_t n)
 {
-    char *at = room(r, HEADER_MAX);
+    char *at = reply_room(r, HEADER_MAX);
     if (likely(at != NULL))
-        wrote_to(r, put_header(at, kind, n));
+        reply_wrote(r, put_header(at, kind, n));
 }
 
 /* ---- simple replies ---- */
@@ -165,7 +147,7 @@ void reply_status(struct reply *r, const char *text)
 
 void reply_int(struct reply *r, int64_t v)
 {
-    char *at = room(r, HEADER_MAX);
+    char *at = reply_room(r, HEADER_MAX);
     if (unlikely(at == NULL))
         return;
     *at++ = ':';
@@ -173,18 +155,18 @@ void reply_int(struct reply *r, int64_t v)
         *at++ = (char)('0' + v);
     else
         at += num_put_i64(at, v);
-    wrote_to(r, put_crlf(at));
+    reply_wrote(r, put_crlf(at));
 }
 
 void reply_bulk(struct reply *r, struct str s)
 {
-    char *at = s.n < SIZE_MAX - HEADER_MAX - 2 ? room(r, HEADER_MAX + s.n + 2) : no_room(r);
+    char *at = s.n < SIZE_MAX - HEADER_MAX - 2 ? reply_room(r, HEADER_MAX + s.n + 2) : no_room(r);
     if (unlikely(at == NULL))
         return;
     at = put_header(at, '$', s.n);
     if (s.n > 0)
         at = put(at, s.p, s.n);
-    wrote_to(r, put_crlf(at));
+    reply_wrote(r, put_crlf(at));
 }
 
 void reply_bulk_i64(struct reply *r, int64_t v)
@@ -264,9 +246,9 @@ void reply_bignum(struct reply *r, struct str digits)
 
 void reply_raw(struct reply *r, struct str bytes)
 {
-    char *at = room(r, bytes.n);
+    char *at = reply_room(r, bytes.n);
     if (at != NULL && bytes.n > 0)
-        wrote_to(r, put(at, bytes.p, bytes.n));
+        reply_wrote(r, put(at, bytes.p, bytes.n));
 }
 
 /* ---- aggregates ---- */
@@ -314,14 +296,14 @@ void reply_deferred_end(struct reply *r, size_t handle, char kind, uint64_t n)
         kind = '*';
     }
     size_t len = (size_t)(put_header(header, kind, n) - header);
-    char *end = handle != NOWHERE ? room(r, len) : NULL;
+    char *end = handle != NOWHERE ? reply_room(r, len) : NULL;
     if (end == NULL)
         return;
     ASSERT(handle <= r->bytes.n);
     char *at = r->bytes.p + handle;
     memmove(at + len, at, (size_t)(end - at));
     memcpy(at, header, len);
-    wrote_to(r, end + len);
+    reply_wrote(r, end + len);
     for (uint32_t i = r->nsplices; i > 0 && r->splices[i - 1].at > handle; i--)
         r->splices[i - 1].at += len; /* a block's own header keeps its place behind the handle */
 }
@@ -345,7 +327,7 @@ static bool splice_room(struct reply *r, uint32_t more)
 
 void reply_block(struct reply *r, struct block *b, struct str data)
 {
-    char *at = room(r, HEADER_MAX + 2);
+    char *at = reply_room(r, HEADER_MAX + 2);
     if (at == NULL)
         return;
     if (!splice_room(r, 1)) {
@@ -356,7 +338,7 @@ void reply_block(struct reply *r, struct block *b, struct str data)
     r->block_get(b);
     r->splices[r->nsplices++] = (struct reply_splice){(size_t)(at - r->bytes.p), b, data};
     r->spliced += data.n;
-    wrote_to(r, put_crlf(at));
+    reply_wrote(r, put_crlf(at));
 }
 
 void reply_append(struct reply *dst, struct reply *src)
@@ -405,23 +387,23 @@ static void finish_error(struct reply *r, size_t from)
 void reply_error(struct reply *r, const char *text)
 {
     r->errored = true;
-    char *at = room(r, strlen(text) + 3);
+    char *at = reply_room(r, strlen(text) + 3);
     if (at == NULL)
         return;
     *at++ = '-';
     size_t from = (size_t)(at - r->bytes.p);
-    wrote_to(r, put(at, text, strlen(text)));
+    reply_wrote(r, put(at, text, strlen(text)));
     finish_error(r, from);
 }
 
 void reply_errorf(struct reply *r, const char *fmt, ...)
 {
     r->errored = true;
-    char *at = room(r, 1);
+    char *at = reply_room(r, 1);
     if (at == NULL)
         return;
     *at++ = '-';
-    wrote_to(r, at);
+    reply_wrote(r, at);
     size_t from = r->bytes.n;
     va_list ap;
     va_start(ap, fmt);

@@ -17,6 +17,7 @@
 #define LARDER_PROTO_REPLY_H
 
 #include "base/annotate.h"
+#include "base/assert.h"
 #include "base/buf.h"
 #include "base/str.h"
 
@@ -85,6 +86,21 @@ void reply_push(struct reply *r, uint64_t n);          /* > or * */
 void reply_attribute(struct reply *r, uint64_t pairs); /* RESP3 only; the caller checks */
 void reply_bignum(struct reply *r, struct str digits);
 void reply_raw(struct reply *r, struct str bytes); /* already encoded */
+
+/* For who writes many small things at once, already encoded: where the next n bytes at most go, or NULL when
+ * nothing is to be written, since it is muted or memory was short; then, where they have ended. */
+char *reply_grow(struct reply *r, size_t n); /* for reply_room(), when there is too little */
+static ALWAYS_INLINE char *reply_room(struct reply *r, size_t n)
+{
+    if (unlikely(r->mute || r->oom))
+        return NULL;
+    return likely(r->bytes.cap - r->bytes.n >= n) ? r->bytes.p + r->bytes.n : reply_grow(r, n);
+}
+static ALWAYS_INLINE void reply_wrote(struct reply *r, const char *end)
+{
+    r->bytes.n = (size_t)(end - r->bytes.p);
+    DEBUG_ASSERT(r->bytes.n <= r->bytes.cap);
+}
 
 /* What lies behind the first `from` bytes, bytes and splices woven: fills up to `max` of `iov`, and
  * returns how many. They are good until the reply is touched. */

@@ -16,6 +16,29 @@ static bool is_plain(const struct pending *p)
     return p->nkeys > 0 && (p->cmd->flags & (CMD_READONLY | CMD_WRITE));
 }
 
+static bool is_whole(const struct command *cmd)
+{
+    return cmd != NULL && cmd->parent == NULL && cmd->nsubs == 0;
+}
+
+/* As below, of longer names: CACHE.GET's. */
+static const struct command *resolve_long(struct worker *w, const struct str *argv, uint32_t argc)
+{
+    struct long_memo now = {.n = argv[0].n};
+    if (now.n <= sizeof now.first || now.n > 2 * sizeof now.first)
+        return command_resolve(argv, argc);
+    memcpy(&now.first, argv[0].p, sizeof now.first);
+    memcpy(&now.last, argv[0].p + now.n - sizeof now.last, sizeof now.last);
+    uint64_t mixed = (now.first ^ now.last * 3) * 0x9e3779b97f4a7c15u;
+    struct long_memo *m = &w->long_memo[mixed >> (64 - WORKER_LONG_MEMO_BITS)];
+    if (likely(m->first == now.first && m->last == now.last && m->n == now.n))
+        return m->cmd;
+    now.cmd = command_resolve(argv, argc);
+    if (is_whole(now.cmd))
+        *m = now;
+    return now.cmd;
+}
+
 /* The command by the bytes of its name, if this worker has seen just these before: names of up to
  * 8 bytes with an argument behind them, so that 8 bytes may be read (request.h). Zeros stand for what
  * a shorter name lacks, so none may end with one. */
@@ -23,7 +46,7 @@ static const struct command *resolve(struct worker *w, const struct str *argv, u
 {
     size_t n = argv[0].n;
     if (unlikely(argc < 2 || n - 1 >= sizeof(uint64_t) || argv[0].p[n - 1] == '\0'))
-        return command_resolve(argv, argc);
+        return resolve_long(w, argv, argc);
     uint64_t word;
     memcpy(&word, argv[0].p, sizeof word);
     word &= UINT64_MAX >> (64 - 8 * n);
@@ -31,7 +54,7 @@ static const struct command *resolve(struct worker *w, const struct str *argv, u
     if (likely(m->word == word))
         return m->cmd;
     const struct command *cmd = command_resolve(argv, argc);
-    if (cmd != NULL && cmd->parent == NULL && cmd->nsubs == 0)
+    if (is_whole(cmd))
         *m = (struct name_memo){word, cmd};
     return cmd;
 }

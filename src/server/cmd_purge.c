@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 struct asked {
-    bool here, soft;
+    bool here, again, soft;
     struct str id;
     uint32_t from, end; /* of the tags, or of the pattern and what follows it, in argv */
     bool match, dryrun;
@@ -67,10 +67,22 @@ static bool parse_tags(struct cmd_ctx *c, struct asked *q)
     return true;
 }
 
-/* TAG or MATCH with what belongs to it, or HERE id before the same */
+static bool is_id(struct str id)
+{
+    return id.n > 0 && id.n <= PURGE_ID_MAX && memchr(id.p, '\0', id.n) == NULL;
+}
+
+static bool refuse_id(struct cmd_ctx *c)
+{
+    return refuse(
+        c, "ERR HERE takes the purge's id, of 1 to 64 bytes; nodes use it, AGAIN and DONE among themselves");
+}
+
+/* TAG or MATCH with what belongs to it, or HERE id, or AGAIN id, before the same */
 static bool parse(struct cmd_ctx *c, struct asked *q)
 {
-    *q = (struct asked){.here = cmd_arg_is(c, 1, STR("HERE")), .end = c->argc};
+    *q = (struct asked){.again = cmd_arg_is(c, 1, STR("AGAIN")), .end = c->argc};
+    q->here = q->again || cmd_arg_is(c, 1, STR("HERE"));
     uint32_t at = q->here ? 3 : 1;
     q->from = at + 1;
     bool match = q->from < c->argc && cmd_arg_is(c, at, STR("MATCH"));
@@ -79,29 +91,29 @@ static bool parse(struct cmd_ctx *c, struct asked *q)
                          "CACHE.PURGE MATCH pattern [SOFT] [DRYRUN] [RATE n]");
     if (q->here) {
         q->id = c->argv[2];
-        if (q->id.n == 0 || q->id.n > PURGE_ID_MAX || memchr(q->id.p, '\0', q->id.n) != NULL)
-            return refuse(c,
-                          "ERR HERE takes the purge's id, of 1 to 64 bytes; nodes use it among themselves");
+        if (!is_id(q->id))
+            return refuse_id(c);
     }
     return match ? parse_match(c, q) : parse_tags(c, q);
 }
 
 /* As other nodes are asked for it. */
-static bool put_command(struct purge *p, const struct cmd_ctx *c, const struct asked *q)
+static bool put_command(struct buf *out, struct str how, const struct purge *p, const struct cmd_ctx *c,
+                        const struct asked *q)
 {
     uint32_t n = q->end - q->from, argc = 0; /* of a pattern its options are among them */
     struct str *argv = arena_alloc(c->arena, (n + 5) * sizeof *argv);
     if (argv == NULL)
         return false;
     argv[argc++] = STR("CACHE.PURGE");
-    argv[argc++] = STR("HERE");
+    argv[argc++] = how;
     argv[argc++] = str_of(p->id);
     argv[argc++] = q->match ? STR("MATCH") : STR("TAG");
     for (uint32_t i = q->from; i < q->end; i++)
         argv[argc++] = c->argv[i];
     if (q->soft && !q->match)
         argv[argc++] = STR("SOFT");
-    return unit_put_command(&p->command, argv, argc) == 0;
+    return unit_put_command(out, argv, argc) == 0;
 }
 
 static bool set_id(struct purge *p, struct server *s, const struct asked *q)
@@ -143,11 +155,14 @@ static struct purge *purge_new(struct cmd_ctx *c, const struct asked *q)
     if (p == NULL)
         return NULL;
     buf_init(&p->command);
+    buf_init(&p->again);
     p->letter.kind = LETTER_PURGE;
     p->soft = q->soft;
     p->spread = !q->here;
+    p->confirm = q->again;
     bool filled = q->match ? take_glob(p, c->session->db, q) : take_tags(p, c, q);
-    if (!filled || !set_id(p, ctx_server(c), q) || (p->spread && !put_command(p, c, q))) {
+    if (!filled || !set_id(p, ctx_server(c), q) || !put_command(&p->command, STR("HERE"), p, c, q) ||
+        (q->match && !put_command(&p->again, STR("AGAIN"), p, c, q))) {
         purge_free(p);
         return NULL;
     }
@@ -220,10 +235,37 @@ static void purge_in_exec(struct cmd_ctx *c, const struct asked *q)
     purge_reply(c->reply, &(const struct purge_tally){.shards = v != NULL ? purge_shards(v) : 1});
 }
 
+/* DONE id: all nodes have it; what nodes say to each other. */
+static void purge_is_done(struct cmd_ctx *c)
+{
+    struct purge *p = NULL;
+    struct asked q = {.here = true, .id = c->argv[2]};
+    if (!is_id(q.id)) {
+        (void)refuse_id(c);
+        return;
+    }
+    p = mem_zalloc(sizeof *p);
+    if (p == NULL) {
+        cmd_reply_err(c, ERR_OOM);
+        return;
+    }
+    buf_init(&p->command);
+    buf_init(&p->again);
+    p->letter.kind = LETTER_PURGE;
+    p->over = true;
+    (void)set_id(p, ctx_server(c), &q);
+    repl_mail(&ctx_server(c)->repl, &p->letter.node);
+    reply_ok(c->reply);
+}
+
 void cmd_cache_purge(struct cmd_ctx *c)
 {
     struct asked q;
     effect_none(c);
+    if (c->argc == 3 && cmd_arg_is(c, 1, STR("DONE")) && !c->in_exec) {
+        purge_is_done(c);
+        return;
+    }
     if (!parse(c, &q))
         return;
     if (q.match && c->in_exec) {

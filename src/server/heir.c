@@ -166,27 +166,32 @@ static void put_auth(void *arg)
     q->nwords = talk_put_auth(&q->h->server->config, &q->out);
 }
 
-/* lane_call_shared. Nothing may be added to the stream while the role is handed over, nor by a replica. */
-static void take_piece(void *arg)
+/* Nothing may be added to the stream while the role is handed over, nor by a replica. */
+bool heir_take_piece(struct server *s, struct str piece)
 {
-    struct question *q = arg;
-    struct server *s = q->h->server;
     struct cmd_ctx *c = &s->lane.ctx;
     const uint32_t others = CARE_FAILOVER | CARE_PAUSE | CARE_REPLICA;
     if (atomic_load_explicit(&s->care, memory_order_relaxed) & others)
-        return;
+        return false;
     c->a.now_ms = os_wall_ms();
-    q->taken = true;
-    if (q->piece.n == 0)
-        return;
-    cache_take_state(&c->a, q->piece);
+    if (piece.n == 0)
+        return true;
+    cache_take_state(&c->a, piece);
     struct buf note;
     buf_init(&note);
-    q->taken = note_state(q->piece, &note) == 0;
+    bool taken = note_state(piece, &note) == 0;
     const struct str ping[] = {STR("PING"), buf_str(&note)};
-    if (q->taken && c->unit != NULL)
+    if (taken && c->unit != NULL)
         unit_add(c->unit, 0, ping, ARRAY_LEN(ping));
     buf_release(&note);
+    return taken;
+}
+
+/* lane_call_shared */
+static void take_piece(void *arg)
+{
+    struct question *q = arg;
+    q->taken = heir_take_piece(q->h->server, q->piece);
 }
 
 static enum answer refuse(struct question *q, const char *why, struct str more)

@@ -59,6 +59,10 @@ int heir_start(struct heir *h);
 void heir_end(struct heir *h); /* before the lane ends */
 void heir_release(struct heir *h);
 
+/* lane_call_shared: a piece of what another node says of held versions (cache/state.h), which goes to
+ * replicas, too. False: not now, since nothing may be added to the stream, or memory is short. */
+bool heir_take_piece(struct server *s, struct str piece);
+
 /* Before `v` takes the place of `old` (NULL: there is none). Any thread that replaces the map. */
 void heir_follow(struct heir *h, const struct cluster_view *old, const struct cluster_view *v);
 

@@ -1,4 +1,5 @@
-/* CACHE.JOB: what has become of the patterns that clients have asked this node to purge, or to count.
+/* CACHE.JOB: what has become of the patterns that clients have asked this node to purge, or to count, and of
+ * the latest warming (server/warm.h), which comes first.
  *
  * The replication thread tells how far each is, and looks here whether it was cancelled. A job that has ended
  * is remembered until its place is needed. */
@@ -116,12 +117,39 @@ static void reply_job(struct reply *r, const struct job *j)
     put_number(r, "matched", t->matched);
 }
 
-static void list(struct purges *ps, struct reply *r)
+/* As if it were a purge of this node alone: what it goes by stands for the pattern. */
+static void reply_warming(struct reply *r, const struct warm_job *w)
+{
+    bool done = strcmp(w->state, state_names[JOB_RUNNING]) != 0;
+    int64_t age = os_wall_ms() - w->began_ms;
+    reply_map(r, 12);
+    reply_cstr(r, "job");
+    reply_cstr(r, w->id);
+    reply_cstr(r, "kind");
+    reply_cstr(r, "warm");
+    reply_cstr(r, "pattern");
+    reply_cstr(r, w->from);
+    put_number(r, "soft", 0);
+    put_number(r, "rate", w->rate);
+    reply_cstr(r, "state");
+    reply_cstr(r, w->state);
+    put_number(r, "age", age > 0 ? (uint64_t)age : 0);
+    put_number(r, "shards", 1);
+    put_number(r, "acked", done);
+    put_number(r, "pending", !done);
+    put_number(r, "unsupported", 0);
+    put_number(r, "matched", w->installed);
+}
+
+/* warming: NULL: there was none. */
+static void list(struct purges *ps, struct reply *r, const struct warm_job *warming)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; ps->jobs != NULL && i < PURGE_JOBS_MAX; i++)
         n += ps->jobs[i].state != JOB_FREE;
-    reply_array(r, n);
+    reply_array(r, n + (warming != NULL));
+    if (warming != NULL)
+        reply_warming(r, warming);
     for (uint64_t order = ps->last_job; order > 0 && n > 0; order--) /* the latest first */
         for (uint32_t i = 0; i < PURGE_JOBS_MAX; i++)
             if (ps->jobs[i].state != JOB_FREE && ps->jobs[i].order == order) {
@@ -158,18 +186,34 @@ static void about_one(struct cmd_ctx *c, struct purges *ps, bool to_cancel)
         reply_job(c->reply, j);
 }
 
+static void about_warming(struct cmd_ctx *c, const struct warm_job *w, bool to_cancel)
+{
+    if (!to_cancel)
+        reply_warming(c->reply, w);
+    else if (warm_cancel(&ctx_server(c)->warm))
+        reply_ok(c->reply);
+    else
+        reply_errorf(c->reply, "ERR this job is %s already; there is nothing to cancel", w->state);
+}
+
 void cmd_cache_job(struct cmd_ctx *c)
 {
     struct purges *ps = &ctx_server(c)->repl.purges;
+    struct warm_job w;
     bool wants_list = cmd_arg_is(c, 1, STR("LIST")), status = cmd_arg_is(c, 1, STR("STATUS")),
          to_cancel = cmd_arg_is(c, 1, STR("CANCEL"));
     if (!(wants_list && c->argc == 2) && !((status || to_cancel) && c->argc == 3)) {
         reply_error(c->reply, "ERR cache.job takes LIST, STATUS id, or CANCEL id");
         return;
     }
+    bool warmed = warm_job(&ctx_server(c)->warm, &w);
+    if (!wants_list && warmed && str_eq(c->argv[2], str_of(w.id))) {
+        about_warming(c, &w, to_cancel);
+        return;
+    }
     pthread_mutex_lock(&ps->jobs_mutex);
     if (wants_list)
-        list(ps, c->reply);
+        list(ps, c->reply, warmed ? &w : NULL);
     else
         about_one(c, ps, to_cancel);
     pthread_mutex_unlock(&ps->jobs_mutex);

@@ -66,6 +66,7 @@ void purge_free(struct purge *p)
     if (p == NULL)
         return;
     buf_release(&p->command);
+    buf_release(&p->again);
     mem_free(p->tags);
     mem_free(p->glob);
     mem_free(p->peer_matched);
@@ -142,9 +143,11 @@ static void apply(struct repl *r, struct purge *p)
 
 static bool has_it_here(struct repl *r, struct purge *p)
 {
-    bool applied = p->applied && p->turn == r->turn;
     if (p->dryrun)
         return match_count(&r->purges, p);
+    if (p->confirm && !match_is_confirmed(&r->purges, p))
+        p->applied = false;
+    bool applied = p->applied && p->turn == r->turn;
     if (!applied && p->glob != NULL)
         p->wants_gate = purge_may_write(r);
     else if (!applied && purge_may_write(r))
@@ -153,31 +156,6 @@ static bool has_it_here(struct repl *r, struct purge *p)
 }
 
 /* ---- for other nodes: HERE ---- */
-
-static struct purge_seen *find_seen(struct purges *ps, const struct purge *p)
-{
-    for (uint32_t i = 0; ps->seen != NULL && i < PURGE_SEEN; i++)
-        if (strcmp(ps->seen[i].id, p->id) == 0)
-            return &ps->seen[i];
-    return NULL;
-}
-
-/* Without memory, or once it is forgotten, it purges again when it is asked again: too much, never too
- * little.
- */
-static void remember(struct purges *ps, const struct purge *p)
-{
-    if (ps->seen == NULL)
-        ps->seen = mem_zalloc(PURGE_SEEN * sizeof *ps->seen);
-    if (ps->seen == NULL || !p->applied)
-        return;
-    struct purge_seen *s = find_seen(ps, p);
-    if (s == NULL)
-        s = &ps->seen[ps->next_seen++ % PURGE_SEEN];
-    *s = (struct purge_seen){
-        .turn = p->turn, .offset = p->offset, .replicas = p->replicas, .number = p->number};
-    memcpy(s->id, p->id, sizeof s->id);
-}
 
 /* False: it must be banned first, and that at the gate. */
 static bool answer_here(struct purges *ps, struct purge *p)
@@ -195,9 +173,9 @@ static bool answer_here(struct purges *ps, struct purge *p)
                                     .swept = swept,
                                     .matched = p->matched};
     a->offset = p->offset;
-    remember(ps, p);
+    purge_remember(ps, p);
     send_home(p);
-    purge_free(p);
+    purge_keep(ps, p);
     return true;
 }
 
@@ -218,15 +196,14 @@ static void answer_those_here(struct purges *ps)
 void purge_arrives(struct purges *ps, struct repl_letter *l)
 {
     struct purge *p = container_of(l, struct purge, letter);
+    if (p->over) {
+        purge_forget(ps, p->id);
+        purge_free(p);
+        return;
+    }
     if (!p->spread) {
-        const struct purge_seen *s = find_seen(ps, p);
-        if (s != NULL) {
-            p->applied = true;
-            p->turn = s->turn;
-            p->offset = s->offset;
-            p->replicas = s->replicas;
-            p->number = s->number;
-        }
+        purge_recall(ps, p);
+        p->confirmed &= p->confirm; /* who is asked HERE will be asked AGAIN */
         if (!answer_here(ps, p)) {
             p->next = ps->here;
             ps->here = p;
@@ -283,6 +260,7 @@ void purge_forget_peer(struct purges *ps, uint32_t i)
         purge_set_bit(p->unsupported, i, false);
         purge_set_bit(p->flying, i, false);
         purge_set_bit(p->swept, i, false);
+        p->confirm = p->confirmed = false; /* it may send keys before it has banned it */
     }
 }
 
@@ -330,6 +308,18 @@ static bool is_done(const struct purge_tally *t)
     return t->acked + t->unsupported == t->shards;
 }
 
+/* All have banned it: they are asked whether they have been sent keys since. */
+static void confirm(struct purges *ps, struct purge *p)
+{
+    p->confirm = true;
+    p->told = false;
+    p->serial = ++ps->last_serial; /* what is still to be answered was another question */
+    for (unsigned i = 0; i < PURGE_WORDS; i++)
+        p->acked[i] = p->flying[i] = p->swept[i] = 0;
+    p->due_ms = 0;
+    p->step_ms = 1;
+}
+
 /* True: it is over, for this node at least. It is done only by the map as it is now. */
 static bool settle(struct purges *ps, struct purge *p)
 {
@@ -341,6 +331,15 @@ static bool settle(struct purges *ps, struct purge *p)
         t = count(ps, p, here);
     }
     bool done = is_done(&t), alone = server_view(r->server) == NULL;
+    if (done && !alone && p->glob != NULL && !p->dryrun && !p->confirm) {
+        confirm(ps, p);
+        return false;
+    }
+    if (done && !alone && !p->dryrun && !p->told) {
+        purge_remember(ps, p);
+        peers_tell_done(ps, p);
+        p->told = true;
+    }
     if (p->asker != NULL && (done || late || p->error != NULL)) {
         p->asker->tally = t;
         p->asker->offset = p->offset;
@@ -368,6 +367,7 @@ void purges_step(struct purges *ps)
     int64_t now = ps->repl->now_ms;
     answer_those_here(ps);
     match_step(ps);
+    purges_adopt(ps);
     if (ps->first == NULL && ps->npeers == 0)
         return;
     if (ps->first != NULL && (now >= ps->follow_ms || ps->follow_ms - now > PURGE_FOLLOW_MS)) {
@@ -386,6 +386,8 @@ void purges_step(struct purges *ps)
             continue;
         }
         *at = p->next;
+        if (p->told && p->glob != NULL)
+            peers_tell_done(ps, p); /* once more: they have been asked since how far they are */
         close_purge(ps, p);
     }
 }
@@ -396,6 +398,8 @@ int purges_timeout(const struct purges *ps, int most)
     int64_t counts_ms = match_due(ps);
     if (counts_ms < until)
         until = counts_ms > now ? counts_ms : now + 1; /* others have their turn in between */
+    if (purges_adopt_due(ps) < until)
+        until = purges_adopt_due(ps);
     for (const struct purge *p = ps->first; p != NULL; p = p->next) {
         until = p->due_ms < until ? p->due_ms : until;
         if (p->asker != NULL && p->until_ms < until)
@@ -435,6 +439,5 @@ void purges_release(struct purges *ps)
     }
     peers_release(ps);
     match_release(ps);
-    mem_free(ps->seen);
-    ps->seen = NULL;
+    purges_forget_all(ps);
 }

@@ -13,6 +13,14 @@
  * thread's rounds, and stays open until all nodes have swept it, so that CACHE.JOB can say how far it is.
  * With DRYRUN nothing is banned: each node counts, in slices of the thread's rounds.
  *
+ * A key may meanwhile have gone from a node that was not banned yet to one that was. So once all have banned
+ * it they are asked AGAIN, and whoever has been sent keys since its ban bans once more: what comes later
+ * comes from a node that has banned it.
+ *
+ * What is pending outlives the node that was asked: each node that has been asked for a purge by another
+ * keeps it (purge_known.c) until it hears that all have it (DONE), and after PURGE_ADOPT_MS carries it to all
+ * others itself, under the same id.
+ *
  * HERE answers at once with what is so now, and never waits: the one who asks comes back, sooner at first.
  *
  * Owner: the replication thread, in its rounds; it knows how far replicas are, and it may read the map. The
@@ -54,6 +62,7 @@ enum purge_limits {
     PURGE_COUNTS_MAX = 16,      /* patterns that a node counts at a time (DRYRUN) */
     PURGE_COUNT_IDLE_MS = 5000, /* and forgets when nobody asks for them any more */
     PURGE_JOBS_MAX = 64,        /* that CACHE.JOB knows */
+    PURGE_ADOPT_MS = 5000,
 };
 
 enum purge_form { REPLY_TAG, REPLY_MATCH, REPLY_MATCH_HERE };
@@ -85,16 +94,23 @@ struct purge {
     struct purge *next;
     struct asker *asker; /* the client that waits for it, owned; NULL: nobody does */
     bool soft;
-    bool spread; /* to all others; else it came from one of them */
+    bool spread;  /* to all others; else it came from one of them */
+    bool adopted; /* from another, which does not carry it on */
+    bool over;    /* it came from one of them: all have it, and there is nothing to do */
+    bool told;    /* all have it, and have been told so */
     char id[PURGE_ID_MAX + 1];
     uint64_t serial;
-    struct buf command; /* as others are asked */
+    struct buf command; /* as others are asked ... */
+    struct buf again;   /* ... and of a pattern once more, when all have it */
     uint32_t ntags;
     uint64_t *tags; /* owned: hashes */
     /* MATCH. */
     char *glob; /* owned, of nglob bytes; NULL: tags */
     uint32_t nglob, db;
     bool dryrun;
+    bool confirm;      /* all have banned it: has a key come here since? ... */
+    bool confirmed;    /* ... no, or it has been banned again */
+    uint64_t arrivals; /* that there had been when it was banned here */
     uint64_t rate;
     bool wants_gate;        /* it is to be banned when the round is over */
     uint64_t number;        /* of the ban here */
@@ -115,7 +131,8 @@ struct purge_seen {
     char id[PURGE_ID_MAX + 1];
     uint64_t turn, offset;
     uint32_t replicas;
-    uint64_t number;
+    uint64_t number, arrivals;
+    bool confirmed;
 };
 
 struct purges {
@@ -126,6 +143,9 @@ struct purges {
     uint64_t last_serial;
     struct purge_seen *seen; /* PURGE_SEEN of them, owned; NULL: none yet */
     uint32_t next_seen;
+    struct purge *known; /* of others: not all have them yet, as far as is known here */
+    uint32_t nknown;
+    size_t known_bytes;
     struct peer *peers; /* PURGE_PEERS_MAX of them, owned; NULL: none yet */
     uint32_t npeers;    /* that have been in use */
     uint32_t unplaced;  /* primaries for which there is no peer */
@@ -186,12 +206,29 @@ void purge_give_room(struct purges *ps, const struct purge *p);
 bool purge_may_write(const struct repl *r);
 void purge_applied(struct repl *r, struct purge *p); /* it has taken effect here, at this place in the log */
 
+void peers_tell_done(struct purges *ps, const struct purge *p); /* whoever can be told now */
+
+/* ---- purge_known.c: purges of others ---- */
+
+/* What is remembered of its id, or of this node's own that is open: p goes on from there. */
+void purge_recall(struct purges *ps, struct purge *p);
+void purge_remember(struct purges *ps, const struct purge *p);
+/* Takes p, which has been answered. */
+void purge_keep(struct purges *ps, struct purge *p);
+void purge_forget(struct purges *ps, const char *id); /* all have it */
+void purges_adopt(struct purges *ps);                 /* those that nobody seems to carry on */
+int64_t purges_adopt_due(const struct purges *ps);    /* INT64_MAX: none */
+void purges_forget_all(struct purges *ps);
+
 /* ---- purge_match.c: patterns ---- */
 
 /* The thread, outside of a round: what is to be banned. */
 void purges_outside(struct purges *ps);
 /* Has everything been swept here, or counted? Brings p->matched up to date. */
 bool match_is_swept(struct purges *ps, struct purge *p);
+/* Has nothing come here, since the ban, from a node that had not banned it yet? Else it is to be banned anew.
+ */
+bool match_is_confirmed(struct purges *ps, struct purge *p);
 bool match_count(struct purges *ps, struct purge *p); /* DRYRUN: true once it counts */
 int64_t match_due(const struct purges *ps);           /* when it counts on; INT64_MAX: it does not */
 void match_step(struct purges *ps);                   /* a slice of it */

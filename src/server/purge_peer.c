@@ -204,12 +204,29 @@ void peers_ask(struct purges *ps, struct purge *p)
             continue;
         if (to->nflight == 0)
             to->heard_ms = ps->repl->now_ms; /* the silence begins now */
-        if (buf_append(&to->out, p->command.p, p->command.n) != 0) {
+        const struct buf *words = p->confirm ? &p->again : &p->command;
+        if (buf_append(&to->out, words->p, words->n) != 0) {
             disconnect(ps, to);
             continue;
         }
         to->flight[to->nflight++] = p->serial;
         purge_set_bit(p->flying, i, true);
+    }
+}
+
+/* Whoever is not told finds out when it carries the purge on. */
+void peers_tell_done(struct purges *ps, const struct purge *p)
+{
+    const struct str done[] = {STR("CACHE.PURGE"), STR("DONE"), str_of(p->id)};
+    for (uint32_t i = 0; i < ps->npeers; i++) {
+        struct peer *to = &ps->peers[i];
+        if (!to->counts || !purge_bit(p->acked, i) || to->fd < 0 || to->connecting ||
+            to->nflight == PURGE_FLIGHT)
+            continue;
+        if (unit_put_command(&to->out, done, ARRAY_LEN(done)) == 0)
+            to->flight[to->nflight++] = 0; /* no purge's */
+        else
+            disconnect(ps, to);
     }
 }
 

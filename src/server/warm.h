@@ -1,14 +1,16 @@
-/* CACHE.WARM PEER: a node that has nothing yet takes from another larder what is asked for most, and then the
- * rest, at a bounded rate, while it serves.
+/* CACHE.WARM: a node that has nothing yet takes from another larder, or from a snapshot, what it does not
+ * have, at a bounded rate, while it serves.
  *
- *      CACHE.HOT, then SCAN ──> names ──> lane: whoever has no such key and no loader gets a lease
- *                                  └──> CACHE.DUMP ──> lane: the lease still holds? then as if it had moved
- * here
+ *      PEER        CACHE.HOT, then SCAN ──> names ──┐
+ *      KEYS        a file ────────────────> names ──┤
+ *      SNAPSHOT    a file ──> names and values ─────┴─> lane: whoever has no such key and no loader gets a
+ * lease └──> value ──> lane: the lease still holds? then as if here the key had moved
  *
  * A key is loaded under a lease like any client's. So nothing that is here is overwritten; a write, a delete
  * or an invalidation meanwhile voids the lease and the value is dropped; and clients that miss the key wait
  * for it instead of asking the origin. What was purged here counts as it does for keys that move
- * (cache/move.h).
+ * (cache/move.h). What a peer has purged is not asked for: its purges are about entries and leases of its
+ * own, and it gives none that they have hit.
  *
  * It stops before memory is full, so that nothing is evicted for what may be wanted later.
  *
@@ -37,6 +39,21 @@ enum warm_limits {
     WARM_BUSY_TRIES = 2000, /* a shard that is busy is looked at again so often ... */
     WARM_BUSY_US = 1000,    /* ... after so long */
     WARM_TEXT = 256,
+    WARM_HOST = 256,
+    WARM_NAME = 1024, /* of a host or a file */
+    WARM_PACE_MS = 100,
+    WARM_LIST_BYTES = 64 << 20,
+    WARM_READ = 256 << 10,
+    WARM_JOB_ID = 64,
+};
+
+enum warm_source { WARM_PEER, WARM_SNAPSHOT };
+struct warm_request {
+    enum warm_source source;
+    char name[WARM_NAME]; /* the peer's host, or the file */
+    uint16_t port;
+    char list[WARM_NAME]; /* the file that names keys; "": none */
+    uint64_t top, rate;   /* top 0: all */
 };
 
 /* cold: a primary that started without data and has not been warmed. */
@@ -58,9 +75,8 @@ struct warm {
     pthread_cond_t more;
     bool started, wanted, stop;
     enum warm_state state;
-    char host[256];
-    uint16_t port;
-    uint64_t top, rate; /* 0: all */
+    struct warm_request request;
+    uint64_t number; /* of the latest; 0: there was none */
     struct warm_counts counts;
     int64_t began_ms, ended_ms; /* 0: never */
     char error[WARM_TEXT];
@@ -79,5 +95,15 @@ void warm_release(struct warm *w);
 
 /* Any thread: for INFO. */
 const char *warm_state_name(struct warm *w);
+
+/* Any thread: the latest as CACHE.JOB shows it. False: there was none. */
+struct warm_job {
+    char id[WARM_JOB_ID], from[WARM_NAME + 16];
+    const char *state; /* running, done, cancelled, failed */
+    uint64_t rate, installed;
+    int64_t began_ms;
+};
+bool warm_job(struct warm *w, struct warm_job *out);
+bool warm_cancel(struct warm *w); /* false: none runs */
 
 #endif

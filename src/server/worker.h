@@ -26,11 +26,18 @@
 struct listener;
 struct server;
 
-enum { WORKER_MEMO_BITS = 4 };
+enum { WORKER_MEMO_BITS = 4, WORKER_LONG_MEMO_BITS = 2 };
 
 /* A command's name as some client spells it, and the command. */
 struct name_memo {
     uint64_t word; /* up to 8 bytes; 0 = none */
+    const struct command *cmd;
+};
+
+/* The same for names of 9 to 16 bytes. */
+struct long_memo {
+    uint64_t first, last; /* 8 bytes of the name, which may overlap */
+    size_t n;             /* 0: none */
     const struct command *cmd;
 };
 
@@ -48,6 +55,7 @@ struct worker {
     char *read_buf;     /* CONN_READ_SIZE */
     struct cmd_ctx ctx; /* constant fields set once */
     struct name_memo memo[1 << WORKER_MEMO_BITS];
+    struct long_memo long_memo[1 << WORKER_LONG_MEMO_BITS];
     struct rng rng;
     struct appender *app;
     int32_t until_sample;         /* keys until the next one is noted in `hot` */

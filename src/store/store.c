@@ -304,13 +304,19 @@ struct entry *store_peek_any(const struct access *a, const struct key *k)
     return find(a, k, true);
 }
 
+/* The hottest keys, under most policies, cost nothing more than the look. */
+static inline void note_use(const struct access *a, struct entry *e)
+{
+    if (e != NULL && (entry_word(e) & (ENTRY_CLOCK | ENTRY_FREQ_MASK)) != ENTRY_FREQ_MASK)
+        access_note(a, e);
+}
+
 struct entry *store_find_any(const struct access *a, const struct key *k)
 {
     struct entry *e = store_peek_any(a, k);
     if (unlikely(shadows_want(&a->store->evict.shadows, k->hash)))
         evict_witness(a, k, e, false);
-    if (e != NULL)
-        access_note(a, e);
+    note_use(a, e);
     return e;
 }
 
@@ -319,8 +325,7 @@ struct entry *store_find(const struct access *a, const struct key *k)
     struct entry *e = store_peek(a, k);
     if (unlikely(shadows_want(&a->store->evict.shadows, k->hash)))
         evict_witness(a, k, e, false);
-    if (e != NULL && (entry_word(e) & (ENTRY_CLOCK | ENTRY_FREQ_MASK)) != ENTRY_FREQ_MASK)
-        access_note(a, e); /* the hottest keys, under most policies, cost nothing more than the look */
+    note_use(a, e);
     return e;
 }
 

@@ -1,5 +1,7 @@
-"""CACHE.WARM PEER: a cold node takes what a peer has, what is hot there first, and overwrites nothing."""
+"""CACHE.WARM: a cold node takes what a peer or a snapshot has, what is hot there first, and overwrites nothing."""
 
+import pathlib
+import shutil
 import socket
 import threading
 
@@ -108,6 +110,8 @@ class Peer:
             return b"-ERR no cluster\r\n"
         if words[0] == b"CACHE.HOT":
             return b"*0\r\n"
+        if words[0] == b"CACHE.HELD":
+            return b"*2\r\n:0\r\n$0\r\n\r\n"
         if words[0] == b"SCAN":
             return b"*2\r\n$1\r\n0\r\n" + encode(*self.names)
         return self.dump(words[1])
@@ -229,7 +233,7 @@ def test_replicas_and_bad_arguments(start_larder):
         for bad in (("PEER",), ("PEER", "h"), ("PEER", "h", 0), ("PEER", "h", 65536), ("PEER", "h", "x"), ("PEER", "", 1),
                     ("PEER", "h" * 300, 1), ("PEER", "h\0h", 1), ("PEER", "h", 1, "TOP"), ("PEER", "h", 1, "TOP", 0), ("PEER", "h", 1, "TOP", -1),
                     ("PEER", "h", 1, "RATE", 2**31), ("PEER", "h", 1, "RATE", 2**63), ("PEER", "h", 1, "FAST", 1), ("STATUS", "x"), ("CANCEL", "x"),
-                    ("SNAPSHOT", "x"), ("WHAT",)):
+                    ("WHAT",)):
             assert isinstance(a("CACHE.WARM", *bad), Error), bad
         assert status(a)["state"] == "cold"
         # What is installed goes to replicas.
@@ -241,3 +245,151 @@ def test_replicas_and_bad_arguments(start_larder):
             assert wait_for_end(a)["installed"] == 2
             harness.wait_until(lambda: r("MGET", "plain", "rich") == [b"v", b"v"], what="the replica to have them")
             assert inspect(r, "rich")["version"] == 5
+
+
+# ---- snapshots, lists of names, jobs -----------------------------------------------------------------------------
+
+
+def save_on(server, w, where):
+    """What `server` has now, as a file of that name."""
+    assert w("SAVE") == "OK"
+    shutil.move(f"{server.dir}/dump.rdb", where)
+    return str(where)
+
+
+def test_a_snapshot_comes_under_what_is_here(pair, tmp_path):
+    cold, peer, a, b = pair
+    for i in range(300):
+        b("SET", f"plain:{i}", f"theirs {i}", "PX", 600000)
+    b("SADD", "set", *range(1000))
+    b("SET", "big", "x" * 3_000_000)
+    b("CACHE.SET", "rich", "v", "PX", 600000, "GRACE", 600000, "VERSION", 7, "TAGS", 1, "red")
+    b("CACHE.SET", "purged-here", "v", "PX", 600000, "GRACE", 600000, "TAGS", 1, "blue")
+    b("CACHE.SET", "none", "", "NEGATIVE", "PX", 600000)
+    b("CACHE.SET", "older", "v", "VERSION", 3)
+    b("CACHE.INVALIDATE", "held", "VERSION", 9, "HOLD", 600000)
+    path = save_on(peer, b, tmp_path / "theirs.rdb")
+    a("SET", "plain:1", "mine")
+    a("SADD", "plain:2", "mine")
+    a("CACHE.SET", "plain:3", "", "NEGATIVE", "PX", 600000)
+    a("CACHE.PURGE", "TAG", "blue")
+    a("CACHE.INVALIDATE", "older", "VERSION", 4, "HOLD", 600000)
+    lease = get(a, "plain:4", "LEASE", 600000)["lease"]
+    assert lease, "somebody here is loading it"
+    assert a("CACHE.WARM", "SNAPSHOT", path, "RATE", 1_000_000) == "OK"
+    end = wait_for_end(a)
+    assert (end["state"], end["error"], end["from"]) == ("warm", "", path), end
+    assert end["installed"] == 296 + 2 + 1 and end["present"] == 4, end  # plain ones, set and big, rich
+    assert end["seen"] == end["present"] + end["installed"] + end["gone"] + end["overtaken"]
+    assert a("GET", "plain:0") == b"theirs 0" and 0 < a("PTTL", "plain:0") <= 600000
+    assert a("GET", "plain:1") == b"mine" and a("SMEMBERS", "plain:2") == [b"mine"]
+    assert get(a, "plain:3")["state"] == "negative"
+    assert a("CACHE.SET", "plain:4", "loaded", "LEASE", lease) == "OK", "its loader was not disturbed"
+    assert a("SCARD", "set") == 1000 and a("STRLEN", "big") == 3_000_000
+    # Loaded is not fresh.
+    assert a("EXISTS", "rich", "purged-here", "none", "older") == 0
+    assert get(a, "rich")["state"] == "miss"
+    assert get(a, "rich", "STALE")["value"] == b"v" and inspect(a, "rich")["version"] == 7
+    assert get(a, "purged-here", "STALE")["state"] == "miss", "it was purged here"
+    assert get(a, "none")["state"] == "miss"
+    # What was held there is held here, too.
+    assert a("CACHE.SET", "held", "old", "VERSION", 8) == "OLDVERSION"
+    assert a("CACHE.SET", "held", "new", "VERSION", 9) == "OK"
+    # Again: all is here.
+    assert a("CACHE.WARM", "SNAPSHOT", path) == "OK"
+    assert wait_for_end(a)["installed"] == 0
+
+
+def test_what_a_peer_holds_is_held_here(pair):
+    cold, peer, a, b = pair
+    b("CACHE.INVALIDATE", "held", "VERSION", 9, "HOLD", 600000)
+    assert a("CACHE.WARM", "PEER", "127.0.0.1", peer.port) == "OK"
+    assert wait_for_end(a)["state"] == "warm"
+    assert a("CACHE.SET", "held", "old", "VERSION", 8) == "OLDVERSION"
+
+
+def test_a_ban_here_counts_for_what_comes(pair, tmp_path):
+    """While a pattern is being swept here nothing that matches may come from elsewhere."""
+    cold, peer, a, b = pair
+    for i in range(50):
+        b("SET", f"x:{i}", "theirs")
+        b("SET", f"y:{i}", "theirs")
+    a.pipeline(*[("SET", f"x:mine:{i}", "v" * 500) for i in range(20_000)])  # more segments than one: the rate holds the sweep up
+    path = save_on(peer, b, tmp_path / "theirs.rdb")
+    job = as_dict(a("CACHE.PURGE", "MATCH", "x:*", "RATE", 1))["job"]
+    for source in (("SNAPSHOT", path), ("PEER", "127.0.0.1", peer.port)):
+        assert as_dict(a("CACHE.JOB", "STATUS", job))["state"] == "running", "else this test proves nothing"
+        assert a("CACHE.WARM", *source) == "OK"
+        wait_for_end(a)
+        assert a("EXISTS", *(f"x:{i}" for i in range(50))) == 0
+        assert a("EXISTS", *(f"y:{i}" for i in range(50))) == 50
+
+
+def test_lists_of_names(pair, tmp_path):
+    cold, peer, a, b = pair
+    for i in range(100):
+        b("SET", f"k:{i}", "theirs")
+    names = tmp_path / "names"
+    names.write_bytes(b"k:5\r\n\nnot there\nk:7\nk:9")
+    assert a("CACHE.WARM", "PEER", "127.0.0.1", peer.port, "KEYS", str(names)) == "OK"
+    end = wait_for_end(a)
+    assert (end["seen"], end["installed"], end["gone"]) == (4, 3, 1), end
+    assert a("DBSIZE") == 3
+    path = save_on(peer, b, tmp_path / "theirs.rdb")
+    a("FLUSHALL")
+    assert a("CACHE.WARM", "SNAPSHOT", path, "KEYS", str(names), "RATE", 1000) == "OK"
+    assert wait_for_end(a)["installed"] == 3 and a("EXISTS", "k:5", "k:7", "k:9") == 3
+    assert a("CACHE.WARM", "SNAPSHOT", path, "TOP", 10) == "OK"
+    assert wait_for_end(a)["seen"] == 10
+    # Without a source: the file that this node saves to.
+    assert a("SAVE") == "OK"
+    a("DEL", "k:5", "k:7")
+    assert a("CACHE.WARM", "KEYS", str(names)) == "OK"
+    end = wait_for_end(a)
+    assert (end["state"], end["installed"], end["present"]) == ("warm", 2, 1), end
+
+
+def test_files_that_are_none(pair, tmp_path):
+    cold, peer, a, b = pair
+    b("SET", "k", "v")
+    b("SADD", "s", *range(100))
+    whole = pathlib.Path(save_on(peer, b, tmp_path / "theirs.rdb")).read_bytes()
+    bad = tmp_path / "bad"
+    for content in (b"", b"REDIS", b"no snapshot at all", whole[:-20], whole[:-1] + bytes([whole[-1] ^ 1])):
+        bad.write_bytes(content)
+        assert a("CACHE.WARM", "SNAPSHOT", str(bad)) == "OK"
+        end = wait_for_end(a)
+        assert end["state"] == "failed" and end["error"], (content[:20], end)
+    for path in (tmp_path / "nothing here", tmp_path):
+        assert a("CACHE.WARM", "SNAPSHOT", str(path)) == "OK"
+        assert "cannot read" in wait_for_end(a)["error"]
+        assert a("CACHE.WARM", "PEER", "127.0.0.1", peer.port, "KEYS", str(path)) == "OK"
+        assert "cannot read" in wait_for_end(a)["error"]
+    bad.write_bytes(b"\n\r\n")
+    assert a("CACHE.WARM", "PEER", "127.0.0.1", peer.port, "KEYS", str(bad)) == "OK"
+    assert "names no key" in wait_for_end(a)["error"]
+    for args in (("SNAPSHOT",), ("SNAPSHOT", ""), ("SNAPSHOT", "a\0b"), ("SNAPSHOT", "x" * 2000), ("SNAPSHOT", "x", "KEYS"), ("KEYS",), ("KEYS", ""),
+                 ("KEYS", "x", "KEYS", "x"), ("SNAPSHOT", "x", "TOP", 1, "TOP", 1), ("PEER", "h", 1, "RATE", 1, "RATE", 1)):
+        assert isinstance(a("CACHE.WARM", *args), Error), args
+
+
+def test_a_warming_is_a_job(pair):
+    cold, real, a, b = pair
+    assert a("CACHE.JOB", "LIST") == [] and as_dict(a("CACHE.WARM", "STATUS"))["job"] is None
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert a("CACHE.WARM", "PEER", "127.0.0.1", silent.getsockname()[1], "RATE", 77) == "OK"
+        job = as_dict(a("CACHE.WARM", "STATUS"))["job"]
+        (shown,) = a("CACHE.JOB", "LIST")
+        shown = as_dict(shown)
+        assert (shown["job"], shown["kind"], shown["state"], shown["rate"]) == (job, "warm", "running", 77), shown
+        assert list(shown) == ["job", "kind", "pattern", "soft", "rate", "state", "age", "shards", "acked", "pending", "unsupported", "matched"]
+        assert as_dict(a("CACHE.JOB", "STATUS", job))["pending"] == 1
+        assert a("CACHE.JOB", "CANCEL", job) == "OK"
+        assert wait_for_end(a)["state"] == "cancelled"
+    assert as_dict(a("CACHE.JOB", "STATUS", job))["state"] == "cancelled"
+    assert a("CACHE.JOB", "CANCEL", job).startswith("ERR this job is cancelled already")
+    b("SET", "k", "v")
+    assert a("CACHE.WARM", "PEER", "127.0.0.1", real.port) == "OK"
+    assert wait_for_end(a)["state"] == "warm"
+    assert as_dict(a("CACHE.JOB", "LIST")[0])["matched"] == 1
+    assert isinstance(a("CACHE.JOB", "STATUS", job), Error), "the one before is not known any more"

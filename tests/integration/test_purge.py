@@ -113,6 +113,11 @@ def test_a_client_that_leaves_while_it_waits(pair):
         (("HERE", "id", "TAG"), "purges by TAG"),
         (("HERE", "", "TAG", "a"), "HERE takes"),
         (("HERE", "x" * 65, "TAG", "a"), "HERE takes"),
+        (("AGAIN", "x" * 65, "TAG", "a"), "HERE takes"),
+        (("DONE", ""), "HERE takes"),
+        (("DONE", "x" * 65), "HERE takes"),
+        (("DONE", "a\0b"), "HERE takes"),
+        (("DONE", "a", "b"), "purges by TAG"),
         (("TAG", *map(str, range(4097))), "4096 tags"),
         (("TAG", "x" * (1 << 20), "y"), "4096 tags"),
         (("NAME", "a"), "purges by TAG"),
@@ -132,6 +137,7 @@ def test_a_purge_that_is_asked_for_again_purges_once(larder):
         assert get(c, "k")["state"] == "fresh"
         assert purge(c, "HERE", "me:2", "TAG", "red") == DONE
         assert get(c, "k")["state"] == "miss"
+        assert c("CACHE.PURGE", "DONE", "me:2") == c("CACHE.PURGE", "DONE", "nobody's") == "OK"
 
 
 # ---- a cluster ---------------------------------------------------------------------------------------------------
@@ -201,6 +207,23 @@ def test_a_cluster_with_replicas():
             cluster.kill(lost)
             harness.wait_until(lambda: "connected_slaves:0" in clusters.ask(primaries[1], "INFO", "replication"), what="the loss to be seen")
             assert purge(w, "TAG", "red") == {"shards": 3, "acked": 2, "pending": 1, "unsupported": 0}
+
+
+def test_what_is_pending_outlives_the_node_that_was_asked():
+    extra = {"cluster-node-timeout": 600000, "cache-purge-timeout": SHORT_MS}
+    with clusters.Cluster.create([harness.LARDER_SERVER] * 3, extra=extra) as cluster:
+        asked, other, away = cluster.primaries()
+        keys = set_everywhere(cluster, (asked, other, away), "red", "a")
+        with away.wire() as there:
+            assert there("CONFIG", "SET", "requirepass", "secret") == "OK"  # it listens to nobody
+            with asked.wire() as w:
+                assert purge(w, "TAG", "red")["pending"] >= 1
+            harness.wait_until(lambda: state_at(other, keys[other]) == "miss", what="the purge at the third node")
+            cluster.kill(asked)
+            assert there("CONFIG", "SET", "requirepass", "") == "OK"
+            harness.wait_until(lambda: get(there, keys[away])["state"] == "miss", seconds=90, what="another node to carry it on")
+        with other.wire() as w:
+            harness.wait_until(lambda: as_dict(w("CACHE.STATS"))["purges-pending"] == 1, what="the dead one, which has slots, to be asked")
 
 
 def test_a_redis_primary_counts_as_unsupported():

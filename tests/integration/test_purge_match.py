@@ -298,6 +298,27 @@ def test_a_purge_that_is_asked_for_again_bans_once(larder):
         assert c("GET", "user:1") == b"y"
 
 
+def test_who_was_sent_keys_meanwhile_bans_again(larder):
+    """Once all nodes have a ban, each that was sent keys since its own bans once more, and only then."""
+    with larder.wire() as c:
+        fill(c, 3, "user")
+        dump = c("DUMP", "user:1")
+        here, again = ("HERE", "me:again", "MATCH", "user:*"), ("AGAIN", "me:again", "MATCH", "user:*")
+
+        def arrives(key):
+            harness.wait_until(lambda: c("RESTORE-ASKING", key, 0, dump) == "OK" and c("EXISTS", key) == 1, what="the ban to be over")
+
+        assert purge(c, *here)["acked"] == 1
+        c("SET", "user:new", "v")
+        assert purge(c, *again)["acked"] == 1 and c("GET", "user:new") == b"v", "nothing has come from elsewhere"
+        assert purge(c, *here)["acked"] == 1
+        arrives("user:late")
+        assert purge(c, *again)["acked"] == 1
+        assert c("EXISTS", "user:late", "user:new") == 0
+        arrives("user:later")
+        assert purge(c, *again)["acked"] == 1 and c("EXISTS", "user:later") == 1, "whoever sent that one has banned it"
+
+
 # ---- a cluster ---------------------------------------------------------------------------------------------------
 
 
@@ -330,8 +351,14 @@ def test_a_cluster_with_replicas_and_one_primary_away():
                 number, answer = match(w, "b:*")
                 assert answer == {"shards": 3, "acked": 2, "pending": 1, "unsupported": 0}
                 assert w("GET", keys[asked][1]) is None and job(w, number)["pending"] == 1
+                late = keys[primaries[1]][1]  # as if it came from the one that has not banned it
+                with primaries[1].wire() as there:
+                    dump = there("DUMP", keys[primaries[1]][2])
+                    harness.wait_until(lambda: there("RESTORE-ASKING", late, 0, dump) == "OK" and there("EXISTS", late) == 1,
+                                       what="the ban to be over")  # fmt: skip
             finally:
                 away.process.send_signal(signal.SIGCONT)
             done = wait_for(w, number)
-            assert (done["acked"], done["pending"], done["matched"]) == (3, 0, 3)
+            assert (done["acked"], done["pending"]) == (3, 0) and done["matched"] >= 3
             assert clusters.ask(away, "GET", keys[away][1]) is None
+            assert clusters.ask(primaries[1], "GET", late) is None

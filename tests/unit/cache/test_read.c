@@ -1,4 +1,5 @@
 /* Who loads and when, decided with a clock and a die of the test's own. */
+#include "store/ext.h"
 #include "unit/unit.h"
 
 #include "base/err.h"
@@ -255,6 +256,63 @@ static void test_leases_of_a_slot_that_leaves_are_void(void **state)
     assert_int_equal(fill(w, "stays", (struct cache_value){.has_lease = true, .token = stays}), FILL_OK);
 }
 
+/* ---- the short way of a hit */
+
+/* It says of an entry what the long way says, or nothing. */
+static void check_hit(struct world *w, const char *name, bool wants_hit)
+{
+    struct cache_answer slow = ask(w, name, (struct cache_ask){.lease_ms = 0}), fast;
+    struct key k = lock_key(w, name);
+    bool hit = cache_hit(w->c, &w->a, store_find_any(&w->a, &k), &fast);
+    unlock_key(w, &k);
+    assert_int_equal(hit, wants_hit);
+    if (!hit)
+        return;
+    assert_int_equal(slow.state, CACHE_FRESH);
+    assert_int_equal(fast.state, slow.state);
+    assert_ptr_equal(fast.value, slow.value);
+    assert_int_equal(fast.ttl_ms, slow.ttl_ms);
+    assert_int_equal(fast.age_ms, slow.age_ms);
+    assert_int_equal(fast.has_version, slow.has_version);
+    assert_int_equal(fast.version, slow.version);
+    assert_int_equal(fast.token, 0);
+    assert_int_equal(fast.retry_ms, slow.retry_ms);
+    assert_true(!fast.wrong_type && !fast.refused && fast.wait_at == NULL);
+}
+
+static void test_the_short_way_of_a_hit(void **state)
+{
+    struct world *w = *state;
+    const struct str red = STR("red"), blue = STR("blue");
+    check_hit(w, "none", false);
+    (void)fill(w, "ever", (struct cache_value){.cost_ms = -1});
+    (void)fill(w, "k",
+               (struct cache_value){.ttl_ms = 1000, .grace_ms = DAY, .has_version = true, .version = 7});
+    (void)fill(w, "red", (struct cache_value){.ttl_ms = DAY, .ntags = 1, .tags = &red});
+    (void)fill(w, "blue", (struct cache_value){.ttl_ms = DAY, .grace_ms = DAY, .ntags = 1, .tags = &blue});
+    (void)fill(w, "not", (struct cache_value){.ttl_ms = DAY, .negative = true});
+    (void)fill(w, "soft", (struct cache_value){.ttl_ms = DAY, .grace_ms = DAY});
+    w->a.now_ms += 5;
+    for (unsigned i = 0; i < 5; i++)
+        check_hit(w, (const char *[]){"ever", "k", "red", "blue", "soft"}[i], true);
+    check_hit(w, "not", false);
+    struct key k = lock_key(w, "soft");
+    bool softened;
+    (void)cache_invalidate(w->c, &w->a, &k, &(struct cache_invalidation){.soft = true, .hold_ms = -1},
+                           &softened);
+    unlock_key(w, &k);
+    (void)cache_purge_tag(w->c, meta_tag_hash(red), false);
+    (void)cache_purge_tag(w->c, meta_tag_hash(blue), true);
+    for (unsigned i = 0; i < 3; i++)
+        check_hit(w, (const char *[]){"soft", "red", "blue"}[i], false);
+    check_hit(w, "k", true);
+    w->a.now_ms += 1000;
+    check_hit(w, "k", false);
+    check_hit(w, "ever", true);
+    cache_purge_at(w->c, 0, 1000, true); /* of everything: loaded is not fresh */
+    check_hit(w, "ever", false);
+}
+
 /* ---- origin budgets */
 
 static void test_budgets(void **state)
@@ -375,6 +433,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_look_passes_the_lease_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_look_finds_itself_the_oldest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_leases_of_a_slot_that_leaves_are_void, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_short_way_of_a_hit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_budgets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_ban_outlives_the_leases_before_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_sweep_takes_purged_entries_out, set_up, tear_down),
