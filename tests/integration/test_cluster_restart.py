@@ -16,9 +16,7 @@ NODE = harness.LARDER_SERVER
 
 @pytest.fixture(scope="module")
 def cluster():
-    # A copy waits as it does by default: an heir that has been started less than a node timeout ago has no majority of
-    # promises yet and answers CLUSTERDOWN (docs/ROADMAP.md).
-    with clusters.created_by_tool({"repl-diskless-sync-delay": 5}) as c:
+    with clusters.created_by_tool() as c:
         yield c
 
 
