@@ -120,7 +120,7 @@ const char num_pairs[200] = "00010203040506070809101112131415161718192021222324"
                             "50515253545556575859606162636465666768697071727374"
                             "75767778798081828384858687888990919293949596979899";
 
-static unsigned count_digits(uint64_t v)
+unsigned num_digits(uint64_t v)
 {
     unsigned n = 1;
     for (;;) {
@@ -139,7 +139,7 @@ static unsigned count_digits(uint64_t v)
 
 unsigned num_put_u64(char *dst, uint64_t v)
 {
-    unsigned n = count_digits(v);
+    unsigned n = num_digits(v);
     char *at = dst + n;
     while (v >= 100) {
         at -= 2;

@@ -29,6 +29,7 @@ bool num_parse_bytes(struct str s, uint64_t *out);
 /* Write decimal text to dst (>= NUM_I64_TEXT_MAX bytes), return its length. */
 unsigned num_put_i64(char *dst, int64_t v);
 unsigned num_put_u64(char *dst, uint64_t v);
+unsigned num_digits(uint64_t v);
 /* "00" to "99", two letters each. */
 extern const char num_pairs[200];
 

@@ -22,7 +22,7 @@ void bus_header(struct machine *m, enum frame_type type, struct frame_header *h)
         .config_epoch = owner->config_epoch,
         .offset = m->data.offset,
         .sender = self->id,
-        .slots = owner->slots,
+        .slots = owner == self ? taking_claims(m) : owner->slots,
         .state = m->ok ? 0 : 1,
         .mflags = {FRAME_EXTENSIONS},
         .larder = {.is = true, .data_epoch = m->data_epoch, .replid = m->data.replid},
@@ -63,6 +63,16 @@ void bus_send(struct machine *m, enum frame_type type, uint32_t link)
     h.larder.forced = type == FRAME_AUTH_REQUEST && m->manual_force;
     frame_begin(&w, &m->out, &h);
     send_written(m, &w, type, link);
+}
+
+void bus_vote(struct machine *m, struct node *n)
+{
+    struct frame_header h;
+    struct frame_writer w;
+    bus_header(m, FRAME_AUTH_ACK, &h);
+    h.larder.promise_ms = (uint32_t)failure_promise(m, n);
+    frame_begin(&w, &m->out, &h);
+    send_written(m, &w, FRAME_AUTH_ACK, n->out);
 }
 
 void bus_update(struct machine *m, const struct node *n, uint32_t link)
@@ -199,11 +209,11 @@ void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t 
     h.larder.offers = m->manual_offers && n != NULL && node_id_eq(&n->id, &m->manual_replica);
     if (type == FRAME_PONG) {
         h.larder.seq = seq;
-        h.larder.promise_ms = seq != 0 && n != NULL ? (uint32_t)failure_promise(m, n) : 0;
+        h.larder.promise_ms = seq != 0 && n != NULL && node_votes(n) ? (uint32_t)failure_promise(m, n) : 0;
     } else if (n != NULL) {
         /* Who yields wants no promises. */
         h.larder.seq = n->ping_seq = m->mute || m->manual == MANUAL_PAUSED ? 0 : m->next_seq++;
-        n->ping_sent_ms = m->now_ms;
+        n->ping_sent_ms = n->ping_seq_ms = m->now_ms;
     }
     frame_begin(&w, &m->out, &h);
     fill_gossip(m, &w, n);
@@ -373,12 +383,9 @@ static void read_pong(struct machine *m, struct node *sender, const struct frame
     if (sender->out != link)
         return; /* an announcement, not an answer */
     const struct frame_larder *l = &f->h.larder;
-    if (l->is && l->promise_ms > 0 && l->seq == sender->ping_seq && sender->ping_sent_ms > 0) {
-        /* Counted from when we asked, and short of it by what clocks may differ in. */
-        uint64_t until = sender->ping_sent_ms + l->promise_ms - l->promise_ms / 16;
-        if (until > sender->lease_ms)
-            sender->lease_ms = until;
-    }
+    if (l->is && l->seq != 0 &&
+        l->seq == sender->ping_seq) /* the last one, whatever was answered before it */
+        failure_lease_from(sender, sender->ping_seq_ms, l->promise_ms);
     sender->pong_ms = m->now_ms;
     sender->ping_sent_ms = 0;
     failure_heard(m, sender);
@@ -395,6 +402,7 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
     if (f->h.type == FRAME_PONG)
         read_pong(m, sender, f, link);
     read_self(m, sender, f);
+    taking_heard(m, sender, f);
     ownership_answer(m, sender, f, link);
     ownership_collision(m, sender, f->h.config_epoch);
     for (unsigned i = 0; i < f->ngossip; i++) {

@@ -139,6 +139,8 @@ void bus_tick(struct machine *m)
     restart_tick(m);
     failure_tick(m);
     manual_tick(m);
+    taking_ask(m);
+    taking_check(m);
     election_tick(m);
     migration_tick(m);
 }

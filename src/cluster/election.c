@@ -111,6 +111,8 @@ static void send_request(struct machine *m)
         m->election_asked = false; /* the epoch went by: ask with the next */
         return;
     }
+    if (!m->election_sent)
+        m->election_asked_ms = m->now_ms;
     m->election_sent = true;
     m->election_sent_ms = m->now_ms;
     if (node_is(m->self->primary, NODE_FAIL))
@@ -150,6 +152,8 @@ void election_ack(struct machine *m, const struct node *sender, const struct fra
     if (voter == NULL || (voter->ack_epoch == m->election_epoch && !MUTANT(COUNT_TWICE)))
         return; /* counted already */
     voter->ack_epoch = m->election_epoch;
+    /* Who is elected may write at once, before anybody has answered a ping of the new primary. */
+    failure_lease_from(voter, m->election_asked_ms, f->h.larder.promise_ms);
     if (++m->election_votes < (MUTANT(NO_MAJORITY) ? 1 : machine_quorum(m)) || m->self->primary == NULL)
         return;
     m->self->config_epoch = m->election_epoch;
@@ -168,6 +172,7 @@ void election_promote(struct machine *m)
     }
     election_abort(m);
     manual_reset(m);
+    m->rejoin_ms = 0; /* what we may have missed is over: the place is ours */
     machine_act(m, ACT_PROMOTE);
     machine_hold(m);
     machine_view(m);
@@ -182,5 +187,6 @@ void election_persisted(struct machine *m)
         m->announced_seq = m->announce_seq;
         bus_pong_all(m);
         failure_ask(m); /* they know by now who asks */
+        taking_ask(m);
     }
 }

@@ -134,12 +134,19 @@ static bool vote_outstanding(const struct machine *m)
 uint64_t failure_promise(struct machine *m, struct node *n)
 {
     uint64_t t = m->config.node_timeout_ms;
-    if (!node_votes(m->self) || !node_votes(n) || node_is(n, NODE_FAIL) || vote_outstanding(m) ||
+    if (!node_votes(m->self) || node_is(n, NODE_FAIL) || vote_outstanding(m) ||
         (n->voted_ms != 0 && n->config_epoch < n->voted_epoch &&
          m->now_ms - n->voted_ms < VOTE_BARS_PROMISE * t))
         return 0;
     n->promise_ms = m->now_ms + t;
     return t;
+}
+
+void failure_lease_from(struct node *voter, uint64_t asked_ms, uint32_t promise_ms)
+{
+    uint64_t until = asked_ms + promise_ms - promise_ms / 16;
+    if (promise_ms > 0 && until > voter->lease_ms)
+        voter->lease_ms = until;
 }
 
 static bool reaches(const struct machine *m, uint64_t at)

@@ -32,6 +32,7 @@ enum machine_limits {
     MACHINE_MF_TIMEOUT_MS = 5000,
     MACHINE_FORGET_MS = 60000,
     MACHINE_ERROR_MAX = 160,
+    MACHINE_TAKINGS = 8, /* slots taken from so many nodes at once */
 };
 
 enum machine_event_kind {
@@ -70,6 +71,9 @@ enum machine_command_kind {
     CMD_BUMPEPOCH,
     CMD_SET_CONFIG_EPOCH, /* epoch */
     CMD_SAVECONFIG,
+    CMD_OFFER, /* slots, all ours: current_epoch is one afterwards that nobody else has, for who takes them */
+    CMD_TAKE,  /* slots of node id, epoch: they are ours from when machine_takes() does not say so any more */
+    CMD_RECLAIM,  /* slots, all ours still: whoever would take them does not get them */
     CMD_HANDOVER, /* we are about to end: the best replica shall take over, until machine_handed_over() */
 };
 
@@ -161,8 +165,8 @@ struct machine {
     struct node_id vote_for;
     uint64_t vote_seq;
     /* An election of ours. */
-    uint64_t election_epoch, election_ms, election_at_ms, election_sent_ms, election_seq, announce_seq,
-        announced_seq;
+    uint64_t election_epoch, election_ms, election_at_ms, election_sent_ms, election_asked_ms, election_seq,
+        announce_seq, announced_seq; /* asked: the first of our requests for this epoch, sent: the last */
     unsigned election_votes, election_rank;
     bool election_asked, election_sent;
     /* A manual failover of ours (replica) or of one of our replicas (primary). */
@@ -177,6 +181,12 @@ struct machine {
     } forgotten[64];
     uint8_t lost[SLOT_BYTES];
     unsigned nlost;
+    struct taking {
+        bool on;
+        struct node_id from;
+        uint8_t slots[SLOT_BYTES];
+    } takings[MACHINE_TAKINGS];
+    uint8_t claims[SLOT_BYTES]; /* of the frame at hand, with what is being taken */
 
     /* What the last step wants. */
     struct machine_action *actions;
@@ -219,6 +229,8 @@ uint64_t machine_write_until_ms(const struct machine *m);
 uint64_t machine_lease_until_ms(const struct machine *m);
 /* Where a slot is going or coming from, NULL if it stays. */
 const struct slot_move *machine_move(const struct machine *m, unsigned slot);
+/* Is the slot claimed, and not ours yet? */
+bool machine_takes(const struct machine *m, unsigned slot);
 /* The text of nodes.conf, and the lines of CLUSTER NODES. 0 or ERR_OOM. */
 int machine_save(const struct machine *m, struct buf *out);
 int machine_nodes(const struct machine *m, struct buf *out, int64_t wall_offset_ms);

@@ -26,6 +26,7 @@ void bus_frame(struct machine *m, const struct frame *f, uint32_t link);
 void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t link, uint32_t seq);
 void bus_update(struct machine *m, const struct node *n, uint32_t link); /* tell who n is */
 void bus_send(struct machine *m, enum frame_type type, uint32_t link);
+void bus_vote(struct machine *m, struct node *n); /* AUTH_ACK, and a promise with it */
 void bus_broadcast(struct machine *m, enum frame_type type);
 void bus_pong_all(struct machine *m);
 void bus_fail_all(struct machine *m, const struct node *failing);
@@ -49,14 +50,18 @@ void failure_said(struct machine *m, struct node *n);  /* a FAIL frame about n *
 void failure_ask(struct machine *m);                   /* the voters for promises, now */
 void failure_tick(struct machine *m);
 void failure_state(struct machine *m);
-uint64_t failure_promise(struct machine *m, struct node *n); /* ms that we may promise n */
+uint64_t failure_promise(struct machine *m,
+                         struct node *n); /* ms that we may promise n, a primary or elected */
+/* A promise counts from when it was asked for, and is short of what was said by what clocks may differ in. */
+void failure_lease_from(struct node *voter, uint64_t asked_ms, uint32_t promise_ms);
 uint64_t failure_lease(const struct machine *m);
 
 /* ownership.c */
 void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots);
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
-bool ownership_bump(struct machine *m); /* a new epoch without agreement, if ours is not the greatest */
+bool ownership_bump(struct machine *m);  /* a new epoch without agreement, if ours is not the greatest */
+void ownership_renew(struct machine *m); /* a new epoch, whatever the others' are */
 void ownership_follow(struct machine *m, struct node *primary);
 void ownership_primary(struct node *n); /* make it one in the table */
 void ownership_replica(struct machine *m, struct node *n, struct node *primary);
@@ -80,6 +85,16 @@ void manual_tick(struct machine *m);
 void manual_reset(struct machine *m);
 int manual_command(struct machine *m, enum failover_how how);
 int manual_offer(struct machine *m);
+
+/* taking.c */
+const uint8_t *taking_claims(struct machine *m); /* what our frames claim */
+int taking_offer(struct machine *m, const struct machine_command *c);
+int taking_begin(struct machine *m, const struct machine_command *c);
+int taking_reclaim(struct machine *m, const struct machine_command *c);
+void taking_reset(struct machine *m);
+void taking_ask(struct machine *m);
+void taking_check(struct machine *m);
+void taking_heard(struct machine *m, struct node *sender, const struct frame *f);
 
 /* command.c */
 int command_run(struct machine *m, const struct machine_command *c);

@@ -39,6 +39,7 @@ void ownership_follow(struct machine *m, struct node *primary)
     slotmap_drop_all(&m->map, self);
     memset(m->lost, 0, sizeof(m->lost));
     m->nlost = m->nmoves = 0;
+    taking_reset(m);
     m->mute = false;
     m->yield_ms = 0;
     self->flags = (self->flags & ~(uint32_t)(NODE_PRIMARY | NODE_MIGRATE_TO)) | NODE_REPLICA;
@@ -113,6 +114,12 @@ static void new_epoch(struct machine *m)
 {
     m->self->config_epoch = ++m->current_epoch;
     machine_hold(m);
+}
+
+void ownership_renew(struct machine *m)
+{
+    new_epoch(m);
+    machine_view(m);
 }
 
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch)

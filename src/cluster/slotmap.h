@@ -58,6 +58,9 @@ struct node {
     uint8_t slots[SLOT_BYTES];
     unsigned nslots;
     unsigned mark; /* scratch of whoever walks the table */
+    /* Bit i, of takings[i] of the machine: it is, or was, of the shard that gives the slots; its last frame
+     * did not claim them. */
+    uint32_t gives, conceded;
 
     /* Times on the machine's clock, 0: never. */
     uint64_t created_ms, ping_sent_ms, pong_ms, heard_ms, fail_ms, orphan_ms;
@@ -66,10 +69,11 @@ struct node {
     uint64_t promise_ms;  /* until then we vote for none of its replicas */
     uint64_t lease_ms;    /* until then it votes for none of ours */
     uint64_t forget_ms;
-    uint64_t ack_epoch; /* of its last vote for us */
-    uint64_t out_ms;    /* when `out` was opened */
-    uint32_t ping_seq;
-    uint32_t out, in; /* links, 0: none */
+    uint64_t ack_epoch;   /* of its last vote for us */
+    uint64_t out_ms;      /* when `out` was opened */
+    uint64_t ping_seq_ms; /* when the ping of that number was sent */
+    uint32_t ping_seq;    /* of our last ping to it; 0: no answer to it is a promise */
+    uint32_t out, in;     /* links, 0: none */
     bool out_up;
     uint64_t yields_ms; /* when it said itself that it has failed: whoever has its data may be elected,
                            however old */

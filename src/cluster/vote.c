@@ -46,7 +46,7 @@ void vote_request(struct machine *m, struct node *sender, const struct frame *f)
         return;
     if (m->vote_epoch >= m->current_epoch && !MUTANT(VOTE_TWICE)) {
         if (again && m->vote_epoch == m->current_epoch && m->vote_seq == 0 && sender->out_up)
-            bus_send(m, FRAME_AUTH_ACK, sender->out); /* the first may be lost */
+            bus_vote(m, sender); /* the first may be lost */
         return;
     }
     bool failed = node_is(p, NODE_FAIL) || (p == m->self && m->mute);
@@ -82,7 +82,7 @@ void vote_persisted(struct machine *m)
     /* Our epoch is in the frame: a vote of an older one would count in the newer. */
     struct node *n = slotmap_find(&m->map, &m->vote_for);
     if (n != NULL && n->out_up && m->vote_epoch == m->current_epoch)
-        bus_send(m, FRAME_AUTH_ACK, n->out);
+        bus_vote(m, n);
 }
 
 static struct node *orphan(const struct machine *m, unsigned *most)

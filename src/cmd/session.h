@@ -23,8 +23,9 @@ struct session {
     bool no_evict, no_touch;
     bool monitor; /* gets every command; sends only QUIT, RESET, PING-like */
     bool close_after_reply;
-    bool asking;                     /* ASKING: the next command may use a slot that is being imported */
-    bool readonly;                   /* READONLY: a replica may serve its reads */
+    uint32_t importing; /* it brings the keys of slots that come here: the import's number (server/moves.h) */
+    bool asking;        /* ASKING: the next command may use a slot that is being imported */
+    bool readonly;      /* READONLY: a replica may serve its reads */
     char *name, *lib_name, *lib_ver; /* owned, NULL = none */
     size_t names_bytes;              /* of these three */
     struct txn txn;

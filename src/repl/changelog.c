@@ -185,13 +185,12 @@ void changelog_reserve(struct changelog *l, uint32_t writer, uint32_t first, uin
 {
     DEBUG_ASSERT(l->on && writer < l->nwriters && last < CHANGELOG_NO_DB);
     char text[SELECT_ROOM];
-    unsigned select = put_select(text, first);
     uint64_t head = atomic_load_explicit(&l->head, memory_order_relaxed), next;
     atomic_exchange_explicit(&l->writers[writer].filling, head >> CHANGELOG_DB_BITS, memory_order_seq_cst);
     do {
         uint64_t start = head >> CHANGELOG_DB_BITS;
         out->start = out->at = start;
-        out->end = start + n + (head_db(head) != first ? select : 0);
+        out->end = start + n + (likely(head_db(head) == first) ? 0 : put_select(text, first));
         next = pack(out->end, last);
     } while (!atomic_compare_exchange_weak_explicit(&l->head, &head, next, memory_order_seq_cst,
                                                     memory_order_relaxed));
@@ -221,6 +220,17 @@ void changelog_write(struct changelog *l, struct changelog_place *pl, const void
         from += k;
         n -= k;
     }
+}
+
+char *changelog_room(struct changelog *l, struct changelog_place *pl, size_t n)
+{
+    DEBUG_ASSERT(n <= pl->end - pl->at);
+    size_t within = pl->at & (chunk_size(l) - 1);
+    struct changelog_chunk *c = n <= chunk_size(l) - within ? chunk_get(l, pl->at >> l->chunk_bits) : NULL;
+    if (c == NULL)
+        return NULL;
+    pl->at += n;
+    return c->bytes + within;
 }
 
 void changelog_publish(struct changelog *l, uint32_t writer, struct changelog_place *pl)

@@ -130,6 +130,9 @@ void changelog_reserve(struct changelog *l, uint32_t writer, uint32_t first, uin
 /* No lock held from here on. The SELECT, if the place has room for one; n as in reserve. */
 void changelog_begin_write(struct changelog *l, uint32_t db, uint64_t n, struct changelog_place *pl);
 void changelog_write(struct changelog *l, struct changelog_place *pl, const void *p, size_t n);
+/* Where the next n bytes are to be put, by the caller, before it publishes; they count as written. NULL: they
+ * do not lie in one piece, or there is no memory: changelog_write() knows what to do. */
+char *changelog_room(struct changelog *l, struct changelog_place *pl, size_t n);
 void changelog_publish(struct changelog *l, uint32_t writer, struct changelog_place *pl);
 /* What should have been logged is lost (no memory): nobody may read on. Any thread. */
 void changelog_break(struct changelog *l);

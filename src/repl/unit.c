@@ -32,10 +32,14 @@ static unsigned put_header(char *dst, char kind, uint64_t n)
     return at + 2;
 }
 
+static uint64_t header_size(uint64_t n)
+{
+    return 1 + num_digits(n) + 2;
+}
+
 static uint64_t bulk_size(struct str s)
 {
-    char text[HEADER_ROOM];
-    return put_header(text, '$', s.n) + s.n + 2;
+    return header_size(s.n) + s.n + 2;
 }
 
 static int put_named(struct buf *b, struct str name, const struct str *argv, uint32_t argc)
@@ -131,8 +135,7 @@ void unit_add_request(struct unit *u, uint32_t db, struct str name, const struct
 
 static uint64_t request_size(const struct unit *u)
 {
-    char text[HEADER_ROOM];
-    uint64_t n = put_header(text, '*', u->argc) + bulk_size(u->name);
+    uint64_t n = header_size(u->argc) + bulk_size(u->name);
     for (uint32_t i = 1; i < u->argc; i++)
         n += bulk_size(u->argv[i]);
     return n;
@@ -155,21 +158,42 @@ void unit_reserve(struct unit *u)
     u->reserved = true;
 }
 
-static void write_bulk(struct unit *u, struct str s)
+/* To *at, which goes on; NULL: the log takes it piece by piece. */
+static void write_piece(struct unit *u, char **at, const char *p, size_t n)
 {
-    char text[HEADER_ROOM];
-    changelog_write(u->log, &u->place, text, put_header(text, '$', s.n));
-    changelog_write(u->log, &u->place, s.p, s.n);
-    changelog_write(u->log, &u->place, "\r\n", 2);
+    if (unlikely(*at == NULL)) {
+        changelog_write(u->log, &u->place, p, n);
+        return;
+    }
+    memcpy(*at, p, n);
+    *at += n;
 }
 
-static void write_request(struct unit *u)
+static void write_header(struct unit *u, char **at, char kind, uint64_t n)
 {
     char text[HEADER_ROOM];
-    changelog_write(u->log, &u->place, text, put_header(text, '*', u->argc));
-    write_bulk(u, u->name);
+    if (likely(*at != NULL))
+        *at += put_header(*at, kind, n);
+    else
+        changelog_write(u->log, &u->place, text, put_header(text, kind, n));
+}
+
+static void write_bulk(struct unit *u, char **at, struct str s)
+{
+    write_header(u, at, '$', s.n);
+    write_piece(u, at, s.p, s.n);
+    write_piece(u, at, "\r\n", 2);
+}
+
+/* Nearly always all of it lies in one chunk. */
+static void write_request(struct unit *u)
+{
+    char *room = changelog_room(u->log, &u->place, u->payload), *at = room;
+    write_header(u, &at, '*', u->argc);
+    write_bulk(u, &at, u->name);
     for (uint32_t i = 1; i < u->argc; i++)
-        write_bulk(u, u->argv[i]);
+        write_bulk(u, &at, u->argv[i]);
+    ASSERT(room == NULL || at == room + u->payload);
 }
 
 void unit_publish(struct unit *u)
@@ -180,7 +204,7 @@ void unit_publish(struct unit *u)
     if (u->ncommands > 1)
         changelog_write(u->log, &u->place, multi.p, multi.n);
     if (u->verbatim)
-        write_request(u);
+        write_request(u); /* then it is the only one */
     else
         changelog_write(u->log, &u->place, u->bytes.p, u->bytes.n);
     if (u->ncommands > 1)

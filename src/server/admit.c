@@ -36,6 +36,15 @@ bool admit_is_ours(struct cmd_ctx *c, const struct server *s, bool locked)
                                   : route_allows(c, server_view(s), locked);
 }
 
+bool admit_waits(struct cmd_ctx *c, struct conn *conn)
+{
+    bool again = c->again;
+    c->again = false;
+    if (again)
+        conn_park(conn, PARK_PAUSE);
+    return again;
+}
+
 static bool needs_memory(const struct cmd_ctx *c)
 {
     return (c->cmd->flags & CMD_DENYOOM) || (c->cmd->fn == cmd_exec && exec_any(c->session, CMD_DENYOOM));
@@ -74,6 +83,8 @@ bool admit(struct cmd_ctx *c, struct conn *conn, uint32_t care)
         return false;
     }
     if ((care & CARE_CLUSTER) && !admit_is_ours(c, conn->worker->server, false)) {
+        if (admit_waits(c, conn))
+            return false;
         admit_note_rejected(c);
         return false;
     }

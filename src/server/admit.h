@@ -22,6 +22,9 @@ bool admit(struct cmd_ctx *c, struct conn *conn, uint32_t care);
  * so this is the last word. */
 bool admit_is_ours(struct cmd_ctx *c, const struct server *s, bool locked);
 
+/* After that has said no: because the slot changes hands, and then conn is parked until it has. */
+bool admit_waits(struct cmd_ctx *c, struct conn *conn);
+
 /* On the lane, where it has waited for its turn: what a primary has accepted a replica must not do. */
 bool admit_late(struct cmd_ctx *c, struct server *s);
 

@@ -64,6 +64,8 @@ int server_init(struct server *s)
     warm_init(&s->warm, s);
     if (rc == 0)
         rc = heir_init(&s->heir, s);
+    if (rc == 0)
+        rc = moves_init(&s->moves, s);
     saver_init(&s->saver, s);
     if (rc == 0)
         rc = cluster_init(&s->cluster, s);
@@ -107,6 +109,8 @@ int server_start(struct server *s)
         rc = pages_start(&s->pages, s->store);
     if (rc == 0)
         rc = cluster_start(&s->cluster);
+    if (rc == 0)
+        rc = moves_start(&s->moves);
     if (rc == 0) {
         server_log_listeners(s);
         return 0;
@@ -141,6 +145,7 @@ static bool join(pthread_t thread, bool (*hurry)(void *arg), void *arg)
 bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg)
 {
     set_stop(s, STOP_BEGUN);
+    moves_end(&s->moves);
     cluster_end(&s->cluster);
     saver_end(&s->saver);
     repl_end(&s->repl, hurry, arg);
@@ -174,6 +179,7 @@ void server_release(struct server *s)
     saver_release(&s->saver);
     migrator_release(&s->migrator);
     heir_release(&s->heir);
+    moves_release(&s->moves);
     warm_release(&s->warm);
     cluster_release(&s->cluster);
     server_unlisten(s);

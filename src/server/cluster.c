@@ -116,6 +116,41 @@ static void execute(struct cluster *cl, struct lane_job *job)
     }
 }
 
+bool cluster_call(struct cluster *cl, void (*fn)(struct cluster_core *core, void *arg), void *arg)
+{
+    pthread_mutex_lock(&cl->mutex);
+    ASSERT(cl->call == NULL);
+    cl->call = fn;
+    cl->call_arg = arg;
+    loop_wake(cl->core->loop);
+    while (cl->call != NULL && !cl->ended)
+        pthread_cond_wait(&cl->called, &cl->mutex);
+    bool ok = cl->call == NULL && cl->call_ok;
+    cl->call = NULL;
+    pthread_mutex_unlock(&cl->mutex);
+    return ok;
+}
+
+static bool run_call(struct cluster *cl)
+{
+    pthread_mutex_lock(&cl->mutex);
+    void (*fn)(struct cluster_core * core, void *arg) = cl->call;
+    void *arg = cl->call_arg;
+    pthread_mutex_unlock(&cl->mutex);
+    if (fn != NULL)
+        fn(cl->core, arg);
+    return fn != NULL;
+}
+
+static void answer_call(struct cluster *cl, bool ok)
+{
+    pthread_mutex_lock(&cl->mutex);
+    cl->call = NULL;
+    cl->call_ok = ok;
+    pthread_cond_broadcast(&cl->called);
+    pthread_mutex_unlock(&cl->mutex);
+}
+
 /* Whatever is queued, then one write of the file and one new view for all of it, then the replies. */
 static void execute_all(struct cluster *cl)
 {
@@ -125,7 +160,10 @@ static void execute_all(struct cluster *cl)
         *tail = job;
         tail = &job->next;
     }
+    bool called = run_call(cl);
     bool settled = cluster_core_settle(cl->core);
+    if (called)
+        answer_call(cl, settled);
     while ((job = done) != NULL) {
         done = job->next;
         job->next = NULL;
@@ -195,6 +233,10 @@ static void *cluster_main(void *arg)
         reply_error(&job->reply, "ERR The server is shutting down");
         lane_send_home(job);
     }
+    pthread_mutex_lock(&cl->mutex);
+    cl->ended = true;
+    pthread_cond_broadcast(&cl->called);
+    pthread_mutex_unlock(&cl->mutex);
     crash_thread_end();
     return NULL;
 }
@@ -217,6 +259,8 @@ int cluster_init(struct cluster *cl, struct server *s)
 {
     cl->server = s;
     job_queue_init(&cl->jobs);
+    pthread_mutex_init(&cl->mutex, NULL);
+    pthread_cond_init(&cl->called, NULL);
     atomic_store(&s->lease_until_ms, UINT64_MAX);
     if (!s->config.cluster_enabled)
         return 0;
@@ -270,4 +314,6 @@ void cluster_release(struct cluster *cl)
     cluster_view_free(cl->server->view);
     cl->server->view = NULL;
     job_queue_release(&cl->jobs);
+    pthread_mutex_destroy(&cl->mutex);
+    pthread_cond_destroy(&cl->called);
 }

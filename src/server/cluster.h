@@ -33,6 +33,12 @@ struct cluster {
     _Atomic bool stop;
     _Atomic int handing; /* enum cluster_handing: of our slots, to a replica */
     struct job_queue jobs;
+    /* cluster_call(): one at a time. The mutex, a leaf. */
+    pthread_mutex_t mutex;
+    pthread_cond_t called;
+    void (*call)(struct cluster_core *core, void *arg);
+    void *call_arg;
+    bool call_ok, ended;
     struct cluster_core *core; /* NULL: cluster-enabled no */
 };
 
@@ -52,6 +58,10 @@ void cluster_release(struct cluster *cl);
 /* Gate: what it copies of the configuration has changed. Nothing without a cluster. */
 void cluster_follow_options(struct cluster *cl);
 int cluster_bus_port(const struct config *cfg);
+
+/* fn runs on the cluster's thread, and what it wants is in the file and in force when this returns. For the
+ * one thread that moves slots. False: the node ends, or the file cannot be written. */
+bool cluster_call(struct cluster *cl, void (*fn)(struct cluster_core *core, void *arg), void *arg);
 
 /* A worker: c's command is executed by the thread, its client parked meanwhile. */
 struct cmd_ctx;

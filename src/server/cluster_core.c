@@ -315,6 +315,7 @@ bool cluster_core_settle(struct cluster_core *core)
     bool more = true;
     while (more) {
         tell_ended(core);
+        moves_look(core);
         publish_lease(core, true);
         if (core->todo.save && !save(core))
             return false;
@@ -325,6 +326,8 @@ bool cluster_core_settle(struct cluster_core *core)
     publish_lease(core, false);
     atomic_store(&core->server->feeds_nobody, !machine_may_feed(&core->machine, 0));
     bus_wire_flush(core->wire);
+    if (core->todo.drop)
+        cluster_drop_lost(core);
     return true;
 }
 
@@ -345,6 +348,16 @@ static void know_keys(struct cluster_core *core, const struct cluster_order *o, 
         tell_data(core, cluster_core_has_keys(core));
     if (o->kind == ORDER_SLOT_NODE && core->machine.map.owner[o->slot] == core->machine.self)
         c->keys = cluster_core_slot_has_keys(core, o->slot);
+}
+
+const char *cluster_core_command(struct cluster_core *core, const struct machine_command *c)
+{
+    int rc = step(core, &(struct machine_event){.kind = EV_COMMAND, .command = c});
+    if (rc == 0 || (c->kind == CMD_BUMPEPOCH && rc == ERR_EXISTS))
+        return NULL;
+    const char *why = core->machine.error[0] != '\0' ? core->machine.error : err_name(rc);
+    snprintf(core->why, sizeof core->why, "ERR %s", why);
+    return rc == ERR_OOM ? REPLY_NOMEM : core->why;
 }
 
 const char *cluster_core_order(struct cluster_core *core, const struct cluster_order *o)
@@ -390,12 +403,7 @@ const char *cluster_core_order(struct cluster_core *core, const struct cluster_o
     c.slots = bits;
     know_keys(core, o, &c);
     core->todo.sync |= o->kind == ORDER_SAVE;
-    int rc = step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
-    if (rc == 0 || (c.kind == CMD_BUMPEPOCH && rc == ERR_EXISTS))
-        return NULL;
-    const char *why = core->machine.error[0] != '\0' ? core->machine.error : err_name(rc);
-    snprintf(core->why, sizeof core->why, "ERR %s", why);
-    return rc == ERR_OOM ? REPLY_NOMEM : core->why;
+    return cluster_core_command(core, &c);
 }
 
 bool cluster_core_hand_over(struct cluster_core *core)

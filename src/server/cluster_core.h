@@ -12,6 +12,7 @@
 #include "cmd/cmd.h"
 #include "server/bus_wire.h"
 #include "server/cluster.h"
+#include "server/moves.h"
 
 enum cluster_core_limits {
     CLUSTER_PORT_STEP = 10000, /* from the clients' port to the bus's */
@@ -84,10 +85,12 @@ struct cluster_core {
     uint16_t followed_port;         /* ... 0: none */
     struct cluster_view *next_view; /* on its way into force, then the old one */
     uint8_t lost[SLOT_BYTES];
-    uint32_t drop_at; /* slot */
+    const uint8_t *clears; /* what is being cleared */
+    uint32_t drop_at;      /* slot */
     uint64_t dropped;
     char why[MACHINE_ERROR_MAX + 8]; /* an order was refused */
     _Atomic bool options_changed;    /* set under the gate */
+    struct moving moving;            /* slots on their way by CLUSTER MIGRATESLOTS */
 };
 
 /* Reads the file, or makes a new node of it. Whatever is returned, free *out. */
@@ -108,6 +111,9 @@ struct cluster_view *cluster_core_view(const struct cluster_core *core);
  * Or why not, as a reply, valid until the next order. */
 const char *cluster_core_order(struct cluster_core *core, const struct cluster_order *o);
 
+/* The same for one that the machine understands as it is. */
+const char *cluster_core_command(struct cluster_core *core, const struct machine_command *c);
+
 /* False: there is nothing to hand over, or nobody who could take it. */
 bool cluster_core_hand_over(struct cluster_core *core);
 uint32_t cluster_core_failure_reports(struct cluster_core *core, const char *id);
@@ -122,7 +128,12 @@ bool cluster_core_slot_has_keys(struct cluster_core *core, uint32_t slot);
 /* cluster_force.c */
 bool cluster_is_loading(const struct cluster_core *core);
 void cluster_force_role(struct cluster_core *core); /* gate, or before threads run */
-/* Role, view, pause, drops. */
+/* Deletes every key of the slots; how many there were. */
+uint64_t cluster_clear_slots(struct cluster_core *core, const uint8_t *slots);
+/* With todo.drop: the keys of the slots `lost`. When everybody has been told, since who has taken them waits
+ * for a word of ours, and this takes as long as there are keys. */
+void cluster_drop_lost(struct cluster_core *core);
+/* Role, view, pause. */
 void cluster_force(struct cluster_core *core);
 
 /* cmd_cluster.c: run c's command with the machine at hand. */

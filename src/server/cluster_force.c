@@ -106,15 +106,15 @@ static void replace_view(struct cluster_core *core)
     lane_outlive(&core->server->lane);
 }
 
-/* The lane: some keys of slots that belong to others now. */
-static void drop_some(void *arg)
+/* The lane: some keys of the slots to be cleared. */
+static void clear_some(void *arg)
 {
     struct cluster_core *core = arg;
     struct access *a = &core->server->lane.ctx.a;
     uint32_t budget = DROP_STEP, left, before;
     a->now_ms = os_wall_ms();
     for (; core->drop_at < SLOT_COUNT && budget > 0; core->drop_at++) {
-        if (!slots_has(core->lost, core->drop_at) || store_slot_keys(a, core->drop_at, &before) != 0 ||
+        if (!slots_has(core->clears, core->drop_at) || store_slot_keys(a, core->drop_at, &before) != 0 ||
             before == 0)
             continue;
         if (store_slot_clear(a, core->drop_at, budget, &left) != 0)
@@ -126,18 +126,24 @@ static void drop_some(void *arg)
     }
 }
 
-/* A slot that has come back since is kept. */
-static void drop_lost(struct cluster_core *core)
+uint64_t cluster_clear_slots(struct cluster_core *core, const uint8_t *slots)
 {
-    const struct machine *m = &core->machine;
+    core->clears = slots;
     core->drop_at = 0;
     core->dropped = 0;
+    while (core->drop_at < SLOT_COUNT && lane_call_shared(&core->server->lane, clear_some, core))
+        ;
+    return core->dropped;
+}
+
+/* A slot that has come back since is kept. */
+void cluster_drop_lost(struct cluster_core *core)
+{
+    const struct machine *m = &core->machine;
+    core->todo.drop = false;
     for (unsigned i = 0; i < SLOT_BYTES; i++)
         core->lost[i] &= (uint8_t)~m->self->slots[i];
-    while (node_is(m->self, NODE_PRIMARY) && core->drop_at < SLOT_COUNT &&
-           lane_call_shared(&core->server->lane, drop_some, core))
-        ;
-    if (core->dropped > 0)
+    if (node_is(m->self, NODE_PRIMARY) && cluster_clear_slots(core, core->lost) > 0)
         log_warning("%llu keys were in slots that belong to other nodes now, and are dropped.",
                     (unsigned long long)core->dropped);
     memset(core->lost, 0, sizeof core->lost);
@@ -158,11 +164,11 @@ void cluster_force(struct cluster_core *core)
         lane_call(&core->server->lane, put_in_force, core);
     else if (core->next_view != NULL)
         replace_view(core);
+    if (core->next_view != NULL && core->next_view->holds) /* the old one */
+        workers_wake(core->server);
     cluster_view_free(core->next_view);
     core->next_view = NULL;
-    if (t->drop)
-        drop_lost(core);
-    t->view = t->drop = false;
+    t->view = false;
     t->role &= !role;
     t->flush &= !role;
 }

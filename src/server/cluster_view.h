@@ -52,20 +52,34 @@ struct view_node {
 
 struct cluster_view {
     uint8_t here[SLOT_COUNT / 8];
+    bool holds;           /* any slot */
     bool up;              /* cluster_state:ok */
     bool reads_when_down; /* cluster-allow-reads-when-down */
     bool replica;
     uint16_t me, primary; /* numbers of nodes; primary: whose replica this node is */
     uint16_t owner[SLOT_COUNT];
-    uint16_t to[SLOT_COUNT];   /* ours, and on its way there */
-    uint16_t from[SLOT_COUNT]; /* another's, and on its way here */
-    uint32_t nnodes;           /* numbers below; node 0 is nobody */
-    struct view_node *nodes;   /* owned */
+    uint16_t to[SLOT_COUNT];      /* ours, and on its way there */
+    uint16_t from[SLOT_COUNT];    /* another's, and on its way here */
+    uint8_t held[SLOT_COUNT / 8]; /* it changes hands just now: clients wait (moves.h) */
+    uint8_t arriving[SLOT_COUNT /
+                     8];     /* another's, and only the connection that brings its keys may use it here */
+    uint32_t nnodes;         /* numbers below; node 0 is nobody */
+    struct view_node *nodes; /* owned */
 };
 
 static inline bool view_is_here(const struct cluster_view *v, uint32_t slot)
 {
     return (v->here[slot / 8] >> slot % 8) & 1;
+}
+
+static inline bool view_holds(const struct cluster_view *v, uint32_t slot)
+{
+    return (v->held[slot / 8] >> slot % 8) & 1;
+}
+
+static inline bool view_arrives(const struct cluster_view *v, uint32_t slot)
+{
+    return (v->arriving[slot / 8] >> slot % 8) & 1;
 }
 
 /* Nobody owns anything. Returned owned, with room for nodes up to number `nnodes` - 1; NULL: out of memory.

@@ -457,6 +457,10 @@ SENT(bumpepoch)
 SENT(set_config_epoch)
 SENT(saveconfig)
 SENT(slaves)
+SENT(migrateslots)
+SENT(getslotmigrations)
+SENT(cancelslotmigrations)
+SENT(syncslots)
 
 void cluster_execute(struct cmd_ctx *c, struct cluster_core *core)
 {
@@ -487,6 +491,10 @@ void cluster_execute(struct cmd_ctx *c, struct cluster_core *core)
         {cmd_cluster_set_config_epoch, do_set_config_epoch, false},
         {cmd_cluster_saveconfig, do_saveconfig, false},
         {cmd_cluster_slaves, do_replicas, true},
+        {cmd_cluster_migrateslots, moves_do_migrateslots, false},
+        {cmd_cluster_getslotmigrations, moves_do_getslotmigrations, false},
+        {cmd_cluster_cancelslotmigrations, moves_do_cancelslotmigrations, false},
+        {cmd_cluster_syncslots, moves_do_syncslots, false},
     };
     size_t i = 0;
     while (i < ARRAY_LEN(all) && all[i].fn != c->cmd->fn)

@@ -122,6 +122,8 @@ void conn_accept(struct worker *w, int fd)
 static void free_conn(struct conn *c)
 {
     ASSERT(c->fd < 0);
+    if (c->session.importing != 0)
+        moves_connection_gone(&c->worker->server->moves, c->session.importing);
     mem_free(c->hello);
     mem_free(c);
 }

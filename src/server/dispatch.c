@@ -186,8 +186,14 @@ static bool is_turned_away(struct cmd_ctx *c, struct conn *conn, const struct lo
         store_unlock(c->a.store, ls);
     else
         store_unlock_one(c->a.store, key_shard(c->keys));
-    admit_note_rejected(c);
+    if (!admit_waits(c, conn))
+        admit_note_rejected(c);
     return true;
+}
+
+static enum outcome turned_away(const struct conn *conn)
+{
+    return conn->state == CONN_OPEN ? REPLIED : NOT_YET;
 }
 
 /* `routed`: in a cluster. It is a constant wherever these are called, so that a node alone pays nothing. */
@@ -208,7 +214,7 @@ static ALWAYS_INLINE enum outcome run_exec(struct cmd_ctx *c, struct conn *conn,
         if (parked_on_busy(conn, &plan.locks))
             return NOT_YET;
     if (routed && is_turned_away(c, conn, &plan.locks))
-        return REPLIED;
+        return turned_away(conn);
     uint64_t cost = exec_cost(c);
     if (cost > LANE_COST_NS) {
         if (plan.all_keyed)
@@ -263,7 +269,7 @@ static ALWAYS_INLINE enum outcome run_many_keys(struct cmd_ctx *c, struct conn *
         if (parked_on_busy(conn, &ls))
             return NOT_YET;
     if (routed && is_turned_away(c, conn, &ls))
-        return REPLIED;
+        return turned_away(conn);
     if (c->cmd->cost != NULL && c->cmd->cost(c) > LANE_COST_NS)
         return send_to_lane(c, conn, LANE_BUSY, &ls);
     effect_open(c);
@@ -282,7 +288,7 @@ static ALWAYS_INLINE enum outcome run_one_key(struct cmd_ctx *c, struct conn *co
         if (parked_on_busy_one(conn, shard))
             return NOT_YET;
     if (routed && is_turned_away(c, conn, NULL))
-        return REPLIED;
+        return turned_away(conn);
     if (unlikely(c->cmd->cost != NULL) && c->cmd->cost(c) > LANE_COST_NS) {
         struct lockset ls;
         lockset_init(&ls);
@@ -453,7 +459,12 @@ enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p
 static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
 {
     const struct server *s = job->conn->worker->server;
-    return server_view(s) != NULL && !admit_is_ours(c, s, true);
+    if (server_view(s) == NULL || admit_is_ours(c, s, true))
+        return false;
+    if (c->again) /* nobody can be parked here any more */
+        reply_error(c->reply, "TRYAGAIN The slot is being handed to another node");
+    c->again = false;
+    return true;
 }
 
 /* What the job's mode holds covers its keys, or it is LANE_PLAIN and writes nothing. */

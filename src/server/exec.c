@@ -161,7 +161,9 @@ bool exec_route(struct cmd_ctx *c, const struct cluster_view *v, bool locked)
     aim_back(c, &exec);
     if (verdict == ROUTE_HERE)
         return true;
-    route_refuse(c->reply, &r, verdict);
+    c->again = verdict == ROUTE_HELD;
+    if (!c->again)
+        route_refuse(c->reply, &r, verdict);
     return false;
 }
 

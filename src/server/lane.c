@@ -259,7 +259,7 @@ static void run_job(struct lane *l, struct lane_job *job)
     if (job->call != NULL) {
         run_call(l, job);
         if (unit_take_fresh(&l->unit))
-            repl_wake(&l->server->repl);
+            repl_tell(&l->server->repl);
         return;
     }
     l->job = job;
@@ -269,7 +269,7 @@ static void run_job(struct lane *l, struct lane_job *job)
     case LANE_EXCLUSIVE: run_exclusive(l, job); break;
     }
     if (unit_take_fresh(&l->unit))
-        repl_wake(&l->server->repl);
+        repl_tell(&l->server->repl);
     l->job = NULL;
     if (job->take != NULL)
         job->take(job);

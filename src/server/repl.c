@@ -204,6 +204,14 @@ void repl_wake(struct repl *r)
     loop_wake(r->loop);
 }
 
+/* In the order of all seq_cst: a unit that the thread does not see yet was published by somebody who sees
+ * that it is not paced. */
+void repl_tell(struct repl *r)
+{
+    if (!atomic_load_explicit(&r->paced, memory_order_seq_cst))
+        loop_wake(r->loop);
+}
+
 struct alone {
     struct repl *r;
     void (*fn)(struct repl *r);
@@ -277,6 +285,27 @@ static void show_data(struct repl *r)
     atomic_store(&r->shown.keys, store_db_keys(r->server->store, 0));
 }
 
+/* Is there more in the log than in the last round? */
+static bool look_at_log(struct repl *r)
+{
+    uint64_t seen = r->seen;
+    r->seen = changelog_published(&r->log);
+    return r->seen != seen;
+}
+
+/* Being woken for every round of a worker that wrote costs more than the writes' way through the log. So
+ * while writes go on the thread comes by itself, soon, and the first write after a lull wakes it. */
+static void set_pace(struct repl *r, bool grew)
+{
+    int pace_ms = r->feeds != NULL ? REPL_PACE_MS : REPL_PACE_ALONE_MS;
+    bool paced = grew && !r->is_replica; /* a replica's stream comes to this very thread */
+    atomic_store_explicit(&r->paced, paced, memory_order_seq_cst);
+    if (!paced && changelog_published(&r->log) != r->seen)
+        r->todo.timeout_ms = 0; /* by somebody who found it paced still */
+    else if (paced && r->todo.timeout_ms > pace_ms)
+        r->todo.timeout_ms = pace_ms;
+}
+
 static void round_of(struct repl *r, int nevents)
 {
     repl_round_begin(r);
@@ -308,6 +337,7 @@ static void round_of(struct repl *r, int nevents)
         changelog_set_backlog(&r->log, (uint64_t)r->server->config.repl_backlog_size);
     }
     purges_step(&r->purges);
+    bool grew = look_at_log(r);
     repl_feeds_push(r);
     changelog_trim(&r->log);
     repl_waiters_check(r);
@@ -315,6 +345,7 @@ static void round_of(struct repl *r, int nevents)
     repl_link_plan(r, &r->todo);
     repl_feeds_plan(r, &r->todo);
     failover_plan(r, &r->todo);
+    set_pace(r, grew);
     repl_round_end(r);
     failover_outside(r);
     purges_outside(&r->purges);
@@ -408,6 +439,7 @@ static void let_them_take(struct repl *r, bool (*hurry)(void *arg), void *arg)
     int64_t until_ms = os_wall_ms() + (int64_t)r->server->config.shutdown_timeout * 1000;
     if (!r->log_frozen || r->parts_at_once)
         return;
+    repl_wake(r); /* the question how far they are is in the log */
     while (somebody_lags(r) && os_wall_ms() < until_ms && (hurry == NULL || !hurry(arg)))
         wait_for_word(r);
     if (somebody_lags(r))

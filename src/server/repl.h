@@ -54,6 +54,8 @@ enum repl_limits {
     REPL_REFUSED_MS = 10 * 1000, /* before a copy that was refused is asked for again */
     REPL_COPY_NAP_US = 1000,     /* of the copier, when a long command has the next shard */
     REPL_PART_US = 20 * 1000,    /* at the end, between two looks at how far replicas are, at the most */
+    REPL_PACE_MS = 1,            /* while writes go on, the log is looked at so often ... */
+    REPL_PACE_ALONE_MS = 10,     /* ... and where nobody is fed */
 };
 
 #define REPL_KEYS_UNKNOWN UINT64_MAX
@@ -195,7 +197,9 @@ struct repl {
     pthread_cond_t acked;   /* a replica has said how far it is, and the log is frozen */
     struct unit unit;       /* what this thread itself says in the stream, as a primary */
     bool more_to_feed;      /* a replica has not had all there is, and could take more */
-    int64_t ping_ms;        /* the next PING for replicas */
+    uint64_t seen;          /* of the log, in the last round */
+    _Atomic bool paced;     /* the thread looks at the log by itself soon: repl_tell() need not wake it */
+    int64_t pinged_ms;      /* the last PING for replicas */
     int64_t comfort_ms;     /* the next word to those who wait for their copy */
     int64_t alone_since_ms; /* the last time that anybody needed the log */
     int spill_fd;           /* the log's file, -1: none yet */
@@ -215,8 +219,10 @@ int repl_start(struct repl *r);
 void repl_end(struct repl *r, bool (*hurry)(void *arg), void *arg);
 void repl_release(struct repl *r);
 
-/* Any thread, at the end of a round in which its unit was published. */
+/* Any thread. */
 void repl_wake(struct repl *r);
+/* Any thread, at the end of a round in which its unit was published. */
+void repl_tell(struct repl *r);
 
 /* ---- roles (gate) ---- */
 

@@ -320,7 +320,6 @@ static bool send_out(struct repl *r, struct feed *f)
 
 static void begin_stream(struct repl *r, struct feed *f)
 {
-    f->copy_sent = false;
     set_state(f, FEED_STREAM);
     atomic_store(&f->ack_ms, r->now_ms);
     log_notice("Replica %s has its full copy.", f->name);
@@ -332,8 +331,8 @@ static void copy_is_sent(struct repl *r, struct feed *f)
 {
     close(f->copy_fd);
     f->copy_fd = -1;
-    f->copy_sent = true;
     f->last_words = f->joiner.rdb_only;
+    set_state(f, FEED_LOAD);
     if (f->joiner.knows_eof)
         say(f, f->mark);
     else if (!f->last_words)
@@ -343,8 +342,8 @@ static void copy_is_sent(struct repl *r, struct feed *f)
 /* The next piece of its copy, into `out`, which has room. False: there is none yet. */
 static bool next_of_copy(struct repl *r, struct feed *f)
 {
-    if (f->copy_sent || (f->copy_grows && !f->joiner.knows_eof))
-        return false; /* it has to load it; or wants to know the length first */
+    if (f->copy_grows && !f->joiner.knows_eof)
+        return false; /* it wants to know the length first */
     uint64_t left = (f->copy_grows ? atomic_load(&r->copy.bytes) : f->copy_n) - f->copy_at;
     ssize_t n = pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
     if (n < 0 || (n == 0 && left > 0)) {
@@ -367,7 +366,7 @@ static bool next_piece(struct repl *r, struct feed *f)
     }
     if (feed_state(f) == FEED_COPY)
         return next_of_copy(r, f);
-    if (!f->reading)
+    if (feed_state(f) == FEED_LOAD || !f->reading)
         return false;
     int64_t n = changelog_read(&r->log, &f->reader, f->out.p, REPL_READ_SIZE);
     if (n < 0)
@@ -385,7 +384,10 @@ static void feed_push(struct repl *r, struct feed *f)
         set_state(f, FEED_GONE);
         return;
     }
-    while (done && most >= REPL_READ_SIZE && feed_state(f) >= FEED_COPY && next_piece(r, f)) {
+    bool more = true;
+    while (done && more && most >= REPL_READ_SIZE && feed_state(f) >= FEED_COPY) {
+        bool streams = feed_state(f) == FEED_STREAM;
+        more = next_piece(r, f) && !(streams && f->out.n < REPL_READ_SIZE); /* that was all of the log */
         done = send_out(r, f);
         most -= REPL_READ_SIZE;
     }
@@ -399,7 +401,7 @@ static void feed_push(struct repl *r, struct feed *f)
 
 static void acknowledged(struct repl *r, struct feed *f, const struct joiner_ack *ack)
 {
-    if (f->copy_sent)
+    if (feed_state(f) == FEED_LOAD)
         begin_stream(r, f);
     atomic_store(&f->ack, ack->offset);
     atomic_store(&f->fack, ack->fsynced);
@@ -509,9 +511,11 @@ static void ping(struct repl *r)
     const struct str argv[] = {STR("PING")};
     bool quiet =
         r->log_frozen || (failover_state(&r->failover) != FAILOVER_NONE && r->failover.until_ms != 0);
-    if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) || r->now_ms < r->ping_ms || quiet)
+    int64_t period_ms = (int64_t)r->server->config.repl_ping_replica_period * 1000;
+    if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) ||
+        r->now_ms - r->pinged_ms < period_ms || quiet)
         return; /* quiet: the target is to have everything before the time is over */
-    r->ping_ms = r->now_ms + (int64_t)r->server->config.repl_ping_replica_period * 1000;
+    r->pinged_ms = r->now_ms;
     unit_add(&r->unit, 0, argv, 1);
 }
 
@@ -531,14 +535,15 @@ void repl_feeds_cron(struct repl *r)
         r->comfort_ms = r->now_ms + REPL_COMFORT_MS;
         comfort(r);
     }
-    if (r->feeds != NULL || r->is_replica || !changelog_is_on(&r->log))
+    if (r->feeds != NULL || r->is_replica || !changelog_is_on(&r->log) ||
+        atomic_load(&r->server->moves.reads_log))
         r->alone_since_ms = r->now_ms;
 }
 
 /* Gate: the role may have changed since the round. */
 static void log_off_if_unused(struct repl *r)
 {
-    if (!r->is_replica && r->feeds == NULL)
+    if (!r->is_replica && r->feeds == NULL && !atomic_load(&r->server->moves.reads_log))
         repl_log_off(r);
 }
 

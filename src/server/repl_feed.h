@@ -21,7 +21,8 @@ enum feed_limits {
     FEED_READ = 4096,
 };
 
-enum feed_state { FEED_GONE, FEED_WAIT, FEED_COPY, FEED_STREAM };
+/* FEED_LOAD: it has been sent its copy, and has not said yet that it has loaded it. */
+enum feed_state { FEED_GONE, FEED_WAIT, FEED_COPY, FEED_LOAD, FEED_STREAM };
 
 /* What workers send to the replication thread. */
 enum letter_kind { LETTER_FEED, LETTER_WAITER, LETTER_PURGE };
@@ -52,7 +53,6 @@ struct feed {
     struct changelog_reader reader;
     int copy_fd;
     char mark[LINK_MARK + 1]; /* ends the copy, if it knows_eof */
-    bool copy_sent;           /* all of it, and it has not said yet that it has loaded it */
     bool copy_grows;          /* it is the copy at hand */
     uint64_t copy_at, copy_n; /* copy_n once it is whole */
     int64_t heard_ms, came_ms;
@@ -97,7 +97,8 @@ uint32_t repl_feeds_acked(struct repl *r, uint64_t offset, int64_t since_ms);
 /* Round or gate: is what min-replicas-to-write asks for there? CARE_FEW_REPLICAS says so. */
 void repl_feeds_check_good(struct repl *r, int64_t now_ms);
 uint32_t repl_feeds_fsynced(struct repl *r, uint64_t offset); /* ... that have it on disk */
-bool repl_feeds_lag(struct repl *r, uint64_t offset);         /* some follow the stream and have less */
+bool repl_feeds_lag(struct repl *r,
+                    uint64_t offset); /* some that are fed, and have their copy, have acknowledged less */
 
 /* repl_copy.c. Gate: 0, or an error that is in the log. */
 int repl_copy_begin(struct repl *r);

@@ -54,13 +54,13 @@ bool repl_feeds_lag(struct repl *r, uint64_t offset)
     bool lag = false;
     pthread_mutex_lock(&r->mutex);
     for (const struct feed *f = r->feeds; f != NULL; f = f->next)
-        lag |= feed_state(f) == FEED_STREAM && atomic_load(&f->ack) < offset;
+        lag |= feed_state(f) >= FEED_LOAD && atomic_load(&f->ack) < offset;
     pthread_mutex_unlock(&r->mutex);
     return lag;
 }
 
 const char *feed_state_name(const struct feed *f)
 {
-    static const char *const names[] = {"wait_bgsave", "wait_bgsave", "send_bulk", "online"};
+    static const char *const names[] = {"wait_bgsave", "wait_bgsave", "send_bulk", "send_bulk", "online"};
     return names[feed_state(f)];
 }

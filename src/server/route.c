@@ -17,6 +17,8 @@ enum route_verdict route_key(struct route *r, const struct key *k)
             return ROUTE_UNSERVED;
         r->leaving = r->owner == v->me && v->to[k->slot] != VIEW_NOBODY;
         r->arriving = !r->leaving && v->from[k->slot] != VIEW_NOBODY;
+        r->held = view_holds(v, k->slot);
+        r->imported = view_arrives(v, k->slot);
     } else if (k->slot != r->slot) {
         return ROUTE_CROSS_SLOT;
     } else if (r->arriving && !r->several) {
@@ -48,6 +50,10 @@ enum route_verdict route_end(const struct route *r, const struct route_asker *wh
     enum route_verdict down = when_down(v, who);
     if (down != ROUTE_HERE)
         return down;
+    if (r->imported && who->imports)
+        return ROUTE_HERE;
+    if (r->held)
+        return ROUTE_HELD;
     if ((r->leaving || r->arriving) && who->migrates)
         return ROUTE_HERE;
     if (r->leaving && r->missing > 0)
@@ -73,6 +79,7 @@ void route_refuse(struct reply *reply, const struct route *r, enum route_verdict
         [ROUTE_DOWN] = "CLUSTERDOWN The cluster is down",
         [ROUTE_DOWN_READS_ONLY] = "CLUSTERDOWN The cluster is down and only accepts read commands",
         [ROUTE_UNSTABLE] = "TRYAGAIN Multiple keys request during rehashing of slot",
+        [ROUTE_HELD] = "TRYAGAIN The slot is being handed to another node",
     };
     if (v == ROUTE_MOVED)
         redirect(reply, r, "MOVED", r->owner);
@@ -91,12 +98,14 @@ static bool all_here(const struct cluster_view *v, const struct cmd_ctx *c)
     return view_is_here(v, slot);
 }
 
-static bool allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked, const struct key *keys,
-                   uint32_t nkeys)
+/* `waits`: it may be told to come again. */
+static bool allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked, bool waits,
+                   const struct key *keys, uint32_t nkeys)
 {
     struct route r;
     const struct route_asker who = {.asking = c->session->asking || (c->cmd->flags & CMD_ASKING),
                                     .readonly = c->session->readonly,
+                                    .imports = c->session->importing != 0,
                                     .writes = c->cmd->flags & CMD_WRITE,
                                     .migrates = c->cmd->fn == cmd_migrate};
     enum route_verdict verdict = ROUTE_HERE;
@@ -109,7 +118,9 @@ static bool allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked,
         verdict = ROUTE_HERE; /* held here and not known there, until the slot is theirs (heir.h) */
     if (verdict == ROUTE_HERE)
         return true;
-    route_refuse(c->reply, &r, verdict);
+    c->again = verdict == ROUTE_HELD && waits;
+    if (!c->again)
+        route_refuse(c->reply, &r, verdict);
     return false;
 }
 
@@ -117,13 +128,13 @@ bool route_allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked)
 {
     if (c->nkeys == 0 || likely(all_here(v, c)) || (c->cmd->fn == cmd_cache_mget && !c->in_exec))
         return true;
-    return allows(c, v, locked, c->keys, c->nkeys);
+    return allows(c, v, locked, true, c->keys, c->nkeys);
 }
 
 bool route_allows_key(struct cmd_ctx *c, uint32_t i)
 {
     const struct cluster_view *v = server_view(ctx_server(c));
-    return v == NULL || view_is_here(v, c->keys[i].slot) || allows(c, v, true, &c->keys[i], 1);
+    return v == NULL || view_is_here(v, c->keys[i].slot) || allows(c, v, true, false, &c->keys[i], 1);
 }
 
 static bool serves(const struct cluster_view *v, uint32_t slot)

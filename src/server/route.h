@@ -11,6 +11,7 @@
  *      ours, and moving away              the key is here: go on; none is here: ASK; some are: TRYAGAIN
  *      another's, moving here, ASKING     go on; several keys of which some are missing: TRYAGAIN
  *      of our primary, READONLY, a read   go on
+ *      it changes hands (moves.h)         wait: no reply, ctx.again
  *      another's                          MOVED */
 #ifndef LARDER_SERVER_ROUTE_H
 #define LARDER_SERVER_ROUTE_H
@@ -28,6 +29,7 @@ enum route_verdict {
     ROUTE_UNSTABLE,
     ROUTE_ASK,
     ROUTE_MOVED,
+    ROUTE_HELD,
 };
 
 /* What the request is about, gathered key by key: EXEC has the keys of many commands. */
@@ -37,6 +39,7 @@ struct route {
     struct str first;          /* key; p NULL before it */
     uint16_t slot, owner;
     bool leaving, arriving;
+    bool held, imported;
     bool several; /* different keys */
     uint32_t here, missing;
 };
@@ -50,6 +53,7 @@ enum route_verdict route_key(struct route *r, const struct key *k);
 struct route_asker {
     bool asking;   /* ASKING came before, or the command has CMD_ASKING */
     bool readonly; /* READONLY */
+    bool imports;  /* brings the keys of slots that come here */
     bool writes, migrates;
 };
 enum route_verdict route_end(const struct route *r, const struct route_asker *who);
@@ -57,7 +61,8 @@ enum route_verdict route_end(const struct route *r, const struct route_asker *wh
 /* Write the error. */
 void route_refuse(struct reply *reply, const struct route *r, enum route_verdict v);
 
-/* c's command, whose keys are made. False: refused, the reply is written. `locked`: their shards are ours. */
+/* c's command, whose keys are made. False: refused, the reply is written; or it is to be met again later, and
+ * c->again says so. `locked`: their shards are ours. */
 bool route_allows(struct cmd_ctx *c, const struct cluster_view *v, bool locked);
 
 /* Key number i alone, its shard locked, for a command that answers for each key. False: the reply to it is

@@ -15,6 +15,7 @@
 #include "server/lane.h"
 #include "server/latency.h"
 #include "server/migrate.h"
+#include "server/moves.h"
 #include "server/pages.h"
 #include "server/pause.h"
 #include "server/process.h"
@@ -106,6 +107,7 @@ struct server {
     struct migrator migrator;
     struct cluster cluster;
     struct heir heir;
+    struct moves moves;
     struct warm warm;
     struct pages pages;
     struct process process;

@@ -510,7 +510,7 @@ static void *worker_main(void *arg)
         metrics_end_round(&w->metrics, from, commands);
         gate_leave(&s->gate, w->index);
         if (unlikely(unit_take_fresh(&w->unit)))
-            repl_wake(&s->repl);
+            repl_tell(&s->repl);
     }
     farewell(w);
     crash_thread_end();

@@ -37,6 +37,8 @@ void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire
     struct db_count *c = count_of(s, slot, db);
     add_u32(&c->keys, sign);
     count_expire(s, c, expire_ms, sign);
+    if (slot_is_veiled(s, slot) && db == s->id_of[0])
+        atomic_fetch_add_explicit(&s->veiled_keys, sign, memory_order_relaxed);
 }
 
 void store_count_deadline(struct store *s, uint32_t slot, uint32_t db, int64_t old_ms, int64_t new_ms)

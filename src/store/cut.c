@@ -48,12 +48,11 @@ static size_t record_room(const struct entry *e)
     return record_size(p.klen, p.vlen, extra_room(entry_extension(e)));
 }
 
-static void put_record(const struct cut *c, struct cut_chunk *ch, const struct entry *e)
+static void put_record(const struct cut *c, struct record *r, const struct entry *e)
 {
     struct entry_parts p = entry_parts(e);
     struct str extra = entry_extension(e);
     struct access_use use = {USE_UNKNOWN, 0};
-    struct record *r = (struct record *)(void *)(ch->data + ch->n);
     if (c->clock_ms != 0)
         use = access_use_of(c->store, e, c->clock_ms);
     *r = (struct record){.klen = p.klen,
@@ -72,7 +71,6 @@ static void put_record(const struct cut *c, struct cut_chunk *ch, const struct e
         memcpy(r->bytes + p.klen + p.vlen, extra.p, extra.n);
         memcpy(r->bytes + p.klen + p.vlen + extra.n, &end_ms, sizeof end_ms);
     }
-    ch->n += record_room(e);
     if (r->kind == ENTRY_BLOCK)
         block_get(entry_block(e));
     else if (r->kind == ENTRY_OBJECT)
@@ -80,17 +78,19 @@ static void put_record(const struct cut *c, struct cut_chunk *ch, const struct e
 }
 
 /* The entries come from all over memory: ask for all of them before looking at the first. */
-static struct cut_chunk *copy_page(const struct cut *c, const struct table_mem *tm, const struct page *p)
+static struct cut_chunk *copy_page(const struct cut *c, const struct table_mem *tm, uint32_t shard,
+                                   const struct page *p)
 {
     struct ref refs[TABLE_PAGE_REFS];
     const struct entry *saved[TABLE_PAGE_REFS];
     unsigned n = page_gather(tm, p, refs), nsaved = 0;
     size_t bytes = 0;
+    bool notes = c->noted[shard] != NULL;
     for (unsigned i = 0; i < n; i++)
         __builtin_prefetch(ref_entry(tm, refs[i].th, refs[i].lo));
     for (unsigned i = 0; i < n; i++) { /* asked once: a tag may be purged, a ban end at any moment */
         const struct entry *e = ref_entry(tm, refs[i].th, refs[i].lo);
-        if (!is_saved_with(c, e))
+        if (!is_saved_with(c, e) || (notes && cut_is_noted(c, shard, table_entry_hash(tm->seed, e))))
             continue;
         saved[nsaved++] = e;
         bytes += record_room(e);
@@ -98,9 +98,11 @@ static struct cut_chunk *copy_page(const struct cut *c, const struct table_mem *
     struct cut_chunk *ch = mem_alloc(sizeof *ch + bytes);
     if (ch == NULL)
         return NULL;
-    *ch = (struct cut_chunk){.n = 0};
-    for (unsigned i = 0; i < nsaved; i++)
-        put_record(c, ch, saved[i]);
+    *ch = (struct cut_chunk){.room = bytes};
+    for (unsigned i = 0; i < nsaved; i++) {
+        put_record(c, (struct record *)(void *)(ch->data + ch->n), saved[i]);
+        ch->n += record_room(saved[i]);
+    }
     DEBUG_ASSERT(ch->n == bytes);
     return ch;
 }
@@ -111,7 +113,7 @@ static size_t save_page(struct cut *c, const struct table_mem *tm, uint32_t slot
     p->version ^= (uint8_t)(1u << c->index);
     if (p->count == 0 || !is_wanted(c, slot) || cut_broken(c) != 0)
         return 0;
-    struct cut_chunk *ch = copy_page(c, tm, p);
+    struct cut_chunk *ch = copy_page(c, tm, slot / STORE_SLOTS_PER_SHARD, p);
     if (ch == NULL) {
         cut_break(c, ERR_OOM);
         return 0;
@@ -129,16 +131,47 @@ static bool is_unsaved(const struct store *s, const struct page *p, unsigned ind
     return ((p->version ^ s->cut_sense) >> index & 1) != 0;
 }
 
-void store_cut_save(const struct access *a, uint32_t slot, uint64_t hash)
+static void save_entry(struct cut *c, const struct entry *e)
+{
+    if (!is_saved_with(c, e))
+        return;
+    struct record *r = cut_fill_begin(c, record_room(e));
+    if (r == NULL) {
+        cut_break(c, ERR_OOM);
+        return;
+    }
+    put_record(c, r, e);
+    cut_fill_end(c);
+}
+
+/* The key alone, once; or its page, which is not saved yet. Shard locked. */
+static void save_key(struct cut *c, const struct table_mem *tm, const struct key *k, struct page *p)
+{
+    struct table_pos pos;
+    uint32_t shard = key_shard(k);
+    bool page = p->count <= CUT_PAGE_SMALL || !is_wanted(c, k->slot) || cut_broken(c) != 0;
+    if (!page && cut_is_noted(c, shard, k->hash))
+        return;
+    if (page || cut_note(c, shard, k->hash) != 0) {
+        save_page(c, tm, k->slot, p);
+        return;
+    }
+    struct entry *e =
+        table_find(tm, &c->store->slots[k->slot], k->hash, (struct str){k->p, k->n}, k->db, &pos);
+    if (e != NULL)
+        save_entry(c, e);
+}
+
+void store_cut_save(const struct access *a, const struct key *k)
 {
     struct store *s = a->store;
     const struct table_mem *tm = &a->app->tm;
-    struct table *t = &s->slots[slot];
-    struct page *p = table_page(tm, t, page_number(table_pages(t), hash));
+    struct table *t = &s->slots[k->slot];
+    struct page *p = table_page(tm, t, page_number(table_pages(t), k->hash));
     uint32_t open = atomic_load_explicit(&s->cuts_open, memory_order_acquire);
     for (unsigned i = 0; i < STORE_CUTS_MAX; i++)
         if ((open >> i & 1) != 0 && is_unsaved(s, p, i))
-            save_page(s->cuts[i], tm, slot, p);
+            save_key(s->cuts[i], tm, k, p);
 }
 
 void store_save_keys_first(const struct access *a, const struct key *keys, uint32_t n)
@@ -156,7 +189,7 @@ void store_save_entry_first(const struct access *a, const struct entry *e)
         return;
     struct key k;
     store_key_of(s, e, &k);
-    store_cut_save(a, k.slot, k.hash);
+    store_cut_save(a, &k);
 }
 
 /* ---- open, walk, close ---- */
@@ -167,6 +200,13 @@ static void note_numbers(struct cut *c, const struct store *s)
         c->number[id] = -1;
     for (uint32_t n = 0; n < s->databases; n++)
         c->number[s->id_of[n]] = (int16_t)n;
+}
+
+/* What writers change meanwhile shall not be much of what there is. */
+static uint64_t queue_max(struct store *s)
+{
+    uint64_t share = store_used(s) / CUT_QUEUE_SHARE;
+    return share < CUT_QUEUE_MIN ? CUT_QUEUE_MIN : share > CUT_QUEUE_MAX ? CUT_QUEUE_MAX : share;
 }
 
 int cut_open(struct cut **out, struct store *s, const struct cut_options *o)
@@ -185,7 +225,7 @@ int cut_open(struct cut **out, struct store *s, const struct cut_options *o)
     c->now_ms = o->now_ms;
     c->clock_ms = o->clock_ms;
     c->spill_dir = o->spill_dir != NULL ? o->spill_dir : ".";
-    c->queue_max = o->queue_max != 0 ? o->queue_max : CUT_QUEUE_MAX;
+    c->queue_max = o->queue_max != 0 ? o->queue_max : queue_max(s);
     c->lane = o->lane;
     c->whole = o->whole;
     c->gate = o->gate;
@@ -238,6 +278,8 @@ static int walk_shard(struct cut *c)
         c->slot++;
         c->page = 0;
     }
+    if (c->slot == end)
+        cut_forget_notes(c, shard);
     if (locked)
         lock_release(&s->shards[shard].lock);
     return 0;

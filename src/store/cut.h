@@ -9,9 +9,14 @@
  * the sense around, so that all pages are unsaved at once and none is touched; when a cut is closed, all are
  * saved again. A split copies the bits to both halves; pages whose bits differ are not merged.
  *
+ * Only the reader saves whole pages. A writer saves the key that it is about to change, and notes that it
+ * has (cut_noted.c), so that the reader leaves it out when it comes to the page; a key that is new there is
+ * noted, too. So a write costs one copy of one entry, whatever else lies in the page. Where a shard has
+ * too many notes, or the page is small, the writer saves the page after all.
+ *
  * Saving copies short values, takes a reference to long ones (which are copy-on-write), under the shard's
- * lock and for some microseconds. What writers have saved waits for the reader; beyond CUT_QUEUE_MAX it is
- * written to a temporary file by whoever begins a round (store_round_begin()).
+ * lock. What writers have saved waits for the reader; beyond 1/CUT_QUEUE_SHARE of the memory in use, and
+ * CUT_QUEUE_MAX, it is written to a temporary file by whoever begins a round (store_round_begin()).
  *
  * Eviction and expiry do not save: what they remove is missing in the cut, and their DEL follows it. So what
  * a command only reads, and writes elsewhere (COPY, SUNIONSTORE), is saved first: who replays it needs it.
@@ -19,8 +24,9 @@
  * then.
  *
  * Cost when no cut is open: one load and branch a write. Rejected: a bit for each entry (ten bits a cut in a
- * bucket's 13 spare ones: room for one cut, and every rearrangement of a page has to carry them);
- * copying only the entry that is written (its page is then neither saved nor not). */
+ * bucket's 13 spare ones: room for one cut, and every rearrangement of a page has to carry them); writers
+ * that save whole pages (a hundred entries from all over memory for one write: what a busy worker could not
+ * do beside its work, and a hundred times the memory). */
 #ifndef LARDER_STORE_CUT_H
 #define LARDER_STORE_CUT_H
 
@@ -31,7 +37,12 @@
 #include <stdint.h>
 
 enum cut_limits {
-    CUT_QUEUE_MAX = 64 << 20,   /* bytes of copies in memory, before they are written to a file */
+    CUT_QUEUE_MIN = 1 << 20,    /* bytes of copies in memory, before they are written to a file: */
+    CUT_QUEUE_MAX = 64 << 20,   /* ... this much at most, and beyond the least not more ... */
+    CUT_QUEUE_SHARE = 32,       /* ... than this part of the memory that the store uses */
+    CUT_FILL_BYTES = 16 << 10,  /* what writers save lies together in pieces of so much */
+    CUT_NOTES_MAX = 4096,       /* keys of a shard that are saved one by one; then whole pages */
+    CUT_PAGE_SMALL = 4,         /* keys in a page that a writer saves at once */
     CUT_SLICE_PAGES = 4,        /* the reader saves so many under one hold of a shard's lock ... */
     CUT_SLICE_BYTES = 64 << 10, /* ... or so many bytes */
     CUT_SPILL_BYTES = 1 << 20,  /* written by one who begins a round, about */
@@ -45,7 +56,7 @@ struct cut_options {
     int64_t clock_ms;      /* the time, for how long keys have not been used; 0: nobody asks */
     const uint64_t *slots; /* STORE_SLOTS bits, copied; NULL: all */
     const char *spill_dir; /* borrowed until close; NULL: the current directory */
-    uint64_t queue_max;    /* 0: CUT_QUEUE_MAX */
+    uint64_t queue_max;    /* 0: as the limits say */
     bool lane;             /* the lane reads it: busy shards are its own */
     bool whole;        /* a flush breaks it; else what it had not saved is missing, like what is evicted */
     struct gate *gate; /* the reader begins a round of its own, number `round`, for each look at the store. */

@@ -1,4 +1,5 @@
-/* What cut.c (saving and walking) and cut_queue.c (what waits for the reader) share. */
+/* What cut.c (saving and walking), cut_noted.c (which keys are saved already) and cut_queue.c (what waits for
+ * the reader) share. */
 #ifndef LARDER_STORE_CUT_INTERNAL_H
 #define LARDER_STORE_CUT_INTERNAL_H
 
@@ -28,10 +29,13 @@ static inline size_t record_size(uint32_t klen, uint32_t vlen, uint32_t xlen)
 
 struct cut_chunk {
     struct cut_chunk *next;
-    size_t n;   /* bytes of data */
-    int64_t at; /* in the spill file, if it is there and no data here */
+    size_t n;    /* bytes of data ... */
+    size_t room; /* ... and what it has room for */
+    int64_t at;  /* in the spill file, if it is there and no data here */
     _Alignas(8) char data[];
 };
+
+struct cut_noted;
 
 struct cut {
     struct store *store;
@@ -43,13 +47,15 @@ struct cut {
     struct gate *gate;
     uint32_t round;
     uint64_t queue_max;
-    _Atomic int broken;      /* the first error */
-    uint32_t slot, page;     /* the reader's: where its walk is */
-    int16_t number[IDS_MAX]; /* SELECT's, of database ids, at the cut; -1: garbage */
+    _Atomic int broken;                    /* the first error */
+    uint32_t slot, page;                   /* the reader's: where its walk is */
+    int16_t number[IDS_MAX];               /* SELECT's, of database ids, at the cut; -1: garbage */
+    struct cut_noted *noted[STORE_SHARDS]; /* each under its shard's lock; NULL: none */
 
     int spill_fd;     /* cuts_lock to open it, with the spill */
     struct lock lock; /* leaf; guards what follows */
     struct cut_chunk *head, **tail;
+    struct cut_chunk *filling; /* not in the queue yet: what writers save goes here. NULL: none */
     struct cut_chunk *on_disk;
     uint32_t spilling; /* chunks that are on their way there */
     struct cut_stats stats;
@@ -65,7 +71,17 @@ static inline int cut_broken(const struct cut *c)
 /* The first reason counts. */
 void cut_break(struct cut *c, int err);
 
+/* cut_noted.c. Shard locked. */
+bool cut_is_noted(const struct cut *c, uint32_t shard, uint64_t hash);
+/* It must not be noted yet. 0, ERR_FULL or ERR_OOM. */
+int cut_note(struct cut *c, uint32_t shard, uint64_t hash);
+void cut_forget_notes(struct cut *c, uint32_t shard); /* the reader is through with the shard */
+
 void cut_push(struct cut *c, struct cut_chunk *ch); /* takes ch */
+/* Room for a record of n bytes among those of other writers, to be filled before cut_fill_end(), which must
+ * follow. NULL: no memory, and nothing follows. */
+struct record *cut_fill_begin(struct cut *c, size_t n);
+void cut_fill_end(struct cut *c);
 /* 0 with *out owned; ERR_NOTFOUND: nothing waits; else what broke the cut. */
 int cut_pop(struct cut *c, struct cut_chunk **out);
 void cut_drop_all(struct cut *c);

@@ -23,14 +23,61 @@ void cut_break(struct cut *c, int err)
                                             memory_order_relaxed);
 }
 
+static void count(struct cut *c, const struct cut_chunk *ch)
+{
+    c->stats.held += sizeof *ch + ch->room;
+    if (c->stats.held > c->stats.held_peak)
+        c->stats.held_peak = c->stats.held;
+}
+
+static void append(struct cut *c, struct cut_chunk *ch)
+{
+    *c->tail = ch;
+    c->tail = &ch->next;
+}
+
 void cut_push(struct cut *c, struct cut_chunk *ch)
 {
     lock_hold(&c->lock);
-    *c->tail = ch;
-    c->tail = &ch->next;
-    c->stats.held += ch->n;
-    if (c->stats.held > c->stats.held_peak)
-        c->stats.held_peak = c->stats.held;
+    append(c, ch);
+    count(c, ch);
+    lock_release(&c->lock);
+}
+
+/* ---- writers, a record at a time ---- */
+
+/* What they have filled so far goes where the reader finds it. */
+static void end_filling(struct cut *c)
+{
+    if (c->filling == NULL)
+        return;
+    append(c, c->filling);
+    c->filling = NULL;
+}
+
+struct record *cut_fill_begin(struct cut *c, size_t n)
+{
+    lock_hold(&c->lock);
+    struct cut_chunk *ch = c->filling;
+    if (ch == NULL || ch->room - ch->n < n) {
+        size_t room = CUT_FILL_BYTES - sizeof *ch;
+        room = n > room ? n : room;
+        end_filling(c);
+        c->filling = ch = mem_alloc(sizeof *ch + room);
+        if (ch == NULL) {
+            lock_release(&c->lock);
+            return NULL;
+        }
+        *ch = (struct cut_chunk){.room = room};
+        count(c, ch);
+    }
+    struct record *r = (struct record *)(void *)(ch->data + ch->n);
+    ch->n += n;
+    return r;
+}
+
+void cut_fill_end(struct cut *c)
+{
     lock_release(&c->lock);
 }
 
@@ -43,7 +90,7 @@ static struct cut_chunk *take(struct cut *c)
     if (c->head == NULL)
         c->tail = &c->head;
     ch->next = NULL;
-    c->stats.held -= ch->n;
+    c->stats.held -= sizeof *ch + ch->room;
     return ch;
 }
 
@@ -110,7 +157,7 @@ static struct cut_chunk *read_back(struct cut *c, struct cut_chunk *stub)
 {
     struct cut_chunk *ch = mem_alloc(sizeof *ch + stub->n);
     if (ch != NULL)
-        *ch = (struct cut_chunk){.n = stub->n};
+        *ch = (struct cut_chunk){.n = stub->n, .room = stub->n};
     bool ok = ch != NULL && whole_io(c->spill_fd, ch->data, ch->n, stub->at, false);
     if (!ok)
         cut_break(c, ch == NULL ? ERR_OOM : ERR_IO);
@@ -126,7 +173,10 @@ static struct cut_chunk *read_back(struct cut *c, struct cut_chunk *stub)
 static struct cut_chunk *take_beyond(struct cut *c)
 {
     lock_hold(&c->lock);
-    struct cut_chunk *ch = c->stats.held > c->queue_max ? take(c) : NULL;
+    bool beyond = c->stats.held > c->queue_max;
+    if (beyond && c->head == NULL)
+        end_filling(c);
+    struct cut_chunk *ch = beyond ? take(c) : NULL;
     c->spilling += ch != NULL;
     lock_release(&c->lock);
     return ch;
@@ -155,6 +205,8 @@ int cut_pop(struct cut *c, struct cut_chunk **out)
     if (cut_broken(c) != 0)
         return cut_broken(c);
     lock_hold(&c->lock);
+    if (c->slot == STORE_SLOTS)
+        end_filling(c); /* every page is saved: nobody adds to it any more */
     struct cut_chunk *ch = take(c), *stub = NULL;
     int none = c->spilling > 0 ? ERR_AGAIN : ERR_NOTFOUND;
     /* While the walk goes on there will be more in memory; the file is for the end. */
@@ -226,6 +278,7 @@ void cut_chunk_free(struct cut *c, struct cut_chunk *ch)
 void cut_drop_all(struct cut *c)
 {
     struct cut_chunk *ch;
+    end_filling(c);
     while ((ch = take(c)) != NULL)
         cut_chunk_free(c, ch);
     while ((ch = c->on_disk) != NULL) {

@@ -103,10 +103,23 @@ static void reset_databases(struct store *s)
     store_init_ids(s);
 }
 
+/* What was under a veil is gone; who has put it there is to find out. */
+static void note_flush(struct store *s)
+{
+    atomic_fetch_add_explicit(&s->flushes, 1, memory_order_relaxed);
+    atomic_store_explicit(&s->veiled_keys, 0, memory_order_relaxed);
+}
+
+uint64_t store_flushes(const struct store *s)
+{
+    return atomic_load_explicit(&s->flushes, memory_order_relaxed);
+}
+
 void store_flush_all(const struct access *a)
 {
     struct store *s = a->store;
     bump(&a->app->changes);
+    note_flush(s);
     store_cut_flushed(s);
     store_touch_db(a, -1, -1);
     ext_tell_flushed(a, true);
@@ -213,6 +226,7 @@ void store_flush_db(const struct access *a, uint32_t db)
         return;
     }
     bump(&a->app->changes);
+    note_flush(s);
     store_cut_flushed(s); /* a sweep will take out what they have not saved */
     store_touch_db(a, db, -1);
     uint32_t old = s->id_of[db], id = fresh_id(a);

@@ -263,6 +263,17 @@ static uint64_t live_bytes(const struct store *s)
     return units * ENTRY_UNIT;
 }
 
+/* Those under a veil, too. */
+static uint64_t all_keys(const struct store *s, uint32_t db)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < STORE_SHARDS; i++) {
+        const struct db_count *c = count_of(s, i * STORE_SLOTS_PER_SHARD, s->id_of[db]);
+        n += atomic_load_explicit(&c->keys, memory_order_relaxed);
+    }
+    return n;
+}
+
 static uint64_t db_names(const struct store *s, uint32_t db)
 {
     uint64_t n = 0;
@@ -275,7 +286,7 @@ static uint64_t db_names(const struct store *s, uint32_t db)
 
 static void add_database(const struct store *s, uint32_t db, struct store_memory *m)
 {
-    uint64_t keys = store_db_keys(s, db), expires = store_db_expires(s, db);
+    uint64_t keys = all_keys(s, db), expires = store_db_expires(s, db);
     m->keys += keys;
     m->expires += expires;
     m->names += db_names(s, db);
@@ -322,12 +333,9 @@ void store_memory(const struct store *cs, struct store_memory *out)
 
 uint64_t store_db_keys(const struct store *s, uint32_t db)
 {
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < STORE_SHARDS; i++) {
-        const struct db_count *c = count_of(s, i * STORE_SLOTS_PER_SHARD, s->id_of[db]);
-        n += atomic_load_explicit(&c->keys, memory_order_relaxed);
-    }
-    return n;
+    int64_t veiled = db == 0 ? atomic_load_explicit(&s->veiled_keys, memory_order_relaxed) : 0;
+    uint64_t all = all_keys(s, db);
+    return veiled <= 0 ? all : all > (uint64_t)veiled ? all - (uint64_t)veiled : 0;
 }
 
 uint32_t store_databases(const struct store *s)

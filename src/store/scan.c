@@ -53,7 +53,8 @@ static void scan_shard(struct scan *sc, uint32_t shard, uint64_t *cursor, uint32
     uint32_t slot = (uint32_t)(*cursor % STORE_SLOTS);
     uint64_t at = *cursor >> CURSOR_SLOT_BITS;
     while (slot < end && sc->seen<count && * parts> 0) {
-        bool more = table_scan(&sc->a->app->tm, &s->slots[slot], &at, scan_entry, sc);
+        bool more =
+            !slot_is_veiled(s, slot) && table_scan(&sc->a->app->tm, &s->slots[slot], &at, scan_entry, sc);
         if (sc->stopped)
             break;
         if (s->slots[slot].nkeys != 0)
@@ -119,18 +120,24 @@ static bool pick_first(void *arg, struct entry *e)
     return p->e == NULL;
 }
 
+static uint64_t keys_to_draw(const struct store *s, uint32_t slot)
+{
+    return slot_is_veiled(s, slot) ? 0 : s->slots[slot].nkeys;
+}
+
 static struct table *random_slot(struct store *s, uint32_t shard, struct rng *rng)
 {
-    struct table *t = &s->slots[shard * STORE_SLOTS_PER_SHARD];
+    uint32_t first = shard * STORE_SLOTS_PER_SHARD;
     uint64_t total = 0;
     for (uint32_t i = 0; i < STORE_SLOTS_PER_SHARD; i++)
-        total += t[i].nkeys;
+        total += keys_to_draw(s, first + i);
     if (total == 0)
         return NULL;
     uint64_t left = rng_below(rng, total);
-    while (left >= t->nkeys)
-        left -= t++->nkeys;
-    return t;
+    uint32_t slot = first;
+    while (left >= keys_to_draw(s, slot))
+        left -= keys_to_draw(s, slot++);
+    return &s->slots[slot];
 }
 
 /* A place in the table, each as likely as any other: pages have different numbers of buckets, so a
@@ -158,7 +165,8 @@ static struct entry *pick_in_shard(struct pick *p, uint32_t shard, struct rng *r
     }
     for (uint32_t i = 0; p->a->lane && i < STORE_SLOTS_PER_SHARD && p->e == NULL; i++) {
         uint64_t at = 0;
-        while (table_scan(tm, &s->slots[shard * STORE_SLOTS_PER_SHARD + i], &at, pick_first, p) &&
+        uint32_t slot = shard * STORE_SLOTS_PER_SHARD + i;
+        while (!slot_is_veiled(s, slot) && table_scan(tm, &s->slots[slot], &at, pick_first, p) &&
                p->e == NULL)
             ;
     }

@@ -140,11 +140,15 @@ struct store {
     _Atomic uint8_t id_state[IDS_MAX]; /* enum id_state; gate, but a sweep may find that a dead one is free */
     uint32_t ids_used;                 /* ids at and above were never used */
     _Atomic uint32_t ids_dead;
-    _Atomic uint64_t maxmemory; /* gate; any thread may read it */
-    bool active_expire;         /* gate; off in tests only */
-    struct store_seam seam;     /* set at boot */
-    struct bans bans;           /* ban.h */
-    _Atomic bool sweep_dead;    /* the next pass is to look for entries that are dead (ext.h) */
+    _Atomic uint64_t maxmemory;      /* gate; any thread may read it */
+    bool active_expire;              /* gate; off in tests only */
+    uint8_t veiled[STORE_SLOTS / 8]; /* store_slot_veil(); each bit its shard's lock */
+    _Atomic uint32_t nveiled;        /* of them; 0: nobody looks */
+    _Atomic int64_t veiled_keys;     /* in them, of database 0 */
+    _Atomic uint64_t flushes;
+    struct store_seam seam;  /* set at boot */
+    struct bans bans;        /* ban.h */
+    _Atomic bool sweep_dead; /* the next pass is to look for entries that are dead (ext.h) */
     /* Cuts (cut.h): cuts_open is read by every write; bits are set under the gate, cleared by the reader.
      * cut_sense: gate. cuts: gate and cuts_lock to write, either to read, or a shard lock while it is open.
      */
@@ -178,6 +182,13 @@ struct store {
 };
 
 /* ---- small helpers ------------------------------------------------------------ */
+
+/* The slot's shard is locked. */
+static inline bool slot_is_veiled(const struct store *s, uint32_t slot)
+{
+    return unlikely(atomic_load_explicit(&s->nveiled, memory_order_relaxed) != 0) &&
+           ((s->veiled[slot / 8] >> slot % 8) & 1);
+}
 
 static inline struct shard *shard_of_slot(const struct store *s, uint32_t slot)
 {
@@ -375,12 +386,12 @@ void store_init_ids(struct store *s);
 
 /* ---- cut.c ---------------------------------------------------------------------- */
 
-void store_cut_save(const struct access *a, uint32_t slot, uint64_t hash);
+void store_cut_save(const struct access *a, const struct key *k);
 /* Shard locked, before the first change to the key: open cuts get what they have not saved yet. */
 static inline void store_save_first(const struct access *a, const struct key *k)
 {
     if (unlikely(atomic_load_explicit(&a->store->cuts_open, memory_order_relaxed) != 0))
-        store_cut_save(a, k->slot, k->hash);
+        store_cut_save(a, k);
 }
 /* Gate: cuts lose what they have not saved, and those that must be whole are broken; tables that are new to
  * them have nothing to save. */

@@ -51,6 +51,46 @@ int store_slot_visit(const struct access *a, uint32_t slot, store_visit_fn *visi
     return 0;
 }
 
+struct part {
+    struct visit visit;
+    uint32_t left;
+};
+
+static bool visit_part(void *arg, struct entry *e)
+{
+    struct part *p = arg;
+    p->left -= p->left > 0;
+    return visit_entry(&p->visit, e);
+}
+
+int store_slot_scan(const struct access *a, uint32_t slot, uint64_t *at, uint32_t max, store_visit_fn *visit,
+                    void *arg)
+{
+    struct part p = {{.fn = visit, .arg = arg, .store = a->store, .now_ms = a->now_ms}, max};
+    bool locked, more = true;
+    if (!store_shard_enter(a, slot / STORE_SLOTS_PER_SHARD, &locked))
+        return ERR_AGAIN;
+    while (more && p.left > 0 && !p.visit.stopped)
+        more = table_scan(&a->app->tm, table_of_slot(a, slot), at, visit_part, &p);
+    store_shard_leave(a, slot / STORE_SLOTS_PER_SHARD, locked);
+    return more;
+}
+
+void store_slot_veil(const struct access *a, uint32_t slot, bool on)
+{
+    struct store *s = a->store;
+    bool locked;
+    ASSERT(a->lane); /* for which no shard is busy */
+    (void)store_shard_enter(a, slot / STORE_SLOTS_PER_SHARD, &locked);
+    int64_t keys = table_of_slot(a, slot)->nkeys;
+    if (((s->veiled[slot / 8] >> slot % 8) & 1) != on) {
+        s->veiled[slot / 8] ^= (uint8_t)(1u << slot % 8);
+        atomic_fetch_add_explicit(&s->veiled_keys, on ? keys : -keys, memory_order_relaxed);
+        atomic_fetch_add_explicit(&s->nveiled, on ? 1 : UINT32_MAX, memory_order_relaxed);
+    }
+    store_shard_leave(a, slot / STORE_SLOTS_PER_SHARD, locked);
+}
+
 /* Entries stay where they are while others of their table go, so some may be noted first. */
 struct harvest {
     struct entry *e[CLEAR_BATCH];

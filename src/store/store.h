@@ -313,6 +313,16 @@ int store_random_key(const struct access *a, uint32_t db, struct rng *rng, struc
 int store_slot_keys(const struct access *a, uint32_t slot, uint32_t *n);
 int store_slot_visit(const struct access *a, uint32_t slot, store_visit_fn *visit, void *arg);
 int store_slot_clear(const struct access *a, uint32_t slot, uint32_t max, uint32_t *left);
+/* Visit those that live, hidden ones (ext.h) too, a part at a time: from *at, 0 at first, until about `max`
+ * were seen. Every key that is there all the while is visited. 1: there is more, 0: that was all, ERR_AGAIN.
+ */
+int store_slot_scan(const struct access *a, uint32_t slot, uint64_t *at, uint32_t max, store_visit_fn *visit,
+                    void *arg);
+/* Keys of a slot that is on its way here are nobody's business yet: SCAN, RANDOMKEY and store_db_keys() pass
+ * over them. The lane. */
+void store_slot_veil(const struct access *a, uint32_t slot, bool on);
+/* How often a database has been flushed: any thread. Keys may be gone without a word if it has changed. */
+uint64_t store_flushes(const struct store *s);
 
 uint32_t store_databases(const struct store *s); /* as SELECT counts them */
 

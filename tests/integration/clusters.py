@@ -236,9 +236,9 @@ def larder(*args, code=0, env=None, stdin=""):
     return done.stdout + done.stderr
 
 
-def created_by_tool():
+def created_by_tool(extra=None):
     """Three primaries and three replicas, by `larder cluster create`."""
-    c = Cluster([node(harness.LARDER_SERVER).start() for _ in range(6)])
+    c = Cluster([node(harness.LARDER_SERVER, extra).start() for _ in range(6)])
     larder("create", *map(address, c.servers), "--replicas", 1, "--yes")
     c.settle()
     c.put(300)

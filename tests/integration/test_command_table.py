@@ -34,7 +34,8 @@ INFO_OF_72 = {
 
 # What 7.0 does not have at all.
 NEW_IN_72 = {"client|no-touch", "client|setinfo", "cluster|myshardid", "waitaof"}
-VALKEYS = {"cluster|slot-stats"}  # 8.0's
+VALKEYS = {"cluster|slot-stats",  # 8.0's, and 9.0's
+           "cluster|cancelslotmigrations", "cluster|getslotmigrations", "cluster|migrateslots", "cluster|syncslots"}
 LARDERS_OWN = "cache."  # names that begin so are in no Redis
 
 DOCS_OF_72 = {

@@ -84,11 +84,12 @@ def test_acknowledged_writes_survive_under_load(servers, pair):
     assert data_of(a) == data_of(b)
 
 
-def ask_for_copy(server, port=7777):
+def ask_for_copy(server, port=7777, capa=None):
     s = socket.create_connection(("127.0.0.1", server.port))
     f = s.makefile("rb")
-    s.sendall(b"REPLCONF listening-port %d\r\n" % port)
-    assert f.readline() == b"+OK\r\n"
+    for words in (f"listening-port {port}", *([f"capa {capa}"] if capa else [])):
+        s.sendall(f"REPLCONF {words}\r\n".encode())
+        assert f.readline() == b"+OK\r\n"
     s.sendall(b"PSYNC ? -1\r\n")
     return s, f
 

@@ -52,8 +52,8 @@ def offset_of(client):
 
 
 def in_step(a, b):
-    wait_until(lambda: b.info("replication").get("master_link_status") == "up", what="the link")
-    wait_until(lambda: offset_of(b) == offset_of(a), what="the same offset")
+    wait_until(lambda: b.info("replication").get("master_link_status") == "up", 120, what="the link")
+    wait_until(lambda: offset_of(b) == offset_of(a), 120, what="the same offset")
 
 
 def same(a, b, databases=(0,)):

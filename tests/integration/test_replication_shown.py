@@ -41,6 +41,18 @@ def test_client_list_shows_replicas_and_the_primary(servers, kind):
         p, r = r, p
 
 
+def test_the_period_of_pings_changes_at_once(servers):
+    """Not after the next of the old period, which may be hours away."""
+    p, r = servers(repl_ping_replica_period=3600), servers()
+    a, b = p.client(), r.client()
+    follow(r, p.port)
+    in_step(a, b)
+    wait_until(lambda: offset_of(a) >= 14, what="the first PING")
+    a.config_set("repl-ping-replica-period", 1)
+    begun = offset_of(a)
+    wait_until(lambda: offset_of(a) >= begun + 2 * 14, what="two more")
+
+
 @pytest.mark.parametrize("how", ["TYPE replica", "ADDR", "ID", "old", "TYPE master", "primary's ID"])
 def test_client_kill_cuts_links(servers, how):
     p, r = servers(), servers()

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from harness import REDIS_SERVER, free_port, wait_until
+from harness import REDIS_SERVER, free_port, next_word, wait_until
 from test_doctor import doctor
+from test_failover import ask_for_copy
 from test_primary import record_of
 from test_replica import acknowledged, data_of, fill, follow, in_step, offset_of, same, servers, single  # noqa: F401
 
@@ -270,6 +271,31 @@ def test_a_primary_ends_when_its_replicas_have_everything(servers):  # noqa: F81
     r.process.send_signal(signal.SIGCONT)
     p.wait()
     assert data_of(r.client()) == want
+    assert b"not acknowledged" not in p.log()
+
+
+def test_an_end_waits_for_a_replica_that_loads_its_copy(servers):  # noqa: F811
+    """It has been sent all of it, and has not said a word since when the end begins."""
+    p = start(servers, "larder", repl_diskless_sync_delay=0)
+    p.client().set("k", 1)
+    s, f = ask_for_copy(p, capa="eof")
+    at = int(next_word(f).split()[2])
+    mark = next_word(f)[5:].strip()
+    data = b""
+    while not data.endswith(mark):
+        data += f.read1(65536)
+    p.client().set("later", 1)
+    p.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: b"The snapshot is on disk" in p.log(), what="the snapshot")
+    s.sendall(b"REPLCONF ACK %d\r\n" % at)
+    stream = b""
+    while b"GETACK" not in stream or not stream.endswith(b"*\r\n"):
+        more = f.read1(65536)
+        assert more, stream
+        stream += more
+    assert b"later" in stream
+    s.sendall(b"REPLCONF ACK %d\r\n" % (at + len(stream)))
+    assert p.wait() == 0
     assert b"not acknowledged" not in p.log()
 
 

@@ -55,7 +55,7 @@ def up(server):
 
 
 def test_the_saver_gives_way(servers):  # noqa: F811
-    """Of all threads only who writes snapshots is niced."""
+    """Of all threads only who writes snapshots is niced, and who prepares pages."""
     server = servers()
 
     def niced():
@@ -66,7 +66,7 @@ def test_the_saver_gives_way(servers):  # noqa: F811
             nice[name] = int(fields.split()[16])
         return {name for name, n in nice.items() if n > os.getpriority(os.PRIO_PROCESS, 0)}
 
-    wait_until(lambda: niced() == {"saver"})
+    wait_until(lambda: niced() == {"saver", "pages"})
 
 
 def test_saved_and_loaded(servers):

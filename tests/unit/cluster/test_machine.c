@@ -1,6 +1,6 @@
 /* Rules that one machine alone can show: whom it votes for and when the vote leaves, what it learns of
  * addresses, what becomes of slots on their way, and that frames of any content leave its table whole. */
-#include "cluster/machine.h"
+#include "cluster/machine_internal.h"
 
 #include "base/err.h"
 #include "unit.h"
@@ -251,6 +251,73 @@ static void test_takes_over_when_asked(void **state)
     end(l);
 }
 
+/* Clients that are sent to the new primary come before any answer to its first pings: the votes themselves
+ * promise that nobody takes its place at once. */
+static uint64_t lease_when_elected(bool promised)
+{
+    struct lone *l = start(SHARD("master", "myself,slave"));
+    struct frame_header h;
+    l->m.mute = false;
+    from(&h, FRAME_PONG, A);
+    h.config_epoch = 4;
+    h.offset = 9;
+    h.slots = node_named(l, A)->slots;
+    h.mflags[0] = FRAME_PAUSED;
+    h.larder.is = h.larder.offers = true;
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1, .link_up = true}});
+    send_frame(l, &h, LINK_INBOUND | 1);
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+    assert_true(l->m.election_sent);
+    l->now += 10;
+    static const char *const voters[] = {A, B};
+    for (unsigned i = 0; i < ARRAY_LEN(voters); i++) {
+        from(&h, FRAME_AUTH_ACK, voters[i]);
+        h.current_epoch = l->m.election_epoch;
+        h.config_epoch = node_named(l, voters[i])->config_epoch;
+        h.slots = node_named(l, voters[i])->slots;
+        h.larder.is = true;
+        h.larder.promise_ms = promised ? 1000 : 0;
+        send_frame(l, &h, LINK_INBOUND | 1);
+    }
+    assert_true(node_is(l->m.self, NODE_PRIMARY));
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+    uint64_t until = machine_lease_until_ms(&l->m), now = l->now;
+    end(l);
+    return until == 0 ? 0 : until - now;
+}
+
+static void test_the_elected_may_write(void **state)
+{
+    assert_int_equal(lease_when_elected(true), 1000 - 1000 / 16 - 10); /* from the request on */
+    assert_int_equal(lease_when_elected(false), 0);
+}
+
+/* Two pings are on their way: the answer to the first does not spoil the promise in that to the second. */
+static void test_promises_of_two_pings(void **state)
+{
+    struct lone *l = start(CONF("master"));
+    struct node *b = node_named(l, B);
+    struct frame_header h;
+    l->m.mute = false;
+    l->now += 1;
+    failure_ask(&l->m);
+    uint32_t last = b->ping_seq;
+    assert_true(last > 1);
+    from(&h, FRAME_PONG, B);
+    h.config_epoch = 3;
+    h.slots = b->slots;
+    h.larder.is = true;
+    h.larder.promise_ms = 1000;
+    h.larder.seq = last - 1;
+    send_frame(l, &h, b->out);
+    assert_int_equal(b->ping_seq, last);
+    assert_int_equal(machine_lease_until_ms(&l->m), 0);
+    h.larder.seq = last;
+    send_frame(l, &h, b->out);
+    assert_int_not_equal(machine_lease_until_ms(&l->m), 0);
+    end(l);
+}
+
 /* The disk is waited for by a vote, and not by a slot that begins its way. */
 static void test_who_waits_for_the_disk(void **state)
 {
@@ -427,6 +494,8 @@ int main(void)
         cmocka_unit_test(test_a_restarted_primary_gives_back),
         cmocka_unit_test(test_hands_over),
         cmocka_unit_test(test_takes_over_when_asked),
+        cmocka_unit_test(test_the_elected_may_write),
+        cmocka_unit_test(test_promises_of_two_pings),
         cmocka_unit_test(test_who_waits_for_the_disk),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_a_claim_ends_a_move),

@@ -321,6 +321,66 @@ static void test_five(void **state)
     store_free(s);
 }
 
+/* ---- what a write costs ---- */
+
+/* Keys of one slot, and so of one shard. */
+static void put_numbered(struct access *a, uint32_t i, const char *value)
+{
+    char name[32];
+    struct key k;
+    int n = snprintf(name, sizeof name, "{one}%u", i);
+    store_round_begin(a->store, a->app);
+    key_make(a->store, &k, (struct str){name, (size_t)n}, 0);
+    assert_int_equal(store_put_string(a, &k, str_of(value), NULL, 0, 0), 0);
+}
+
+/* `keys` of them are there, some are written while a cut is open, and it says what was there before. Returns
+ * the most bytes that waited for its reader. */
+static uint64_t written_under_a_cut(uint32_t keys, uint32_t written, uint32_t fresh)
+{
+    struct store *s = model_store(0, 2, 9);
+    struct model m;
+    struct cut_options o = {.now_ms = 1};
+    struct cut *c;
+    struct cut_chunk *ch;
+    struct cut_record r;
+    struct cut_stats st;
+    uint32_t got = 0;
+    model_init(&m, s, 1, 9);
+    for (uint32_t i = 0; i < keys; i++)
+        put_numbered(&m.a, i, "old");
+    assert_int_equal(cut_open(&c, s, &o), 0);
+    for (uint32_t i = 0; i < 2 * written; i++) /* each twice */
+        put_numbered(&m.a, i % written, "new");
+    for (uint32_t i = 0; i < fresh; i++)
+        put_numbered(&m.a, keys + i, "new");
+    cut_stats(c, &st);
+    while (cut_next(c, &ch) == 0) {
+        for (size_t at = 0; cut_chunk_next(ch, &at, &r); got++)
+            assert_true(str_eq(r.value, STR("old")));
+        cut_chunk_free(c, ch);
+    }
+    assert_int_equal(got, keys);
+    cut_close(c);
+    model_release(&m);
+    store_check(s);
+    store_free(s);
+    return st.held_peak;
+}
+
+static void test_a_write_saves_its_key(void **state)
+{
+    assert_in_range(written_under_a_cut(4000, 100, 100), 1, CUT_FILL_BYTES);
+    assert_int_equal(written_under_a_cut(4000, 0, 100), 0); /* there is nothing to save */
+}
+
+/* More keys than may be saved one by one: then pages are saved, without those. */
+static void test_notes_run_out(void **state)
+{
+    written_under_a_cut(CUT_NOTES_MAX + 2000, CUT_NOTES_MAX + 2000, 0);
+    written_under_a_cut(CUT_NOTES_MAX + 2000, CUT_NOTES_MAX - 10, 2000);
+}
+
 /* Only the slots that were asked for. */
 static void test_slots(void **state)
 {
@@ -357,8 +417,14 @@ static void test_slots(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_model), cmocka_unit_test(test_spilled), cmocka_unit_test(test_flushed),
-        cmocka_unit_test(test_whole), cmocka_unit_test(test_five),    cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_model),
+        cmocka_unit_test(test_spilled),
+        cmocka_unit_test(test_flushed),
+        cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_five),
+        cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_a_write_saves_its_key),
+        cmocka_unit_test(test_notes_run_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

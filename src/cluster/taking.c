@@ -1,0 +1,261 @@
+/* Slots that their owner hands to this primary (decision 026).
+ *
+ *      owner     offers an epoch that nobody has ──> holds the slots ──────────────────┐
+ *      here      takes it, claims the slots in every frame, serves none of them         │ waits
+ *      owner     hears the claim, which is of a greater epoch: they are not its own ────┘
+ *      here      its replicas and it have all said frames without them: now they are served
+ *
+ * Nobody but the old owner and its replicas can ever claim the slots against us; who of them has sent a frame
+ * without them has accepted our epoch, and claims them no more, elected or not. Who has not will be waited
+ * for, unless it has failed. A promise of a majority is waited for, too, so that we may acknowledge writes at
+ * once.
+ *
+ * The owner may change its mind, if it hears nothing: it takes an epoch above ours, and its claim ends this.
+ * Before it has accepted we have not served. So whoever dies or is cut off, one owns the slots, and has
+ * everything: the greater epoch.
+ *
+ * In our own map they stay the old owner's until then, so that nodes.conf never says that a restarted, empty
+ * node owns what it was only about to get. */
+#include "cluster/machine_internal.h"
+
+#include "base/err.h"
+
+#include <stdio.h>
+
+static bool overlap(const uint8_t *a, const uint8_t *b)
+{
+    for (unsigned i = 0; i < SLOT_BYTES; i++)
+        if (a[i] & b[i])
+            return true;
+    return false;
+}
+
+/* Whoever was of the old owner's shard once may have its claim in mind. */
+static bool note_giver(struct machine *m, unsigned i, struct node *n)
+{
+    const struct node_id *from = &m->takings[i].from;
+    if (node_id_eq(&n->id, from) || (n->primary != NULL && node_id_eq(&n->primary->id, from)))
+        n->gives |= 1u << i;
+    return (n->gives >> i) & 1;
+}
+
+static bool has_conceded(const struct node *n, unsigned i)
+{
+    return (n->conceded >> i) & 1;
+}
+
+const uint8_t *taking_claims(struct machine *m)
+{
+    bool any = false;
+    for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
+        const struct taking *t = &m->takings[i];
+        if (!t->on)
+            continue;
+        if (!any)
+            memcpy(m->claims, m->self->slots, SLOT_BYTES);
+        any = true;
+        for (unsigned b = 0; b < SLOT_BYTES; b++)
+            m->claims[b] |= t->slots[b];
+    }
+    return any ? m->claims : m->self->slots;
+}
+
+bool machine_takes(const struct machine *m, unsigned slot)
+{
+    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+        if (m->takings[i].on && slots_has(m->takings[i].slots, slot))
+            return true;
+    return false;
+}
+
+/* ---- the old owner ------------------------------------------------------------------------------------- */
+
+static bool owns_all(const struct machine *m, const uint8_t *slots, const struct node *n)
+{
+    for (unsigned s = 0; s < SLOT_COUNT; s++)
+        if (slots_has(slots, s) && m->map.owner[s] != n)
+            return false;
+    return true;
+}
+
+int taking_offer(struct machine *m, const struct machine_command *c)
+{
+    if (!machine_is_primary(m) || !owns_all(m, c->slots, m->self))
+        return machine_fail_command(m, ERR_TYPE, "Slots are not served by this node.");
+    if (!machine_may_write(m, m->now_ms) || m->manual != MANUAL_NONE)
+        return machine_fail_command(m, ERR_AGAIN,
+                                    "This node may not write now: it is cut off, or hands its role over.");
+    for (unsigned i = 0; i < m->map.n;
+         i++) { /* it could come back and claim them, with an epoch of its own */
+        const struct node *n = m->map.nodes[i];
+        if (n->primary == m->self && node_is(n, NODE_PFAIL | NODE_FAIL))
+            return machine_fail_command(
+                m, ERR_AGAIN, "A replica of this node has failed: it must return, or be forgotten.");
+    }
+    m->current_epoch++;
+    machine_dirty(m);
+    return 0;
+}
+
+int taking_reclaim(struct machine *m, const struct machine_command *c)
+{
+    if (!machine_is_primary(m) || !owns_all(m, c->slots, m->self))
+        return machine_fail_command(m, ERR_TYPE, "Slots are not served by this node.");
+    ownership_renew(m);
+    return 0;
+}
+
+/* ---- the new one --------------------------------------------------------------------------------------- */
+
+static void drop(struct machine *m, struct taking *t)
+{
+    t->on = false;
+    machine_view(m);
+}
+
+void taking_reset(struct machine *m)
+{
+    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+        m->takings[i].on = false;
+}
+
+static struct taking *free_place(struct machine *m)
+{
+    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+        if (!m->takings[i].on)
+            return &m->takings[i];
+    return NULL;
+}
+
+static bool is_taken_epoch(const struct machine *m, uint64_t epoch)
+{
+    for (unsigned i = 0; i < m->map.n; i++)
+        if (m->map.nodes[i]->config_epoch >= epoch)
+            return true;
+    return epoch < m->current_epoch;
+}
+
+int taking_begin(struct machine *m, const struct machine_command *c)
+{
+    const struct node *from = slotmap_find(&m->map, &c->id);
+    struct taking *t = free_place(m);
+    if (!machine_is_primary(m) || !m->ok || m->mute)
+        return machine_fail_command(m, ERR_TYPE, "This node is no primary, or its cluster is down.");
+    if (from == NULL || from == m->self || node_is(from, NODE_FAIL) || !owns_all(m, c->slots, from))
+        return machine_fail_command(m, ERR_NOTFOUND, "Slots are no longer owned by source node");
+    if (is_taken_epoch(m, c->epoch))
+        return machine_fail_command(m, ERR_AGAIN, "Another node has taken the offered epoch meanwhile");
+    if (t == NULL)
+        return machine_fail_command(m, ERR_FULL, "Too many slot migrations end here at once");
+    *t = (struct taking){.on = true, .from = c->id};
+    memcpy(t->slots, c->slots, SLOT_BYTES);
+    for (unsigned i = 0; i < m->map.n; i++)
+        m->map.nodes[i]->gives &= ~(1u << (t - m->takings));
+    for (unsigned i = 0; i < m->map.n; i++)
+        m->map.nodes[i]->conceded &= ~(1u << (t - m->takings));
+    m->current_epoch = m->self->config_epoch = c->epoch;
+    machine_hold(m);
+    machine_view(m);
+    return 0;
+}
+
+/* Those who must answer are asked at once: the old owner's shard, and who may promise that we can write. */
+void taking_ask(struct machine *m)
+{
+    for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
+        for (unsigned k = 0; m->takings[i].on && k < m->map.n; k++) {
+            struct node *n = m->map.nodes[k];
+            uint64_t asked = n->ping_sent_ms;
+            if (n == m->self || !n->out_up || !(node_votes(n) || note_giver(m, i, n)))
+                continue;
+            bus_ping(m, n, FRAME_PING, n->out, 0);
+            if (asked != 0) /* an older question still waits */
+                n->ping_sent_ms = asked;
+        }
+    }
+}
+
+/* Nobody of the old owner's shard will claim them any more. */
+static bool is_conceded(struct machine *m, unsigned i)
+{
+    const struct node *from = slotmap_find(&m->map, &m->takings[i].from);
+    bool owner = from == NULL || has_conceded(from, i), other = false;
+    for (unsigned k = 0; k < m->map.n; k++) {
+        struct node *n = m->map.nodes[k];
+        if (n == from || !note_giver(m, i, n))
+            continue;
+        if (!has_conceded(n, i) && !node_is(n, NODE_FAIL))
+            return false;
+        other |= has_conceded(n, i);
+    }
+    return owner || (node_is(from, NODE_FAIL) && other);
+}
+
+/* With these slots, may we acknowledge writes at once? Voters are those that will be: who gives its last
+ * slots away promises nothing any more. */
+static bool has_majority(const struct machine *m, const struct taking *t)
+{
+    unsigned voters = 1, have = 1;
+    for (unsigned k = 0; k < m->map.n; k++) {
+        const struct node *n = m->map.nodes[k];
+        unsigned kept = 0;
+        for (unsigned b = 0; n != m->self && node_votes(n) && b < SLOT_BYTES; b++)
+            kept |= n->slots[b] & (uint8_t)~t->slots[b];
+        if (kept == 0)
+            continue;
+        voters++;
+        if (!node_is(n, NODE_LARDER))
+            return true; /* a mixed cluster knows no promises */
+        have += n->lease_ms > m->now_ms;
+    }
+    return 2 * have > voters;
+}
+
+/* Somebody was elected in the old owner's place, and claims them. */
+static bool is_lost(const struct machine *m, const struct taking *t)
+{
+    for (unsigned s = 0; s < SLOT_COUNT; s++) {
+        const struct node *owner = m->map.owner[s];
+        if (slots_has(t->slots, s) && owner != NULL && !node_id_eq(&owner->id, &t->from) &&
+            owner->config_epoch >= m->self->config_epoch)
+            return true;
+    }
+    return false;
+}
+
+static void finish(struct machine *m, struct taking *t)
+{
+    t->on = false;
+    for (unsigned s = 0; s < SLOT_COUNT; s++)
+        if (slots_has(t->slots, s))
+            slotmap_assign(&m->map, s, m->self);
+    machine_hold(m);
+    machine_view(m);
+}
+
+void taking_check(struct machine *m)
+{
+    for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
+        struct taking *t = &m->takings[i];
+        if (!t->on)
+            continue;
+        if (!machine_is_primary(m) || is_lost(m, t))
+            drop(m, t);
+        else if (!machine_held(m) && is_conceded(m, i) && has_majority(m, t))
+            finish(m, t);
+    }
+}
+
+void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
+{
+    for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
+        struct taking *t = &m->takings[i];
+        if (!t->on || !note_giver(m, i, sender))
+            continue;
+        bool claims = overlap(f->h.slots, t->slots);
+        sender->conceded = claims ? sender->conceded & ~(1u << i) : sender->conceded | 1u << i;
+        if (claims && f->h.config_epoch > m->self->config_epoch)
+            drop(m, t); /* they are kept after all */
+    }
+    taking_check(m);
+}

@@ -1,0 +1,165 @@
+/* Which slots move, and what has become of each move: records for whoever asks, and the thread that carries
+ * out one after the other. */
+#include "server/moves.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "os/clock.h"
+#include "os/random.h"
+#include "os/thread.h"
+#include "server/crash.h"
+#include "server/server.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void move_slots(const struct move *mv, uint8_t slots[SLOT_COUNT / 8])
+{
+    memset(slots, 0, SLOT_COUNT / 8);
+    for (uint32_t i = 0; i < mv->nranges; i++)
+        for (uint32_t s = mv->ranges[i].first; s <= mv->ranges[i].last; s++)
+            slots[s / 8] |= (uint8_t)(1u << s % 8);
+}
+
+/* ---- records: the mutex ---------------------------------------------------------------------------------
+ */
+
+/* A free place, or that of the oldest that is over. */
+static struct move *place(struct moves *m)
+{
+    struct move *oldest = NULL;
+    for (unsigned i = 0; i < MOVES_RECORDS; i++) {
+        struct move *mv = &m->records[i];
+        if (mv->number == 0)
+            return mv;
+        if (move_is_over(mv->state) && (oldest == NULL || mv->number < oldest->number))
+            oldest = mv;
+    }
+    return oldest;
+}
+
+struct move *moves_add(struct moves *m, const struct move *mv)
+{
+    struct move *at = place(m);
+    if (at == NULL)
+        return NULL;
+    *at = *mv;
+    at->number = ++m->last_number;
+    at->created_s = at->updated_s = at->acked_s = os_wall_ms() / 1000;
+    if (at->name[0] == '\0')
+        os_random_hex(at->name, MOVES_NAME);
+    pthread_cond_signal(&m->more);
+    return at;
+}
+
+static struct move *find(struct moves *m, uint64_t number)
+{
+    for (unsigned i = 0; i < MOVES_RECORDS; i++)
+        if (m->records[i].number == number)
+            return &m->records[i];
+    return NULL;
+}
+
+void moves_note(struct moves *m, uint64_t number, enum move_state state, const char *text)
+{
+    pthread_mutex_lock(&m->mutex);
+    struct move *mv = find(m, number);
+    if (mv != NULL) {
+        mv->state = state;
+        mv->updated_s = mv->acked_s = os_wall_ms() / 1000;
+        if (text != NULL)
+            snprintf(mv->text, sizeof mv->text, "%s", text);
+    }
+    pthread_mutex_unlock(&m->mutex);
+}
+
+void moves_note_left(struct moves *m, uint64_t number, uint64_t left)
+{
+    pthread_mutex_lock(&m->mutex);
+    struct move *mv = find(m, number);
+    if (mv != NULL) {
+        mv->left = left;
+        mv->acked_s = os_wall_ms() / 1000;
+    }
+    pthread_mutex_unlock(&m->mutex);
+}
+
+/* ---- the thread -----------------------------------------------------------------------------------------
+ */
+
+static struct move *first_waiting(struct moves *m)
+{
+    struct move *first = NULL;
+    for (unsigned i = 0; i < MOVES_RECORDS; i++) {
+        struct move *mv = &m->records[i];
+        if (mv->number != 0 && mv->state == MOVE_WAITS && (first == NULL || mv->number < first->number))
+            first = mv;
+    }
+    return first;
+}
+
+static void *mover_main(void *arg)
+{
+    struct moves *m = arg;
+    pthread_setname_np(pthread_self(), "mover");
+    crash_thread_begin();
+    pthread_mutex_lock(&m->mutex);
+    while (!atomic_load(&m->stop)) {
+        struct move *mv = first_waiting(m);
+        if (mv == NULL) {
+            pthread_cond_wait(&m->more, &m->mutex);
+            continue;
+        }
+        mv->state = MOVE_CONNECTS;
+        struct move copy = *mv;
+        atomic_store(&m->ends, false);
+        pthread_mutex_unlock(&m->mutex);
+        moves_send(m, &copy);
+        pthread_mutex_lock(&m->mutex);
+    }
+    pthread_mutex_unlock(&m->mutex);
+    crash_thread_end();
+    return NULL;
+}
+
+int moves_init(struct moves *m, struct server *s)
+{
+    m->server = s;
+    pthread_mutex_init(&m->mutex, NULL);
+    pthread_cond_init(&m->more, NULL);
+    if (!s->config.cluster_enabled)
+        return 0;
+    m->records = mem_zalloc(MOVES_RECORDS * sizeof *m->records);
+    return m->records != NULL ? 0 : ERR_OOM;
+}
+
+int moves_start(struct moves *m)
+{
+    if (m->records == NULL)
+        return 0;
+    int rc = os_thread_start(&m->thread, mover_main, m);
+    m->running = rc == 0;
+    return rc;
+}
+
+void moves_end(struct moves *m)
+{
+    if (!m->running)
+        return;
+    pthread_mutex_lock(&m->mutex);
+    atomic_store(&m->stop, true);
+    atomic_store(&m->ends, true);
+    pthread_cond_signal(&m->more);
+    pthread_mutex_unlock(&m->mutex);
+    pthread_join(m->thread, NULL);
+    m->running = false;
+}
+
+void moves_release(struct moves *m)
+{
+    if (m->server == NULL)
+        return;
+    mem_free(m->records);
+    pthread_mutex_destroy(&m->mutex);
+    pthread_cond_destroy(&m->more);
+}

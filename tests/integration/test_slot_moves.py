@@ -1,0 +1,291 @@
+"""CLUSTER MIGRATESLOTS: slots change hands at one moment, under load, and whatever fails leaves one owner with everything."""
+
+import threading
+
+import pytest
+from redis.cluster import ClusterNode, RedisCluster
+from redis.crc import key_slot
+
+import clusters
+import harness
+from clusters import Cluster, ask, my_id, row_of
+from wire import Error
+
+NODE = harness.LARDER_SERVER
+NAME = "0123456789" * 4
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with Cluster.create([NODE] * 6, replicas=1) as c:
+        c.put(300)
+        yield c
+
+
+def migrations(server):
+    with server.wire() as w:
+        reply = w("CLUSTER", "GETSLOTMIGRATIONS")
+    return [{k.decode(): v.decode() if isinstance(v, bytes) else v for k, v in zip(m[::2], m[1::2])} for m in reply]
+
+
+def begin(source, target, *ranges):
+    words = [x for r in ranges for x in r]
+    assert ask(source, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", *words, "NODE", my_id(target)) == "OK"
+    return migrations(source)[0]["name"]
+
+
+def one(server, name):
+    return next((m for m in migrations(server) if m["name"] == name), None)
+
+
+def ended(server, name):
+    """How it has ended; False while it has not."""
+    m = one(server, name)
+    return m if m and m["state"] in ("success", "failed", "cancelled") else False
+
+
+def outcome(server, name):
+    return harness.wait_until(lambda: ended(server, name), seconds=60, what="the move to end")
+
+
+def move(source, target, *ranges):
+    m = outcome(source, begin(source, target, *ranges))
+    assert m["state"] == "success", m
+    return m
+
+
+def first_range(server):
+    """Some slots that it owns."""
+    first, _, last = row_of(server, server).slots[0].partition("-")
+    return int(first), min(int(last or first), int(first) + 2000)
+
+
+class Load(threading.Thread):
+    """Counts up counters, and remembers how far each was acknowledged."""
+
+    def __init__(self, cluster, keys):
+        super().__init__(daemon=True)
+        self.client = RedisCluster(startup_nodes=[ClusterNode(*s.address()) for s in cluster.alive()], cluster_error_retry_attempts=60)
+        self.keys, self.counts, self.errors, self.halt, self.turns = keys, dict.fromkeys(keys, 0), [], threading.Event(), 0
+
+    def run(self):
+        while not self.halt.is_set():
+            for key in self.keys:
+                try:
+                    got = self.client.incr(key)
+                except Exception as e:  # pylint: disable=broad-except
+                    self.errors.append(repr(e))
+                    return
+                if got != self.counts[key] + 1:
+                    self.errors.append(f"{key}: {got} follows {self.counts[key]}")
+                    return
+                self.counts[key] = got
+            self.turns += 1
+
+    def some_turns(self):
+        turns = self.turns
+        harness.wait_until(lambda: self.turns > turns + 2 or self.errors, what="the load to go on")
+
+    def stop(self):
+        self.halt.set()
+        self.join(60)
+        return self.errors
+
+
+def refused(server, *words):
+    reply = ask(server, "CLUSTER", "MIGRATESLOTS", *words)
+    assert isinstance(reply, Error), reply
+    return str(reply)
+
+
+def test_arguments(cluster):
+    s, t = cluster.primaries()[:2]
+    first, _ = first_range(s)
+    other, _ = first_range(t)
+    here, there = my_id(s), my_id(t)
+    assert "wrong number of arguments" in refused(s, "SLOTSRANGE", first, first, "NODE")
+    assert refused(s, "SLOTS", first, first, "NODE", there) == "ERR syntax error"
+    assert refused(s, "SLOTSRANGE", "x", first, "NODE", there) == "ERR No slot ranges specified"
+    assert refused(s, "SLOTSRANGE", first, 16384, "NODE", there) == "ERR Invalid or out of range slot"
+    assert refused(s, "SLOTSRANGE", first + 1, first, "NODE", there) == f"ERR Start slot number {first + 1} is greater than end slot number {first}."
+    assert "overlaps with previous range" in refused(s, "SLOTSRANGE", first, first + 2, first + 1, first + 3, "NODE", there)
+    assert refused(s, "SLOTSRANGE", first, first, other, other, "NODE", there) == "ERR Requested slots span multiple shards"
+    assert refused(s, "SLOTSRANGE", other, other, "NODE", there) == "ERR Slots are not served by this node."
+    assert refused(s, "SLOTSRANGE", first, first, "NODE", here) == "ERR Target node can not be this node."
+    assert refused(s, "SLOTSRANGE", first, first, "NODE", "f" * 40) == "ERR Unknown node name: " + "f" * 40
+    assert refused(s, "SLOTSRANGE", first, first, "NODE", "nobody") == "ERR Invalid node name: nobody"
+    assert refused(s, "SLOTSRANGE", first, first, "NODE", there, "SLOTSRANGE", first, first, "NODE", there) == "ERR Slot ranges in migrations overlap"
+    assert "primary" in refused(s, "SLOTSRANGE", first, first, "NODE", my_id(cluster.replica_of(t)))
+    assert "primary" in refused(cluster.replica_of(s), "SLOTSRANGE", first, first, "NODE", there)
+    assert ask(s, "CLUSTER", "CANCELSLOTMIGRATIONS") == "ERR No migrations ongoing"
+    assert migrations(s) == []
+
+
+def test_slots_move_under_load(cluster):
+    source, target = cluster.primaries()[:2]
+    first, last = first_range(source)
+    moved = [f"c:{i}" for i in range(4000) if first <= key_slot(b"c:%d" % i) <= last][:20]
+    load = Load(cluster, moved + [f"d:{i}" for i in range(20)])
+    load.start()
+    load.some_turns()
+    m = move(source, target, (first, last))
+    load.some_turns()
+    assert load.stop() == []
+    assert m["operation"] == "EXPORT" and m["slot_ranges"] == f"{first}-{last}" and m["target_node"] == my_id(target)
+    assert one(target, m["name"])["state"] == "success" and one(target, m["name"])["operation"] == "IMPORT"
+    for key in load.counts:
+        assert int(load.client.get(key)) == load.counts[key]
+    assert all(cluster.owner_of(key) is target for key in moved)
+    cluster.settle()
+    cluster.check_keys(300)
+    replica = cluster.replica_of(target)
+    with replica.wire() as w:
+        w("READONLY")
+        harness.wait_until(lambda: [w("GET", k) for k in moved] == [b"%d" % load.counts[k] for k in moved], what="the target's replica")
+    for node in (source, cluster.replica_of(source)):
+        harness.wait_until(lambda n=node: all(ask(n, "CLUSTER", "COUNTKEYSINSLOT", key_slot(k.encode())) == 0 for k in moved), what="the source to be empty")
+
+
+def test_keys_on_their_way_are_hidden(cluster):
+    source, target = cluster.primaries()[:2]
+    first, _ = first_range(source)
+    slot = next(s for s in range(first, first + 1000) if ask(source, "CLUSTER", "COUNTKEYSINSLOT", s) == 0)
+    key = next(f"h:{i}" for i in range(200000) if key_slot(b"h:%d" % i) == slot)
+    value = b"\x00\x01v\x0a\x00"
+    with source.wire() as w:
+        w("SET", key, "v")
+        value = w("DUMP", key)
+    before = ask(target, "DBSIZE")
+    with target.wire() as w:
+        assert w("CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", my_id(source), "NAME", NAME, "SLOTSRANGE", slot, slot) == "OK"
+        assert w("RESTORE", key, 0, value) == "OK"
+        assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 1
+        assert ask(target, "DBSIZE") == before
+        with target.wire() as other:
+            assert other("KEYS", key) == []
+            assert str(other("GET", key)).startswith("MOVED")
+            assert str(other("RESTORE", key, 0, value, "REPLACE")).startswith("MOVED")
+            seen, cursor = [], b"0"
+            while True:
+                cursor, found = other("SCAN", cursor, "COUNT", 1000)
+                seen += found
+                if cursor == b"0":
+                    break
+            assert key.encode() not in seen
+            assert "already" in str(other("CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", my_id(source), "NAME", NAME, "SLOTSRANGE", slot, slot))
+            mine, keys = first_range(target)[0], ask(target, "DBSIZE")
+            assert "this node" in str(other("CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", my_id(target), "NAME", NAME, "SLOTSRANGE", mine, mine))
+            assert ask(target, "DBSIZE") == keys
+            assert str(other("CLUSTER", "SYNCSLOTS", "TAKE", 1)) == "ERR No such slot migration job"
+        assert isinstance(w("CLUSTER", "SYNCSLOTS", "TAKE", 1), Error)  # an epoch of long ago
+    assert "failed" == outcome(target, NAME)["state"]
+    assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0 and ask(target, "DBSIZE") == before
+    assert ask(source, "GET", key) == "v"
+    ask(source, "DEL", key)
+
+
+def test_what_the_cache_knows_goes_along(cluster):
+    source, target = cluster.primaries()[:2]
+    first, last = first_range(source)
+    key = next(f"e:{i}" for i in range(4000) if first <= key_slot(b"e:%d" % i) <= last)
+    slot = key_slot(key.encode())
+    with source.wire() as w:
+        assert w("CACHE.SET", key, "v", "EX", 1000, "VERSION", 7, "TAGS", 1, "t") == "OK"
+    move(source, target, (slot, slot))
+    with target.wire() as w:
+        assert w("GET", key) == b"v"
+        assert "OLDVERSION" in str(harness.wait_until(lambda: w("CACHE.SET", key, "old", "VERSION", 6), what="an answer"))
+        w("CACHE.PURGE", "TAG", "t")
+        harness.wait_until(lambda: w("GET", key) is None, what="the purge")
+
+
+def stuck(source, target, first, last):
+    """A move whose target takes no writes: it has begun, and does not end."""
+    assert ask(target, "CLIENT", "PAUSE", 100000, "WRITE") == "OK"
+    name = begin(source, target, (first, last))
+    harness.wait_until(lambda: one(source, name)["state"] == "snapshotting", what="the copy")
+    return name
+
+
+def with_keys(server):
+    """A slot of it that has keys."""
+    first, last = first_range(server)
+    return next(s for s in range(first, last) if ask(server, "CLUSTER", "COUNTKEYSINSLOT", s) > 0)
+
+
+def test_cancelled(cluster):
+    source, target = cluster.primaries()[:2]
+    slot = with_keys(source)
+    name = stuck(source, target, slot, slot)
+    assert f"ERR I am already migrating slot {slot}." == refused(source, "SLOTSRANGE", slot, slot, "NODE", my_id(target))
+    assert ask(source, "CLUSTER", "CANCELSLOTMIGRATIONS") == "OK"
+    assert outcome(source, name)["state"] == "cancelled"
+    assert ask(target, "CLIENT", "UNPAUSE") == "OK"
+    assert outcome(target, name)["state"] == "failed"
+    assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0
+    cluster.check_keys(300)
+
+
+def test_full_target(cluster):
+    source, target = cluster.primaries()[:2]
+    slot = with_keys(source)
+    assert ask(target, "CONFIG", "SET", "maxmemory", 1) == "OK"
+    m = outcome(source, begin(source, target, (slot, slot)))
+    assert m["state"] == "failed" and "OOM" in m["message"]
+    assert ask(target, "CONFIG", "SET", "maxmemory", 0) == "OK"
+    outcome(target, m["name"])
+    assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0
+    cluster.check_keys(300)
+
+
+def test_flushed(cluster):
+    source, target = cluster.primaries()[:2]
+    slot = with_keys(source)
+    with target.wire() as w, target.wire() as other:
+        assert w("CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", my_id(source), "NAME", NAME[::-1], "SLOTSRANGE", slot, slot) == "OK"
+        assert other("FLUSHALL") == "OK"
+        assert outcome(target, NAME[::-1])["state"] == "failed"
+        assert isinstance(w("CLUSTER", "SYNCSLOTS", "TAKE", 1 << 40), Error)
+    assert cluster.owner_of("x") is not None and alive_owner(cluster, slot) is source
+
+
+def alive_owner(cluster, slot):
+    """Who owns it, when all that live agree and the owner lives."""
+    owners = set()
+    for s in cluster.alive():
+        for r in clusters.rows(s):
+            for word in r.slots:
+                first, _, last = word.partition("-")
+                if word[0] != "[" and int(first) <= slot <= int(last or first):
+                    owners.add(r.port)
+    living = {s.port: s for s in cluster.alive()}
+    return living.get(owners.pop()) if len(owners) == 1 else None
+
+
+def test_killed_target(cluster):
+    source, target = cluster.primaries()[:2]
+    slot = with_keys(source)
+    keys = ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot)
+    name = stuck(source, target, slot, slot)
+    lost, _ = first_range(target)
+    cluster.kill(target)
+    assert outcome(source, name)["state"] == "failed"
+    harness.wait_until(lambda: alive_owner(cluster, slot) is source, what="one owner")
+    assert ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == keys
+    harness.wait_until(lambda: alive_owner(cluster, lost) is not None, seconds=60, what="the failover")
+    cluster.settle()
+
+
+def test_killed_source(cluster):
+    source = cluster.primaries()[0]
+    target = next(s for s in cluster.primaries() if s is not source and row_of(s, s).slots)
+    slot = with_keys(source)
+    keys = ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot)
+    name = stuck(source, target, slot, slot)
+    heir = cluster.replica_of(source)
+    cluster.kill(source)
+    harness.wait_until(lambda: alive_owner(cluster, slot) is heir, seconds=60, what="the replica to own it")
+    assert ask(target, "CLIENT", "UNPAUSE") == "OK"
+    assert outcome(target, name)["state"] == "failed"
+    assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0
+    assert ask(heir, "CLUSTER", "COUNTKEYSINSLOT", slot) == keys
