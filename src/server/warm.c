@@ -329,7 +329,10 @@ void warm_init(struct warm *w, struct server *s)
 
 int warm_start(struct warm *w, bool has_data)
 {
-    w->state = has_data ? WARM_WARM : WARM_COLD;
+    pthread_mutex_lock(&w->mutex); /* clients are served already */
+    if (w->number == 0)
+        w->state = has_data ? WARM_WARM : WARM_COLD;
+    pthread_mutex_unlock(&w->mutex);
     int rc = os_thread_start(&w->thread, warm_main, w);
     w->started = rc == 0;
     return rc;
