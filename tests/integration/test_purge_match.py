@@ -124,7 +124,8 @@ def test_dryrun_counts_and_touches_nothing(larder):
         assert c("CACHE.JOB", "CANCEL", slow) == "OK"
         wait_for(c, slow, "cancelled")
         assert c("CACHE.JOB", "CANCEL", slow).startswith("ERR this job is cancelled already")
-        assert [as_dict(x)["job"].decode() for x in c("CACHE.JOB", "LIST")][:2] == [slow, number]
+        listed = [as_dict(x)["job"].decode() for x in c("CACHE.JOB", "LIST")]  # the warming of another test, if any, comes first
+        assert [x for x in listed if ":w" not in x][:2] == [slow, number]
 
 
 def test_only_the_selected_database(pair):  # noqa: F811
