@@ -23,9 +23,11 @@ struct str lease_number(char *text, int64_t v)
     return (struct str){text, num_put_i64(text, v)};
 }
 
-int lease_odd_reply(const char *what, struct larder_error *err)
+int lease_odd_reply(larder *l, struct str key, const char *what, struct larder_error *err)
 {
-    return fail(err, LARDER_ERR_PROTOCOL, "%s: a reply of an unexpected type", what);
+    int number = topo_owner(&l->topo, key);
+    return fail(err, LARDER_ERR_PROTOCOL, "%s: %s: a reply of an unexpected type",
+                number >= 0 ? topo_node(&l->topo, (uint32_t)number)->address.name : "the key's node", what);
 }
 
 int lease_copy_value(struct larder_value *out, struct larder_bytes from, struct larder_error *err)

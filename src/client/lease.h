@@ -99,7 +99,8 @@ struct lease_command {
 /* The reply is returned owned. */
 int lease_run(larder *l, const struct lease_command *c, larder_reply **reply, struct larder_error *err);
 struct str lease_number(char *text, int64_t v); /* text: NUM_I64_TEXT_MAX bytes */
-int lease_odd_reply(const char *what, struct larder_error *err);
+/* Named is the node that the key belongs to. */
+int lease_odd_reply(larder *l, struct str key, const char *what, struct larder_error *err);
 int lease_copy_value(struct larder_value *out, struct larder_bytes from, struct larder_error *err);
 
 int lease_larder_get(larder *l, struct str key, const struct lease_ask *ask, struct lease_answer *out,

@@ -53,12 +53,13 @@ static int read_state(const larder_reply *map, enum lease_state *out)
     return LARDER_ERR_PROTOCOL;
 }
 
-static int read_answer(const larder_reply *map, struct lease_answer *out, struct larder_error *err)
+static int read_answer(larder *l, struct str key, const larder_reply *map, struct lease_answer *out,
+                       struct larder_error *err)
 {
     const larder_reply *value = field(map, "value"), *retry = field(map, "retry"), *ttl = field(map, "ttl");
     struct larder_bytes token = larder_reply_text(field(map, "lease"));
     if (read_state(map, &out->state) < 0 || token.n >= sizeof out->token)
-        return lease_odd_reply("CACHE.GET", err);
+        return lease_odd_reply(l, key, "CACHE.GET", err);
     memcpy(out->token, token.p, token.n);
     out->token[token.n] = '\0';
     out->version = (uint64_t)larder_reply_integer(field(map, "version"));
@@ -97,13 +98,13 @@ int lease_larder_get(larder *l, struct str key, const struct lease_ask *ask, str
     c.stand_in = ask->stand_in;
     int status = lease_run(l, &c, &reply, err);
     if (status == LARDER_OK)
-        status = read_answer(reply, out, err);
+        status = read_answer(l, key, reply, out, err);
     larder_reply_free(reply);
     return status;
 }
 
-static int read_fill(const larder_reply *reply, const char *what, enum lease_fill *out,
-                     struct larder_error *err)
+static int read_fill(larder *l, struct str key, const larder_reply *reply, const char *what,
+                     enum lease_fill *out, struct larder_error *err)
 {
     static const char *const names[] = {
         [LEASE_STORED] = "OK", [LEASE_LOST] = "LEASELOST", [LEASE_OLD] = "OLDVERSION"};
@@ -113,7 +114,7 @@ static int read_fill(const larder_reply *reply, const char *what, enum lease_fil
             return LARDER_OK;
         }
     }
-    return lease_odd_reply(what, err);
+    return lease_odd_reply(l, key, what, err);
 }
 
 static void put_tags(struct words *w, const struct lease_value *v)
@@ -162,7 +163,7 @@ int lease_larder_fill(larder *l, struct str key, const struct lease_value *v, en
     c.standin_argc = standin.n;
     int status = lease_run(l, &c, &reply, err);
     if (status == LARDER_OK)
-        status = read_fill(reply, "CACHE.SET", out, err);
+        status = read_fill(l, key, reply, "CACHE.SET", out, err);
     larder_reply_free(reply);
     return status;
 }

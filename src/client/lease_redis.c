@@ -156,7 +156,7 @@ static int read_value(larder *l, struct str key, const larder_reply *value, int6
     if (larder_reply_kind(value) == LARDER_NULL)
         return LARDER_OK;
     if (larder_reply_kind(value) != LARDER_STRING)
-        return lease_odd_reply("GET", err);
+        return lease_odd_reply(l, key, "GET", err);
     if (!envelope_read((struct str){bytes.p, bytes.n}, &e, &rest)) {
         out->state = LEASE_FRESH;
         return lease_copy_value(&out->value, bytes, err);
@@ -218,7 +218,7 @@ int lease_redis_take(larder *l, struct str key, const struct lease_ask *ask, str
         const char *what = larder_reply_text(larder_reply_child(reply, 0)).p;
         int64_t busy_ms = larder_reply_integer(larder_reply_child(reply, 3));
         status = larder_reply_count(reply) != 4
-                     ? lease_odd_reply("EVAL", err)
+                     ? lease_odd_reply(l, key, "EVAL", err)
                      : read_value(l, key, larder_reply_child(reply, 1),
                                   larder_reply_integer(larder_reply_child(reply, 2)), ask, NULL, out, err);
         out->retry_ms = strcmp(what, "busy") == 0 ? busy_ms : out->overtaken.p != NULL ? 0 : -1;
@@ -232,11 +232,12 @@ int lease_redis_take(larder *l, struct str key, const struct lease_ask *ask, str
 
 /* ---- writing ---- */
 
-static int read_fill(const larder_reply *reply, enum lease_fill *out, struct larder_error *err)
+static int read_fill(larder *l, struct str key, const larder_reply *reply, enum lease_fill *out,
+                     struct larder_error *err)
 {
     const char *text = larder_reply_text(reply).p;
     *out = strcmp(text, "OK") == 0 ? LEASE_STORED : strcmp(text, "OLDVERSION") == 0 ? LEASE_OLD : LEASE_LOST;
-    return larder_reply_kind(reply) == LARDER_STRING ? LARDER_OK : lease_odd_reply("EVAL", err);
+    return larder_reply_kind(reply) == LARDER_STRING ? LARDER_OK : lease_odd_reply(l, key, "EVAL", err);
 }
 
 /* The envelope, its tags, and the life of both in ms. A stand-in keeps it for a short while, without grace.
@@ -286,7 +287,7 @@ int lease_redis_fill(larder *l, struct str key, const struct lease_value *v, enu
         status = run_script(l, &s, &reply, err);
     }
     if (status == LARDER_OK)
-        status = read_fill(reply, out, err);
+        status = read_fill(l, key, reply, out, err);
     larder_reply_free(reply);
     buf_release(&head);
     buf_release(&standin_head);

@@ -319,7 +319,7 @@ def test_a_node_that_knows_neither_is_asked_again():
                                  b"*4\r\n$5\r\nstate\r\n$4\r\nmiss\r\n$5\r\nlease\r\n$200\r\n" + b"x" * 200 + b"\r\n"])
 def test_an_odd_answer_is_an_error(odd):
     with Peer(lambda argv: odd) as peer, Shell(peer.address, "topology=1") as c:
-        assert c.say("fetch k").startswith("protocol-error ")
+        assert c.say("fetch k").startswith(f"protocol-error {peer.address}: CACHE.GET: ")
 
 
 # ---- several nodes -----------------------------------------------------------------------
