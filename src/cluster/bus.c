@@ -405,6 +405,7 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
     taking_heard(m, sender, f);
     ownership_answer(m, sender, f, link);
     ownership_collision(m, sender, f->h.config_epoch);
+    failure_meet(m, sender);
     for (unsigned i = 0; i < f->ngossip; i++) {
         frame_gossip_at(f, i, &g);
         read_entry(m, sender, &g);

@@ -203,17 +203,30 @@ uint64_t machine_lease_until_ms(const struct machine *m)
     return !node_votes(m->self) ? UINT64_MAX : m->mute ? 0 : failure_lease(m);
 }
 
+void failure_ask_one(struct machine *m, struct node *n)
+{
+    uint64_t asked = n->ping_sent_ms;
+    if (n == m->self || !n->out_up)
+        return;
+    bus_ping(m, n, FRAME_PING, n->out, 0);
+    if (asked != 0) /* an older question still waits */
+        n->ping_sent_ms = asked;
+}
+
 void failure_ask(struct machine *m)
 {
     for (unsigned i = 0; node_votes(m->self) && i < m->map.n; i++) {
-        struct node *n = m->map.nodes[i];
-        uint64_t asked = n->ping_sent_ms;
-        if (n == m->self || !node_votes(n) || !n->out_up)
-            continue;
-        bus_ping(m, n, FRAME_PING, n->out, 0);
-        if (asked != 0) /* an older question still waits */
-            n->ping_sent_ms = asked;
+        if (node_votes(m->map.nodes[i]))
+            failure_ask_one(m, m->map.nodes[i]);
     }
+}
+
+void failure_meet(struct machine *m, struct node *n)
+{
+    bool votes = node_votes(n);
+    if (votes && !n->voter && node_votes(m->self))
+        failure_ask_one(m, n);
+    n->voter = votes;
 }
 
 static bool covered(const struct machine *m)

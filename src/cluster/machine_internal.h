@@ -48,6 +48,10 @@ void failure_judge(struct machine *m, struct node *n); /* FAIL if a majority say
 void failure_heard(struct machine *m, struct node *n); /* PFAIL off; FAIL off if the rules allow */
 void failure_said(struct machine *m, struct node *n);  /* a FAIL frame about n */
 void failure_ask(struct machine *m);                   /* the voters for promises, now */
+void failure_ask_one(struct machine *m, struct node *n);
+/* After a frame of n: whoever has become a voter is asked for a promise at once. Its shard's old primary,
+ * whose promise we had, counts no more. */
+void failure_meet(struct machine *m, struct node *n);
 void failure_tick(struct machine *m);
 void failure_state(struct machine *m);
 uint64_t failure_promise(struct machine *m,

@@ -75,6 +75,7 @@ struct node {
     uint32_t ping_seq;    /* of our last ping to it; 0: no answer to it is a promise */
     uint32_t out, in;     /* links, 0: none */
     bool out_up;
+    bool voter;         /* when we last heard it */
     uint64_t yields_ms; /* when it said itself that it has failed: whoever has its data may be elected,
                            however old */
 

@@ -165,12 +165,8 @@ void taking_ask(struct machine *m)
     for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
         for (unsigned k = 0; m->takings[i].on && k < m->map.n; k++) {
             struct node *n = m->map.nodes[k];
-            uint64_t asked = n->ping_sent_ms;
-            if (n == m->self || !n->out_up || !(node_votes(n) || note_giver(m, i, n)))
-                continue;
-            bus_ping(m, n, FRAME_PING, n->out, 0);
-            if (asked != 0) /* an older question still waits */
-                n->ping_sent_ms = asked;
+            if (node_votes(n) || note_giver(m, i, n))
+                failure_ask_one(m, n);
         }
     }
 }

@@ -299,14 +299,15 @@ static void test_promises_of_two_pings(void **state)
     struct node *b = node_named(l, B);
     struct frame_header h;
     l->m.mute = false;
-    l->now += 1;
-    failure_ask(&l->m);
-    uint32_t last = b->ping_seq;
-    assert_true(last > 1);
     from(&h, FRAME_PONG, B);
     h.config_epoch = 3;
     h.slots = b->slots;
     h.larder.is = true;
+    send_frame(l, &h, LINK_INBOUND | 1); /* now it is known as a voter, and has been asked */
+    l->now += 1;
+    failure_ask(&l->m);
+    uint32_t last = b->ping_seq;
+    assert_true(last > 1);
     h.larder.promise_ms = 1000;
     h.larder.seq = last - 1;
     send_frame(l, &h, b->out);
@@ -315,6 +316,42 @@ static void test_promises_of_two_pings(void **state)
     h.larder.seq = last;
     send_frame(l, &h, b->out);
     assert_int_not_equal(machine_lease_until_ms(&l->m), 0);
+    end(l);
+}
+
+static unsigned asked(const struct lone *l, uint32_t link)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < l->m.nactions; i++) {
+        const struct machine_action *a = &l->m.actions[i];
+        struct frame f;
+        if (a->kind != ACT_SEND || a->link != link)
+            continue;
+        assert_int_equal(frame_decode((struct str){l->m.out.p + a->at, a->n}, &f), 0);
+        n += f.h.type == FRAME_PING && f.h.larder.seq != 0;
+    }
+    return n;
+}
+
+/* A new primary counts among those who promise, and the old one no more: it is asked as soon as it is heard.
+ */
+static void test_a_new_voter_is_asked(void **state)
+{
+    struct lone *l = start(CONF("master"));
+    struct node *b = node_named(l, B), *c = node_named(l, C);
+    uint8_t slots[SLOT_BYTES];
+    struct frame_header h;
+    l->m.mute = false;
+    memcpy(slots, b->slots, sizeof slots);
+    from(&h, FRAME_PONG, C);
+    h.current_epoch = h.config_epoch = 7;
+    h.slots = slots;
+    h.larder.is = true;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_ptr_equal(l->m.map.owner[SLOT_COUNT - 1], c);
+    assert_int_equal(asked(l, c->out), 1);
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_int_equal(asked(l, c->out), 0); /* once */
     end(l);
 }
 
@@ -496,6 +533,7 @@ int main(void)
         cmocka_unit_test(test_takes_over_when_asked),
         cmocka_unit_test(test_the_elected_may_write),
         cmocka_unit_test(test_promises_of_two_pings),
+        cmocka_unit_test(test_a_new_voter_is_asked),
         cmocka_unit_test(test_who_waits_for_the_disk),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_a_claim_ends_a_move),
