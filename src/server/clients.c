@@ -11,6 +11,21 @@ static void note_recent(struct counter *largest, uint64_t bytes)
         counter_set(largest, bytes);
 }
 
+void clients_tick(struct worker *w, int64_t now_ms)
+{
+    int64_t now_s = now_ms / 1000, passed = now_s - w->clients_s;
+    if (likely(passed == 0))
+        return;
+    if (passed < 0 || passed > CLIENTS_RECENT_S)
+        passed = CLIENTS_RECENT_S;
+    for (int64_t i = 0; i < passed; i++) {
+        unsigned slot = (unsigned)((now_s - i) % CLIENTS_RECENT_S);
+        counter_set(&w->clients.recent_in[slot], 0);
+        counter_set(&w->clients.recent_out[slot], 0);
+    }
+    w->clients_s = now_s;
+}
+
 void clients_note(struct conn *c)
 {
     size_t bytes = conn_memory(c);
@@ -19,6 +34,7 @@ void clients_note(struct conn *c)
     struct worker *w = c->worker;
     counter_add(&w->clients.bytes, bytes - c->mem_noted); /* wraps round and back when it is less */
     c->mem_noted = bytes;
+    clients_tick(w, w->now_ms); /* or the next tick would forget what is noted before it in a new second */
     unsigned slot = (unsigned)(w->now_ms / 1000 % CLIENTS_RECENT_S);
     note_recent(&w->clients.recent_in[slot], c->in.cap);
     note_recent(&w->clients.recent_out[slot], conn_unsent(c));
@@ -28,19 +44,6 @@ void clients_forget(struct conn *c)
 {
     counter_add(&c->worker->clients.bytes, 0 - c->mem_noted);
     c->mem_noted = 0;
-}
-
-void clients_tick(struct worker *w, int64_t now_ms)
-{
-    int64_t now_s = now_ms / 1000, passed = now_s - w->clients_s;
-    if (passed < 0 || passed > CLIENTS_RECENT_S)
-        passed = CLIENTS_RECENT_S;
-    for (int64_t i = 0; i < passed; i++) {
-        unsigned slot = (unsigned)((now_s - i) % CLIENTS_RECENT_S);
-        counter_set(&w->clients.recent_in[slot], 0);
-        counter_set(&w->clients.recent_out[slot], 0);
-    }
-    w->clients_s = now_s;
 }
 
 uint64_t clients_memory(const struct server *s)
