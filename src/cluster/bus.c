@@ -70,7 +70,7 @@ void bus_vote(struct machine *m, struct node *n)
     struct frame_header h;
     struct frame_writer w;
     bus_header(m, FRAME_AUTH_ACK, &h);
-    h.larder.promise_ms = (uint32_t)failure_promise(m, n);
+    h.larder.promise_ms = (uint32_t)failure_promise_elected(m, n);
     frame_begin(&w, &m->out, &h);
     send_written(m, &w, FRAME_AUTH_ACK, n->out);
 }
@@ -209,7 +209,7 @@ void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t 
     h.larder.offers = m->manual_offers && n != NULL && node_id_eq(&n->id, &m->manual_replica);
     if (type == FRAME_PONG) {
         h.larder.seq = seq;
-        h.larder.promise_ms = seq != 0 && n != NULL && node_votes(n) ? (uint32_t)failure_promise(m, n) : 0;
+        h.larder.promise_ms = seq != 0 && n != NULL ? (uint32_t)failure_promise(m, n) : 0;
     } else if (n != NULL) {
         /* Who yields wants no promises. */
         h.larder.seq = n->ping_seq = m->mute || m->manual == MANUAL_PAUSED ? 0 : m->next_seq++;

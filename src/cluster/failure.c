@@ -120,7 +120,7 @@ void failure_tick(struct machine *m)
 
 /* After a restart: we may have voted against somebody and not remember whom; the winner, if there is one, has
  * not shown. */
-static bool vote_outstanding(const struct machine *m)
+bool failure_vote_outstanding(const struct machine *m)
 {
     if (!m->restored || m->now_ms - m->boot_ms >= VOTE_BARS_PROMISE * m->config.node_timeout_ms)
         return false;
@@ -131,15 +131,25 @@ static bool vote_outstanding(const struct machine *m)
     return true;
 }
 
-uint64_t failure_promise(struct machine *m, struct node *n)
+static uint64_t promise(struct machine *m, struct node *n)
 {
     uint64_t t = m->config.node_timeout_ms;
-    if (!node_votes(m->self) || node_is(n, NODE_FAIL) || vote_outstanding(m) ||
+    if (!node_votes(m->self) || node_is(n, NODE_FAIL) ||
         (n->voted_ms != 0 && n->config_epoch < n->voted_epoch &&
          m->now_ms - n->voted_ms < VOTE_BARS_PROMISE * t))
         return 0;
     n->promise_ms = m->now_ms + t;
     return t;
+}
+
+uint64_t failure_promise(struct machine *m, struct node *n)
+{
+    return failure_vote_outstanding(m) || !node_votes(n) ? 0 : promise(m, n);
+}
+
+uint64_t failure_promise_elected(struct machine *m, struct node *n)
+{
+    return m->vote_bare ? 0 : promise(m, n);
 }
 
 void failure_lease_from(struct node *voter, uint64_t asked_ms, uint32_t promise_ms)

@@ -164,6 +164,7 @@ struct machine {
     /* A vote waits for its fsync. */
     struct node_id vote_for;
     uint64_t vote_seq;
+    bool vote_bare; /* it comes without a promise: before a restart we may have voted for somebody else */
     /* An election of ours. */
     uint64_t election_epoch, election_ms, election_at_ms, election_sent_ms, election_asked_ms, election_seq,
         announce_seq, announced_seq; /* asked: the first of our requests for this epoch, sent: the last */

@@ -54,8 +54,10 @@ void failure_ask_one(struct machine *m, struct node *n);
 void failure_meet(struct machine *m, struct node *n);
 void failure_tick(struct machine *m);
 void failure_state(struct machine *m);
-uint64_t failure_promise(struct machine *m,
-                         struct node *n); /* ms that we may promise n, a primary or elected */
+/* ms that we promise n, a primary or whom we vote for; 0: nothing. */
+uint64_t failure_promise(struct machine *m, struct node *n);
+uint64_t failure_promise_elected(struct machine *m, struct node *n);
+bool failure_vote_outstanding(const struct machine *m);
 /* A promise counts from when it was asked for, and is short of what was said by what clocks may differ in. */
 void failure_lease_from(struct node *voter, uint64_t asked_ms, uint32_t promise_ms);
 uint64_t failure_lease(const struct machine *m);

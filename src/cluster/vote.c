@@ -62,6 +62,8 @@ void vote_request(struct machine *m, struct node *sender, const struct frame *f)
         return;
     if (!slots_are_current(m, f) && !MUTANT(OLD_SLOTS))
         return;
+    if (!again)
+        m->vote_bare = failure_vote_outstanding(m);
     m->vote_epoch = m->current_epoch;
     m->vote_for = sender->id;
     p->voted_ms = m->now_ms;

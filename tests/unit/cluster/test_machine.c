@@ -20,6 +20,7 @@ struct lone {
     struct machine m;
     struct rng rng;
     uint64_t now;
+    uint32_t promised; /* with its last vote */
 };
 
 static int event(struct lone *l, const struct machine_event *e)
@@ -121,6 +122,7 @@ static bool votes(struct lone *l, uint64_t epoch, uint64_t config_epoch, uint8_t
         return false;
     assert_int_equal(frame_decode((struct str){l->m.out.p + a->at, a->n}, &f), 0);
     assert_int_equal(f.h.type, FRAME_AUTH_ACK);
+    l->promised = f.h.larder.promise_ms;
     return true;
 }
 
@@ -137,7 +139,15 @@ static void test_votes(void **state)
     l = start(CONF("master,fail"));
     assert_false(votes(l, 5, 3, 0)); /* an old epoch */
     assert_false(votes(l, 7, 2, 0)); /* old news of the slots */
+    l->m.boot_ms = l->now - 1500;
     assert_true(votes(l, 8, 3, 0));
+    assert_int_equal(l->promised, 0); /* whom it voted for in epoch 5, before the restart, has not shown */
+    end(l);
+    l = start(CONF("master,fail"));
+    l->m.boot_ms = l->now - 1500;
+    node_named(l, B)->config_epoch = 5;
+    assert_true(votes(l, 8, 5, 0));
+    assert_int_equal(l->promised, 1000);
     end(l);
 }
 
