@@ -67,7 +67,8 @@ def test_rolling_restart_goes_on(cluster):
     """A command that fails at the third node ends it; with --since the first two are left alone."""
     before = run_ids(cluster)
     begun = int(time.time())
-    time.sleep(1.1)  # a node's start is known by the second
+    # A node's start is known by the second: no run of before may count as one of this command's.
+    harness.wait_until(lambda: all(int(s.client().info("server")["uptime_in_seconds"]) >= 3 for s in cluster.servers), what="nodes of some age")
     done = os.path.join(cluster[0].dir, "restarted")
     command = f"echo $PORT >> {done} && [ $(wc -l < {done}) != 3 ] && redis-cli -h $HOST -p $PORT SHUTDOWN"
     said = supervised(cluster.servers, "rolling-restart", address(cluster[0]), "--yes", "--command", command, code=1)
