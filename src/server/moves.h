@@ -1,14 +1,14 @@
 /* CLUSTER MIGRATESLOTS: slots change their owner with all that is in them, at one moment for all clients, and
  * nobody sees a key in two places or in none (decision 026).
  *
- *      source                                                   target
- *      connect ───────────── CLUSTER SYNCSLOTS ESTABLISH ─────> empties the slots, hides them
- *      each key of the slots ── RESTORE, CACHE.RESTORE ───────> writes it; its replicas hear of it as of any
- * write the change log says which keys have changed since: those again, until few are left
- * ───────────────────────> writes them holds the slots: whoever wants them waits the last keys
- * ─────────────────────────────────────────> ... and its replicas have them ────────────────────── CLUSTER
- * SYNCSLOTS TAKE epoch ───> claims them on the bus (cluster/taking.c) hears the claim: MOVED from now on
- * hears that: serves
+ *      source                                                    target
+ *      CLUSTER SYNCSLOTS ESTABLISH ───────────> empties the slots, hides them
+ *      each key: RESTORE, CACHE.RESTORE ──────> writes it; its replicas hear of it
+ *      keys that the change log names, again ─> writes them
+ *      holds the slots: who wants them waits
+ *      the last keys ─────────────────────────> writes them; its replicas have them
+ *      CLUSTER SYNCSLOTS TAKE epoch ──────────> claims them on the bus (cluster/taking.c)
+ *      hears the claim: MOVED from now on       hears that: serves
  *
  * What is sent of a key is what it is at that moment, never what was done to it. So a key that changes while
  * it is copied needs no order with the copy, and what the target has evicted or expired meanwhile is wrong
@@ -20,10 +20,10 @@
  * served.
  *
  * Who owns what:
- *   moves.*             the mutex, a leaf: what is asked for and what has become of it
- *   the thread "mover"  one move at a time, from here to elsewhere; in no rounds, what touches the store it
- * has the lane do, what concerns the cluster its thread (cluster_call()) struct moving       the cluster's
- * thread: what arrives here, and which slots are held */
+ *      moves.*             the mutex, a leaf: what is asked for and what has become of it
+ *      the thread "mover"  one move at a time, from here to elsewhere; in no rounds. What touches the store
+ *                          it has the lane do, what concerns the cluster its thread (cluster_call())
+ *      struct moving       the cluster's thread: what arrives here, and which slots are held */
 #ifndef LARDER_SERVER_MOVES_H
 #define LARDER_SERVER_MOVES_H
 
