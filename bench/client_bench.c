@@ -6,8 +6,9 @@
  *      pipeline  GETs, 16 at a time
  *      threads   GETs on THREADS threads: one handle for all, or one connection each
  *      mget      100 keys over all nodes at once. hiredis by hand: GETs are appended to each node's
- * connection, all are flushed, then all replies read sorted    the same, but whoever uses hiredis sorts the
- * keys by node and sends one MGET to each, which is what liblarder does outside of clusters
+ *                connection, all are flushed, then all replies read
+ *      sorted    the same, but whoever uses hiredis sorts the keys by node and sends one MGET to each,
+ *                which is what liblarder does outside of clusters
  *
  * Keys are where ring placement puts them, for both; hiredis asks larder_ring_get(), since any program must
  * find out, and this is what liblarder does inside. Prints "requests seconds cpu_seconds" (of this process),

@@ -71,8 +71,7 @@ static void describe(const struct access *a, const struct entry *e, bool has_met
     out->version = m->version;
 }
 
-/* ---- who loads ------------------------------------------------------------------------------------------
- */
+/* ---- who loads ------------------------------------------------------------------------------- */
 
 enum got { GOT, HELD, HELD_OFF, NO_BUDGET, NO_ROOM };
 

@@ -2,9 +2,8 @@
  * takes a fifth to a half of the time for it. Each stays a command of its own, with its own attempts,
  * stand-ins and deadline.
  *
- *      queue    ... DEL k   GET a   GET b   GET c          held back until something else is to be encoded,
- * the
- *                           `------ held ------'           buffer is to be sent, or there are MERGE_MAX
+ *      queue    ... DEL k   GET a   GET b   GET c       held back until something else is to be encoded,
+ *                           `------ held ------'        the buffer is to be sent, or there are MERGE_MAX
  *      bytes    ... DEL k   MGET a b c
  *
  * Not in clusters, where keys of one command must share a slot, and not for stand-ins, whose keys are

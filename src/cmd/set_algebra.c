@@ -362,8 +362,7 @@ void cmd_sintercard(struct cmd_ctx *c)
     reply_int(c->reply, (int64_t)t.n);
 }
 
-/* ---- how long it takes ------------------------------------------------------------------------------------
- */
+/* ---- how long it takes ----------------------------------------------------------------------- */
 
 static uint64_t cost(const struct cmd_ctx *c, enum operation op, uint32_t first, uint64_t ns)
 {

@@ -149,8 +149,7 @@ static void wake(struct waiter *waiter)
     worker_mail(p->home, &p->mail);
 }
 
-/* ---- parking ----------------------------------------------------------------------------------------------
- */
+/* ---- parking --------------------------------------------------------------------------------- */
 
 static struct cache_parked *parked_new(struct cmd_ctx *c, int64_t wait_ms)
 {

@@ -19,8 +19,7 @@
 
 enum { MANUAL_MS = 5, TIMEOUT_MAX_MS = INT32_MAX };
 
-/* ---- steps ----------------------------------------------------------------------------------------------
- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static void look_at_clock(struct cluster_core *core)
 {
@@ -211,8 +210,7 @@ static uint64_t keys_shown(const struct cluster_core *core)
     return atomic_load(&core->server->repl.shown.keys);
 }
 
-/* ---- the file --------------------------------------------------------------------------------------------
- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 /* False: what has changed must not be seen yet; it is tried again. */
 static bool save(struct cluster_core *core)
@@ -272,8 +270,7 @@ static int load(struct cluster_core *core)
     return rc;
 }
 
-/* ---- the end of a round ----------------------------------------------------------------------------------
- */
+/* ---- the end of a round ---------------------------------------------------------------------- */
 
 /* Nobody writes any more, or again: the offset that is told from now on is final. */
 static bool tell_pause(struct cluster_core *core)
@@ -412,8 +409,7 @@ bool cluster_core_hand_over(struct cluster_core *core)
     return step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &c}) == 0;
 }
 
-/* ---- questions -------------------------------------------------------------------------------------------
- */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 uint32_t cluster_core_failure_reports(struct cluster_core *core, const char *id)
 {

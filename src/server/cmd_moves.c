@@ -7,8 +7,7 @@
 
 #include <string.h>
 
-/* ---- arguments -------------------------------------------------------------------------------------------
- */
+/* ---- arguments ------------------------------------------------------------------------------- */
 
 static bool refuse_range(struct cmd_ctx *c, const struct move *mv, uint16_t first, uint16_t last)
 {
@@ -109,8 +108,7 @@ static bool parse_target(struct cmd_ctx *c, const struct cluster_view *v, uint32
     return mv->target[0] != '\0';
 }
 
-/* ---- MIGRATESLOTS ----------------------------------------------------------------------------------------
- */
+/* ---- MIGRATESLOTS ---------------------------------------------------------------------------- */
 
 /* The mutex. */
 static bool is_moving(struct cmd_ctx *c, const struct moves *m, const struct move *mv)
@@ -214,8 +212,7 @@ void moves_do_migrateslots(struct cmd_ctx *c, struct cluster_core *core, const s
     begin(c, m, all, n);
 }
 
-/* ---- GETSLOTMIGRATIONS -----------------------------------------------------------------------------------
- */
+/* ---- GETSLOTMIGRATIONS ----------------------------------------------------------------------- */
 
 static const char *state_name(enum move_state s)
 {
@@ -293,8 +290,7 @@ void moves_do_getslotmigrations(struct cmd_ctx *c, struct cluster_core *core, co
     pthread_mutex_unlock(&m->mutex);
 }
 
-/* ---- CANCELSLOTMIGRATIONS --------------------------------------------------------------------------------
- */
+/* ---- CANCELSLOTMIGRATIONS -------------------------------------------------------------------- */
 
 void moves_do_cancelslotmigrations(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
@@ -318,8 +314,7 @@ void moves_do_cancelslotmigrations(struct cmd_ctx *c, struct cluster_core *core,
         reply_error(c->reply, "ERR No migrations ongoing");
 }
 
-/* ---- SYNCSLOTS -------------------------------------------------------------------------------------------
- */
+/* ---- SYNCSLOTS ------------------------------------------------------------------------------- */
 
 /* ESTABLISH SOURCE id NAME name SLOTSRANGE first last ... */
 static void establish(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)

@@ -33,8 +33,7 @@ void cmd_readwrite(struct cmd_ctx *c)
     reply_ok(c->reply);
 }
 
-/* ---- CLUSTER, as far as it concerns keys and this node's name -------------------------------------------
- */
+/* ---- CLUSTER, as far as it concerns keys and this node's name -------------------------------- */
 
 void cmd_cluster_myid(struct cmd_ctx *c)
 {

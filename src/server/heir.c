@@ -25,8 +25,7 @@ static bool has_slot(const uint8_t *slots, uint32_t i)
     return (slots[i / 8] >> i % 8) & 1;
 }
 
-/* ---- CACHE.HELD: what the former owner answers ------------------------------------------------------------
- */
+/* ---- CACHE.HELD: what the former owner answers ----------------------------------------------- */
 
 static bool serves(const struct cluster_view *v, uint32_t slot)
 {
@@ -144,8 +143,7 @@ static void settle(struct heir *h, struct heir_claim *cl)
     }
 }
 
-/* ---- asking ----------------------------------------------------------------------------------------------
- */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 enum answer { ANSWER_ALL, ANSWER_LATER, ANSWER_NONE };
 
@@ -262,8 +260,7 @@ static enum answer ask(struct question *q)
     return a;
 }
 
-/* ---- the thread ------------------------------------------------------------------------------------------
- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 static int64_t patience_ms(const struct heir *h)
 {

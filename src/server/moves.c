@@ -21,8 +21,7 @@ void move_slots(const struct move *mv, uint8_t slots[SLOT_COUNT / 8])
             slots[s / 8] |= (uint8_t)(1u << s % 8);
 }
 
-/* ---- records: the mutex ---------------------------------------------------------------------------------
- */
+/* ---- records: the mutex ---------------------------------------------------------------------- */
 
 /* A free place, or that of the oldest that is over. */
 static struct move *place(struct moves *m)
@@ -84,8 +83,7 @@ void moves_note_left(struct moves *m, uint64_t number, uint64_t left)
     pthread_mutex_unlock(&m->mutex);
 }
 
-/* ---- the thread -----------------------------------------------------------------------------------------
- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 static struct move *first_waiting(struct moves *m)
 {

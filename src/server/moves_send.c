@@ -67,8 +67,7 @@ static void note(struct sender *d, enum move_state state)
     moves_note(d->m, d->mv->number, state, NULL);
 }
 
-/* ---- what the cluster's thread is asked -----------------------------------------------------------------
- */
+/* ---- what the cluster's thread is asked ------------------------------------------------------ */
 
 static uint32_t count_of(const struct machine *m, const uint8_t *slots, const struct node *owner)
 {
@@ -157,8 +156,7 @@ static bool ask_cluster(struct sender *d, void (*fn)(struct cluster_core *core, 
            fail(d, "The server is shutting down, or cannot write its file");
 }
 
-/* ---- the connection -------------------------------------------------------------------------------------
- */
+/* ---- the connection -------------------------------------------------------------------------- */
 
 static bool put(struct sender *d, const struct str *argv, uint32_t argc)
 {
@@ -226,8 +224,7 @@ static bool await_replicas(struct sender *d)
            fail(d, "Only %lld of the target's %u replicas have the keys", (long long)have, d->replicas);
 }
 
-/* ---- keys ------------------------------------------------------------------------------------------------
- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 /* lane_call_shared: the next keys' values, or that there are none any more, into `out`. */
 static void put_values(void *arg)
@@ -281,8 +278,7 @@ static bool copy_slot(struct sender *d)
     return !d->failed;
 }
 
-/* ---- what changes meanwhile ------------------------------------------------------------------------------
- */
+/* ---- what changes meanwhile ------------------------------------------------------------------ */
 
 /* Gate: from here on every change can be read. */
 static void begin_log(void *arg)
@@ -395,8 +391,7 @@ static bool send_rest(struct sender *d)
     }
 }
 
-/* ---- the handover ----------------------------------------------------------------------------------------
- */
+/* ---- the handover ---------------------------------------------------------------------------- */
 
 /* The slots are not ours any more, or the time is over. */
 static bool await_claim(struct sender *d, int64_t ms)

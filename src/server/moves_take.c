@@ -47,8 +47,7 @@ static const char *no_source(const struct cluster_core *core, const char *id, co
     return NULL;
 }
 
-/* ---- what the lane does ----------------------------------------------------------------------------------
- */
+/* ---- what the lane does ---------------------------------------------------------------------- */
 
 struct veil {
     struct cluster_core *core;
@@ -70,8 +69,7 @@ static void veil(struct cluster_core *core, const uint8_t *slots, bool on)
     (void)lane_call_shared(&core->server->lane, put_veil, &v);
 }
 
-/* ---- the beginning ---------------------------------------------------------------------------------------
- */
+/* ---- the beginning --------------------------------------------------------------------------- */
 
 static struct moves_import *free_import(struct moving *mo, const uint8_t *slots, const char **no)
 {
@@ -148,8 +146,7 @@ void moves_take(struct cmd_ctx *c, struct cluster_core *core, uint64_t epoch)
     reply_ok(c->reply);
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------
- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void not_arriving(struct cluster_core *core, const struct moves_import *im)
 {

@@ -13,8 +13,7 @@
 
 static const char *const state_names[] = {"cold", "running", "warm", "full", "cancelled", "failed"};
 
-/* ---- CACHE.WARM ------------------------------------------------------------------------------------------
- */
+/* ---- CACHE.WARM ------------------------------------------------------------------------------ */
 
 #define USAGE                                                                                                \
     "ERR cache.warm takes PEER host port, SNAPSHOT path or KEYS file, each with [TOP n] [RATE n], the "      \
@@ -219,8 +218,7 @@ void cmd_cache_warm(struct cmd_ctx *c)
     pthread_mutex_unlock(&w->mutex);
 }
 
-/* ---- for CACHE.JOB ---------------------------------------------------------------------------------------
- */
+/* ---- for CACHE.JOB --------------------------------------------------------------------------- */
 
 bool warm_job(struct warm *w, struct warm_job *out)
 {
@@ -246,8 +244,7 @@ bool warm_cancel(struct warm *w)
     return done;
 }
 
-/* ---- the thread ------------------------------------------------------------------------------------------
- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 const char *warm_state_name(struct warm *w)
 {

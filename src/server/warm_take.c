@@ -35,8 +35,7 @@ bool warm_is_over(const struct walk *k)
     return k->failed || k->full || atomic_load_explicit(&k->w->halt, memory_order_relaxed);
 }
 
-/* ---- on the lane (lane_call_shared) -----------------------------------------------------------------------
- */
+/* ---- on the lane (lane_call_shared) ---------------------------------------------------------- */
 
 static struct cmd_ctx *lane_ctx(struct walk *k)
 {
@@ -184,8 +183,7 @@ static void take_held(void *arg)
     k->busy = !heir_take_piece(k->w->server, k->piece);
 }
 
-/* ---- the thread -------------------------------------------------------------------------------------------
- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 bool warm_on_lane(struct walk *k, void (*fn)(void *arg))
 {
