@@ -69,9 +69,7 @@ void cmd_cache_held(struct cmd_ctx *c)
     buf_release(&piece);
 }
 
-/* ---- claims: the mutex
- * --------------------------------------------------------------------------------------
- */
+/* ---- claims: the mutex ---- */
 
 static struct heir_claim *claim_of(struct heir *h, const struct view_node *n)
 {
