@@ -19,8 +19,9 @@
 #include <poll.h>
 
 enum { POLL_ON_STACK = 64 };
-/* The longest that recv() may look away: its timeout is counted in ticks, which may be 10 ms. */
-#define LOOK_AWAY_NS ((int64_t)2 * CONN_LATE_MS * 1000 * 1000)
+/* The longest that recv() may look away: its timeout is counted in ticks, which may be 10 ms, and one more.
+ */
+#define LOOK_AWAY_NS ((int64_t)(CONN_LATE_MS + 20) * 1000 * 1000)
 
 /* Receive once from each connection. False when that is not to be done, or not to be gone on with. */
 static bool wait_in_recv(struct engine *e, int64_t now_ns)
