@@ -73,7 +73,7 @@ static int put_tags(struct cache *c, uint32_t step, struct buf *out)
 static bool is_wanted(const struct tomb *t, bool floors, const uint8_t *slots)
 {
     uint32_t slot = tomb_slot(t->hash);
-    return t->version != 0 && (floors || slots == NULL || ((slots[slot / 8] >> slot % 8) & 1));
+    return t->version != 0 && (floors || slots == NULL || slots_has(slots, slot));
 }
 
 static int put_tombs(const struct tombs *t, uint32_t group, bool floors, const uint8_t *slots,

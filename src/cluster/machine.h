@@ -232,6 +232,7 @@ uint64_t machine_lease_until_ms(const struct machine *m);
 const struct slot_move *machine_move(const struct machine *m, unsigned slot);
 /* Is the slot claimed, and not ours yet? */
 bool machine_takes(const struct machine *m, unsigned slot);
+void machine_add_takings(const struct machine *m, uint8_t *slots); /* all of those */
 /* The text of nodes.conf, and the lines of CLUSTER NODES. 0 or ERR_OOM. */
 int machine_save(const struct machine *m, struct buf *out);
 int machine_nodes(const struct machine *m, struct buf *out, int64_t wall_offset_ms);

@@ -4,15 +4,6 @@
 
 #include "base/assert.h"
 
-static bool overlap(const uint8_t *a, const uint8_t *b)
-{
-    for (unsigned i = 0; i < SLOT_BYTES; i++) {
-        if (a[i] & b[i])
-            return true;
-    }
-    return false;
-}
-
 void ownership_primary(struct node *n)
 {
     n->flags = (n->flags & ~(uint32_t)(NODE_REPLICA | NODE_MIGRATE_TO)) | NODE_PRIMARY;
@@ -103,7 +94,7 @@ void ownership_answer(struct machine *m, const struct node *sender, const struct
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
         if (n != claims && n->nslots > 0 && n->config_epoch > f->h.config_epoch &&
-            overlap(n->slots, f->h.slots)) {
+            slots_overlap(n->slots, f->h.slots)) {
             bus_update(m, n, link);
             return;
         }

@@ -111,17 +111,6 @@ void slotmap_rename(struct node *n, const struct node_id *id)
     n->id = *id;
 }
 
-bool slots_has(const uint8_t *bits, unsigned slot)
-{
-    return (bits[slot / 8] >> (slot % 8)) & 1;
-}
-
-void slots_set(uint8_t *bits, unsigned slot, bool on)
-{
-    uint8_t bit = (uint8_t)(1 << (slot % 8));
-    bits[slot / 8] = on ? bits[slot / 8] | bit : bits[slot / 8] & (uint8_t)~bit;
-}
-
 void slotmap_assign(struct slotmap *m, unsigned slot, struct node *n)
 {
     ASSERT(slot < SLOT_COUNT);

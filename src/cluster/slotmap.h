@@ -13,10 +13,9 @@
 #include <stdint.h>
 
 enum slotmap_limits {
-    NODE_ID = 40,        /* lower-case hex digits */
-    NODE_IP_MAX = 46,    /* with its NUL, as on the wire */
-    NODE_HOST_MAX = 256, /* with its NUL */
-    SLOT_BYTES = SLOT_COUNT / 8,
+    NODE_ID = 40,             /* lower-case hex digits */
+    NODE_IP_MAX = 46,         /* with its NUL, as on the wire */
+    NODE_HOST_MAX = 256,      /* with its NUL */
     SLOTMAP_NODES_MAX = 8192, /* more than any cluster; a hostile peer cannot make us hold more */
     NODE_REPORTS_MAX = 1024,  /* failure reports kept about one node */
 };
@@ -122,8 +121,6 @@ void slotmap_rename(struct node *n, const struct node_id *id);
 /* n NULL: nobody's. */
 void slotmap_assign(struct slotmap *m, unsigned slot, struct node *n);
 void slotmap_drop_all(struct slotmap *m, struct node *n);
-bool slots_has(const uint8_t *bits, unsigned slot);
-void slots_set(uint8_t *bits, unsigned slot, bool on);
 
 /* The next run of equal owner at or after *at: true with [*first, *last] and *at moved behind it. Slots
  * without an owner are passed over. Begin with *at = 0. */

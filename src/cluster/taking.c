@@ -22,14 +22,6 @@
 
 #include <stdio.h>
 
-static bool overlap(const uint8_t *a, const uint8_t *b)
-{
-    for (unsigned i = 0; i < SLOT_BYTES; i++)
-        if (a[i] & b[i])
-            return true;
-    return false;
-}
-
 /* Whoever was of the old owner's shard once may have its claim in mind. */
 static bool note_giver(struct machine *m, unsigned i, struct node *n)
 {
@@ -46,18 +38,16 @@ static bool has_conceded(const struct node *n, unsigned i)
 
 const uint8_t *taking_claims(struct machine *m)
 {
-    bool any = false;
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
-        const struct taking *t = &m->takings[i];
-        if (!t->on)
-            continue;
-        if (!any)
-            memcpy(m->claims, m->self->slots, SLOT_BYTES);
-        any = true;
-        for (unsigned b = 0; b < SLOT_BYTES; b++)
-            m->claims[b] |= t->slots[b];
-    }
-    return any ? m->claims : m->self->slots;
+    memcpy(m->claims, m->self->slots, SLOT_BYTES);
+    machine_add_takings(m, m->claims);
+    return m->claims;
+}
+
+void machine_add_takings(const struct machine *m, uint8_t *slots)
+{
+    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+        if (m->takings[i].on)
+            slots_add(slots, m->takings[i].slots);
 }
 
 bool machine_takes(const struct machine *m, unsigned slot)
@@ -149,10 +139,10 @@ int taking_begin(struct machine *m, const struct machine_command *c)
         return machine_fail_command(m, ERR_FULL, "Too many slot migrations end here at once");
     *t = (struct taking){.on = true, .from = c->id};
     memcpy(t->slots, c->slots, SLOT_BYTES);
-    for (unsigned i = 0; i < m->map.n; i++)
+    for (unsigned i = 0; i < m->map.n; i++) {
         m->map.nodes[i]->gives &= ~(1u << (t - m->takings));
-    for (unsigned i = 0; i < m->map.n; i++)
         m->map.nodes[i]->conceded &= ~(1u << (t - m->takings));
+    }
     m->current_epoch = m->self->config_epoch = c->epoch;
     machine_hold(m);
     machine_view(m);
@@ -248,7 +238,7 @@ void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
         struct taking *t = &m->takings[i];
         if (!t->on || !note_giver(m, i, sender))
             continue;
-        bool claims = overlap(f->h.slots, t->slots);
+        bool claims = slots_overlap(f->h.slots, t->slots);
         sender->conceded = claims ? sender->conceded & ~(1u << i) : sender->conceded | 1u << i;
         if (claims && f->h.config_epoch > m->self->config_epoch)
             drop(m, t); /* they are kept after all */

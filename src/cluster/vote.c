@@ -10,10 +10,8 @@ static bool slots_are_current(const struct machine *m, const struct frame *f)
         const struct node *n = m->map.nodes[i];
         if (n->nslots == 0 || n->config_epoch <= f->h.config_epoch)
             continue;
-        for (unsigned b = 0; b < SLOT_BYTES; b++) {
-            if (n->slots[b] & f->h.slots[b])
-                return false;
-        }
+        if (slots_overlap(n->slots, f->h.slots))
+            return false;
     }
     return true;
 }

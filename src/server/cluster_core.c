@@ -53,8 +53,7 @@ static void note_file(struct cluster_core *core, const struct machine_action *a)
 
 static void note_drop(struct cluster_core *core, const struct machine_action *a)
 {
-    for (size_t i = 0; i < SLOT_BYTES; i++)
-        core->lost[i] |= (uint8_t)core->machine.out.p[a->at + i];
+    slots_add(core->lost, (const uint8_t *)core->machine.out.p + a->at);
     core->todo.drop = true;
 }
 

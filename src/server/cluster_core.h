@@ -85,9 +85,6 @@ struct cluster_core {
     uint16_t followed_port;         /* ... 0: none */
     struct cluster_view *next_view; /* on its way into force, then the old one */
     uint8_t lost[SLOT_BYTES];
-    const uint8_t *clears; /* what is being cleared */
-    uint32_t drop_at;      /* slot */
-    uint64_t dropped;
     char why[MACHINE_ERROR_MAX + 8]; /* an order was refused */
     _Atomic bool options_changed;    /* set under the gate */
     struct moving moving;            /* slots on their way by CLUSTER MIGRATESLOTS */

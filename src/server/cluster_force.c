@@ -106,21 +106,27 @@ static void replace_view(struct cluster_core *core)
     lane_outlive(&core->server->lane);
 }
 
+struct clearing {
+    struct server *server;
+    const uint8_t *slots;
+    uint32_t at; /* slot */
+    uint64_t keys;
+};
+
 /* The lane: some keys of the slots to be cleared. */
 static void clear_some(void *arg)
 {
-    struct cluster_core *core = arg;
-    struct access *a = &core->server->lane.ctx.a;
+    struct clearing *cl = arg;
+    struct access *a = &cl->server->lane.ctx.a;
     uint32_t budget = DROP_STEP, left, before;
     a->now_ms = os_wall_ms();
-    for (; core->drop_at < SLOT_COUNT && budget > 0; core->drop_at++) {
-        if (!slots_has(core->clears, core->drop_at) || store_slot_keys(a, core->drop_at, &before) != 0 ||
-            before == 0)
+    for (; cl->at < SLOT_COUNT && budget > 0; cl->at++) {
+        if (!slots_has(cl->slots, cl->at) || store_slot_keys(a, cl->at, &before) != 0 || before == 0)
             continue;
-        if (store_slot_clear(a, core->drop_at, budget, &left) != 0)
+        if (store_slot_clear(a, cl->at, budget, &left) != 0)
             continue;
         budget -= before - left;
-        core->dropped += before - left;
+        cl->keys += before - left;
         if (left > 0)
             return;
     }
@@ -128,12 +134,10 @@ static void clear_some(void *arg)
 
 uint64_t cluster_clear_slots(struct cluster_core *core, const uint8_t *slots)
 {
-    core->clears = slots;
-    core->drop_at = 0;
-    core->dropped = 0;
-    while (core->drop_at < SLOT_COUNT && lane_call_shared(&core->server->lane, clear_some, core))
+    struct clearing cl = {.server = core->server, .slots = slots};
+    while (cl.at < SLOT_COUNT && lane_call_shared(&core->server->lane, clear_some, &cl))
         ;
-    return core->dropped;
+    return cl.keys;
 }
 
 /* A slot that has come back since is kept. */
@@ -141,11 +145,11 @@ void cluster_drop_lost(struct cluster_core *core)
 {
     const struct machine *m = &core->machine;
     core->todo.drop = false;
-    for (unsigned i = 0; i < SLOT_BYTES; i++)
-        core->lost[i] &= (uint8_t)~m->self->slots[i];
-    if (node_is(m->self, NODE_PRIMARY) && cluster_clear_slots(core, core->lost) > 0)
+    slots_drop(core->lost, m->self->slots);
+    uint64_t keys = node_is(m->self, NODE_PRIMARY) ? cluster_clear_slots(core, core->lost) : 0;
+    if (keys > 0)
         log_warning("%llu keys were in slots that belong to other nodes now, and are dropped.",
-                    (unsigned long long)core->dropped);
+                    (unsigned long long)keys);
     memset(core->lost, 0, sizeof core->lost);
 }
 

@@ -92,11 +92,10 @@ struct cluster_view *cluster_core_view(const struct cluster_core *core)
     for (unsigned i = 0; i < m->map.n; i++)
         show_node(core, m->map.nodes[i], &v->nodes[i + 1]);
     show_slots(m, v);
-    for (unsigned i = 0; i < SLOT_COUNT; i++)
-        if ((slots_has(core->moving.held, i) && m->map.owner[i] == m->self) || machine_takes(m, i)) {
-            slots_set(v->held, i, true);
-            v->holds = true;
-        }
+    for (unsigned i = 0; i < SLOT_BYTES; i++)
+        v->held[i] = core->moving.held[i] & m->self->slots[i];
+    machine_add_takings(m, v->held);
+    v->holds = slots_overlap(v->held, v->held);
     memcpy(v->arriving, core->moving.arriving, sizeof v->arriving);
     v->up = cluster_core_is_up(core);
     v->reads_when_down = core->server->config.cluster_allow_reads_when_down;

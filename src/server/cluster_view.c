@@ -30,5 +30,5 @@ void cluster_view_seal(struct cluster_view *v)
     memset(v->here, 0, sizeof v->here);
     for (uint32_t i = 0; v->up && !v->replica && i < SLOT_COUNT; i++)
         if (v->owner[i] == v->me && v->me != VIEW_NOBODY && v->to[i] == VIEW_NOBODY && !view_holds(v, i))
-            v->here[i / 8] |= (uint8_t)(1u << i % 8);
+            slots_set(v->here, i, true);
 }

@@ -51,7 +51,7 @@ struct view_node {
 };
 
 struct cluster_view {
-    uint8_t here[SLOT_COUNT / 8];
+    uint8_t here[SLOT_BYTES];
     bool holds;           /* any slot */
     bool up;              /* cluster_state:ok */
     bool reads_when_down; /* cluster-allow-reads-when-down */
@@ -60,26 +60,25 @@ struct cluster_view {
     uint16_t owner[SLOT_COUNT];
     uint16_t to[SLOT_COUNT];      /* ours, and on its way there */
     uint16_t from[SLOT_COUNT];    /* another's, and on its way here */
-    uint8_t held[SLOT_COUNT / 8]; /* it changes hands just now: clients wait (moves.h) */
-    uint8_t arriving[SLOT_COUNT /
-                     8];     /* another's, and only the connection that brings its keys may use it here */
-    uint32_t nnodes;         /* numbers below; node 0 is nobody */
-    struct view_node *nodes; /* owned */
+    uint8_t held[SLOT_BYTES];     /* it changes hands just now: clients wait (moves.h) */
+    uint8_t arriving[SLOT_BYTES]; /* another's, and only who brings its keys may use it here */
+    uint32_t nnodes;              /* numbers below; node 0 is nobody */
+    struct view_node *nodes;      /* owned */
 };
 
 static inline bool view_is_here(const struct cluster_view *v, uint32_t slot)
 {
-    return (v->here[slot / 8] >> slot % 8) & 1;
+    return slots_has(v->here, slot);
 }
 
 static inline bool view_holds(const struct cluster_view *v, uint32_t slot)
 {
-    return (v->held[slot / 8] >> slot % 8) & 1;
+    return slots_has(v->held, slot);
 }
 
 static inline bool view_arrives(const struct cluster_view *v, uint32_t slot)
 {
-    return (v->arriving[slot / 8] >> slot % 8) & 1;
+    return slots_has(v->arriving, slot);
 }
 
 /* Nobody owns anything. Returned owned, with room for nodes up to number `nnodes` - 1; NULL: out of memory.

@@ -78,7 +78,7 @@ static bool overlaps(const struct move *a, const struct move *b, uint32_t *slot)
     move_slots(a, x);
     move_slots(b, y);
     for (*slot = 0; *slot < SLOT_COUNT; ++*slot)
-        if (move_slot(x, *slot) && move_slot(y, *slot))
+        if (slots_has(x, *slot) && slots_has(y, *slot))
             return true;
     return false;
 }
@@ -129,7 +129,7 @@ static bool leaves_by_hand(struct cmd_ctx *c, const struct cluster_view *v, cons
     uint8_t slots[SLOT_BYTES];
     move_slots(mv, slots);
     for (uint32_t s = 0; s < SLOT_COUNT; s++)
-        if (move_slot(slots, s) && v->to[s] != VIEW_NOBODY) {
+        if (slots_has(slots, s) && v->to[s] != VIEW_NOBODY) {
             reply_errorf(c->reply, "ERR Slot %u is migrating by CLUSTER SETSLOT; end that first", s);
             return true;
         }

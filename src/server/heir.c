@@ -20,11 +20,6 @@ static int64_t now_ms(void)
     return os_mono_ns() / 1000000;
 }
 
-static bool has_slot(const uint8_t *slots, uint32_t i)
-{
-    return (slots[i / 8] >> i % 8) & 1;
-}
-
 /* ---- CACHE.HELD: what the former owner answers ----------------------------------------------- */
 
 static bool serves(const struct cluster_view *v, uint32_t slot)
@@ -35,7 +30,7 @@ static bool serves(const struct cluster_view *v, uint32_t slot)
 static bool serves_one(const struct cluster_view *v, const uint8_t *slots, uint32_t *which)
 {
     for (*which = 0; v != NULL && *which < SLOT_COUNT; ++*which)
-        if (has_slot(slots, *which) && serves(v, *which))
+        if (slots_has(slots, *which) && serves(v, *which))
             return true;
     return false;
 }
@@ -45,8 +40,8 @@ void cmd_cache_held(struct cmd_ctx *c)
     int64_t at;
     uint32_t slot, next;
     struct buf piece;
-    if (c->argv[1].n != SLOT_COUNT / 8) {
-        reply_errorf(c->reply, "ERR cache.held takes a bit for each slot, %d bytes", SLOT_COUNT / 8);
+    if (c->argv[1].n != SLOT_BYTES) {
+        reply_errorf(c->reply, "ERR cache.held takes a bit for each slot, %d bytes", SLOT_BYTES);
         return;
     }
     if (!cmd_arg_range(c, 2, 0, STATE_HELD_END, &at, "ERR the place to go on at is out of range"))
@@ -94,9 +89,8 @@ static struct heir_claim *claim_of(struct heir *h, const struct view_node *n)
 
 static void add(struct heir_claim *cl, uint32_t slot)
 {
-    uint8_t bit = (uint8_t)(1u << slot % 8);
-    cl->nslots += !(cl->slots[slot / 8] & bit);
-    cl->slots[slot / 8] |= bit;
+    cl->nslots += !slots_has(cl->slots, slot);
+    slots_set(cl->slots, slot, true);
     cl->asked++;
     cl->due_ms = 0;
 }
@@ -134,9 +128,9 @@ static void settle(struct heir *h, struct heir_claim *cl)
     cl->nslots = 0;
     for (uint32_t i = 0; i < SLOT_COUNT; i++) {
         bool elsewhere = false;
-        for (unsigned k = 0; k < HEIR_CLAIMS && has_slot(cl->slots, i); k++)
-            elsewhere |= h->claims[k].nslots > 0 && has_slot(h->claims[k].slots, i);
-        if (has_slot(cl->slots, i) && !elsewhere)
+        for (unsigned k = 0; k < HEIR_CLAIMS && slots_has(cl->slots, i); k++)
+            elsewhere |= h->claims[k].nslots > 0 && slots_has(h->claims[k].slots, i);
+        if (slots_has(cl->slots, i) && !elsewhere)
             cache_expect(h->server->cache, i, false);
     }
 }

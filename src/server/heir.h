@@ -41,7 +41,7 @@ struct heir_claim {
     uint32_t asked;  /* changes with the slots: an answer to an older question is none */
     int64_t since_ms, due_ms;
     bool complained;
-    uint8_t slots[SLOT_COUNT / 8];
+    uint8_t slots[SLOT_BYTES];
 };
 
 struct heir {

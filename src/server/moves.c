@@ -13,12 +13,12 @@
 #include <stdio.h>
 #include <string.h>
 
-void move_slots(const struct move *mv, uint8_t slots[SLOT_COUNT / 8])
+void move_slots(const struct move *mv, uint8_t slots[SLOT_BYTES])
 {
-    memset(slots, 0, SLOT_COUNT / 8);
+    memset(slots, 0, SLOT_BYTES);
     for (uint32_t i = 0; i < mv->nranges; i++)
         for (uint32_t s = mv->ranges[i].first; s <= mv->ranges[i].last; s++)
-            slots[s / 8] |= (uint8_t)(1u << s % 8);
+            slots_set(slots, s, true);
 }
 
 /* ---- records: the mutex ---------------------------------------------------------------------- */

@@ -80,7 +80,6 @@ struct move {
     uint64_t number; /* 0: a free place; rising */
     char name[MOVES_NAME + 1], source[VIEW_ID + 1], target[VIEW_ID + 1];
     bool arrives; /* here; else it leaves */
-    bool cancel;
     enum move_state state;
     uint32_t nranges;
     struct move_range ranges[MOVES_RANGES_MAX];
@@ -107,13 +106,13 @@ struct moves_import {
     uint32_t number; /* 0: a free place; session.importing, modulo MOVES_IMPORTS this place */
     uint64_t move;   /* its record */
     char from[VIEW_ID + 1];
-    uint8_t slots[SLOT_COUNT / 8];
+    uint8_t slots[SLOT_BYTES];
     uint64_t flushes; /* of the store, at its beginning */
     bool takes, cleans;
 };
 
 struct moving {
-    uint8_t held[SLOT_COUNT / 8], arriving[SLOT_COUNT / 8];
+    uint8_t held[SLOT_BYTES], arriving[SLOT_BYTES];
     uint32_t last_number;
     struct moves_import imports[MOVES_IMPORTS];
 };
@@ -132,11 +131,7 @@ static inline bool move_is_over(enum move_state s)
 {
     return s >= MOVE_DONE;
 }
-static inline bool move_slot(const uint8_t *slots, uint32_t i)
-{
-    return (slots[i / 8] >> i % 8) & 1;
-}
-void move_slots(const struct move *mv, uint8_t slots[SLOT_COUNT / 8]);
+void move_slots(const struct move *mv, uint8_t slots[SLOT_BYTES]);
 
 /* moves.c. A copy of mv, with its number, becomes a record: NULL when there are too many. The mutex. */
 struct move *moves_add(struct moves *m, const struct move *mv);

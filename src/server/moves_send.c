@@ -24,7 +24,7 @@ struct sender {
     struct moves *m;
     struct server *s;
     const struct move *mv;
-    uint8_t slots[SLOT_COUNT / 8];
+    uint8_t slots[SLOT_BYTES];
     /* What the cluster's thread has said. */
     char ip[VIEW_IP_MAX];
     uint16_t port;
@@ -73,7 +73,7 @@ static uint32_t count_of(const struct machine *m, const uint8_t *slots, const st
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < SLOT_COUNT; i++)
-        n += move_slot(slots, i) && m->map.owner[i] == owner;
+        n += slots_has(slots, i) && m->map.owner[i] == owner;
     return n;
 }
 
@@ -81,7 +81,7 @@ static uint32_t count_slots(const uint8_t *slots)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < SLOT_COUNT; i++)
-        n += move_slot(slots, i);
+        n += slots_has(slots, i);
     return n;
 }
 
@@ -113,11 +113,7 @@ static struct machine_command order(struct sender *d, enum machine_command_kind 
 
 static void set_held(struct cluster_core *core, const struct sender *d, bool on)
 {
-    for (unsigned i = 0; i < SLOT_BYTES; i++)
-        if (on)
-            core->moving.held[i] |= d->slots[i];
-        else
-            core->moving.held[i] &= (uint8_t)~d->slots[i];
+    (on ? slots_add : slots_drop)(core->moving.held, d->slots);
     core->todo.view = true;
 }
 
@@ -308,7 +304,7 @@ static bool note_command(struct sender *d, const struct stream_command *sc)
     }
     for (uint32_t i = 0; i < n; i++) {
         struct str key = sc->argv[refs[i].index];
-        if (move_slot(d->slots, slot_of(key)) && moves_keys_add(&d->keys, key) != 0)
+        if (slots_has(d->slots, slot_of(key)) && moves_keys_add(&d->keys, key) != 0)
             return fail(d, "%s", REPLY_NOMEM);
     }
     return true;
@@ -458,7 +454,7 @@ static bool run(struct sender *d)
         return fail(d, "The change log cannot be read");
     note(d, MOVE_COPIES);
     for (d->slot = 0; d->slot < SLOT_COUNT; d->slot++)
-        if (move_slot(d->slots, d->slot) && !copy_slot(d))
+        if (slots_has(d->slots, d->slot) && !copy_slot(d))
             return false;
     note(d, MOVE_FOLLOWS);
     d->keys.again = true;

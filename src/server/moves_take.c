@@ -15,14 +15,6 @@ void moves_connection_gone(struct moves *m, uint32_t importing)
     loop_wake(m->server->cluster.core->loop);
 }
 
-static bool overlaps(const uint8_t *a, const uint8_t *b)
-{
-    for (unsigned i = 0; i < SLOT_BYTES; i++)
-        if (a[i] & b[i])
-            return true;
-    return false;
-}
-
 static const struct node *node_of(const struct cluster_core *core, const char *id)
 {
     struct node_id key;
@@ -79,7 +71,7 @@ static struct moves_import *free_import(struct moving *mo, const uint8_t *slots,
         struct moves_import *im = &mo->imports[i];
         if (im->number == 0)
             found = im;
-        else if (overlaps(im->slots, slots))
+        else if (slots_overlap(im->slots, slots))
             *no = "Some of the slots arrive already in another migration";
     }
     if (found == NULL)
@@ -115,8 +107,7 @@ void moves_establish(struct cmd_ctx *c, struct cluster_core *core, const struct 
     memcpy(im->slots, slots, sizeof im->slots);
     (void)cluster_clear_slots(core, slots); /* what an earlier attempt has left */
     veil(core, slots, true);
-    for (unsigned i = 0; i < SLOT_BYTES; i++)
-        mo->arriving[i] |= slots[i];
+    slots_add(mo->arriving, slots);
     core->todo.view = true;
     c->session->importing = im->number;
     log_notice("Slot migration %s from %s has begun.", mv->name, mv->source);
@@ -150,8 +141,7 @@ void moves_take(struct cmd_ctx *c, struct cluster_core *core, uint64_t epoch)
 
 static void not_arriving(struct cluster_core *core, const struct moves_import *im)
 {
-    for (unsigned i = 0; i < SLOT_BYTES; i++)
-        core->moving.arriving[i] &= (uint8_t)~im->slots[i];
+    slots_drop(core->moving.arriving, im->slots);
     core->todo.view = true;
 }
 

@@ -231,7 +231,7 @@ static bool greet(struct visit *v)
  * a cluster does not say, nor does Redis: no matter. */
 static bool held_versions(struct visit *v)
 {
-    char slots[SLOT_COUNT / 8], text[NUM_I64_TEXT_MAX];
+    char slots[SLOT_BYTES], text[NUM_I64_TEXT_MAX];
     int64_t at = 0, next;
     memset(slots, 0xff, sizeof slots);
     do {

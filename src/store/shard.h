@@ -140,11 +140,11 @@ struct store {
     _Atomic uint8_t id_state[IDS_MAX]; /* enum id_state; gate, but a sweep may find that a dead one is free */
     uint32_t ids_used;                 /* ids at and above were never used */
     _Atomic uint32_t ids_dead;
-    _Atomic uint64_t maxmemory;      /* gate; any thread may read it */
-    bool active_expire;              /* gate; off in tests only */
-    uint8_t veiled[STORE_SLOTS / 8]; /* store_slot_veil(); each bit its shard's lock */
-    _Atomic uint32_t nveiled;        /* of them; 0: nobody looks */
-    _Atomic int64_t veiled_keys;     /* in them, of database 0 */
+    _Atomic uint64_t maxmemory;  /* gate; any thread may read it */
+    bool active_expire;          /* gate; off in tests only */
+    uint8_t veiled[SLOT_BYTES];  /* store_slot_veil(); each bit its shard's lock */
+    _Atomic uint32_t nveiled;    /* of them; 0: nobody looks */
+    _Atomic int64_t veiled_keys; /* in them, of database 0 */
     _Atomic uint64_t flushes;
     struct store_seam seam;  /* set at boot */
     struct bans bans;        /* ban.h */
@@ -187,7 +187,7 @@ struct store {
 static inline bool slot_is_veiled(const struct store *s, uint32_t slot)
 {
     return unlikely(atomic_load_explicit(&s->nveiled, memory_order_relaxed) != 0) &&
-           ((s->veiled[slot / 8] >> slot % 8) & 1);
+           slots_has(s->veiled, slot);
 }
 
 static inline struct shard *shard_of_slot(const struct store *s, uint32_t slot)

@@ -83,8 +83,8 @@ void store_slot_veil(const struct access *a, uint32_t slot, bool on)
     ASSERT(a->lane); /* for which no shard is busy */
     (void)store_shard_enter(a, slot / STORE_SLOTS_PER_SHARD, &locked);
     int64_t keys = table_of_slot(a, slot)->nkeys;
-    if (((s->veiled[slot / 8] >> slot % 8) & 1) != on) {
-        s->veiled[slot / 8] ^= (uint8_t)(1u << slot % 8);
+    if (slots_has(s->veiled, slot) != on) {
+        slots_set(s->veiled, slot, on);
         atomic_fetch_add_explicit(&s->veiled_keys, on ? keys : -keys, memory_order_relaxed);
         atomic_fetch_add_explicit(&s->nveiled, on ? 1 : UINT32_MAX, memory_order_relaxed);
     }
