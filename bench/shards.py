@@ -104,6 +104,12 @@ class Shards:
             self.stop()
             raise
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
     def node(self, kind, build, timeout_ms):
         server = servers.KINDS[kind](build)
         server.bus = servers.free_port()
