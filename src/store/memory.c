@@ -263,36 +263,31 @@ static uint64_t live_bytes(const struct store *s)
     return units * ENTRY_UNIT;
 }
 
-/* Those under a veil, too. */
-static uint64_t all_keys(const struct store *s, uint32_t db)
-{
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < STORE_SHARDS; i++) {
-        const struct db_count *c = count_of(s, i * STORE_SLOTS_PER_SHARD, s->id_of[db]);
-        n += atomic_load_explicit(&c->keys, memory_order_relaxed);
-    }
-    return n;
-}
+struct totals {
+    uint64_t keys, expires, names; /* keys under a veil, too; names: bytes */
+};
 
-static uint64_t db_names(const struct store *s, uint32_t db)
+static struct totals totals_of(const struct store *s, uint32_t db)
 {
-    uint64_t n = 0;
+    struct totals t = {0, 0, 0};
     for (uint32_t i = 0; i < STORE_SHARDS; i++) {
         const struct db_count *c = count_of(s, i * STORE_SLOTS_PER_SHARD, s->id_of[db]);
-        n += atomic_load_explicit(&c->key_bytes, memory_order_relaxed);
+        t.keys += atomic_load_explicit(&c->keys, memory_order_relaxed);
+        t.expires += atomic_load_explicit(&c->expires, memory_order_relaxed);
+        t.names += atomic_load_explicit(&c->key_bytes, memory_order_relaxed);
     }
-    return n;
+    return t;
 }
 
 static void add_database(const struct store *s, uint32_t db, struct store_memory *m)
 {
-    uint64_t keys = all_keys(s, db), expires = store_db_expires(s, db);
-    m->keys += keys;
-    m->expires += expires;
-    m->names += db_names(s, db);
-    m->headers += keys * sizeof(struct entry) + expires * sizeof(int64_t);
+    struct totals t = totals_of(s, db);
+    m->keys += t.keys;
+    m->expires += t.expires;
+    m->names += t.names;
+    m->headers += t.keys * sizeof(struct entry) + t.expires * sizeof(int64_t);
     if (s->id_of[db] != 0)
-        m->headers += keys * sizeof(uint32_t);
+        m->headers += t.keys * sizeof(uint32_t);
 }
 
 /* Names are counted, headers follow from the number of keys, the rest is values. What a FLUSHDB has left and
@@ -334,7 +329,7 @@ void store_memory(const struct store *cs, struct store_memory *out)
 uint64_t store_db_keys(const struct store *s, uint32_t db)
 {
     int64_t veiled = db == 0 ? atomic_load_explicit(&s->veiled_keys, memory_order_relaxed) : 0;
-    uint64_t all = all_keys(s, db);
+    uint64_t all = totals_of(s, db).keys;
     return veiled <= 0 ? all : all > (uint64_t)veiled ? all - (uint64_t)veiled : 0;
 }
 
@@ -345,12 +340,7 @@ uint32_t store_databases(const struct store *s)
 
 uint64_t store_db_expires(const struct store *s, uint32_t db)
 {
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < STORE_SHARDS; i++) {
-        const struct db_count *c = count_of(s, i * STORE_SLOTS_PER_SHARD, s->id_of[db]);
-        n += atomic_load_explicit(&c->expires, memory_order_relaxed);
-    }
-    return n;
+    return totals_of(s, db).expires;
 }
 
 int64_t store_db_avg_ttl_ms(const struct store *s, uint32_t db)
