@@ -26,10 +26,10 @@ struct call {
     int status;
 };
 
-int odd_reply(larder *l, const struct cmd *cmd, const struct cmd_result *r, struct larder_error *err)
+int odd_reply(larder *l, int64_t node, const char *command, struct larder_error *err)
 {
     return fail(err, LARDER_ERR_PROTOCOL, "%s: %s: a reply of an unexpected type",
-                topo_node(&l->topo, r->node)->address.name, cmd->argv[0].p);
+                node >= 0 ? topo_node(&l->topo, (uint32_t)node)->address.name : "the key's node", command);
 }
 
 /* The answer of a command that gives a string or nothing, a status, or a number. */
@@ -46,7 +46,7 @@ static void call_done(struct cmd *cmd, const struct cmd_result *r)
     } else if (r->value->kind == READ_STATUS) {
         return;
     } else if (call->value == NULL || (r->value->kind != READ_BULK && r->value->kind != READ_VERBATIM)) {
-        call->status = odd_reply(call->l, cmd, r, call->err);
+        call->status = odd_reply(call->l, r->node, cmd->argv[0].p, call->err);
     } else {
         call->status = take_value(call->value, r->value);
         if (call->status < 0)

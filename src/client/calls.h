@@ -12,8 +12,8 @@ enum {
 /* Copies the text of a reply. LARDER_OK or LARDER_ERR_MEMORY. */
 int take_value(struct larder_value *out, const struct reader_value *v);
 
-/* LARDER_ERR_PROTOCOL, naming the node and the command. */
-int odd_reply(larder *l, const struct cmd *cmd, const struct cmd_result *r, struct larder_error *err);
+/* A reply of another type than `command` has: LARDER_ERR_PROTOCOL. node: its number, negative if unknown. */
+int odd_reply(larder *l, int64_t node, const char *command, struct larder_error *err);
 
 /* LARDER_TTL_DEFAULT becomes the handle's; LARDER_TTL_NONE stays. 0 or LARDER_ERR_ARGUMENT. */
 int resolve_ttl(const larder *l, int64_t ttl_ms, int64_t *out, struct larder_error *err);

@@ -25,9 +25,7 @@ struct str lease_number(char *text, int64_t v)
 
 int lease_odd_reply(larder *l, struct str key, const char *what, struct larder_error *err)
 {
-    int number = topo_owner(&l->topo, key);
-    return fail(err, LARDER_ERR_PROTOCOL, "%s: %s: a reply of an unexpected type",
-                number >= 0 ? topo_node(&l->topo, (uint32_t)number)->address.name : "the key's node", what);
+    return odd_reply(l, topo_owner(&l->topo, key), what, err);
 }
 
 int lease_copy_value(struct larder_value *out, struct larder_bytes from, struct larder_error *err)

@@ -57,7 +57,7 @@ static void one_done(struct cmd *cmd, const struct cmd_result *r)
     else if (item->status == LARDER_ERR_MEMORY)
         m->status = fail(m->err, item->status, "out of memory");
     else
-        m->status = odd_reply(m->l, cmd, r, m->err);
+        m->status = odd_reply(m->l, r->node, cmd->argv[0].p, m->err);
 }
 
 /* On a ring the places of the keys, computed a few at a time. */

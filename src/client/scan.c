@@ -1,6 +1,7 @@
 /* All keys: SCAN from 0 to 0 on each primary, one after the other. */
 #include "base/alloc.h"
 #include "base/num.h"
+#include "client/calls.h"
 #include "client/error.h"
 #include "client/handle.h"
 #include "client/reply.h"
@@ -44,8 +45,7 @@ static int scan_step(larder *l, uint32_t node, const char *pattern, char cursor[
     struct larder_bytes next = larder_reply_text(larder_reply_child(s.reply, 0));
     if (larder_reply_kind(larder_reply_child(s.reply, 1)) != LARDER_ARRAY || next.n == 0 ||
         next.n >= CURSOR_TEXT_MAX)
-        return fail(err, LARDER_ERR_PROTOCOL, "%s: SCAN: a reply of an unexpected type",
-                    topo_node(&l->topo, node)->address.name);
+        return odd_reply(l, node, "SCAN", err);
     memcpy(cursor, next.p, next.n + 1);
     return 0;
 }
