@@ -58,17 +58,22 @@ static enum cache_state judge_for(const struct cache *c, const struct access *a,
     return state == CACHE_FRESH ? CACHE_STALE : state == CACHE_NEGATIVE ? CACHE_MISS : state;
 }
 
+static ALWAYS_INLINE void describe_meta(const struct access *a, const struct meta *m,
+                                        struct cache_answer *out)
+{
+    out->age_ms = a->now_ms > m->set_ms ? a->now_ms - m->set_ms : 0;
+    out->has_version = (m->flags & META_VERSION) != 0;
+    out->version = m->version;
+}
+
 static void describe(const struct access *a, const struct entry *e, bool has_meta, const struct meta *m,
                      struct cache_answer *out)
 {
     int64_t end = out->state == CACHE_STALE ? entry_expire(e) : entry_deadline(e);
     if (end != 0)
         out->ttl_ms = end > a->now_ms ? end - a->now_ms : 0;
-    if (!has_meta)
-        return;
-    out->age_ms = a->now_ms > m->set_ms ? a->now_ms - m->set_ms : 0;
-    out->has_version = (m->flags & META_VERSION) != 0;
-    out->version = m->version;
+    if (has_meta)
+        describe_meta(a, m, out);
 }
 
 /* ---- who loads ------------------------------------------------------------------------------- */
@@ -171,10 +176,8 @@ bool cache_hit(const struct cache *c, const struct access *a, const struct entry
     *out = (struct cache_answer){.state = CACHE_FRESH,
                                  .value = e,
                                  .ttl_ms = m.fresh_ms != 0 ? m.fresh_ms - a->now_ms : -1,
-                                 .age_ms = a->now_ms > m.set_ms ? a->now_ms - m.set_ms : 0,
-                                 .has_version = (m.flags & META_VERSION) != 0,
-                                 .version = m.version,
                                  .retry_ms = -1};
+    describe_meta(a, &m, out);
     return true;
 }
 
