@@ -383,8 +383,7 @@ static void read_pong(struct machine *m, struct node *sender, const struct frame
     if (sender->out != link)
         return; /* an announcement, not an answer */
     const struct frame_larder *l = &f->h.larder;
-    if (l->is && l->seq != 0 &&
-        l->seq == sender->ping_seq) /* the last one, whatever was answered before it */
+    if (l->is && l->seq != 0 && l->seq == sender->ping_seq) /* whatever was answered before it */
         failure_lease_from(sender, sender->ping_seq_ms, l->promise_ms);
     sender->pong_ms = m->now_ms;
     sender->ping_sent_ms = 0;

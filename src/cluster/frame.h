@@ -49,12 +49,11 @@ enum frame_flag {                       /* of mflags[0] */
 enum frame_extension { EXT_HOSTNAME, EXT_HUMAN_NAME, EXT_FORGOTTEN, EXT_SHARD };
 
 struct frame_larder {
-    bool is;     /* the sender is larder */
-    bool offers; /* PAUSED: you, my replica, shall take over */
-    bool forced; /* AUTH_REQUEST: an operator ordered it, whatever the primary does */
-    uint32_t
-        promise_ms; /* PONG, AUTH_ACK: no vote against you for so long, from when I got what this answers */
-    uint32_t seq;   /* PING: a number; PONG: the one it answers */
+    bool is;             /* the sender is larder */
+    bool offers;         /* PAUSED: you, my replica, shall take over */
+    bool forced;         /* AUTH_REQUEST: an operator ordered it, whatever the primary does */
+    uint32_t promise_ms; /* PONG, AUTH_ACK: no vote against you for so long since I got what this answers */
+    uint32_t seq;        /* PING: a number; PONG: the one it answers */
     uint64_t data_epoch; /* config epoch of the primary that wrote the sender's last data */
     uint64_t replid;     /* the history its offset counts in, hashed */
 };

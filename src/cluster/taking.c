@@ -75,8 +75,8 @@ int taking_offer(struct machine *m, const struct machine_command *c)
     if (!machine_may_write(m, m->now_ms) || m->manual != MANUAL_NONE)
         return machine_fail_command(m, ERR_AGAIN,
                                     "This node may not write now: it is cut off, or hands its role over.");
-    for (unsigned i = 0; i < m->map.n;
-         i++) { /* it could come back and claim them, with an epoch of its own */
+    /* A replica that is away could come back and claim them, with an epoch of its own. */
+    for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
         if (n->primary == m->self && node_is(n, NODE_PFAIL | NODE_FAIL))
             return machine_fail_command(
