@@ -11,9 +11,10 @@
 /* Weighs 1/28 of a thread that has not been niced (sched(7): a quarter more or less with each step). */
 enum { NICE_GIVE_WAY = 15 };
 
-int os_thread_start(pthread_t *out, void *(*main)(void *arg), void *arg)
+int os_thread_start(pthread_t *out, bool *runs, void *(*main)(void *arg), void *arg)
 {
     int rc = pthread_create(out, NULL, main, arg);
+    *runs = rc == 0;
     if (rc == 0)
         return 0;
     errno = rc;

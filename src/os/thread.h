@@ -5,10 +5,11 @@
 #include "base/annotate.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
-/* 0, or ERR_IO with errno set. */
-int os_thread_start(pthread_t *out, void *(*main)(void *arg), void *arg) MUST_CHECK;
+/* *runs: whether there is one that is to be joined. 0, or ERR_IO with errno set. */
+int os_thread_start(pthread_t *out, bool *runs, void *(*main)(void *arg), void *arg) MUST_CHECK;
 
 /* The calling thread does long work that nobody waits for: where the CPUs are busy it gets a few hundredths
  * of one, else all that is left. For good: only root may take it back. Threads that it creates inherit it. */

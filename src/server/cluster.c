@@ -287,9 +287,7 @@ int cluster_start(struct cluster *cl)
 {
     if (cl->core == NULL)
         return 0;
-    int rc = os_thread_start(&cl->thread, cluster_main, cl);
-    cl->running = rc == 0;
-    return rc;
+    return os_thread_start(&cl->thread, &cl->running, cluster_main, cl);
 }
 
 void cluster_end(struct cluster *cl)

@@ -405,16 +405,21 @@ const char *cluster_core_order(struct cluster_core *core, const struct cluster_o
 bool cluster_core_hand_over(struct cluster_core *core)
 {
     const struct machine_command c = {.kind = CMD_HANDOVER};
-    return step(core, &(struct machine_event){.kind = EV_COMMAND, .command = &c}) == 0;
+    return cluster_core_command(core, &c) == NULL;
 }
 
 /* ---- questions ------------------------------------------------------------------------------- */
 
-uint32_t cluster_core_failure_reports(struct cluster_core *core, const char *id)
+const struct node *cluster_core_node(const struct cluster_core *core, const char *id)
 {
     struct node_id key;
     memcpy(key.c, id, NODE_ID);
-    const struct node *n = slotmap_find(&core->machine.map, &key);
+    return slotmap_find(&core->machine.map, &key);
+}
+
+uint32_t cluster_core_failure_reports(struct cluster_core *core, const char *id)
+{
+    const struct node *n = cluster_core_node(core, id);
     return n != NULL ? machine_failure_reports(&core->machine, n) : 0;
 }
 

@@ -113,6 +113,8 @@ const char *cluster_core_command(struct cluster_core *core, const struct machine
 
 /* False: there is nothing to hand over, or nobody who could take it. */
 bool cluster_core_hand_over(struct cluster_core *core);
+/* By its id as text; NULL: it is not known. */
+const struct node *cluster_core_node(const struct cluster_core *core, const char *id);
 uint32_t cluster_core_failure_reports(struct cluster_core *core, const char *id);
 uint64_t cluster_core_my_epoch(const struct cluster_core *core);
 bool cluster_core_is_up(const struct cluster_core *core);

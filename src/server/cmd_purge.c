@@ -149,7 +149,8 @@ static bool take_glob(struct purge *p, uint32_t db, const struct asked *q)
     return true;
 }
 
-static struct purge *purge_new(struct cmd_ctx *c, const struct asked *q)
+/* Under the id, and with nothing to do yet. */
+static struct purge *purge_blank(struct cmd_ctx *c, const struct asked *q)
 {
     struct purge *p = mem_zalloc(sizeof *p);
     if (p == NULL)
@@ -157,11 +158,22 @@ static struct purge *purge_new(struct cmd_ctx *c, const struct asked *q)
     buf_init(&p->command);
     buf_init(&p->again);
     p->letter.kind = LETTER_PURGE;
+    if (set_id(p, ctx_server(c), q))
+        return p;
+    purge_free(p);
+    return NULL;
+}
+
+static struct purge *purge_new(struct cmd_ctx *c, const struct asked *q)
+{
+    struct purge *p = purge_blank(c, q);
+    if (p == NULL)
+        return NULL;
     p->soft = q->soft;
     p->spread = !q->here;
     p->confirm = q->again;
     bool filled = q->match ? take_glob(p, c->session->db, q) : take_tags(p, c, q);
-    if (!filled || !set_id(p, ctx_server(c), q) || !put_command(&p->command, STR("HERE"), p, c, q) ||
+    if (!filled || !put_command(&p->command, STR("HERE"), p, c, q) ||
         (q->match && !put_command(&p->again, STR("AGAIN"), p, c, q))) {
         purge_free(p);
         return NULL;
@@ -238,22 +250,17 @@ static void purge_in_exec(struct cmd_ctx *c, const struct asked *q)
 /* DONE id: all nodes have it; what nodes say to each other. */
 static void purge_is_done(struct cmd_ctx *c)
 {
-    struct purge *p = NULL;
-    struct asked q = {.here = true, .id = c->argv[2]};
+    const struct asked q = {.here = true, .id = c->argv[2]};
     if (!is_id(q.id)) {
         (void)refuse_id(c);
         return;
     }
-    p = mem_zalloc(sizeof *p);
+    struct purge *p = purge_blank(c, &q);
     if (p == NULL) {
         cmd_reply_err(c, ERR_OOM);
         return;
     }
-    buf_init(&p->command);
-    buf_init(&p->again);
-    p->letter.kind = LETTER_PURGE;
     p->over = true;
-    (void)set_id(p, ctx_server(c), &q);
     repl_mail(&ctx_server(c)->repl, &p->letter.node);
     reply_ok(c->reply);
 }

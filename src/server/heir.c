@@ -149,19 +149,11 @@ struct question {
     char why[SOCK_ERR_MAX + 128]; /* an error of a socket, and some of what was said */
 };
 
-/* lane_call_shared: configuration is read there. */
-static void put_auth(void *arg)
-{
-    struct question *q = arg;
-    q->nwords = talk_put_auth(&q->h->server->config, &q->out);
-}
-
 /* Nothing may be added to the stream while the role is handed over, nor by a replica. */
 bool heir_take_piece(struct server *s, struct str piece)
 {
     struct cmd_ctx *c = &s->lane.ctx;
-    const uint32_t others = CARE_FAILOVER | CARE_PAUSE | CARE_REPLICA;
-    if (atomic_load_explicit(&s->care, memory_order_relaxed) & others)
+    if (atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_HELD_STREAM)
         return false;
     c->a.now_ms = os_wall_ms();
     if (piece.n == 0)
@@ -242,7 +234,7 @@ static enum answer ask(struct question *q)
         return refuse(q, err.text, STR(""));
     talk_begin(&t, fd, HEIR_TIMEOUT_MS, &q->h->stop);
     enum answer a = ANSWER_LATER;
-    if (lane_call_shared(&q->h->server->lane, put_auth, q)) {
+    if (talk_put_auth_by_lane(q->h->server, &q->out, &q->nwords)) {
         do {
             a = ask_for(q, &t, &at);
         } while (a == ANSWER_ALL && at != 0);
@@ -343,9 +335,7 @@ int heir_start(struct heir *h)
 {
     if (h->claims == NULL)
         return 0;
-    int rc = os_thread_start(&h->thread, heir_main, h);
-    h->running = rc == 0;
-    return rc;
+    return os_thread_start(&h->thread, &h->running, heir_main, h);
 }
 
 void heir_end(struct heir *h)

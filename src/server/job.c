@@ -94,21 +94,31 @@ static void put_number(struct reply *r, const char *name, uint64_t n)
     reply_int(r, (int64_t)n);
 }
 
-static void reply_job(struct reply *r, const struct job *j)
+/* What is told of a job. */
+struct shown {
+    const char *id, *kind, *state;
+    struct str pattern;
+    bool soft;
+    uint64_t rate;
+    int64_t began_ms;
+    struct purge_tally tally;
+};
+
+static void reply_shown(struct reply *r, const struct shown *j)
 {
     const struct purge_tally *t = &j->tally;
     int64_t age = os_wall_ms() - j->began_ms;
     reply_map(r, 12);
     reply_cstr(r, "job");
-    reply_cstr(r, t->id);
+    reply_cstr(r, j->id);
     reply_cstr(r, "kind");
-    reply_cstr(r, j->dryrun ? "dryrun" : "purge");
+    reply_cstr(r, j->kind);
     reply_cstr(r, "pattern");
-    reply_bulk(r, (struct str){j->glob, j->n});
+    reply_bulk(r, j->pattern);
     put_number(r, "soft", j->soft);
     put_number(r, "rate", j->rate);
     reply_cstr(r, "state");
-    reply_cstr(r, state_names[j->state]);
+    reply_cstr(r, j->state);
     put_number(r, "age", age > 0 ? (uint64_t)age : 0);
     put_number(r, "shards", t->shards);
     put_number(r, "acked", t->acked);
@@ -117,28 +127,29 @@ static void reply_job(struct reply *r, const struct job *j)
     put_number(r, "matched", t->matched);
 }
 
+static void reply_job(struct reply *r, const struct job *j)
+{
+    reply_shown(r, &(const struct shown){.id = j->tally.id,
+                                         .kind = j->dryrun ? "dryrun" : "purge",
+                                         .state = state_names[j->state],
+                                         .pattern = {j->glob, j->n},
+                                         .soft = j->soft,
+                                         .rate = j->rate,
+                                         .began_ms = j->began_ms,
+                                         .tally = j->tally});
+}
+
 /* As if it were a purge of this node alone: what it goes by stands for the pattern. */
 static void reply_warming(struct reply *r, const struct warm_job *w)
 {
     bool done = strcmp(w->state, state_names[JOB_RUNNING]) != 0;
-    int64_t age = os_wall_ms() - w->began_ms;
-    reply_map(r, 12);
-    reply_cstr(r, "job");
-    reply_cstr(r, w->id);
-    reply_cstr(r, "kind");
-    reply_cstr(r, "warm");
-    reply_cstr(r, "pattern");
-    reply_cstr(r, w->from);
-    put_number(r, "soft", 0);
-    put_number(r, "rate", w->rate);
-    reply_cstr(r, "state");
-    reply_cstr(r, w->state);
-    put_number(r, "age", age > 0 ? (uint64_t)age : 0);
-    put_number(r, "shards", 1);
-    put_number(r, "acked", done);
-    put_number(r, "pending", !done);
-    put_number(r, "unsupported", 0);
-    put_number(r, "matched", w->installed);
+    reply_shown(r, &(const struct shown){.id = w->id,
+                                         .kind = "warm",
+                                         .state = w->state,
+                                         .pattern = str_of(w->from),
+                                         .rate = w->rate,
+                                         .began_ms = w->began_ms,
+                                         .tally = {.shards = 1, .acked = done, .matched = w->installed}});
 }
 
 /* warming: NULL: there was none. */

@@ -334,9 +334,7 @@ static void *lane_main(void *arg)
 
 int lane_start(struct lane *l)
 {
-    int rc = os_thread_start(&l->thread, lane_main, l);
-    l->running = rc == 0;
-    return rc;
+    return os_thread_start(&l->thread, &l->running, lane_main, l);
 }
 
 void lane_drop_jobs(struct lane *l)

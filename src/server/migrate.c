@@ -427,9 +427,7 @@ void migrator_init(struct migrator *m, struct server *s)
 
 int migrator_start(struct migrator *m)
 {
-    int rc = os_thread_start(&m->thread, migrator_main, m);
-    m->running = rc == 0;
-    return rc;
+    return os_thread_start(&m->thread, &m->running, migrator_main, m);
 }
 
 void migrator_take(struct migrator *m, struct lane_job *job)

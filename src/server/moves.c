@@ -135,9 +135,7 @@ int moves_start(struct moves *m)
 {
     if (m->records == NULL)
         return 0;
-    int rc = os_thread_start(&m->thread, mover_main, m);
-    m->running = rc == 0;
-    return rc;
+    return os_thread_start(&m->thread, &m->running, mover_main, m);
 }
 
 void moves_end(struct moves *m)

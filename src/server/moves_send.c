@@ -89,9 +89,7 @@ static void look(struct cluster_core *core, void *arg)
 {
     struct sender *d = arg;
     const struct machine *m = &core->machine;
-    struct node_id id;
-    memcpy(id.c, d->mv->target, NODE_ID);
-    const struct node *n = slotmap_find(&m->map, &id);
+    const struct node *n = cluster_core_node(core, d->mv->target);
     bool primary = node_is(m->self, NODE_PRIMARY);
     uint32_t ours = count_of(m, d->slots, m->self), all = count_slots(d->slots);
     d->owns = primary && ours == all;
@@ -181,13 +179,6 @@ static bool exchange(struct sender *d, int64_t *number)
     return true;
 }
 
-/* The lane: configuration is read there. */
-static void put_auth(void *arg)
-{
-    struct sender *d = arg;
-    d->awaited += talk_put_auth(&d->s->config, &d->out);
-}
-
 static bool establish(struct sender *d)
 {
     struct str argv[8 + 2 * MOVES_RANGES_MAX] = {STR("CLUSTER"),      STR("SYNCSLOTS"),      STR("ESTABLISH"),
@@ -200,7 +191,7 @@ static bool establish(struct sender *d)
         for (uint32_t k = 0; k < 2; k++, argc++)
             argv[argc] = (struct str){text[2 * i + k], num_put_i64(text[2 * i + k], ends[k])};
     }
-    if (!lane_call_shared(&d->s->lane, put_auth, d))
+    if (!talk_put_auth_by_lane(d->s, &d->out, &d->awaited))
         return fail(d, "The server is shutting down");
     return put(d, argv, argc) && exchange(d, NULL);
 }

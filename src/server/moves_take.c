@@ -15,18 +15,11 @@ void moves_connection_gone(struct moves *m, uint32_t importing)
     loop_wake(m->server->cluster.core->loop);
 }
 
-static const struct node *node_of(const struct cluster_core *core, const char *id)
-{
-    struct node_id key;
-    memcpy(key.c, id, NODE_ID);
-    return slotmap_find(&core->machine.map, &key);
-}
-
 /* Not in the same words for whoever reads the log of the other side. */
 static const char *no_source(const struct cluster_core *core, const char *id, const uint8_t *slots)
 {
     const struct machine *m = &core->machine;
-    const struct node *n = node_of(core, id);
+    const struct node *n = cluster_core_node(core, id);
     if (!node_is(m->self, NODE_PRIMARY) || m->mute)
         return "Target node is not a primary";
     if (n == m->self)

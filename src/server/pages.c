@@ -39,9 +39,7 @@ int pages_start(struct pages *p, struct store *s)
 {
     p->store = s;
     sem_init(&p->end, 0, 0);
-    int rc = os_thread_start(&p->thread, pages_main, p);
-    p->started = rc == 0;
-    return rc;
+    return os_thread_start(&p->thread, &p->started, pages_main, p);
 }
 
 void pages_end(struct pages *p)

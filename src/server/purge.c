@@ -210,9 +210,8 @@ void purge_arrives(struct purges *ps, struct repl_letter *l)
         }
         return;
     }
-    p->serial = ++ps->last_serial;
+    purge_ask_anew(ps, p);
     p->until_ms = ps->repl->now_ms + ps->repl->server->config.cache_purge_timeout;
-    p->step_ms = 1;
     p->next = ps->first;
     ps->first = p;
     ps->follow_ms = 0;
@@ -308,16 +307,21 @@ static bool is_done(const struct purge_tally *t)
     return t->acked + t->unsupported == t->shards;
 }
 
+void purge_ask_anew(struct purges *ps, struct purge *p)
+{
+    p->serial = ++ps->last_serial;
+    p->due_ms = 0;
+    p->step_ms = 1;
+}
+
 /* All have banned it: they are asked whether they have been sent keys since. */
 static void confirm(struct purges *ps, struct purge *p)
 {
     p->confirm = true;
     p->told = false;
-    p->serial = ++ps->last_serial; /* what is still to be answered was another question */
     for (unsigned i = 0; i < PURGE_WORDS; i++)
         p->acked[i] = p->flying[i] = p->swept[i] = 0;
-    p->due_ms = 0;
-    p->step_ms = 1;
+    purge_ask_anew(ps, p);
 }
 
 /* True: it is over, for this node at least. It is done only by the map as it is now. */

@@ -206,6 +206,8 @@ void purge_give_room(struct purges *ps, const struct purge *p);
 bool purge_may_write(const struct repl *r);
 void purge_applied(struct repl *r, struct purge *p); /* it has taken effect here, at this place in the log */
 
+/* It is to be asked for from now on: what is still to be answered was another question. */
+void purge_ask_anew(struct purges *ps, struct purge *p);
 void peers_tell_done(struct purges *ps, const struct purge *p); /* whoever can be told now */
 
 /* ---- purge_known.c: purges of others ---- */

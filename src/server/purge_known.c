@@ -120,9 +120,7 @@ static void adopt(struct purges *ps, struct purge *p)
 {
     p->spread = p->adopted = true;
     p->confirm = p->confirmed = false;
-    p->serial = ++ps->last_serial;
-    p->due_ms = 0;
-    p->step_ms = 1;
+    purge_ask_anew(ps, p);
     p->next = ps->first;
     ps->first = p;
     ps->follow_ms = 0;

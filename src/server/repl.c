@@ -413,9 +413,7 @@ void repl_take_role(struct repl *r)
 
 int repl_start(struct repl *r)
 {
-    int rc = os_thread_start(&r->thread, repl_main, r);
-    r->running = rc == 0;
-    return rc;
+    return os_thread_start(&r->thread, &r->running, repl_main, r);
 }
 
 static bool somebody_lags(struct repl *r)

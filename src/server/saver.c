@@ -381,9 +381,7 @@ static void *saver_main(void *arg)
 
 int saver_start(struct saver *v)
 {
-    int rc = os_thread_start(&v->thread, saver_main, v);
-    v->running = rc == 0;
-    return rc;
+    return os_thread_start(&v->thread, &v->running, saver_main, v);
 }
 
 void saver_end(struct saver *v)

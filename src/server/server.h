@@ -61,7 +61,9 @@ enum care {
     CARE_DISK = 1 << 8,          /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
     CARE_LOADING = 1 << 9,       /* the snapshot is being loaded */
     CARE_KEEP_EXPIRED = 1 << 10, /* what has expired stays until replicas can be told */
-    CARE_HIDE_EXPIRED = CARE_PAUSE | CARE_FAILOVER | CARE_REPLICA | CARE_KEEP_EXPIRED,
+    /* Nothing may be added to the stream by this node. */
+    CARE_HELD_STREAM = CARE_PAUSE | CARE_FAILOVER | CARE_REPLICA,
+    CARE_HIDE_EXPIRED = CARE_HELD_STREAM | CARE_KEEP_EXPIRED,
 };
 
 /* Written at boot and under the gate. */

@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 #include "repl/unit.h"
-#include "server/config.h"
+#include "server/server.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -35,6 +35,26 @@ uint32_t talk_put_auth(const struct config *cfg, struct buf *out)
     if (password.n == 0)
         return 0;
     return (user.n > 0 ? unit_put_command(out, auth2, 3) : unit_put_command(out, auth, 2)) == 0;
+}
+
+struct auth {
+    const struct config *cfg;
+    struct buf *out;
+    uint32_t nwords;
+};
+
+static void put_auth(void *arg)
+{
+    struct auth *a = arg;
+    a->nwords = talk_put_auth(a->cfg, a->out);
+}
+
+bool talk_put_auth_by_lane(struct server *s, struct buf *out, uint32_t *nwords)
+{
+    struct auth a = {.cfg = &s->config, .out = out};
+    bool done = lane_call_shared(&s->lane, put_auth, &a);
+    *nwords = a.nwords;
+    return done;
 }
 
 /* Wait until the socket is ready; false when time is up, or the talk is to end. */

@@ -31,6 +31,9 @@ void talk_end(struct talk *t); /* the socket stays open */
  * lane, or in a round. */
 struct config;
 uint32_t talk_put_auth(const struct config *cfg, struct buf *out);
+/* The same for a thread that is in no round: the lane does it. False: the node ends. */
+struct server;
+bool talk_put_auth_by_lane(struct server *s, struct buf *out, uint32_t *nwords);
 
 bool talk_send(struct talk *t, struct str bytes);
 

@@ -330,9 +330,7 @@ int warm_start(struct warm *w, bool has_data)
     if (w->number == 0)
         w->state = has_data ? WARM_WARM : WARM_COLD;
     pthread_mutex_unlock(&w->mutex);
-    int rc = os_thread_start(&w->thread, warm_main, w);
-    w->started = rc == 0;
-    return rc;
+    return os_thread_start(&w->thread, &w->started, warm_main, w);
 }
 
 void warm_end(struct warm *w)

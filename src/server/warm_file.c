@@ -100,10 +100,7 @@ void warm_release_list(struct name_list *list)
 
 static int by_name(const void *a, const void *b)
 {
-    const struct str *x = a, *y = b;
-    size_t n = x->n < y->n ? x->n : y->n;
-    int order = memcmp(x->p, y->p, n);
-    return order != 0 ? order : (x->n > y->n) - (x->n < y->n);
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
 }
 
 /* ---- a snapshot ---- */

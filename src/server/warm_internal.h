@@ -60,7 +60,6 @@ void warm_release_list(struct name_list *list);
 /* The first reason counts. Always false. */
 bool warm_fail(struct walk *k, const char *fmt, ...) PRINTF_LIKE(2, 3);
 bool warm_is_over(const struct walk *k);
-bool warm_on_lane(struct walk *k, void (*fn)(void *arg));
 /* Behind the names at hand, of which there are fewer than WARM_BATCH. */
 bool warm_add_item(struct walk *k, struct str name, uint32_t db);
 /* Leases for the names at hand, where nobody has a value or loads one. False: not now, or not any more. */

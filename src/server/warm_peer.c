@@ -16,20 +16,12 @@ struct visit {
     struct walk *k;
     struct talk t;
     struct buf out;
-    uint32_t nwords; /* replies to AUTH that are still to come */
 };
 
 /* What a peer says, as far as it fits. */
 static int shown(struct str s)
 {
     return s.n < 100 ? (int)s.n : 100;
-}
-
-/* lane_call_shared: configuration is read there. */
-static void put_auth(void *arg)
-{
-    struct visit *v = arg;
-    v->nwords = talk_put_auth(&v->k->w->server->config, &v->out);
 }
 
 static bool put_words(struct visit *v, const struct str *argv, uint32_t argc)
@@ -217,11 +209,12 @@ static bool greet(struct visit *v)
 {
     const struct str readonly[] = {STR("READONLY")};
     struct reader_value r;
-    if (!lane_call_shared(&v->k->w->server->lane, put_auth, v))
+    uint32_t nwords;
+    if (!talk_put_auth_by_lane(v->k->w->server, &v->out, &nwords))
         return warm_fail(v->k, "the node ends");
     if (!put_words(v, readonly, 1) || !send_out(v))
         return false;
-    for (v->nwords++; v->nwords > 0; v->nwords--)
+    for (nwords++; nwords > 0; nwords--)
         if (!read_one(v, &r))
             return false;
     return true;

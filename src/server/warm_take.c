@@ -155,10 +155,9 @@ static void install(void *arg)
     struct walk *k = arg;
     struct server *s = k->w->server;
     struct cmd_ctx *c = lane_ctx(k);
-    const uint32_t not_now = CARE_FAILOVER | CARE_PAUSE | CARE_REPLICA;
     struct key key;
     key_of(k, c, k->item, &key);
-    k->busy = atomic_load_explicit(&s->care, memory_order_relaxed) & not_now ||
+    k->busy = atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_HELD_STREAM ||
               !store_lock_one(s->store, key_shard(&key));
     if (k->busy)
         return;
@@ -185,7 +184,7 @@ static void take_held(void *arg)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-bool warm_on_lane(struct walk *k, void (*fn)(void *arg))
+static bool on_lane(struct walk *k, void (*fn)(void *arg))
 {
     return lane_call_shared(&k->w->server->lane, fn, k) || warm_fail(k, "the node ends");
 }
@@ -209,7 +208,7 @@ static void insist(struct walk *k, void (*fn)(void *arg))
 {
     k->busy = true;
     for (unsigned i = 0; i < WARM_BUSY_TRIES && k->busy; i++) {
-        if (!warm_on_lane(k, fn))
+        if (!on_lane(k, fn))
             return;
         if (k->busy)
             os_nap_us(WARM_BUSY_US);
@@ -243,7 +242,7 @@ bool warm_add_item(struct walk *k, struct str name, uint32_t db)
 bool warm_claim(struct walk *k)
 {
     k->add.seen += k->nitems;
-    return k->nitems > 0 && warm_on_lane(k, claim) && !k->full;
+    return k->nitems > 0 && on_lane(k, claim) && !k->full;
 }
 
 /* A few at a time, so that sleeping costs little. */

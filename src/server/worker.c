@@ -519,7 +519,5 @@ static void *worker_main(void *arg)
 
 int worker_start(struct worker *w)
 {
-    int rc = os_thread_start(&w->thread, worker_main, w);
-    w->running = rc == 0;
-    return rc;
+    return os_thread_start(&w->thread, &w->running, worker_main, w);
 }
