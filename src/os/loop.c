@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A descriptor that the ring reads. */
@@ -41,6 +42,7 @@ struct loop {
     struct stream *streams; /* by descriptor */
     int nstreams;
     bool epoll_busy; /* epoll had something at the last look */
+    bool coarse;     /* epoll_pwait2() is not to be had */
     CACHE_ALIGNED _Atomic bool woken;
     CACHE_ALIGNED struct loop_event events[LOOP_EVENTS_MAX];
     struct epoll_event polled[LOOP_EVENTS_MAX];
@@ -191,9 +193,23 @@ void loop_remove(struct loop *l, int fd)
 
 /* ---- rounds ---- */
 
-static void take_polled(struct loop *l, int timeout_ms)
+/* Milliseconds do for most; where the kernel has nothing finer (before 5.11, some sandboxes) for all. */
+static int poll_events(struct loop *l, int64_t timeout_us)
 {
-    int n = epoll_wait(l->epoll_fd, l->polled, LOOP_EVENTS_MAX - l->n, timeout_ms);
+    int max = LOOP_EVENTS_MAX - l->n, n = -1;
+    if (timeout_us > 0 && timeout_us % 1000 != 0 && !l->coarse) {
+        const struct timespec t = {timeout_us / 1000000, timeout_us % 1000000 * 1000};
+        n = epoll_pwait2(l->epoll_fd, l->polled, max, &t, NULL);
+        l->coarse = n < 0 && errno != EINTR;
+        if (!l->coarse)
+            return n;
+    }
+    return epoll_wait(l->epoll_fd, l->polled, max, timeout_us < 0 ? -1 : (int)((timeout_us + 999) / 1000));
+}
+
+static void take_polled(struct loop *l, int64_t timeout_us)
+{
+    int n = poll_events(l, timeout_us);
     ASSERT(n >= 0 || errno == EINTR);
     for (int i = 0; i < n; i++) {
         const struct epoll_event *ev = &l->polled[i];
@@ -211,10 +227,10 @@ static void take_polled(struct loop *l, int timeout_ms)
     l->epoll_busy = n > 0;
 }
 
-static void take_received(struct loop *l, int timeout_ms)
+static void take_received(struct loop *l, int64_t timeout_us)
 {
     struct ring_event ev;
-    ring_wait(l->ring, l->epoll_busy ? 0 : timeout_ms, !l->epoll_busy);
+    ring_wait(l->ring, l->epoll_busy ? 0 : timeout_us, !l->epoll_busy);
     while (l->n < LOOP_EVENTS_MAX - 1 && ring_next(l->ring, &ev)) {
         if (ev.tag == NULL)
             l->epoll_busy = true;
@@ -224,15 +240,15 @@ static void take_received(struct loop *l, int timeout_ms)
     }
 }
 
-int loop_wait(struct loop *l, int timeout_ms)
+int loop_wait(struct loop *l, int64_t timeout_us)
 {
     l->n = 0;
     if (l->ring != NULL) {
-        take_received(l, timeout_ms);
+        take_received(l, timeout_us);
         if (l->epoll_busy)
             take_polled(l, 0);
     } else {
-        take_polled(l, timeout_ms);
+        take_polled(l, timeout_us);
     }
     return l->n;
 }

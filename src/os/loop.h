@@ -6,7 +6,7 @@
  * instead of `readable`. Such an event may come once more after LOOP_READ was taken off.
  *
  *      for (;;) {
- *          int n = loop_wait(l, timeout_ms);
+ *          int n = loop_wait(l, timeout_us);
  *          for (int i = 0; i < n; i++) { struct loop_event ev = loop_event(l, i); ... }
  *      }
  *
@@ -44,9 +44,9 @@ void loop_bound_reading(struct loop *l, size_t bytes);
 int loop_add(struct loop *l, int fd, unsigned interest, void *tag);
 int loop_change(struct loop *l, int fd, unsigned interest, void *tag);
 void loop_remove(struct loop *l, int fd);
-/* Events of this round, 0 on timeout or wake-up; timeout_ms < 0 waits for ever.
+/* Events of this round, 0 on timeout or wake-up; timeout_us < 0 waits for ever.
  * Wake-ups are swallowed (the caller looks into its mailbox after every wait). */
-int loop_wait(struct loop *l, int timeout_ms);
+int loop_wait(struct loop *l, int64_t timeout_us);
 struct loop_event loop_event(const struct loop *l, int i);
 /* After a descriptor is closed in mid-round: its later events of this round vanish. */
 void loop_forget(struct loop *l, void *tag);

@@ -262,7 +262,7 @@ static void watch_readiness(struct ring *r)
     r->watched = true;
 }
 
-void ring_wait(struct ring *r, int timeout_ms, bool watch)
+void ring_wait(struct ring *r, int64_t timeout_us, bool watch)
 {
     if (unlikely(!r->enabled)) {
         /* liburing 2.3 declares io_uring_enable_rings() and does not export it. */
@@ -275,12 +275,12 @@ void ring_wait(struct ring *r, int timeout_ms, bool watch)
     if (watch && !r->watched)
         watch_readiness(r);
     struct io_uring_cqe *cqe;
-    if (timeout_ms == 0) {
+    if (timeout_us == 0) {
         io_uring_submit_and_get_events(&r->uring);
-    } else if (timeout_ms < 0) {
+    } else if (timeout_us < 0) {
         io_uring_submit_and_wait(&r->uring, 1);
     } else {
-        struct __kernel_timespec ts = {timeout_ms / 1000, (long long)(timeout_ms % 1000) * 1000000};
+        struct __kernel_timespec ts = {timeout_us / 1000000, timeout_us % 1000000 * 1000};
         io_uring_submit_and_wait_timeout(&r->uring, &cqe, 1, &ts, NULL);
     }
 }

@@ -20,6 +20,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum ring_limits {
     RING_BUFFERS_FIRST = 32, /* doubled whenever a round finds none free, ... */
@@ -53,9 +54,9 @@ void ring_stream_set(struct ring *r, struct ring_stream *st, bool on);
 /* No event of it will come any more; then its descriptor may be closed. */
 void ring_stream_drop(struct ring *r, struct ring_stream *st);
 
-/* Waits until there is an event, for at most timeout_ms (< 0: for ever). Gives back the buffers of
+/* Waits until there is an event, for at most timeout_us (< 0: for ever). Gives back the buffers of
  * the last round. `watch`: look at watch_fd too; then an event says once that it is ready. */
-void ring_wait(struct ring *r, int timeout_ms, bool watch);
+void ring_wait(struct ring *r, int64_t timeout_us, bool watch);
 /* The next event of this round; false when there is none left. */
 bool ring_next(struct ring *r, struct ring_event *ev);
 

@@ -14,6 +14,9 @@ int os_thread_start(pthread_t *out, bool *runs, void *(*main)(void *arg), void *
 /* The calling thread does long work that nobody waits for: where the CPUs are busy it gets a few hundredths
  * of one, else all that is left. For good: only root may take it back. Threads that it creates inherit it. */
 void os_thread_give_way(void);
+/* Between two slices of such work: whoever waits for this CPU has it now. The thread sleeps for a moment,
+ * since the scheduler lets one that is niced run on for milliseconds all the same. */
+void os_thread_breathe(void);
 
 void os_nap_us(int64_t us); /* for threads that serve nobody */
 

@@ -110,6 +110,8 @@ static void *copier_main(void *arg)
         }
         if (rc == ERR_AGAIN)
             os_nap_us(REPL_COPY_NAP_US);
+        else
+            os_thread_breathe();
         uint64_t bytes = atomic_load(&c->bytes);
         if (bytes - told >= REPL_READ_SIZE) {
             told = bytes;

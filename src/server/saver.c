@@ -131,7 +131,7 @@ static void nap(struct saver *v)
     pthread_mutex_unlock(&v->mutex);
 }
 
-static int write_snapshot(struct saver *v, struct snapshot *sn)
+static int write_snapshot(struct saver *v, struct snapshot *sn, bool in_background)
 {
     int rc;
     while ((rc = snapshot_step(sn)) == 0 || rc == ERR_AGAIN) {
@@ -139,6 +139,8 @@ static int write_snapshot(struct saver *v, struct snapshot *sn)
             return ERR_EXISTS;
         if (rc == ERR_AGAIN)
             nap(v);
+        else if (in_background)
+            os_thread_breathe();
         show_progress(v, sn);
     }
     show_progress(v, sn);
@@ -255,7 +257,7 @@ int saver_save(struct saver *v)
     int rc = v->unsound ? ERR_CORRUPT : begin(v, &v->file, NAME_BACKGROUND, true, &sn);
     gate_lower(&s->gate);
     if (rc == 0)
-        return finish(v, sn, &v->file, write_snapshot(v, sn), base);
+        return finish(v, sn, &v->file, write_snapshot(v, sn, false), base);
     end_turn(v);
     return rc;
 }
@@ -287,7 +289,7 @@ static void begin_by_itself(void *arg)
 /* In the background: what was opened under the gate. */
 static void write_in_background(struct saver *v, struct snapshot *sn)
 {
-    int rc = finish(v, sn, &v->file, write_snapshot(v, sn), v->base);
+    int rc = finish(v, sn, &v->file, write_snapshot(v, sn, true), v->base);
     v->retry_ms = rc == 0 ? 0 : os_wall_ms() + SAVER_RETRY_MS;
     if (rc == ERR_NOTFOUND)
         (void)lane_call(&v->server->lane, begin_by_itself, v);
