@@ -215,7 +215,7 @@ static void *cluster_main(void *arg)
     pthread_setname_np(pthread_self(), "cluster");
     crash_thread_begin();
     while (!atomic_load_explicit(&cl->stop, memory_order_acquire)) {
-        int n = loop_wait(cl->core->loop, cluster_core_timeout(cl->core));
+        int n = loop_wait(cl->core->loop, cluster_core_timeout(cl->core) * 1000LL);
         for (int i = 0; i < n; i++) {
             struct loop_event ev = loop_event(cl->core->loop, i);
             if (ev.tag != NULL)

@@ -360,7 +360,7 @@ static void *repl_main(void *arg)
     pthread_setname_np(pthread_self(), "replication");
     crash_thread_begin();
     while (!atomic_load_explicit(&r->stop, memory_order_acquire)) {
-        int n = loop_wait(r->loop, r->todo.timeout_ms);
+        int n = loop_wait(r->loop, r->todo.timeout_ms * 1000LL);
         round_of(r, n);
     }
     crash_thread_end();

@@ -25,6 +25,7 @@ enum worker_pace {
     MAINTAIN_US_MIN = 50, /* ... the shortest, each times active-expire-effort; between them ... */
     MAINTAIN_SHARE = 2,   /* ... half of what the round has taken */
     READ_SHARE = 64, /* of maxmemory: the buffers that clients' requests arrive in, of all workers together */
+    WAIT_MAX_US = 1000 * 1000,
     OVERDUE_SCAN_MIN = 16,  /* connections looked at per cron, more when there are many */
     ACCEPTS_A_ROUND = 64,   /* of one listener, so that clients are served in between */
     CLOCK_JUMP_MS = 10000,  /* something due later than this: the clock was set back */
@@ -350,8 +351,10 @@ static void maintain(struct worker *w, uint64_t from)
     w->ctx.a.now_ms = w->now_ms;
     w->ctx.a.expired = server_expired_rule(w->server);
     uint64_t before = os_ticks();
-    w->maintain_ms = w->now_ms + store_maintain(&w->ctx.a, budget_us);
+    uint32_t next_ms = store_maintain(&w->ctx.a, budget_us);
     uint64_t ns = os_ticks_to_ns(os_ticks() - before);
+    w->maintain_ms = w->now_ms + next_ms;
+    w->rest_us = next_ms == 0 ? ns / 1000 + 1 : 0;
     counter_add(&w->upkeep_ns, ns);
     struct server *s = w->server;
     int64_t threshold = s->config.latency_monitor_threshold;
@@ -362,7 +365,7 @@ static void maintain(struct worker *w, uint64_t from)
 /* In the round: when the next one must begin even if nothing happens. */
 static void set_deadline(struct worker *w)
 {
-    w->due_ms = w->cron_ms < w->maintain_ms ? w->cron_ms : w->maintain_ms;
+    w->due_ms = w->cron_ms < w->maintain_ms || w->rest_us != 0 ? w->cron_ms : w->maintain_ms;
     if (unlikely(w->paused != NULL)) {
         int64_t end_ms = pause_next_ms(w->server, w->now_ms);
         w->due_ms = end_ms < w->due_ms ? end_ms : w->due_ms;
@@ -399,12 +402,12 @@ static void serve(struct worker *w, int nevents)
     }
 }
 
-static int next_timeout(const struct worker *w)
+/* Upkeep without an end rests as long as it has worked: others may want this CPU. */
+static int64_t next_timeout_us(const struct worker *w)
 {
-    int64_t wait = w->due_ms - os_wall_ms();
-    if (wait < 0)
-        return 0;
-    return wait > 1000 ? 1000 : (int)wait;
+    int64_t wait = (w->due_ms - os_wall_ms()) * 1000;
+    int64_t most = w->rest_us != 0 ? w->rest_us : WAIT_MAX_US;
+    return wait < 0 ? 0 : wait > most ? most : wait;
 }
 
 static void begin_round(struct worker *w)
@@ -464,7 +467,7 @@ static void farewell(struct worker *w)
     gate_leave(&s->gate, w->index);
     for (bool more = true; more;) {
         bool last = atomic_load_explicit(&s->stop, memory_order_acquire) == STOP_LAST;
-        int n = loop_wait(w->loop, LAST_STEP_MS);
+        int n = loop_wait(w->loop, LAST_STEP_MS * 1000);
         begin_round(w);
         serve_last(w, n);
         int64_t now = os_mono_ns();
@@ -488,7 +491,7 @@ static void *worker_main(void *arg)
     pthread_setname_np(pthread_self(), name);
     crash_thread_begin();
     while (atomic_load_explicit(&s->stop, memory_order_acquire) == STOP_NO) {
-        int n = loop_wait(w->loop, next_timeout(w));
+        int n = loop_wait(w->loop, next_timeout_us(w));
         begin_round(w);
         if (atomic_load_explicit(&s->stop, memory_order_acquire) != STOP_NO) { /* saved while it waited */
             gate_leave(&s->gate, w->index);
