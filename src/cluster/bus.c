@@ -25,7 +25,10 @@ void bus_header(struct machine *m, enum frame_type type, struct frame_header *h)
         .slots = owner == self ? taking_claims(m) : owner->slots,
         .state = m->ok ? 0 : 1,
         .mflags = {FRAME_EXTENSIONS},
-        .larder = {.is = true, .data_epoch = m->data_epoch, .replid = m->data.replid},
+        .larder = {.is = true,
+                   .asks = m->election_asked,
+                   .data_epoch = m->data_epoch,
+                   .replid = m->data.replid},
     };
     if (self->primary != NULL)
         h->primary = self->primary->id;
@@ -53,7 +56,7 @@ static void send_written(struct machine *m, struct frame_writer *w, enum frame_t
     m->stats_sent[type]++;
 }
 
-void bus_send(struct machine *m, enum frame_type type, uint32_t link)
+void bus_send(struct machine *m, enum frame_type type, const struct node *n)
 {
     struct frame_header h;
     struct frame_writer w;
@@ -62,7 +65,9 @@ void bus_send(struct machine *m, enum frame_type type, uint32_t link)
         h.mflags[0] |= FRAME_FORCEACK;
     h.larder.forced = type == FRAME_AUTH_REQUEST && m->manual_force;
     frame_begin(&w, &m->out, &h);
-    send_written(m, &w, type, link);
+    if (type == FRAME_AUTH_REQUEST && node_is(n, NODE_LARDER))
+        electorate_put(m, &w);
+    send_written(m, &w, type, n->out);
 }
 
 void bus_vote(struct machine *m, struct node *n)
@@ -72,6 +77,8 @@ void bus_vote(struct machine *m, struct node *n)
     bus_header(m, FRAME_AUTH_ACK, &h);
     h.larder.promise_ms = (uint32_t)failure_promise_elected(m, n);
     frame_begin(&w, &m->out, &h);
+    if (node_is(n, NODE_LARDER))
+        electorate_put(m, &w);
     send_written(m, &w, FRAME_AUTH_ACK, n->out);
 }
 
@@ -90,7 +97,7 @@ void bus_broadcast(struct machine *m, enum frame_type type)
     for (unsigned i = 0; i < m->map.n; i++) {
         struct node *n = m->map.nodes[i];
         if (n->out_up && !node_is(n, NODE_MYSELF | NODE_HANDSHAKE))
-            bus_send(m, type, n->out);
+            bus_send(m, type, n);
     }
 }
 
@@ -189,13 +196,16 @@ static bool reads_all_extensions(const struct node *n)
     return node_is(n, NODE_LARDER) || !node_id_none(&n->shard);
 }
 
-static void put_extensions(struct machine *m, struct frame_writer *w, const struct node *to)
+static void put_extensions(struct machine *m, struct frame_writer *w, const struct node *to,
+                           enum frame_type type)
 {
     const char *host = m->self->host;
     if (host[0] != '\0')
         frame_put_ext(w, EXT_HOSTNAME, (struct str){host, strlen(host) + 1});
     if (reads_all_extensions(to))
         put_newer_extensions(m, w);
+    if (type == FRAME_PONG && node_is(to, NODE_LARDER) && node_votes(m->self))
+        electorate_put(m, w);
 }
 
 /* PING, PONG or MEET. seq: of the ping that a PONG answers; a PING gets a number of its own. */
@@ -218,7 +228,7 @@ void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t 
     frame_begin(&w, &m->out, &h);
     fill_gossip(m, &w, n);
     if (n != NULL && node_is(n, NODE_EXTENSIONS))
-        put_extensions(m, &w, n);
+        put_extensions(m, &w, n, type);
     send_written(m, &w, type, link);
 }
 
@@ -347,8 +357,10 @@ static void read_self(struct machine *m, struct node *sender, const struct frame
     sender->flags = (sender->flags & ~(uint32_t)NODE_NOFAILOVER) | nofailover;
     if (node_is(sender, NODE_REPLICA) && sender->primary != NULL)
         ownership_claim(m, sender->primary, f->h.config_epoch, f->h.slots);
-    else if (node_is(sender, NODE_PRIMARY))
+    else if (node_is(sender, NODE_PRIMARY)) {
+        ownership_disown(m, sender, f);
         ownership_claim(m, sender, f->h.config_epoch, f->h.slots);
+    }
 }
 
 static void note_sender(struct machine *m, struct node *sender, const struct frame *f, uint32_t link)
@@ -372,9 +384,13 @@ static void note_sender(struct machine *m, struct node *sender, const struct fra
     sender->offset_ms = m->now_ms;
     sender->data_epoch = f->h.larder.data_epoch;
     sender->replid = f->h.larder.replid;
-    if (f->h.larder.is && f->h.mflags[0] & FRAME_PAUSED && link & LINK_INBOUND)
-        sender->promise_ms = 0; /* it has stopped and gives its lease back; on the link of its pings, in
-                                   their order */
+    if (f->h.larder.is && link & LINK_INBOUND) { /* the link of its pings, in their order */
+        sender->paused = f->h.mflags[0] & FRAME_PAUSED;
+        if (sender->paused)
+            sender->promise_ms = 0; /* it has stopped and gives its lease back */
+    }
+    if (f->h.larder.is)
+        electorate_heard(m, sender, f);
     manual_heard(m, sender, f);
 }
 
@@ -382,12 +398,18 @@ static void read_pong(struct machine *m, struct node *sender, const struct frame
 {
     if (sender->out != link)
         return; /* an announcement, not an answer */
-    const struct frame_larder *l = &f->h.larder;
-    if (l->is && l->seq != 0 && l->seq == sender->ping_seq) /* whatever was answered before it */
-        failure_lease_from(sender, sender->ping_seq_ms, l->promise_ms);
     sender->pong_ms = m->now_ms;
     sender->ping_sent_ms = 0;
     failure_heard(m, sender);
+}
+
+/* After what the frame says of itself has been believed. */
+static void read_promise(struct machine *m, struct node *sender, const struct frame *f, uint32_t link)
+{
+    const struct frame_larder *l = &f->h.larder;
+    bool same = l->is && electorate_read(m, sender, f);
+    if (same && sender->out == link && l->seq != 0 && l->seq == sender->ping_seq)
+        failure_lease_from(sender, sender->ping_seq_ms, l->promise_ms);
 }
 
 static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, struct node *sender)
@@ -410,6 +432,8 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
         read_entry(m, sender, &g);
     }
     read_extensions(m, sender, f);
+    if (f->h.type == FRAME_PONG)
+        read_promise(m, sender, f, link);
 }
 
 static void publish_frame(struct machine *m, const struct frame *f)

@@ -1,4 +1,4 @@
-/* A replica asks for its primary's place, and a primary votes.
+/* A replica asks for its primary's place; a primary that is disputed asks for its own.
  *
  *   primary FAIL ── data young enough? ── rank ── wait ── epoch+1, fsync ── FAIL + AUTH_REQUEST to all ──
  * majority ── fsync ── tell
@@ -30,7 +30,6 @@ void election_abort(struct machine *m)
 {
     m->election_at_ms = m->election_ms = 0;
     m->election_asked = m->election_sent = false;
-    m->election_votes = 0;
 }
 
 static bool data_is_young(const struct machine *m)
@@ -81,7 +80,6 @@ static void schedule(struct machine *m)
     m->election_ms = m->now_ms;
     m->election_at_ms = m->now_ms + wait;
     m->election_asked = m->election_sent = false;
-    m->election_votes = 0;
     for (unsigned i = 0; i < m->map.n; i++) { /* siblings compare offsets: give them ours */
         struct node *n = m->map.nodes[i];
         if (n != m->self && n->primary == m->self->primary && n->out_up)
@@ -100,14 +98,15 @@ static void ask(struct machine *m)
     m->election_epoch = ++m->current_epoch;
     m->election_asked = true;
     m->election_sent = false;
-    m->election_votes = 0;
+    if (machine_is_primary(m))
+        m->vote_epoch = m->election_epoch; /* our own vote */
     machine_dirty(m);
     m->election_seq = machine_persist_next(m);
 }
 
 static void send_request(struct machine *m)
 {
-    if (m->current_epoch != m->election_epoch || m->self->primary == NULL) {
+    if (m->current_epoch != m->election_epoch) {
         m->election_asked = false; /* the epoch went by: ask with the next */
         return;
     }
@@ -115,16 +114,83 @@ static void send_request(struct machine *m)
         m->election_asked_ms = m->now_ms;
     m->election_sent = true;
     m->election_sent_ms = m->now_ms;
-    if (node_is(m->self->primary, NODE_FAIL))
+    if (m->self->primary != NULL && node_is(m->self->primary, NODE_FAIL))
         bus_fail_all(m, m->self->primary);
     bus_broadcast(m, FRAME_AUTH_REQUEST);
 }
+
+/* Asks when it is time, and again for lost requests, until it is over: then who has voted may know it. */
+static void go_on(struct machine *m, bool chases)
+{
+    if (m->now_ms - m->election_ms > collect_ms(m))
+        m->election_asked = m->election_sent = false;
+    else if (m->now_ms < m->election_at_ms)
+        return;
+    else if (!m->election_asked)
+        ask(m);
+    else if (m->election_sent && m->now_ms - m->election_sent_ms >= AGAIN_MS &&
+             (chases || m->current_epoch == m->election_epoch)) /* no two shards chase each other */
+        send_request(m);
+}
+
+/* ---- in our own place ---------------------------------------------------------------------------------- */
+
+/* Somebody voted against us, and whoever was voted for has not shown, or was not elected. */
+static bool is_disputed(const struct machine *m)
+{
+    const struct node *self = m->self;
+    if (electorate_disputes(m, self))
+        return true;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        for (unsigned k = 0; k < n->ndisputes && node_votes(n); k++)
+            if (node_id_eq(&n->disputes[k].about, &self->id) && n->disputes[k].epoch > self->config_epoch)
+                return true;
+    }
+    return false;
+}
+
+static bool has_voted(const struct machine *m, const struct node *n, uint64_t epoch)
+{
+    return n->ack_epoch == epoch || (n == m->self && m->vote_epoch == epoch);
+}
+
+/* A claim that is on its way comes first. */
+static void renew_tick(struct machine *m)
+{
+    uint64_t t = m->config.node_timeout_ms;
+    if (!node_votes(m->self) || m->mute || m->manual != MANUAL_NONE || !is_disputed(m)) {
+        if (m->election_at_ms != 0)
+            election_abort(m);
+        return;
+    }
+    if (m->election_at_ms == 0 || m->now_ms - m->election_ms > retry_ms(m) + rng_below(m->rng, 200)) {
+        m->election_ms = m->now_ms;
+        m->election_at_ms = m->now_ms + t / 2 + rng_below(m->rng, t / 2);
+        m->election_asked = m->election_sent = false;
+    }
+    go_on(m, false);
+}
+
+static void renew(struct machine *m)
+{
+    m->self->config_epoch = m->election_epoch;
+    election_abort(m);
+    machine_hold(m);
+    machine_view(m);
+}
+
+/* ---- in our primary's ---------------------------------------------------------------------------------- */
 
 void election_tick(struct machine *m)
 {
     struct node *p = m->self->primary;
     bool manual = m->manual == MANUAL_READY;
-    if (machine_is_primary(m) || p == NULL || p->nslots == 0 || !(node_is(p, NODE_FAIL) || manual) ||
+    if (machine_is_primary(m)) {
+        renew_tick(m);
+        return;
+    }
+    if (p == NULL || p->nslots == 0 || !(node_is(p, NODE_FAIL) || manual) ||
         (m->config.no_failover && !manual)) {
         if (m->election_at_ms != 0)
             election_abort(m);
@@ -134,29 +200,27 @@ void election_tick(struct machine *m)
         return;
     if (m->election_at_ms == 0 || m->now_ms - m->election_ms > retry_ms(m) + rng_below(m->rng, 200))
         schedule(m);
-    if (m->now_ms < m->election_at_ms || m->now_ms - m->election_ms > collect_ms(m))
-        return;
-    if (!m->election_asked)
-        ask(m);
-    else if (m->election_sent && m->now_ms - m->election_sent_ms >= AGAIN_MS &&
-             (manual || m->current_epoch == m->election_epoch)) /* no two shards chase each other */
-        send_request(m);
+    go_on(m, manual);
 }
 
-void election_ack(struct machine *m, const struct node *sender, const struct frame *f)
+void election_ack(struct machine *m, struct node *sender, const struct frame *f)
 {
-    if (!m->election_sent || machine_is_primary(m) || !node_votes(sender) ||
-        f->h.current_epoch < m->election_epoch || m->now_ms - m->election_ms > collect_ms(m) + WAIT_MS)
+    bool same = !f->h.larder.is || electorate_read(m, sender, f);
+    if (!m->election_sent || !node_votes(sender) || !same || f->h.current_epoch < m->election_epoch ||
+        m->now_ms - m->election_ms > collect_ms(m))
         return;
-    struct node *voter = slotmap_find(&m->map, &sender->id);
-    if (voter == NULL || (voter->ack_epoch == m->election_epoch && !MUTANT(COUNT_TWICE)))
-        return; /* counted already */
-    voter->ack_epoch = m->election_epoch;
+    sender->ack_epoch = m->election_epoch;
     /* Who is elected may write at once, before anybody has answered a ping of the new primary. */
-    failure_lease_from(voter, m->election_asked_ms, f->h.larder.promise_ms);
-    if (++m->election_votes < (MUTANT(NO_MAJORITY) ? 1 : machine_quorum(m)) || m->self->primary == NULL)
+    failure_lease_from(sender, m->election_asked_ms, f->h.larder.promise_ms);
+    if (!electorate_majority(m, has_voted, m->election_epoch, m->election_epoch) && !MUTANT(NO_MAJORITY))
         return;
+    electorate_adopt(m, has_voted, m->election_epoch);
+    if (machine_is_primary(m)) {
+        renew(m);
+        return;
+    }
     m->self->config_epoch = m->election_epoch;
+    m->elected_ms = m->now_ms;
     election_promote(m);
 }
 

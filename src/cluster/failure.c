@@ -8,7 +8,7 @@
 
 #include "base/alloc.h"
 
-enum { REPORT_LIVES = 2, FAIL_UNDO = 2, VOTE_BARS_PROMISE = 4, REJOIN_MIN_MS = 500, REJOIN_MAX_MS = 5000 };
+enum { REPORT_LIVES = 2, FAIL_UNDO = 2, REJOIN_MIN_MS = 500, REJOIN_MAX_MS = 5000 };
 
 void failure_withdraw(struct node *about, const struct node *by)
 {
@@ -118,25 +118,10 @@ void failure_tick(struct machine *m)
     }
 }
 
-/* After a restart: we may have voted against somebody and not remember whom; the winner, if there is one, has
- * not shown. */
-bool failure_vote_outstanding(const struct machine *m)
-{
-    if (!m->restored || m->now_ms - m->boot_ms >= VOTE_BARS_PROMISE * m->config.node_timeout_ms)
-        return false;
-    for (unsigned i = 0; i < m->map.n; i++) {
-        if (m->map.nodes[i]->config_epoch >= m->vote_epoch)
-            return false;
-    }
-    return true;
-}
-
 static uint64_t promise(struct machine *m, struct node *n)
 {
     uint64_t t = m->config.node_timeout_ms;
-    if (!node_votes(m->self) || node_is(n, NODE_FAIL) ||
-        (n->voted_ms != 0 && n->config_epoch < n->voted_epoch &&
-         m->now_ms - n->voted_ms < VOTE_BARS_PROMISE * t))
+    if (!node_votes(m->self) || node_is(n, NODE_FAIL) || electorate_is_barred(m))
         return 0;
     n->promise_ms = m->now_ms + t;
     return t;
@@ -144,12 +129,12 @@ static uint64_t promise(struct machine *m, struct node *n)
 
 uint64_t failure_promise(struct machine *m, struct node *n)
 {
-    return failure_vote_outstanding(m) || !node_votes(n) ? 0 : promise(m, n);
+    return electorate_disputes(m, n) || !node_votes(n) ? 0 : promise(m, n);
 }
 
 uint64_t failure_promise_elected(struct machine *m, struct node *n)
 {
-    return m->vote_bare ? 0 : promise(m, n);
+    return promise(m, n);
 }
 
 void failure_lease_from(struct node *voter, uint64_t asked_ms, uint32_t promise_ms)
@@ -159,25 +144,30 @@ void failure_lease_from(struct node *voter, uint64_t asked_ms, uint32_t promise_
         voter->lease_ms = until;
 }
 
-static bool reaches(const struct machine *m, uint64_t at)
+bool failure_promised(const struct machine *m, const struct node *n, uint64_t at)
 {
-    unsigned have = 0, others = 0;
+    return n == m->self || n->lease_ms > at;
+}
+
+/* A mixed cluster knows no promises: Redis's rules. Who was not heard yet is not known. */
+static bool is_mixed(const struct machine *m)
+{
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
-        if (!node_votes(n))
-            continue;
-        others++;
-        if (n != m->self && n->offset_ms != 0 && !node_is(n, NODE_LARDER))
-            return true; /* a mixed cluster knows no promises: Redis's rules. Who was not heard yet is not
-                            known. */
-        have += n == m->self || n->lease_ms > at;
+        if (node_votes(n) && n != m->self && n->offset_ms != 0 && !node_is(n, NODE_LARDER))
+            return true;
     }
-    return have >= others / 2 + 1;
+    return false;
+}
+
+static bool reaches(const struct machine *m, uint64_t at)
+{
+    return is_mixed(m) || electorate_majority(m, failure_promised, at, 0);
 }
 
 uint64_t failure_lease(const struct machine *m)
 {
-    if (reaches(m, UINT64_MAX))
+    if (is_mixed(m) || reaches(m, UINT64_MAX)) /* or the only voter */
         return UINT64_MAX;
     uint64_t low = m->now_ms, high = m->now_ms + 2 * m->config.node_timeout_ms;
     if (!reaches(m, low))

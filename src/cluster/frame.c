@@ -12,7 +12,8 @@ enum {
     PUBLISH_BYTES = 8,
     MODULE_BYTES = 13,
     LARDER_FORCED = 1, /* of its flags */
-    LARDER_OFFERS = 2
+    LARDER_OFFERS = 2,
+    LARDER_ASKS = 4
 };
 
 static uint64_t get(const char *p, unsigned n)
@@ -27,6 +28,16 @@ static void put(char *p, uint64_t v, unsigned n)
 {
     for (unsigned i = n; i-- > 0; v >>= 8)
         p[i] = (char)v;
+}
+
+uint64_t frame_get_u64(const char *p)
+{
+    return get(p, 8);
+}
+
+void frame_put_u64(char *p, uint64_t v)
+{
+    put(p, v, 8);
 }
 
 int frame_length(struct str in, size_t *out)
@@ -126,6 +137,7 @@ static int decode_header(struct str in, struct frame_header *h)
         h->larder.replid = get(p + 2236, 8);
         h->larder.forced = (p[2244] & LARDER_FORCED) != 0;
         h->larder.offers = (p[2244] & LARDER_OFFERS) != 0;
+        h->larder.asks = (p[2244] & LARDER_ASKS) != 0;
     }
     return 0;
 }
@@ -140,7 +152,7 @@ static int decode_data(struct str data, struct frame *f, unsigned count, unsigne
     case FRAME_PUBLISH:
     case FRAME_PUBLISHSHARD: return decode_publish(data, f);
     case FRAME_AUTH_REQUEST:
-    case FRAME_AUTH_ACK:
+    case FRAME_AUTH_ACK: return decode_pings(data, f, 0, exts);
     case FRAME_MFSTART: return data.n == 0 ? 0 : ERR_PROTO;
     case FRAME_UPDATE:
         if (data.n != UPDATE_BYTES || !get_id(&f->node, data.p + 8, false))
@@ -230,7 +242,8 @@ static void encode_larder(char *p, const struct frame_larder *l)
     put(p + 2224, l->seq, 4);
     put(p + 2228, l->data_epoch, 8);
     put(p + 2236, l->replid, 8);
-    p[2244] = (char)((l->forced ? LARDER_FORCED : 0) | (l->offers ? LARDER_OFFERS : 0));
+    p[2244] = (char)((l->forced ? LARDER_FORCED : 0) | (l->offers ? LARDER_OFFERS : 0) |
+                     (l->asks ? LARDER_ASKS : 0));
 }
 
 void frame_begin(struct frame_writer *w, struct buf *b, const struct frame_header *h)

@@ -46,11 +46,14 @@ enum frame_flag {                       /* of mflags[0] */
                   FRAME_EXTENSIONS = 4, /* I understand extensions */
 };
 
-enum frame_extension { EXT_HOSTNAME, EXT_HUMAN_NAME, EXT_FORGOTTEN, EXT_SHARD };
+/* EXT_ELECTORATE, larder's alone, in PONG, AUTH_REQUEST and AUTH_ACK: a digest of the voters (8), then the
+ * sender's open votes: the id of whom they would replace, the candidate's (40 each), the epoch (8). */
+enum frame_extension { EXT_HOSTNAME, EXT_HUMAN_NAME, EXT_FORGOTTEN, EXT_SHARD, EXT_ELECTORATE = 0x6c64 };
 
 struct frame_larder {
     bool is;             /* the sender is larder */
     bool offers;         /* PAUSED: you, my replica, shall take over */
+    bool asks;           /* for votes: whether it was elected is not decided yet */
     bool forced;         /* AUTH_REQUEST: an operator ordered it, whatever the primary does */
     uint32_t promise_ms; /* PONG, AUTH_ACK: no vote against you for so long since I got what this answers */
     uint32_t seq;        /* PING: a number; PONG: the one it answers */
@@ -103,6 +106,8 @@ int frame_decode(struct str in, struct frame *out);
 void frame_gossip_at(const struct frame *f, unsigned i, struct frame_gossip *out);
 /* Begin with *at = 0. */
 bool frame_ext_next(const struct frame *f, size_t *at, struct frame_ext *out);
+uint64_t frame_get_u64(const char *p); /* as the wire has them */
+void frame_put_u64(char *p, uint64_t v);
 /* The text of a hostname or name extension: up to its NUL; false if it is no printable text of a length we
  * hold. */
 bool frame_ext_text(const struct frame_ext *e, char out[NODE_HOST_MAX]);

@@ -147,6 +147,8 @@ int machine_restore(struct machine *m, const struct machine_config *c, struct st
     m->current_epoch = nc.current_epoch;
     m->vote_epoch = nc.vote_epoch;
     m->data_epoch = nc.data_epoch;
+    m->nvotes = nc.nvotes;
+    memcpy(m->votes, nc.votes, sizeof(m->votes));
     m->restored = true;
     m->rejoin_ms = now_ms; /* the state stays "fail" until the cluster was heard */
     for (unsigned i = 0; i < m->map.n; i++) {
@@ -314,7 +316,8 @@ int machine_step(struct machine *m, const struct machine_event *e, uint64_t now_
 
 bool machine_may_feed(const struct machine *m, uint64_t offset)
 {
-    return MUTANT(WIPE) || !(m->mute || (m->data.empty && m->data.offset < offset));
+    bool more = m->asked_data && !m->mute && !(m->data.empty && m->data.offset < offset);
+    return more || MUTANT(WIPE);
 }
 
 bool machine_awaits_disk(const struct machine *m)
@@ -339,13 +342,16 @@ const struct slot_move *machine_move(const struct machine *m, unsigned slot)
 
 static struct nodesconf view_of(const struct machine *m)
 {
-    return (struct nodesconf){.map = (struct slotmap *)&m->map,
-                              .self = m->self,
-                              .current_epoch = m->current_epoch,
-                              .vote_epoch = m->vote_epoch,
-                              .data_epoch = m->data_epoch,
-                              .moves = m->moves,
-                              .nmoves = m->nmoves};
+    struct nodesconf nc = {.map = (struct slotmap *)&m->map,
+                           .self = m->self,
+                           .current_epoch = m->current_epoch,
+                           .vote_epoch = m->vote_epoch,
+                           .data_epoch = m->data_epoch,
+                           .nvotes = m->nvotes,
+                           .moves = m->moves,
+                           .nmoves = m->nmoves};
+    memcpy(nc.votes, m->votes, sizeof(nc.votes));
+    return nc;
 }
 
 int machine_save(const struct machine *m, struct buf *out)

@@ -161,14 +161,16 @@ struct machine {
     uint64_t yield_ms; /* when we last asked to be replaced */
     bool mute;         /* a restarted primary that has not yet heard whether its replicas have more */
     uint64_t persist_seq, persisted_seq;
+    struct node_dispute votes[NODE_DISPUTES_MAX]; /* of ours, and those whose voters elected us */
+    unsigned nvotes;
     /* A vote waits for its fsync. */
     struct node_id vote_for;
     uint64_t vote_seq;
-    bool vote_bare; /* it comes without a promise: before a restart we may have voted for somebody else */
     /* An election of ours. */
+    uint64_t elected_ms; /* when we won the last one */
     uint64_t election_epoch, election_ms, election_at_ms, election_sent_ms, election_asked_ms, election_seq,
         announce_seq, announced_seq; /* asked: the first of our requests for this epoch, sent: the last */
-    unsigned election_votes, election_rank;
+    unsigned election_rank;
     bool election_asked, election_sent;
     /* A manual failover of ours (replica) or of one of our replicas (primary). */
     enum manual_state manual;
@@ -180,6 +182,8 @@ struct machine {
         struct node_id id;
         uint64_t until_ms;
     } forgotten[64];
+    uint8_t disowned[SLOT_BYTES]; /* slots that their owner, as we see it, does not claim itself */
+    unsigned ndisowned;           /* not 0: there may be some */
     uint8_t lost[SLOT_BYTES];
     unsigned nlost;
     struct taking {

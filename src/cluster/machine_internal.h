@@ -25,7 +25,7 @@ void bus_header(struct machine *m, enum frame_type type, struct frame_header *h)
 void bus_frame(struct machine *m, const struct frame *f, uint32_t link);
 void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t link, uint32_t seq);
 void bus_update(struct machine *m, const struct node *n, uint32_t link); /* tell who n is */
-void bus_send(struct machine *m, enum frame_type type, uint32_t link);
+void bus_send(struct machine *m, enum frame_type type, const struct node *n);
 void bus_vote(struct machine *m, struct node *n); /* AUTH_ACK, and a promise with it */
 void bus_broadcast(struct machine *m, enum frame_type type);
 void bus_pong_all(struct machine *m);
@@ -40,6 +40,34 @@ bool handshake_frame(struct machine *m, const struct frame *f, uint32_t link, st
 int handshake_start(struct machine *m, struct str ip, uint16_t port, uint16_t cport, uint32_t flags);
 /* cron.c */
 void bus_tick(struct machine *m);
+
+/* electorate.c: whose promises and votes count. `says`: n has given what is counted, by `at`. */
+enum { ELECTORATE_OUT_MAX = 32 };
+typedef bool electorate_says(const struct machine *m, const struct node *n, uint64_t at);
+struct electorate {
+    const struct node *out[ELECTORATE_OUT_MAX]; /* disputed by those who say so, or by us */
+    unsigned n;
+    bool full; /* too many: nobody counts */
+};
+void electorate_vote(struct machine *m, const struct node *about, const struct node *by, uint64_t epoch);
+bool electorate_disputes(const struct machine *m, const struct node *n); /* we do */
+/* `to` claims slots of `from`: what we voted for later bars it, too. */
+void electorate_move(struct machine *m, const struct node *from, const struct node *to, uint64_t epoch);
+void electorate_heard(struct machine *m, const struct node *n,
+                      const struct frame *f); /* was it not elected? */
+/* We may promise nothing and vote for nobody: we have voted for our own replacement, or do not know the end
+ * of too many votes. */
+bool electorate_is_barred(const struct machine *m);
+void electorate_put(const struct machine *m, struct frame_writer *w);
+/* What the sender disputes is noted; true if it sees the same voters. Else it is told what we see. */
+bool electorate_read(struct machine *m, struct node *sender, const struct frame *f);
+/* epoch: of the election that is counted, 0 for promises. */
+void electorate_hear(struct electorate *e, const struct machine *m, electorate_says *says, uint64_t at,
+                     uint64_t epoch);
+bool electorate_counts(const struct electorate *e, const struct node *n);
+bool electorate_majority(const struct machine *m, electorate_says *says, uint64_t at, uint64_t epoch);
+void electorate_adopt(struct machine *m, electorate_says *says,
+                      uint64_t at); /* their disputes are ours from now on */
 
 /* failure.c */
 void failure_report(struct machine *m, struct node *about, const struct node *by);
@@ -57,12 +85,13 @@ void failure_state(struct machine *m);
 /* ms that we promise n, a primary or whom we vote for; 0: nothing. */
 uint64_t failure_promise(struct machine *m, struct node *n);
 uint64_t failure_promise_elected(struct machine *m, struct node *n);
-bool failure_vote_outstanding(const struct machine *m);
 /* A promise counts from when it was asked for, and is short of what was said by what clocks may differ in. */
 void failure_lease_from(struct node *voter, uint64_t asked_ms, uint32_t promise_ms);
 uint64_t failure_lease(const struct machine *m);
+bool failure_promised(const struct machine *m, const struct node *n, uint64_t at); /* until after `at` */
 
 /* ownership.c */
+void ownership_disown(struct machine *m, const struct node *sender, const struct frame *f);
 void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots);
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
@@ -75,7 +104,7 @@ void ownership_lost(struct machine *m); /* ends a step: ACT_DROP */
 
 /* election.c, vote.c */
 void election_tick(struct machine *m);
-void election_ack(struct machine *m, const struct node *sender, const struct frame *f);
+void election_ack(struct machine *m, struct node *sender, const struct frame *f);
 void election_abort(struct machine *m);
 void election_promote(struct machine *m);
 bool election_ahead(const struct node *a, const struct node *b);

@@ -92,7 +92,7 @@ int manual_command(struct machine *m, enum failover_how how)
         return 0;
     }
     m->manual = MANUAL_ASKED;
-    bus_send(m, FRAME_MFSTART, p->out);
+    bus_send(m, FRAME_MFSTART, p);
     return 0;
 }
 

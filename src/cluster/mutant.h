@@ -14,13 +14,17 @@
     X(BREAK_PROMISE)                                                                                         \
     X(VOTE_AT_ONCE)                                                                                          \
     X(WIPE)                                                                                                  \
-    X(COUNT_TWICE)                                                                                           \
     X(CLAIM_EQUAL)                                                                                           \
     X(EMPTY_ELECTED)                                                                                         \
     X(NO_UPDATE)                                                                                             \
     X(EARLY_ANNOUNCE)                                                                                        \
     X(FAIL_ALONE)                                                                                            \
-    X(ANY_DATA)
+    X(ANY_DATA)                                                                                              \
+    X(ANY_VIEW)                                                                                              \
+    X(NO_DISPUTE)                                                                                            \
+    X(VOTE_ON)                                                                                               \
+    X(VOTE_NEW)                                                                                              \
+    X(NO_ADOPTION)
 
 enum cluster_mutant {
     MUTANT_NONE,

@@ -215,6 +215,25 @@ static int read_node(struct nodesconf *c, struct str line, uint64_t now_ms)
     return read_slots(c, n, line);
 }
 
+/* larderVoted-<about>-<by> <epoch> */
+static const char voted_key[] = "larderVoted-";
+
+static bool read_voted(struct nodesconf *c, struct str key, uint64_t epoch)
+{
+    const size_t at = sizeof(voted_key) - 1;
+    if (key.n < at || memcmp(key.p, voted_key, at) != 0)
+        return true; /* another's */
+    struct str about = {key.p + at, NODE_ID}, by = {key.p + at + NODE_ID + 1, NODE_ID};
+    if (key.n != at + NODE_ID + 1 + NODE_ID || !node_id_valid(about) || !node_id_valid(by) ||
+        c->nvotes == NODE_DISPUTES_MAX)
+        return false;
+    struct node_dispute *d = &c->votes[c->nvotes++];
+    memcpy(d->about.c, about.p, NODE_ID);
+    memcpy(d->by.c, by.p, NODE_ID);
+    d->epoch = epoch;
+    return true;
+}
+
 static int read_vars(struct nodesconf *c, struct str line)
 {
     struct str key, value;
@@ -228,6 +247,8 @@ static int read_vars(struct nodesconf *c, struct str line)
             c->vote_epoch = v;
         else if (str_eq(key, STR("larderDataEpoch")))
             c->data_epoch = v;
+        else if (!read_voted(c, key, v))
+            return ERR_CORRUPT;
     }
     return 0;
 }
@@ -359,8 +380,12 @@ int nodesconf_write(const struct nodesconf *c, struct buf *out)
         nodesconf_put_node(out, c, c->map->nodes[i], true, 0);
         buf_putc(out, '\n');
     }
-    buf_printf(out, "vars currentEpoch %llu lastVoteEpoch %llu larderDataEpoch %llu\n",
+    buf_printf(out, "vars currentEpoch %llu lastVoteEpoch %llu larderDataEpoch %llu",
                (unsigned long long)c->current_epoch, (unsigned long long)c->vote_epoch,
                (unsigned long long)c->data_epoch);
+    for (unsigned i = 0; i < c->nvotes; i++)
+        buf_printf(out, " %s%.*s-%.*s %llu", voted_key, NODE_ID, c->votes[i].about.c, NODE_ID,
+                   c->votes[i].by.c, (unsigned long long)c->votes[i].epoch);
+    buf_putc(out, '\n');
     return out->oom ? ERR_OOM : 0;
 }

@@ -53,6 +53,26 @@ static const struct slot_move *importing(const struct machine *m, unsigned slot)
     return move != NULL && move->importing ? move : NULL;
 }
 
+/* A primary's own frame does not claim all that we hold for its: what is missing is whoever's who claims it.
+ */
+void ownership_disown(struct machine *m, const struct node *sender, const struct frame *f)
+{
+    if (f->h.config_epoch < sender->config_epoch ||
+        (m->ndisowned == 0 && memcmp(f->h.slots, sender->slots, SLOT_BYTES) == 0))
+        return;
+    m->ndisowned = 0;
+    for (unsigned b = 0; b < SLOT_BYTES; b++) {
+        uint8_t theirs = sender->slots[b];
+        m->disowned[b] = (uint8_t)((m->disowned[b] & ~theirs) | (theirs & ~f->h.slots[b]));
+        m->ndisowned += m->disowned[b] != 0;
+    }
+}
+
+static bool is_disowned(const struct machine *m, unsigned slot)
+{
+    return m->ndisowned > 0 && m->map.owner[slot] != m->self && slots_has(m->disowned, slot);
+}
+
 /* `sender` says that it owned these slots at this epoch. */
 void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots)
 {
@@ -67,15 +87,18 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
         }
         struct node *owner = m->map.owner[slot];
         if (!slots_has(slots, slot) || owner == sender || importing(m, slot) != NULL ||
-            (owner != NULL &&
+            (owner != NULL && !is_disowned(m, slot) &&
              (MUTANT(CLAIM_EQUAL) ? owner->config_epoch > epoch : owner->config_epoch >= epoch)))
             continue;
+        if (owner != NULL)
+            electorate_move(m, owner, sender, epoch);
         if (owner == m->self) {
             slots_set(m->lost, slot, true);
             m->nlost++;
             machine_drop_move(m, slot);
         }
         taken += owner == mine;
+        slots_set(m->disowned, slot, false);
         slotmap_assign(&m->map, slot, sender);
         machine_dirty(m);
         machine_view(m);

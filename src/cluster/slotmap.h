@@ -18,6 +18,7 @@ enum slotmap_limits {
     NODE_HOST_MAX = 256,      /* with its NUL */
     SLOTMAP_NODES_MAX = 8192, /* more than any cluster; a hostile peer cannot make us hold more */
     NODE_REPORTS_MAX = 1024,  /* failure reports kept about one node */
+    NODE_DISPUTES_MAX = 8,    /* votes of one node whose end it does not know */
 };
 
 /* The low bits are Redis's, on the wire and in gossip; NODE_LOCAL ones never leave. */
@@ -47,6 +48,13 @@ struct node_report {
     uint64_t at_ms;
 };
 
+/* A vote for `by` in the place of `about`, of which it is not known whether it elected anybody
+ * (electorate.c). */
+struct node_dispute {
+    struct node_id about, by;
+    uint64_t epoch;
+};
+
 struct node {
     struct node_id id, shard;
     uint32_t flags; /* enum node_flag */
@@ -63,10 +71,10 @@ struct node {
 
     /* Times on the machine's clock, 0: never. */
     uint64_t created_ms, ping_sent_ms, pong_ms, heard_ms, fail_ms, orphan_ms;
-    uint64_t voted_ms;    /* when we last voted for a replica of this primary ... */
-    uint64_t voted_epoch; /* ... and in which epoch: with a later one of its own it is a primary anew */
-    uint64_t promise_ms;  /* until then we vote for none of its replicas */
-    uint64_t lease_ms;    /* until then it votes for none of ours */
+    uint64_t voted_ms;   /* when we last voted for a replica of this primary */
+    uint64_t told_epoch; /* it was told of the voters from the newest to this one; 0: of none yet */
+    uint64_t promise_ms; /* until then we vote for none of its replicas */
+    uint64_t lease_ms;   /* until then it votes for none of ours */
     uint64_t forget_ms;
     uint64_t ack_epoch;   /* of its last vote for us */
     uint64_t out_ms;      /* when `out` was opened */
@@ -75,11 +83,15 @@ struct node {
     uint32_t out, in;     /* links, 0: none */
     bool out_up;
     bool voter;         /* when we last heard it */
+    bool paused;        /* it has given its lease back, and not taken it again */
     uint64_t yields_ms; /* when it said itself that it has failed: whoever has its data may be elected,
                            however old */
 
     /* What it says of its data. */
     uint64_t offset, offset_ms, data_epoch, replid;
+
+    struct node_dispute disputes[NODE_DISPUTES_MAX]; /* that came with its last promise or vote */
+    unsigned ndisputes;
 
     struct node_report *reports; /* of its failure, by primaries */
     unsigned nreports, reports_cap;

@@ -182,6 +182,8 @@ static bool is_conceded(struct machine *m, unsigned i)
 static bool has_majority(const struct machine *m, const struct taking *t)
 {
     unsigned voters = 1, have = 1;
+    struct electorate e;
+    electorate_hear(&e, m, failure_promised, m->now_ms, 0);
     for (unsigned k = 0; k < m->map.n; k++) {
         const struct node *n = m->map.nodes[k];
         unsigned kept = 0;
@@ -192,7 +194,7 @@ static bool has_majority(const struct machine *m, const struct taking *t)
         voters++;
         if (!node_is(n, NODE_LARDER))
             return true; /* a mixed cluster knows no promises */
-        have += n->lease_ms > m->now_ms;
+        have += failure_promised(m, n, m->now_ms) && electorate_counts(&e, n);
     }
     return 2 * have > voters;
 }

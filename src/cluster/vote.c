@@ -33,39 +33,64 @@ static bool another_has_more(const struct machine *m, const struct node *sender)
     return false;
 }
 
-void vote_request(struct machine *m, struct node *sender, const struct frame *f)
+/* Who was elected votes for nobody for T: others may still count promises of whom it replaced. Unless the one
+ * to be replaced has given its lease back, or an operator takes the risk. */
+static bool is_new(const struct machine *m, const struct node *p, const struct frame *f)
 {
-    struct node *p = sender->primary;
-    bool forced = (f->h.mflags[0] & FRAME_FORCEACK) != 0;
-    uint64_t t = m->config.node_timeout_ms;
-    bool again = node_id_eq(&m->vote_for, &sender->id);
-    if (!node_votes(m->self) || p == NULL || !node_is(sender, NODE_REPLICA) ||
-        f->h.current_epoch < m->current_epoch)
-        return;
-    if (m->vote_epoch >= m->current_epoch && !MUTANT(VOTE_TWICE)) {
-        if (again && m->vote_epoch == m->current_epoch && m->vote_seq == 0 && sender->out_up)
-            bus_vote(m, sender); /* the first may be lost */
-        return;
+    return m->elected_ms != 0 && m->now_ms - m->elected_ms < m->config.node_timeout_ms && p != m->self &&
+           !p->paused && !f->h.larder.forced && !MUTANT(VOTE_NEW);
+}
+
+/* We vote for our own replacement only where the others cannot elect it: who has done so counts nowhere until
+ * the end of that election is known. */
+static bool is_needed(const struct machine *m)
+{
+    unsigned others = 0;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        others += n != m->self && node_votes(n) && !node_is(n, NODE_PFAIL | NODE_FAIL);
     }
+    return others < machine_quorum(m);
+}
+
+/* The sender, a replica of p, asks for its place. */
+static bool may_replace(const struct machine *m, const struct node *sender, const struct node *p,
+                        const struct frame *f)
+{
+    bool forced = (f->h.mflags[0] & FRAME_FORCEACK) != 0, again = node_id_eq(&m->vote_for, &sender->id);
     bool failed = node_is(p, NODE_FAIL) || (p == m->self && m->mute);
     if (!forced && (!failed || (another_has_more(m, sender) && !MUTANT(ANY_DATA))))
-        return;
+        return false;
     /* Also for a manual failover, whose primary has given its lease back; it may have crashed and come back
      * since. */
     if (!f->h.larder.forced && m->now_ms < p->promise_ms && !MUTANT(BREAK_PROMISE))
+        return false;
+    bool lately = p->voted_ms != 0 && m->now_ms - p->voted_ms < VOTE_AGAIN * m->config.node_timeout_ms;
+    return (p != m->self || is_needed(m)) && !is_new(m, p, f) && (!lately || (forced && again));
+}
+
+void vote_request(struct machine *m, struct node *sender, const struct frame *f)
+{
+    bool renews = node_id_none(&f->h.primary); /* a primary, in its own place */
+    struct node *p = sender->primary == NULL ? sender : sender->primary;
+    if (!node_votes(m->self) || (f->h.larder.is && !electorate_read(m, sender, f)) || !node_votes(p) ||
+        !node_id_eq(&p->id, renews ? &sender->id : &f->h.primary) || f->h.current_epoch < m->current_epoch)
         return;
-    if (m->restored && !MUTANT(VOTE_AT_ONCE) && m->now_ms - m->boot_ms < t)
+    if (m->vote_epoch >= m->current_epoch && !MUTANT(VOTE_TWICE)) {
+        if (node_id_eq(&m->vote_for, &sender->id) && m->vote_epoch == m->current_epoch && m->vote_seq == 0 &&
+            sender->out_up)
+            bus_vote(m, sender); /* the first may be lost */
+        return;
+    }
+    if (m->restored && !MUTANT(VOTE_AT_ONCE) && m->now_ms - m->boot_ms < m->config.node_timeout_ms)
         return; /* what we promised before the crash we do not know */
-    if (p->voted_ms != 0 && m->now_ms - p->voted_ms < VOTE_AGAIN * t && !(forced && again))
+    if (electorate_is_barred(m) || !(renews || may_replace(m, sender, p, f)) ||
+        (!slots_are_current(m, f) && !MUTANT(OLD_SLOTS)))
         return;
-    if (!slots_are_current(m, f) && !MUTANT(OLD_SLOTS))
-        return;
-    if (!again)
-        m->vote_bare = failure_vote_outstanding(m);
     m->vote_epoch = m->current_epoch;
     m->vote_for = sender->id;
-    p->voted_ms = m->now_ms;
-    p->voted_epoch = m->current_epoch;
+    p->voted_ms = renews ? 0 : m->now_ms;
+    electorate_vote(m, p, sender, m->current_epoch);
     machine_dirty(m);
     m->vote_seq = machine_persist_next(m);
     if (MUTANT(EARLY_VOTE)) {

@@ -25,6 +25,7 @@ void check_sent(struct sim *s, int from, uint32_t link, struct str bytes)
         sim_fail(s, "node %d votes in epoch %llu with epoch %llu on its disk", from,
                  (unsigned long long)epoch, (unsigned long long)n->vote_disk);
     n->voted[epoch] = (uint8_t)(to + 1);
+    sim_note(s, "node %d votes for node %d in epoch %llu", from, to, (unsigned long long)epoch);
 }
 
 static uint64_t number_after(struct str text, const char *word)

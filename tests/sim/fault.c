@@ -9,6 +9,7 @@ static int any(struct sim *s)
 
 static void isolate(struct sim *s, int a)
 {
+    sim_note(s, "node %d is cut off", a);
     for (int i = 0; i < s->n; i++)
         s->cut[a][i] = s->cut[i][a] = i != a;
 }
@@ -21,6 +22,7 @@ static bool awake(const struct sim *s, int node)
 static void order(struct sim *s, int node, enum machine_command_kind kind)
 {
     struct machine_command c = {.kind = kind, .how = FAILOVER_PLAIN};
+    sim_note(s, "node %d shall take over", node);
     sim_step(s, node, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
 }
 
@@ -106,12 +108,42 @@ static void one_ear(struct sim *s, int primary)
                  s->config.node_timeout_ms * (60 + rng_below(&s->rng, 40)) / 100);
 }
 
+/* Only those of the set hear each other, and the others each other. */
+void fault_part(struct sim *s, uint32_t set)
+{
+    sim_note(s, "nodes %#x are parted from the others", set);
+    for (int a = 0; a < s->n; a++)
+        for (int b = 0; b < s->n; b++)
+            s->cut[a][b] = ((set >> a ^ set >> b) & 1) != 0;
+}
+
+/* A primary is replaced, and at that moment it and just as many voters as make a majority with it hear nobody
+ * else: some have voted, and none knows the end. */
+static void stale_voters(struct sim *s, int replica, int primary)
+{
+    uint32_t with = 0;
+    unsigned left = machine_quorum(&s->nodes[replica].m) - 1;
+    for (int i = 0, from = any(s); i < s->n && left > 0; i++) {
+        int node = (from + i) % s->n;
+        if (node != primary && awake(s, node) && node_votes(s->nodes[node].m.self)) {
+            with |= 1U << node;
+            left--;
+        }
+    }
+    memset(s->cut, 0, sizeof(s->cut));
+    order(s, replica, CMD_FAILOVER);
+    sim_push(s, (struct sim_event){.kind = SIM_PART, .seq = with | 1U << primary},
+             rng_below(&s->rng, 6 * (uint64_t)s->delay_ms + 100));
+}
+
 static void sharp_fault(struct sim *s)
 {
     int replica = some_replica(s), primary = replica < 0 ? -1 : primary_of(s, replica);
     if (primary < 0)
         return;
-    switch (rng_below(&s->rng, 6)) {
+    switch (rng_below(&s->rng, 8)) {
+    case 6:
+    case 7: stale_voters(s, replica, primary); break;
     case 0: two_primaries(s); break;
     case 1: whole_shard(s, replica, primary); break;
     case 2: strangers(s, replica, primary); break;
@@ -127,10 +159,19 @@ static void plain_fault(struct sim *s)
     switch (rng_below(&s->rng, 7)) {
     case 0:
     case 1: sim_crash(s, a, 50 + rng_below(&s->rng, 5000)); break;
-    case 2: n->paused_until = s->now + rng_below(&s->rng, 3 * s->config.node_timeout_ms); break;
-    case 3: s->cut[a][b] = true; break; /* one way */
+    case 2:
+        n->paused_until = s->now + rng_below(&s->rng, 3 * s->config.node_timeout_ms);
+        sim_note(s, "node %d sleeps until %llu", a, (unsigned long long)n->paused_until);
+        break;
+    case 3: /* one way */
+        s->cut[a][b] = true;
+        sim_note(s, "node %d does not reach node %d", a, b);
+        break;
     case 4: isolate(s, a); break;
-    case 5: memset(s->cut, 0, sizeof(s->cut)); break;
+    case 5:
+        memset(s->cut, 0, sizeof(s->cut));
+        sim_note(s, "the cuts are healed");
+        break;
     default:
         if (awake(s, a) && n->m.self->primary != NULL)
             order(s, a, CMD_FAILOVER);

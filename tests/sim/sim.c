@@ -19,6 +19,18 @@ void sim_fail(struct sim *s, const char *fmt, ...)
     va_end(ap);
 }
 
+void sim_note(const struct sim *s, const char *fmt, ...)
+{
+    va_list ap;
+    if (!s->trace)
+        return;
+    va_start(ap, fmt);
+    fprintf(stderr, "%6llu ", (unsigned long long)s->now);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+}
+
 static bool earlier(const struct sim_event *a, const struct sim_event *b)
 {
     return a->at != b->at ? a->at < b->at : a->order < b->order;
@@ -125,10 +137,14 @@ static void act(struct sim *s, int node, const struct machine_action *a)
     case ACT_PERSIST: write_disk(s, node, bytes, a->seq); break;
     case ACT_PROMOTE:
         s->elections++;
+        sim_note(s, "node %d is elected in epoch %llu", node, (unsigned long long)n->m.self->config_epoch);
         watch_promoted(s, node, n->ordered);
         data_promote(s, node);
         break;
-    case ACT_FOLLOW: follow(s, node, a->node); break;
+    case ACT_FOLLOW:
+        follow(s, node, a->node);
+        sim_note(s, "node %d follows node %d", node, n->following);
+        break;
     case ACT_FLUSH: n->data.n = n->saved.n = 0; break;
     case ACT_PAUSE: n->pause = true; break;
     case ACT_RESUME: n->pause = false; break;
@@ -167,6 +183,7 @@ static void boot(struct sim *s, int node)
     n->m.config.cport = (uint16_t)(10001 + node);
     n->m.config.port = (uint16_t)(1 + node);
     n->alive = true;
+    sim_note(s, "node %d is back", node);
     check_disk(s, node);
     watch_boot(s, node);
     n->following = n->m.self->primary == NULL ? -1 : sim_find(s, &n->m.self->primary->id);
@@ -182,6 +199,7 @@ void sim_crash(struct sim *s, int node, uint64_t back_ms)
     if (!n->alive)
         return;
     n->alive = false;
+    sim_note(s, "node %d crashes", node);
     n->life++;
     net_crash(s, node);
     data_crash(s, node);
@@ -224,12 +242,17 @@ static void handle(struct sim *s, struct sim_event *e)
             fault_strike(s);
         break;
     case SIM_HEAL_LINK:
+        sim_note(s, "the cuts are healed");
         if (!s->calm)
             memset(s->cut, 0, sizeof(s->cut));
         break;
     case SIM_CRASH:
         if (!s->calm)
             sim_crash(s, e->node, e->seq);
+        break;
+    case SIM_PART:
+        if (!s->calm)
+            fault_part(s, (uint32_t)e->seq);
         break;
     case SIM_RESTART:
         if (!n->alive)
@@ -304,6 +327,7 @@ static void begin(struct sim *s, uint64_t seed)
 static void calm(struct sim *s)
 {
     s->calm = true;
+    sim_note(s, "no more faults");
     s->loss = s->dup = s->reorder = 0;
     memset(s->cut, 0, sizeof(s->cut));
     for (int i = 0; i < s->n; i++)

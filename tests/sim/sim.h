@@ -103,6 +103,7 @@ enum sim_event_kind {
     SIM_RESTART,
     SIM_HEAL_LINK,
     SIM_CRASH, /* seq: back in so many ms */
+    SIM_PART,  /* seq: the nodes (bits) that hear each other only, as the others do */
 };
 
 /* What arrived in a step, and what the receiver had voted before it. */
@@ -113,9 +114,11 @@ struct watch {
     const char *objection;
 };
 
-/* One history. True: no invariant broke; else sim->failure says which and when. */
+/* One history, told on stderr if `trace`. True: no invariant broke; else sim->failure says which and when. */
 bool sim_run(struct sim *s, uint64_t seed, bool trace);
 void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A line of the history, where it is traced. */
+void sim_note(const struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* sim.c, for the others */
 void sim_push(struct sim *s, struct sim_event e, uint64_t in_ms);
@@ -126,6 +129,7 @@ void sim_crash(struct sim *s, int node, uint64_t back_ms);
 /* fault.c */
 void fault_strike(struct sim *s);
 void fault_last(struct sim *s);
+void fault_part(struct sim *s, uint32_t set);
 /* watch.c */
 void watch_sent(struct sim *s, int from, uint32_t link, const struct frame *f);
 void watch_arrives(struct sim *s, int node, const struct frame *f, struct watch *w);

@@ -39,9 +39,10 @@ static const char *objection(const struct sim *s, int voter, const struct frame 
     int primary = p == NULL ? -1 : sim_find(s, &p->id);
     uint64_t now = sim_clock(s, voter), t = m->config.node_timeout_ms;
     bool forced = (f->h.mflags[0] & FRAME_FORCEACK) != 0;
-    if (primary < 0)
+    bool renews = c != NULL && node_votes(c); /* in its own place */
+    if (primary < 0 && !renews)
         return "a node without a primary";
-    if (now < s->nodes[voter].promised[primary])
+    if (!renews && now < s->nodes[voter].promised[primary])
         return "a replica of a node to which it has promised not to";
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
@@ -49,7 +50,7 @@ static const char *objection(const struct sim *s, int voter, const struct frame 
             return "a claim older than one that it knows";
         bool ahead = n->data_epoch != f->h.larder.data_epoch ? n->data_epoch > f->h.larder.data_epoch
                                                              : n->offset > f->h.offset;
-        if (!forced && n != c && n->primary == p && ahead && n->replid == f->h.larder.replid &&
+        if (!forced && !renews && n != c && n->primary == p && ahead && n->replid == f->h.larder.replid &&
             node_is(n, NODE_LARDER) && !node_is(n, NODE_PFAIL | NODE_FAIL) && now - n->heard_ms <= t &&
             now - p->fail_ms <= t)
             return "a replica while another that lives has more";

@@ -1,0 +1,233 @@
+/* Whose word counts: a promise or a vote is worth something only among those who see the same holders of all
+ * shards (decision 025). Voters come and go by elections, so two majorities of different voters need not
+ * meet. Three rules make them:
+ *
+ *   same view   a promise and a vote carry a digest of (voter, config epoch) of all voters; they count only
+ *               where the digest is the same. Those who differ tell each other what they know (UPDATE).
+ *   disputes    who has voted for c in the place of h disputes h until it knows the end: h, or c, shows an
+ *               epoch that is no smaller, or c says that it was not elected. Open votes travel with promises
+ *               and votes: nobody counts h beside somebody who disputes it, and who is elected disputes what
+ *               its voters did.
+ *   renewal     a living h whose dispute does not end, since c is gone, is elected anew in its own place
+ *               (election.c).
+ *
+ * A holder that votes for its own replacement disputes itself: it promises nothing and counts nowhere, but
+ * that vote does. With one or two voters every majority is all of them, and disputes exclude nobody. */
+#include "cluster/machine_internal.h"
+
+#include "base/hash.h"
+
+enum { ENTRY = 2 * NODE_ID + 8, TELLS = 4, ALL_MEET = 2 };
+
+/* ---- our own votes ------------------------------------------------------------------------------------- */
+
+static bool is_open(const struct machine *m, const struct node_dispute *d)
+{
+    const struct node *about = slotmap_find(&m->map, &d->about), *by = slotmap_find(&m->map, &d->by);
+    if (about == NULL || about->config_epoch >= d->epoch || (by != NULL && by->config_epoch >= d->epoch))
+        return false;
+    /* Another was elected in its place since. */
+    return node_votes(about) || about->primary == NULL || about->primary->config_epoch <= d->epoch;
+}
+
+static void drop(struct machine *m, unsigned i)
+{
+    m->votes[i] = m->votes[--m->nvotes];
+    machine_dirty(m);
+}
+
+static void note(struct machine *m, const struct node_dispute *d)
+{
+    unsigned i = 0;
+    for (unsigned k = m->nvotes; k-- > 0;)
+        if (!is_open(m, &m->votes[k]))
+            drop(m, k);
+    while (i < m->nvotes &&
+           !(node_id_eq(&m->votes[i].about, &d->about) && node_id_eq(&m->votes[i].by, &d->by)))
+        i++;
+    if (i == NODE_DISPUTES_MAX)
+        return; /* electorate_is_barred() from now on */
+    if (i == m->nvotes)
+        m->votes[m->nvotes++] = *d;
+    else if (m->votes[i].epoch < d->epoch)
+        m->votes[i].epoch = d->epoch;
+    machine_dirty(m);
+}
+
+void electorate_vote(struct machine *m, const struct node *about, const struct node *by, uint64_t epoch)
+{
+    note(m, &(struct node_dispute){.about = about->id, .by = by->id, .epoch = epoch});
+}
+
+bool electorate_disputes(const struct machine *m, const struct node *n)
+{
+    for (unsigned i = 0; i < m->nvotes; i++)
+        if (node_id_eq(&m->votes[i].about, &n->id) && is_open(m, &m->votes[i]))
+            return true;
+    return false;
+}
+
+void electorate_move(struct machine *m, const struct node *from, const struct node *to, uint64_t epoch)
+{
+    for (unsigned i = 0; i < m->nvotes; i++)
+        if (node_id_eq(&m->votes[i].about, &from->id) && m->votes[i].epoch > epoch &&
+            !node_id_eq(&m->votes[i].by, &to->id))
+            electorate_vote(m, to, slotmap_find(&m->map, &m->votes[i].by), m->votes[i].epoch);
+}
+
+void electorate_heard(struct machine *m, const struct node *n, const struct frame *f)
+{
+    for (unsigned i = m->nvotes; i-- > 0;)
+        if (!f->h.larder.asks && f->h.current_epoch >= m->votes[i].epoch &&
+            node_id_eq(&m->votes[i].by, &n->id))
+            drop(m, i);
+}
+
+bool electorate_is_barred(const struct machine *m)
+{
+    return m->nvotes == NODE_DISPUTES_MAX ||
+           (slotmap_voters(&m->map) > ALL_MEET && electorate_disputes(m, m->self) && !MUTANT(VOTE_ON));
+}
+
+/* ---- what is said -------------------------------------------------------------------------------------- */
+
+static uint64_t digest(const struct machine *m)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        if (!node_votes(n))
+            continue;
+        uint64_t h = n->config_epoch;
+        for (unsigned at = 0; at < NODE_ID; at += sizeof(uint64_t))
+            h = hash_mix64(h ^ frame_get_u64(n->id.c + at));
+        sum += h;
+    }
+    return sum;
+}
+
+void electorate_put(const struct machine *m, struct frame_writer *w)
+{
+    char p[8 + NODE_DISPUTES_MAX * ENTRY], *at = p + 8;
+    frame_put_u64(p, digest(m));
+    for (unsigned i = 0; i < m->nvotes; i++) {
+        if (!is_open(m, &m->votes[i]))
+            continue;
+        memcpy(at, m->votes[i].about.c, NODE_ID);
+        memcpy(at + NODE_ID, m->votes[i].by.c, NODE_ID);
+        frame_put_u64(at + 2 * (size_t)NODE_ID, m->votes[i].epoch);
+        at += ENTRY;
+    }
+    frame_put_ext(w, EXT_ELECTORATE, (struct str){p, (size_t)(at - p)});
+}
+
+/* The newest claims first, some with each frame, until it sees what we see. */
+static void tell(struct machine *m, struct node *to)
+{
+    for (unsigned k = 0; k < TELLS && to->out_up && !MUTANT(NO_UPDATE); k++) {
+        const struct node *next = NULL;
+        for (unsigned i = 0; i < m->map.n; i++) {
+            const struct node *n = m->map.nodes[i];
+            if (node_votes(n) && n != to && (to->told_epoch == 0 || n->config_epoch < to->told_epoch) &&
+                (next == NULL || n->config_epoch > next->config_epoch))
+                next = n;
+        }
+        to->told_epoch = next == NULL ? 0 : next->config_epoch;
+        if (next == NULL)
+            return;
+        bus_update(m, next, to->out);
+    }
+}
+
+static bool find(const struct frame *f, struct str *out)
+{
+    struct frame_ext e;
+    size_t at = 0;
+    while (frame_ext_next(f, &at, &e)) {
+        *out = e.data;
+        if (e.type == EXT_ELECTORATE && e.data.n >= 8 && (e.data.n - 8) % ENTRY == 0 &&
+            (e.data.n - 8) / ENTRY <= NODE_DISPUTES_MAX)
+            return true;
+    }
+    return false;
+}
+
+bool electorate_read(struct machine *m, struct node *sender, const struct frame *f)
+{
+    struct str said;
+    if (!find(f, &said))
+        return false;
+    sender->ndisputes = (unsigned)((said.n - 8) / ENTRY);
+    for (unsigned i = 0; i < sender->ndisputes; i++) {
+        const char *p = said.p + 8 + (size_t)i * ENTRY;
+        struct node_dispute *d = &sender->disputes[i];
+        memcpy(d->about.c, p, NODE_ID);
+        memcpy(d->by.c, p + NODE_ID, NODE_ID);
+        d->epoch = frame_get_u64(p + 2 * (size_t)NODE_ID);
+    }
+    if (frame_get_u64(said.p) == digest(m) || MUTANT(ANY_VIEW)) {
+        sender->told_epoch = 0;
+        return true;
+    }
+    tell(m, sender);
+    return false;
+}
+
+/* ---- what counts --------------------------------------------------------------------------------------- */
+
+static void leave_out(struct electorate *e, const struct machine *m, const struct node_dispute *d,
+                      uint64_t epoch)
+{
+    /* By this very election: the vote of whom it replaces counts. */
+    if (d->epoch == epoch || !is_open(m, d))
+        return;
+    e->full |= e->n == ELECTORATE_OUT_MAX;
+    if (!e->full)
+        e->out[e->n++] = slotmap_find(&m->map, &d->about);
+}
+
+void electorate_hear(struct electorate *e, const struct machine *m, electorate_says *says, uint64_t at,
+                     uint64_t epoch)
+{
+    *e = (struct electorate){.n = 0};
+    if (slotmap_voters(&m->map) <= ALL_MEET || MUTANT(NO_DISPUTE))
+        return;
+    for (unsigned i = 0; i < m->nvotes; i++)
+        leave_out(e, m, &m->votes[i], epoch);
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        for (unsigned k = 0; k < n->ndisputes && node_votes(n) && says(m, n, at); k++)
+            leave_out(e, m, &n->disputes[k], epoch);
+    }
+}
+
+bool electorate_counts(const struct electorate *e, const struct node *n)
+{
+    for (unsigned i = 0; i < e->n; i++)
+        if (e->out[i] == n)
+            return false;
+    return !e->full;
+}
+
+bool electorate_majority(const struct machine *m, electorate_says *says, uint64_t at, uint64_t epoch)
+{
+    struct electorate e;
+    unsigned have = 0;
+    electorate_hear(&e, m, says, at, epoch);
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        have += node_votes(n) && says(m, n, at) && electorate_counts(&e, n);
+    }
+    return have >= machine_quorum(m);
+}
+
+void electorate_adopt(struct machine *m, electorate_says *says, uint64_t at)
+{
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        for (unsigned k = 0; k < n->ndisputes && node_votes(n) && says(m, n, at); k++)
+            if (!node_id_eq(&n->disputes[k].by, &m->self->id) && is_open(m, &n->disputes[k]) &&
+                !MUTANT(NO_ADOPTION))
+                note(m, &n->disputes[k]);
+    }
+}

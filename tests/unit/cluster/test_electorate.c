@@ -1,0 +1,330 @@
+/* Whose promises and votes count, seen from one machine among five voters (cluster/electorate.c). */
+#include "lone.h"
+
+#include <stdio.h>
+
+#define NODE(id, port, flags, primary, epoch, slots)                                                         \
+    id " 127.0.0.1:" port "@1" port " " flags " " primary " 0 0 " epoch " connected " slots "\n"
+#define FIVE(of_a, of_b, of_f)                                                                               \
+    NODE(A, "7000", of_a, "-", "1", "0-999")                                                                 \
+    NODE(B, "7001", of_b, "-", "2", "1000-1999")                                                             \
+    NODE(C, "7002", "master", "-", "3", "2000-2999")                                                         \
+    NODE(D, "7003", "master", "-", "4", "3000-3999")                                                         \
+    NODE(E, "7004", "master", "-", "5", "4000-16383")                                                        \
+    NODE(F, "7005", of_f, B, "0", "") "vars currentEpoch 6 lastVoteEpoch 5\n"
+#define OF_A FIVE("myself,master", "master", "slave")
+#define OF_F FIVE("master", "master", "myself,slave")
+
+static void frame_of(struct lone *l, struct frame_header *h, enum frame_type type, const char *sender)
+{
+    const struct node *n = node_named(l, sender);
+    from(h, type, sender);
+    h->current_epoch = l->m.current_epoch;
+    h->config_epoch = n->config_epoch;
+    h->slots = n->slots;
+    h->larder.is = true;
+    if (n->primary != NULL) {
+        h->flags = NODE_REPLICA;
+        h->primary = n->primary->id;
+        h->config_epoch = n->primary->config_epoch;
+        h->slots = n->primary->slots;
+    }
+}
+
+/* `voter` answers our last ping, and promises us T. */
+static void promises(struct lone *l, const char *voter, const struct node_dispute *d)
+{
+    struct frame_header h;
+    struct node *n = node_named(l, voter);
+    frame_of(l, &h, FRAME_PONG, voter);
+    send_frame(l, &h, LINK_INBOUND | 1); /* heard once: it is larder */
+    failure_ask_one(&l->m, n);
+    h.larder.seq = n->ping_seq;
+    h.larder.promise_ms = 1000;
+    send_frame_of(l, &h, n->out, d);
+}
+
+static bool is_sent(const struct lone *l, enum frame_type type)
+{
+    for (unsigned i = 0; i < l->m.nactions; i++) {
+        const struct machine_action *a = &l->m.actions[i];
+        struct frame f;
+        if (a->kind != ACT_SEND)
+            continue;
+        assert_int_equal(frame_decode((struct str){l->m.out.p + a->at, a->n}, &f), 0);
+        if (f.h.type == type)
+            return true;
+    }
+    return false;
+}
+
+static struct lone *start_leading(void)
+{
+    struct lone *l = start(OF_A);
+    l->m.mute = false;
+    return l;
+}
+
+static struct node_dispute dispute(const char *about, const char *by, uint64_t epoch)
+{
+    struct node_dispute d = {.epoch = epoch};
+    memcpy(d.about.c, about, NODE_ID);
+    memcpy(d.by.c, by, NODE_ID);
+    return d;
+}
+
+/* Who sees other voters promises in vain, and is told of those that we see, the newest first. */
+static void test_another_view(void **state)
+{
+    struct lone *l = start_leading();
+    l->other_view = true;
+    promises(l, B, NULL);
+    promises(l, C, NULL);
+    assert_int_equal(machine_lease_until_ms(&l->m), 0);
+    l->other_view = false;
+    promises(l, B, NULL);
+    assert_int_equal(machine_lease_until_ms(&l->m), 0);
+    promises(l, C, NULL);
+    assert_int_not_equal(machine_lease_until_ms(&l->m), 0); /* with us three of five */
+    struct frame_header h;
+    frame_of(l, &h, FRAME_PONG, D);
+    node_named(l, E)->config_epoch = 9; /* D has not heard of it */
+    struct machine other = l->m;
+    struct buf b;
+    struct frame_writer w;
+    buf_init(&b);
+    frame_begin(&w, &b, &h);
+    node_named(l, E)->config_epoch = 5;
+    electorate_put(&other, &w);
+    node_named(l, E)->config_epoch = 9;
+    assert_int_equal(frame_end(&w), 0);
+    event(l, &(struct machine_event){
+                 .kind = EV_FRAME, .link = LINK_INBOUND | 2, .bytes = buf_str(&b), .ip = STR("10.9.9.9")});
+    buf_release(&b);
+    assert_true(is_sent(l, FRAME_UPDATE));
+    assert_true(node_named(l, D)->told_epoch != 0);
+    end(l);
+}
+
+/* Nobody counts beside somebody who has voted against it. */
+static void test_disputed(void **state)
+{
+    struct lone *l = start_leading();
+    struct node_dispute d = dispute(C, F, 7);
+    promises(l, B, &d);
+    promises(l, C, NULL);
+    assert_int_equal(machine_lease_until_ms(&l->m), 0);
+    promises(l, D, NULL);
+    assert_int_not_equal(machine_lease_until_ms(&l->m), 0);
+    node_named(l, D)->lease_ms = 0;
+    node_named(l, C)->config_epoch = 7; /* it has shown a later epoch */
+    assert_int_not_equal(machine_lease_until_ms(&l->m), 0);
+    end(l);
+}
+
+/* F asks for the place of B, which has given its lease back. */
+static bool votes_for_f(struct lone *l, uint64_t epoch)
+{
+    struct frame_header h;
+    frame_of(l, &h, FRAME_AUTH_REQUEST, F);
+    h.current_epoch = epoch;
+    h.mflags[0] = FRAME_FORCEACK;
+    h.larder.asks = true;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    const struct machine_action *a = acted(l, ACT_PERSIST);
+    if (l->m.vote_epoch != epoch)
+        return false;
+    assert_non_null(a);
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = a->seq});
+    return is_sent(l, FRAME_AUTH_ACK);
+}
+
+/* Does our answer to a ping of n promise anything? */
+static bool is_promised(struct lone *l, const char *n)
+{
+    struct frame_header h;
+    struct frame f;
+    frame_of(l, &h, FRAME_PING, n);
+    h.larder.seq = 1;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    const struct machine_action *a = acted(l, ACT_SEND);
+    assert_non_null(a);
+    assert_int_equal(frame_decode((struct str){l->m.out.p + a->at, a->n}, &f), 0);
+    return f.h.larder.promise_ms > 0;
+}
+
+/* A vote is open until its end is known, also over a restart. */
+static void test_open_votes(void **state)
+{
+    struct lone *l = start_leading();
+    struct frame_header h;
+    struct buf saved;
+    assert_true(is_promised(l, C));
+    assert_true(votes_for_f(l, 7));
+    assert_true(electorate_disputes(&l->m, node_named(l, B)));
+    assert_false(is_promised(l, B));
+    buf_init(&saved);
+    assert_int_equal(machine_save(&l->m, &saved), 0);
+    buf_putc(&saved, '\0');
+    frame_of(l, &h, FRAME_PING, F);
+    h.larder.asks = true;
+    send_frame(l, &h, LINK_INBOUND | 1); /* not decided yet */
+    assert_true(electorate_disputes(&l->m, node_named(l, B)));
+    h.larder.asks = false;
+    h.current_epoch = 6;
+    send_frame(l, &h, LINK_INBOUND | 1); /* from before it asked */
+    assert_true(electorate_disputes(&l->m, node_named(l, B)));
+    h.current_epoch = 7;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_false(electorate_disputes(&l->m, node_named(l, B)));
+    assert_true(is_promised(l, B));
+    end(l);
+    l = start(saved.p);
+    buf_release(&saved);
+    assert_true(electorate_disputes(&l->m, node_named(l, B)));
+    assert_false(is_promised(l, B));
+    node_named(l, B)->config_epoch = 8; /* it was elected anew */
+    assert_true(is_promised(l, B));
+    end(l);
+}
+
+/* A claim that is older than a vote of ours comes late: whoever makes it is barred like whom it replaces. */
+static void test_an_older_claim(void **state)
+{
+    struct lone *l = start(FIVE("myself,master", "master", "slave"));
+    struct frame_header h;
+    uint8_t slots[SLOT_BYTES];
+    l->m.mute = false;
+    assert_true(votes_for_f(l, 8));
+    memcpy(slots, node_named(l, B)->slots, SLOT_BYTES);
+    frame_of(l, &h, FRAME_PING, C);
+    slots_add(slots, node_named(l, C)->slots);
+    h.config_epoch = 7;
+    h.slots = slots;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_ptr_equal(l->m.map.owner[1000], node_named(l, C));
+    assert_true(electorate_disputes(&l->m, node_named(l, C)));
+    assert_false(is_promised(l, C));
+    end(l);
+}
+
+/* Frames may overtake each other: whom a candidate wants to replace it says itself. */
+static void test_whose_place(void **state)
+{
+    struct lone *l = start_leading();
+    struct frame_header h;
+    frame_of(l, &h, FRAME_AUTH_REQUEST, F);
+    h.current_epoch = 7;
+    h.mflags[0] = FRAME_FORCEACK;
+    memcpy(h.primary.c, C, NODE_ID); /* we hold it for a replica of B */
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_int_equal(l->m.vote_epoch, 5);
+    assert_true(votes_for_f(l, 8));
+    end(l);
+}
+
+static void acks(struct lone *l, const char *voter, const struct node_dispute *d)
+{
+    struct frame_header h;
+    frame_of(l, &h, FRAME_AUTH_ACK, voter);
+    h.current_epoch = l->m.election_epoch;
+    h.larder.promise_ms = 1000;
+    send_frame_of(l, &h, LINK_INBOUND | 1, d);
+}
+
+/* A living primary against which somebody has voted, for one that is gone, is elected anew: by those others.
+ */
+static void test_renewal(void **state)
+{
+    struct lone *l = start_leading();
+    struct node_dispute d = dispute(A, F, 6);
+    for (unsigned i = 0; i < 20 && !l->m.election_asked; i++) {
+        l->now += 100;
+        promises(l, B, &d);
+        promises(l, C, NULL);
+        promises(l, D, NULL);
+        event(l, &(struct machine_event){.kind = EV_TICK});
+    }
+    assert_true(l->m.election_asked);
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+    assert_true(is_sent(l, FRAME_AUTH_REQUEST));
+    acks(l, B, &d);
+    acks(l, C, NULL);
+    assert_int_equal(l->m.self->config_epoch, 1); /* our own vote does not count beside B's */
+    acks(l, D, NULL);
+    assert_int_equal(l->m.self->config_epoch, l->m.vote_epoch);
+    assert_true(l->m.vote_epoch > 6);
+    end(l);
+}
+
+/* For T after its election a primary votes only where a lease was given back. */
+static void test_who_was_elected(void **state)
+{
+    struct lone *l = start(OF_F);
+    struct frame_header h;
+    struct node_dispute d = dispute(D, A, 5);
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1, .link_up = true}});
+    event(l, &(struct machine_event){
+                 .kind = EV_COMMAND,
+                 .command = &(struct machine_command){.kind = CMD_FAILOVER, .how = FAILOVER_FORCE}});
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+    acks(l, C, &d);
+    acks(l, E, NULL);
+    acks(l, D, NULL);
+    assert_false(node_is(l->m.self, NODE_PRIMARY)); /* C disputes D */
+    acks(l, A, NULL);
+    assert_true(node_is(l->m.self, NODE_PRIMARY));
+    assert_true(electorate_disputes(&l->m, node_named(l, D))); /* so do we now */
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+    /* B, which we have replaced, is C's replica now, and asks for its place. */
+    frame_of(l, &h, FRAME_PING, B);
+    memcpy(h.primary.c, C, NODE_ID);
+    h.flags = NODE_REPLICA;
+    h.config_epoch = 3;
+    h.slots = node_named(l, C)->slots;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    node_named(l, C)->flags |= NODE_FAIL;
+    h.type = FRAME_AUTH_REQUEST;
+    h.current_epoch = l->m.current_epoch + 1;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_int_equal(l->m.vote_epoch, 5);
+    node_named(l, C)->paused = true;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_int_equal(l->m.vote_epoch, h.current_epoch);
+    end(l);
+}
+
+/* What its owner, as we hold, does not claim itself is whoever's who claims it, with whatever epoch. */
+static void test_disowned(void **state)
+{
+    struct lone *l = start_leading();
+    struct frame_header h;
+    uint8_t slots[SLOT_BYTES], more[SLOT_BYTES];
+    memcpy(slots, node_named(l, E)->slots, SLOT_BYTES);
+    memcpy(more, node_named(l, B)->slots, SLOT_BYTES);
+    slots_set(more, 4000, true);
+    frame_of(l, &h, FRAME_PING, B);
+    h.slots = more;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_ptr_equal(l->m.map.owner[4000], node_named(l, E)); /* of the greater epoch */
+    slots_set(slots, 4000, false);
+    frame_of(l, &h, FRAME_PING, E);
+    h.slots = slots;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    frame_of(l, &h, FRAME_PING, B);
+    h.slots = more;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_ptr_equal(l->m.map.owner[4000], node_named(l, B));
+    end(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_another_view),    cmocka_unit_test(test_disputed),
+        cmocka_unit_test(test_open_votes),      cmocka_unit_test(test_an_older_claim),
+        cmocka_unit_test(test_whose_place),     cmocka_unit_test(test_renewal),
+        cmocka_unit_test(test_who_was_elected), cmocka_unit_test(test_disowned),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
