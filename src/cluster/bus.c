@@ -86,9 +86,12 @@ void bus_update(struct machine *m, const struct node *n, uint32_t link)
 {
     struct frame_header h;
     struct frame_writer w;
+    struct node told = *n; /* without what it does not claim itself any more */
+    for (unsigned b = 0; n != m->self && b < SLOT_BYTES; b++)
+        told.slots[b] &= (uint8_t)~m->disowned[b];
     bus_header(m, FRAME_UPDATE, &h);
     frame_begin(&w, &m->out, &h);
-    frame_put_update(&w, n);
+    frame_put_update(&w, &told);
     send_written(m, &w, FRAME_UPDATE, link);
 }
 
@@ -355,9 +358,7 @@ static void read_self(struct machine *m, struct node *sender, const struct frame
     }
     uint32_t nofailover = f->h.flags & NODE_NOFAILOVER;
     sender->flags = (sender->flags & ~(uint32_t)NODE_NOFAILOVER) | nofailover;
-    if (node_is(sender, NODE_REPLICA) && sender->primary != NULL)
-        ownership_claim(m, sender->primary, f->h.config_epoch, f->h.slots);
-    else if (node_is(sender, NODE_PRIMARY)) {
+    if (node_is(sender, NODE_PRIMARY)) { /* what a replica says of its primary's slots may be old */
         ownership_disown(m, sender, f);
         ownership_claim(m, sender, f->h.config_epoch, f->h.slots);
     }
