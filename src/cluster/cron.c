@@ -99,6 +99,7 @@ static void yield(struct machine *m)
     if (m->yield_ms == 0)
         m->self->fail_ms = m->now_ms;
     m->yield_ms = m->now_ms;
+    failure_give_back(m);
     bus_fail_all(m, m->self);
 }
 

@@ -149,6 +149,12 @@ bool failure_promised(const struct machine *m, const struct node *n, uint64_t at
     return n == m->self || n->lease_ms > at;
 }
 
+void failure_give_back(struct machine *m)
+{
+    for (unsigned i = 0; i < m->map.n; i++)
+        m->map.nodes[i]->lease_ms = m->map.nodes[i]->ping_seq = 0;
+}
+
 /* A mixed cluster knows no promises: Redis's rules. Who was not heard yet is not known. */
 static bool is_mixed(const struct machine *m)
 {

@@ -88,6 +88,7 @@ uint64_t failure_promise_elected(struct machine *m, struct node *n);
 /* A promise counts from when it was asked for, and is short of what was said by what clocks may differ in. */
 void failure_lease_from(struct node *voter, uint64_t asked_ms, uint32_t promise_ms);
 uint64_t failure_lease(const struct machine *m);
+void failure_give_back(struct machine *m); /* our lease; no answer to an older ping renews it */
 bool failure_promised(const struct machine *m, const struct node *n, uint64_t at); /* until after `at` */
 
 /* ownership.c */

@@ -27,9 +27,7 @@ void manual_start(struct machine *m, struct node *replica)
     m->manual_replica = replica->id;
     m->manual_end_ms = m->now_ms + 2 * MACHINE_MF_TIMEOUT_MS;
     m->data.paused = false;
-    for (unsigned i = 0; i < m->map.n;
-         i++) /* the lease is given back: no answer to an older ping renews it */
-        m->map.nodes[i]->lease_ms = m->map.nodes[i]->ping_seq = 0;
+    failure_give_back(m);
     struct machine_action *a = machine_act(m, ACT_PAUSE);
     if (a != NULL)
         a->until_ms = m->manual_end_ms;

@@ -294,6 +294,28 @@ static void test_who_was_elected(void **state)
     end(l);
 }
 
+/* A primary that came back with less than a replica has yields, and with that its lease is given back: voters
+ * are free from then on, whatever becomes of it. */
+static void test_who_yields(void **state)
+{
+    struct lone *l = start_leading();
+    struct frame_header h;
+    node_named(l, F)->primary = l->m.self;
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.empty = true}});
+    promises(l, B, NULL);
+    promises(l, C, NULL);
+    assert_int_not_equal(machine_lease_until_ms(&l->m), 0);
+    frame_of(l, &h, FRAME_PING, F);
+    h.offset = 9;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_true(l->m.mute);
+    assert_true(is_sent(l, FRAME_FAIL));
+    l->m.mute = false;
+    assert_int_equal(machine_lease_until_ms(&l->m), 0);
+    end(l);
+}
+
 /* What its owner, as we hold, does not claim itself is whoever's who claims it, with whatever epoch. */
 static void test_disowned(void **state)
 {
@@ -325,6 +347,7 @@ int main(void)
         cmocka_unit_test(test_open_votes),      cmocka_unit_test(test_an_older_claim),
         cmocka_unit_test(test_whose_place),     cmocka_unit_test(test_renewal),
         cmocka_unit_test(test_who_was_elected), cmocka_unit_test(test_disowned),
+        cmocka_unit_test(test_who_yields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
