@@ -260,8 +260,10 @@ unsigned pool_trim(struct pool *p, unsigned max)
             batch[n++] = page;
         }
         lock_release(&p->lock);
-        for (unsigned i = 0; i < n; i++)
+        for (unsigned i = 0; i < n; i++) {
+            region_has_hole(p->region, (uint32_t)(batch[i] / (REGION_EXTENT / POOL_PAGE)));
             madvise(p->region->base + (size_t)batch[i] * POOL_PAGE, POOL_PAGE, MADV_DONTNEED);
+        }
         lock_hold(&p->lock);
         for (unsigned i = 0; i < n; i++)
             list_add(p, batch[i], POOL_LIST_CLEAN);

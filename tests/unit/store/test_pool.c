@@ -179,6 +179,26 @@ static void test_denser_than_the_first(void **state)
     region_release(&r);
 }
 
+/* An extent from which pages have gone back must not become one huge page, which would bring them back. */
+static void test_trimmed_is_not_full(void **state)
+{
+    enum { UNITS = REGION_EXTENT / POOL_UNIT };
+    struct region r;
+    struct pool p;
+    assert_int_equal(region_init(&r), 0);
+    assert_int_equal(pool_init(&p, &r), 0);
+    uint32_t first = pool_take(&p, NULL, 0);
+    for (uint32_t i = 1; i <= UNITS; i++)
+        ASSERT(pool_take(&p, NULL, 0) == first + i);
+    assert_int_equal(atomic_load(&r.full), 1 << 1);
+    for (uint32_t i = 0; i < (POOL_DIRTY_PAGES + 1) * POOL_PAGE_UNITS; i++)
+        pool_give(&p, NULL, first + i, 0);
+    assert_int_equal(pool_trim(&p, 100), 1);
+    assert_int_equal(atomic_load(&r.full), 0);
+    pool_release(&p);
+    region_release(&r);
+}
+
 static void test_parts_of_a_run(void **state)
 {
     struct region r;
@@ -265,7 +285,7 @@ int main(void)
         cmocka_unit_test(test_pool_cache),
         cmocka_unit_test(test_parts_of_a_run),
         cmocka_unit_test(test_packed),
-        cmocka_unit_test(test_denser_than_the_first),
+        cmocka_unit_test(test_denser_than_the_first), cmocka_unit_test(test_trimmed_is_not_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
