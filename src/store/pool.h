@@ -34,7 +34,7 @@ enum pool_limits {
     POOL_CACHED_CLASSES = 5, /* 2^0 .. 2^4: what buckets come in */
     POOL_CACHE_RUNS = 16,    /* at most so many of one size in a thread's cache */
     POOL_DIRTY_PAGES = 64,   /* free pages that keep their memory */
-    POOL_DENSE = 48,         /* a page with more units in use than this is not emptied */
+    POOL_DENSE = 60,         /* a page with more units in use than this is not emptied */
 };
 
 struct pool_page {

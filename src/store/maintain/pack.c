@@ -3,7 +3,7 @@
  *      pool pages before   |b   | b  |   b|b   |  b |      one bucket each: none can go back
  *                 after    |bbbb|b   |    |    |    |
  *
- * When more than a quarter of the pool's used pages is free, all tables are walked once:
+ * When more than an eighth of the pool's used pages is free, all tables are walked once:
  * a thread claims a shard's slots, locks the shard for a few pages of a table and lets each
  * of their runs move where the pool has a fuller page for it. Nothing but the reference to
  * the run changes, so it does not matter to searches, scans and cuts, and a shard that is
@@ -20,7 +20,7 @@
 enum {
     PACK_PAGES = 16,      /* of a table, while its shard is locked */
     PACK_FREE_MIN = 1024, /* units: less than 64 KB is not worth it */
-    PACK_FREE_SHARE = 4,  /* more than 1/4 of the units is free ... */
+    PACK_FREE_SHARE = 8,  /* more than 1/8 of the units is free ... */
     PACK_CHANGE = 8,      /* ... and 1/8 more or fewer than when it was tried last */
 };
 
