@@ -112,8 +112,8 @@ static void raise_frontier(struct segments *s, uint32_t number)
         ;
 }
 
-/* Has every segment of the extent memory behind it? What stands in the reserve of a thread that does not write
- * has none, however long, and it would be there for nothing if the extent became one huge page. */
+/* Has every segment of the extent memory behind it? What stands in the reserve of a thread that does not
+ * write has none, however long, and it would be there for nothing if the extent became one huge page. */
 static bool is_written(const struct segments *s, uint32_t extent)
 {
     uint32_t per = (uint32_t)(REGION_EXTENT >> s->shift);

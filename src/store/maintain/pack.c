@@ -1,4 +1,4 @@
-/* What mass deletion leaves of the tables, packed.
+/* What growth and mass deletion leave free between the runs of tables, packed.
  *
  *      pool pages before   |b   | b  |   b|b   |  b |      one bucket each: none can go back
  *                 after    |bbbb|b   |    |    |    |

@@ -285,7 +285,8 @@ int main(void)
         cmocka_unit_test(test_pool_cache),
         cmocka_unit_test(test_parts_of_a_run),
         cmocka_unit_test(test_packed),
-        cmocka_unit_test(test_denser_than_the_first), cmocka_unit_test(test_trimmed_is_not_full),
+        cmocka_unit_test(test_denser_than_the_first),
+        cmocka_unit_test(test_trimmed_is_not_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -190,8 +190,8 @@ static bool is_full(const struct rig *r, uint32_t extent)
     return atomic_load(&r->region.full) >> extent & 1;
 }
 
-/* Extents are said to be full, and become huge pages, when there is memory behind all of their segments: not the
- * one with the reserve of a thread that never writes. */
+/* Extents are said to be full, and become huge pages, when there is memory behind all of their segments: not
+ * the one with the reserve of a thread that never writes. */
 static void test_full_extents(void **state)
 {
     enum { EXTENTS = 6 };
