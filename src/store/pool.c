@@ -55,17 +55,27 @@ void pool_release(struct pool *p)
     memset(p, 0, sizeof *p);
 }
 
+static unsigned used_in(const struct pool *p, uint32_t n)
+{
+    return POOL_PAGE_UNITS - (unsigned)__builtin_popcountll(p->pages[n].free);
+}
+
+/* First, or second where the first one is denser. */
 static void list_add(struct pool *p, uint32_t n, unsigned list)
 {
     struct pool_page *page = &p->pages[n];
     page->list = list;
     if (list == POOL_NO_LIST)
         return;
-    page->prev = 0;
-    page->next = p->head[list];
+    uint32_t first = p->head[list];
+    page->prev = first != 0 && used_in(p, first) > used_in(p, n) ? first : 0;
+    page->next = page->prev != 0 ? p->pages[first].next : first;
     if (page->next != 0)
         p->pages[page->next].prev = n;
-    p->head[list] = n;
+    if (page->prev != 0)
+        p->pages[first].next = n;
+    else
+        p->head[list] = n;
 }
 
 static void list_remove(struct pool *p, uint32_t n)
@@ -103,11 +113,9 @@ static uint32_t find_page(struct pool *p, unsigned class)
     return n;
 }
 
-static uint32_t take_locked(struct pool *p, unsigned class)
+/* From page n, which has such a run. */
+static uint32_t take_from(struct pool *p, uint32_t n, unsigned class)
 {
-    uint32_t n = find_page(p, class);
-    if (n == 0)
-        return 0;
     struct pool_page *page = &p->pages[n];
     if (page->free == ~0ull) {
         p->pages_used++;
@@ -123,8 +131,15 @@ static uint32_t take_locked(struct pool *p, unsigned class)
     unsigned unit = (unsigned)__builtin_ctzll(runs);
     list_remove(p, n);
     page->free &= ~(run_mask(class) << unit);
+    p->units_used += 1u << class;
     list_add(p, n, list_of(page->free));
     return n * POOL_PAGE_UNITS + unit;
+}
+
+static uint32_t take_locked(struct pool *p, unsigned class)
+{
+    uint32_t n = find_page(p, class);
+    return n == 0 ? 0 : take_from(p, n, class);
 }
 
 static void give_locked(struct pool *p, uint32_t ref, unsigned class)
@@ -135,6 +150,7 @@ static void give_locked(struct pool *p, uint32_t ref, unsigned class)
     ASSERT((page->free & mask) == 0);
     list_remove(p, n);
     page->free |= mask;
+    p->units_used -= 1u << class;
     list_add(p, n, list_of(page->free));
     if (page->free == ~0ull) {
         p->pages_used--;
@@ -187,6 +203,47 @@ void pool_cache_drain(struct pool *p, struct pool_cache *c)
     lock_release(&p->lock);
 }
 
+/* Of the lists' first pages the one with most in use, if it has a run of that size; never a page wholly free.
+ */
+static uint32_t find_dense(const struct pool *p, unsigned class, uint32_t but)
+{
+    uint32_t best = 0;
+    for (unsigned list = class; list < POOL_CLASSES - 1; list++) {
+        uint32_t n = p->head[list];
+        if (n != 0 && n != but && (best == 0 || used_in(p, n) > used_in(p, best)))
+            best = n;
+    }
+    return best;
+}
+
+uint32_t pool_take_denser(struct pool *p, uint32_t ref, unsigned class)
+{
+    ASSERT(class < POOL_CLASSES && ref != 0);
+    uint32_t mine = ref / POOL_PAGE_UNITS, denser = 0;
+    lock_hold(&p->lock);
+    unsigned used = used_in(p, mine);
+    if (used <= POOL_DENSE) {
+        uint32_t n = find_dense(p, class, mine);
+        if (n != 0 && used_in(p, n) >= used) {
+            denser = take_from(p, n, class);
+        } else { /* then others may move here */
+            list_remove(p, mine);
+            list_add(p, mine, p->pages[mine].list);
+        }
+    }
+    lock_release(&p->lock);
+    return denser;
+}
+
+uint64_t pool_units(struct pool *p, uint64_t *free)
+{
+    lock_hold(&p->lock);
+    uint64_t units = p->pages_used * POOL_PAGE_UNITS;
+    *free = units - p->units_used;
+    lock_release(&p->lock);
+    return units;
+}
+
 unsigned pool_trim(struct pool *p, unsigned max)
 {
     enum { BATCH = 64 };
@@ -203,8 +260,10 @@ unsigned pool_trim(struct pool *p, unsigned max)
             batch[n++] = page;
         }
         lock_release(&p->lock);
-        for (unsigned i = 0; i < n; i++)
+        for (unsigned i = 0; i < n; i++) {
+            region_has_hole(p->region, (uint32_t)(batch[i] / (REGION_EXTENT / POOL_PAGE)));
             madvise(p->region->base + (size_t)batch[i] * POOL_PAGE, POOL_PAGE, MADV_DONTNEED);
+        }
         lock_hold(&p->lock);
         for (unsigned i = 0; i < n; i++)
             list_add(p, batch[i], POOL_LIST_CLEAN);
@@ -225,7 +284,7 @@ uint64_t pool_bytes(struct pool *p)
 void pool_check(struct pool *p)
 {
     lock_hold(&p->lock);
-    uint64_t dirty = 0;
+    uint64_t dirty = 0, free = 0;
     for (unsigned list = 0; list < POOL_LISTS; list++) {
         uint32_t prev = 0;
         for (uint32_t n = p->head[list]; n != 0; n = p->pages[n].next) {
@@ -235,10 +294,11 @@ void pool_check(struct pool *p)
                 ASSERT(page->free == ~0ull);
             else
                 ASSERT(list_of(page->free) == list);
+            free += list < POOL_CLASSES - 1 ? POOL_PAGE_UNITS - used_in(p, n) : 0;
             dirty += list == POOL_CLASSES - 1;
             prev = n;
         }
     }
-    ASSERT(dirty == p->pages_dirty);
+    ASSERT(dirty == p->pages_dirty && free == p->pages_used * POOL_PAGE_UNITS - p->units_used);
     lock_release(&p->lock);
 }

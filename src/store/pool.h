@@ -8,7 +8,12 @@
  * Pages are listed by the largest run they have free, and an allocation takes the
  * smallest that will do. Runs of all sizes share a page: tables that grow together
  * leave small holes of one size and need the next larger one, which separate pages
- * for each size would turn into waste.
+ * for each size would turn into waste. The first page of a list is no sparser than
+ * the one that came to the list last, so that what is taken makes full pages fuller.
+ *
+ * What was given back here and there leaves sparse pages behind. Only whoever holds a
+ * run knows who points at it, so he must ask whether it had better move
+ * (pool_take_denser(); maintain/pack.c does).
  *
  * A thread keeps a few runs of each small size (struct pool_cache), so the one lock
  * (a leaf) is taken about once in eight allocations. Nothing is stored in free
@@ -29,6 +34,7 @@ enum pool_limits {
     POOL_CACHED_CLASSES = 5, /* 2^0 .. 2^4: what buckets come in */
     POOL_CACHE_RUNS = 16,    /* at most so many of one size in a thread's cache */
     POOL_DIRTY_PAGES = 64,   /* free pages that keep their memory */
+    POOL_DENSE = 60,         /* a page with more units in use than this is not emptied */
 };
 
 struct pool_page {
@@ -47,6 +53,7 @@ struct pool {
     uint32_t head[POOL_LISTS]; /* by class of the largest free run; CLEAN: whole pages without memory */
     uint32_t fresh, fresh_end; /* pages of the newest extent that were never used */
     uint64_t pages_used;       /* with at least one unit in use */
+    uint64_t units_used;       /* in them; those in a thread's cache count */
     uint64_t pages_dirty;      /* wholly free but still backed by memory */
 };
 
@@ -62,6 +69,13 @@ void pool_release(struct pool *p);
 uint32_t pool_take(struct pool *p, struct pool_cache *c, unsigned class);
 void pool_give(struct pool *p, struct pool_cache *c, uint32_t ref, unsigned class);
 void pool_cache_drain(struct pool *p, struct pool_cache *c);
+
+/* A run of the same size as `ref` in a page with at least as many units in use, or 0 when there is none or
+ * the run had better stay. Copy, then give `ref` back without a cache, which would keep it from its page.
+ * Moving on and on comes to an end: each move adds to the sum of the squares of what pages have in use. */
+uint32_t pool_take_denser(struct pool *p, uint32_t ref, unsigned class);
+/* Units of the pages that are used, and how many of them are free. */
+uint64_t pool_units(struct pool *p, uint64_t *free);
 
 /* Give the memory of at most `max` free pages back to the system. Returns how many it was. */
 unsigned pool_trim(struct pool *p, unsigned max);

@@ -112,13 +112,24 @@ static void raise_frontier(struct segments *s, uint32_t number)
         ;
 }
 
+/* Has every segment of the extent memory behind it? What stands in the reserve of a thread that does not
+ * write has none, however long, and it would be there for nothing if the extent became one huge page. */
+static bool is_written(const struct segments *s, uint32_t extent)
+{
+    uint32_t per = (uint32_t)(REGION_EXTENT >> s->shift);
+    for (uint32_t i = 0; i < per; i++)
+        if (atomic_load_explicit(&s->meta[extent * per + i].used, memory_order_relaxed) == 0)
+            return false;
+    return true;
+}
+
 /* A new extent, cut into segments. Lock held. */
 static int carve(struct segments *s)
 {
     uint32_t extent, per = (uint32_t)(REGION_EXTENT >> s->shift);
     if (region_take(s->region, 1, &extent) != 0)
         return ERR_OOM;
-    if (s->carved[1] != 0) /* the last but one: what of it stood in reserves has been used meanwhile */
+    if (s->carved[1] != 0 && is_written(s, s->carved[1])) /* the last but one: writers' reserves are used */
         region_huge_when_full(s->region, s->carved[1]);
     s->carved[1] = s->carved[0];
     s->carved[0] = extent;
@@ -459,6 +470,7 @@ unsigned segments_trim(struct segments *s, unsigned max)
         if (s->size < REGION_EXTENT)
             region_has_hole(s->region, number_of(s, seg) >> (REGION_EXTENT_BITS - s->shift));
         madvise(segment_start(s, seg), s->size, MADV_DONTNEED);
+        atomic_store_explicit(&seg->used, 0, memory_order_relaxed);
         lock_hold(&s->lock);
         push(s, &s->clean, seg);
         lock_release(&s->lock);

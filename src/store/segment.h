@@ -63,7 +63,7 @@ enum segment_limits {
 
 struct segment {
     CACHE_ALIGNED _Atomic uint32_t live;
-    _Atomic uint32_t used;    /* units that hold complete entries */
+    _Atomic uint32_t used;    /* units that hold complete entries; 0: no memory behind it, or hardly any */
     _Atomic int64_t sweep_at; /* ms since 1970: enough has expired to be worth a walk */
     _Atomic uint32_t epoch;   /* of the store when it was opened; older ones are doomed (flush.c) */
     _Atomic uint32_t purged;  /* garbage generation it is known to be clean of (flush.c) */

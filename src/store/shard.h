@@ -66,11 +66,18 @@ struct walk {
     uint32_t horizon[HORIZON_BINS]; /* units that stay, by log2 of the ms they have left */
 };
 
+/* A thread's part of the walk that packs tables (maintain/pack.c): slots up to `end`, and a page of the
+ * first. */
+struct packing {
+    uint32_t slot, end, page;
+};
+
 struct appender {
     CACHE_ALIGNED struct segment_writer writer;
     struct pool_cache cache;
     struct table_mem tm;
     struct walk walk;
+    struct packing pack;
     int64_t heap_unseen; /* bytes of heap values not yet in store.heap */
     /* Written by the owner only (relaxed), read by anybody. */
     _Atomic uint64_t expired, evicted, compacted, ghost_hits;
@@ -179,6 +186,9 @@ struct store {
     struct object_large *_Atomic dying;   /* collections without references; pushed by anybody */
     struct object_large *_Atomic reaping; /* taken from there, the first one half freed */
     struct grave *_Atomic graves;
+    _Atomic uint32_t
+        pack_left; /* shards whose tables the walk has still to pack (pack.c); 0: there is none */
+    _Atomic uint64_t pack_tried; /* units that were free in used pages of the pool when it began */
 };
 
 /* ---- small helpers ------------------------------------------------------------ */
@@ -442,6 +452,11 @@ void sweep_evict(const struct access *a, int64_t until_ns);
 void sweep_abort(struct store *s, struct appender *app);
 /* Gate: take out all keys of dead ids, however long it takes. */
 void sweep_purge_now(const struct access *a);
+
+/* ---- pack.c --------------------------------------------------------------------- */
+
+/* Move tables out of sparse pages of the pool; true while there is more. */
+bool store_pack(const struct access *a, int64_t until_ns);
 
 /* Locks a shard on the way of an operation that holds none: false when it is busy. *locked tells
  * store_shard_leave() whether there is something to release. */

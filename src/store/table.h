@@ -88,6 +88,7 @@ struct table_mem {
     struct pool_cache *cache;
     const struct hash_seed *seed;
     _Atomic uint64_t splits, merges; /* pages; written by the owner only */
+    _Atomic uint64_t moves;          /* of runs, by table_pack(); the same */
 };
 
 /* A reference that a search found; good until the table changes. */
@@ -131,6 +132,10 @@ void table_remove(struct table_mem *tm, struct table *t, const struct table_pos 
 /* Frees what the table owns, not the entries, at most `max` pages in one call: *page counts on from 0.
  * True when done; t is empty then, and useless before. */
 bool table_release(struct table_mem *tm, struct table *t, uint32_t *page, uint32_t max);
+
+/* Moves what the table owns of the pool out of sparse pages where it can, like table_release() at most `max`
+ * pages of the table in one call; what the table holds is not looked at. True when done. */
+bool table_pack(struct table_mem *tm, struct table *t, uint32_t *page, uint32_t max);
 
 /* Visit in SCAN order: calls visit for every entry of one part of one page. *cursor counts up in
  * reversed bits; returns false when this was the table's last part. A visit may not change the table. */

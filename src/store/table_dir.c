@@ -315,6 +315,44 @@ bool table_release(struct table_mem *tm, struct table *t, uint32_t *page, uint32
     return true;
 }
 
+/* ---- moving out of sparse pages of the pool ---- */
+
+/* Whoever prefetches through the old reference reads memory that is somebody else's, or nobody's, as ever. */
+static void run_pack(struct table_mem *tm, _Atomic uint32_t *run, unsigned class)
+{
+    uint32_t old = LOAD(*run), ref = pool_take_denser(tm->pool, old, class);
+    if (ref == 0)
+        return;
+    copy_block(tm, ref, old, class);
+    STORE(*run, ref);
+    pool_give(tm->pool, NULL, old, class);
+    STORE(tm->moves, LOAD(tm->moves) + 1);
+}
+
+/* Its only block, or its root; full blocks are pages of the pool already. */
+static void dir_pack(struct table_mem *tm, struct table *t)
+{
+    uint32_t npages = table_pages(t), leaves = leaves_of(npages);
+    if (npages > 1 && leaves <= ROOT_REFS_MAX)
+        run_pack(tm, &t->one.run[0], leaves == 1 ? leaf_class(npages) : root_class(leaves));
+}
+
+bool table_pack(struct table_mem *tm, struct table *t, uint32_t *page, uint32_t max)
+{
+    if (*page == 0)
+        dir_pack(tm, t);
+    for (; *page < table_pages(t); ++*page, --max) {
+        if (max == 0)
+            return false;
+        struct page *p = table_page(tm, t, *page);
+        for (uint32_t left = LOAD(p->m); left != 0; left &= left - 1) {
+            unsigned k = (unsigned)__builtin_ctz(left);
+            run_pack(tm, &p->run[k], k);
+        }
+    }
+    return true;
+}
+
 /* ---- scanning ---- */
 
 static uint32_t reverse_bits(uint32_t v)

@@ -525,9 +525,9 @@ uint32_t store_maintain(const struct access *a, uint32_t budget_us)
         sweep_evict(a, until_ns);
     while (os_work_ns() < until_ns && sweep_step(a, until_ns))
         segment_refill(&s->segs, &a->app->writer);
-    bool surplus = store_give_back(s, until_ns);
+    bool packing = store_pack(a, until_ns), surplus = store_give_back(s, until_ns);
     store_update_pressure(s);
-    if (digging || reaping || a->app->walk.seg != NULL ||
+    if (digging || reaping || packing || a->app->walk.seg != NULL ||
         (evict_wanted(a) && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed)))
         return 0;
     uint32_t ms = ms_to_next_pass(a);

@@ -220,6 +220,16 @@ static void write_something(struct model *m, uint32_t step)
         m->a.now_ms += (int64_t)rng_below(&m->rng, 200);
 }
 
+/* All tables, under open cuts; there is too little here for the store to begin by itself. */
+static void pack_tables(struct model *m)
+{
+    for (uint32_t slot = 0; slot < STORE_SLOTS; slot++) {
+        uint32_t page = 0;
+        while (!table_pack(&m->a.app->tm, &m->s->slots[slot], &page, 1))
+            ;
+    }
+}
+
 static void run(uint64_t seed, uint64_t queue_max, bool flushes)
 {
     struct store *s = model_store(0, 2, seed);
@@ -238,6 +248,8 @@ static void run(uint64_t seed, uint64_t queue_max, bool flushes)
         write_something(&m, step);
         if (step % 7 == 0)
             (void)store_maintain(&m.a, 50);
+        if (step % 500 == 0)
+            pack_tables(&m);
         if (one->cut != NULL && rng_below(&m.rng, one->pace) == 0) {
             for (uint64_t n = 1 + rng_below(&m.rng, 20); n > 0 && expect_some(&m, one); n--)
                 ;
@@ -257,6 +269,7 @@ static void run(uint64_t seed, uint64_t queue_max, bool flushes)
     struct store_stats stats;
     store_stats(s, &stats);
     ASSERT(seed % 2 == 0 || flushes || (stats.splits > 30 && stats.merges > 30));
+    ASSERT(m.a.app->tm.moves > 30);
     model_compare_all(&m);
     model_release(&m);
     store_free(s);

@@ -413,6 +413,11 @@ static void run(uint64_t steps, uint64_t seed)
     }
     compare_all(r);
     assert_true(r->evicted > steps / 100 && r->expired > steps / 100 && r->moved > 0);
+    uint64_t packed = 0;
+    for (uint32_t i = 0; i < 2; i++)
+        packed += s->appenders[i]->tm.moves;
+    print_message("%llu runs of tables were packed\n", (unsigned long long)packed);
+    assert_true(packed > 0);
     for (uint32_t d = 0; d < MODEL_DBS; d++)
         flush(r, d);
     for (int i = 0; i < 10000 && (s->graves != NULL || s->heap_doomed != 0 || s->ids_dead != 0); i++)

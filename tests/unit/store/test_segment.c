@@ -176,10 +176,35 @@ static void test_trim(void **state)
     while (segments_trim(&r.segs, 7) > 0)
         ;
     assert_true(segments_free_bytes(&r.segs) <= 4 * r.segs.size);
+    for (uint32_t n = r.segs.clean; n != 0; n = r.segs.meta[n].next)
+        ASSERT(r.segs.meta[n].used == 0); /* never taken for one with memory */
     uint32_t frontier = r.segs.frontier;
     for (int i = 0; i < 200; i++)
         e[i] = add(&r, units, 0); /* what was trimmed is used again */
     assert_int_equal(r.segs.frontier, frontier);
+    rig_release(&r);
+}
+
+static bool is_full(const struct rig *r, uint32_t extent)
+{
+    return atomic_load(&r->region.full) >> extent & 1;
+}
+
+/* Extents are said to be full, and become huge pages, when there is memory behind all of their segments: not
+ * the one with the reserve of a thread that never writes. */
+static void test_full_extents(void **state)
+{
+    enum { EXTENTS = 6 };
+    struct rig r;
+    struct segment_writer idle = {0};
+    rig_init(&r, 0, 2);
+    segment_refill(&r.segs, &idle);
+    while (r.segs.carved[0] < EXTENTS)
+        (void)add(&r, r.segs.units_max, 0);
+    assert_false(is_full(&r, 1));
+    for (uint32_t extent = 2; extent < EXTENTS - 1; extent++)
+        assert_true(is_full(&r, extent));
+    assert_false(is_full(&r, EXTENTS - 1)); /* reserves of those who do write */
     rig_release(&r);
 }
 
@@ -189,6 +214,7 @@ int main(void)
         cmocka_unit_test(test_sizes),          cmocka_unit_test(test_groups),
         cmocka_unit_test(test_last_one_frees), cmocka_unit_test(test_groups_lie_apart),
         cmocka_unit_test(test_abandon),        cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_full_extents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ static void rig_init(struct rig *r, uint32_t n)
     assert_int_equal(region_init(&r->region), 0);
     assert_int_equal(pool_init(&r->pool, &r->region), 0);
     r->seed = model_seed(1);
-    r->tm = (struct table_mem){r->region.base, r->region.size, &r->pool, &r->cache, &r->seed, 0, 0};
+    r->tm = (struct table_mem){r->region.base, r->region.size, &r->pool, &r->cache, &r->seed, 0, 0, 0};
     size_t extents = (size_t)n * ENTRY / REGION_EXTENT + 1;
     assert_int_equal(region_take(&r->region, (uint32_t)extents, &extent), 0);
     r->entries = region_extent(&r->region, extent);
@@ -98,6 +98,14 @@ static void compare(struct rig *r)
     table_check(&r->tm, &r->t);
 }
 
+/* All of a table, in parts. */
+static void pack(struct rig *r, struct table *t, uint32_t max)
+{
+    uint32_t page = 0;
+    while (!table_pack(&r->tm, t, &page, max))
+        ;
+}
+
 /* Random steps whose drift changes sign, so that the table is empty and full many times. */
 static void test_random(void **state)
 {
@@ -114,10 +122,12 @@ static void test_random(void **state)
             insert(&r, i);
         else if (r.in[i] && (!grow || rng_below(&rng, 8) == 0))
             removal(&r, i);
+        if (step % 500 == 0)
+            pack(&r, &r.t, 1 + (uint32_t)rng_below(&rng, 8));
         if (step % 25000 == 0)
             compare(&r);
     }
-    assert_true(r.tm.splits > 50 && r.tm.merges > 50);
+    assert_true(r.tm.splits > 50 && r.tm.merges > 50 && r.tm.moves > 50);
     rig_release(&r);
 }
 
@@ -138,6 +148,10 @@ static void test_large(void **state)
     }
     compare(&r);
     assert_true(table_pages(&r.t) < TABLE_LEAF_PAGES);
+    for (int i = 0; i < 4; i++)
+        pack(&r, &r.t, 3);
+    compare(&r);
+    assert_true(r.tm.moves > 0);
     for (uint32_t i = 0; i < r.n; i += 1000)
         removal(&r, i);
     assert_int_equal(table_pages(&r.t), 1);
@@ -252,6 +266,51 @@ static void test_same_tag(void **state)
     rig_release(&r);
 }
 
+/* Many tables with one bucket each left, among them some that have grown to a directory of two levels: what
+ * they hold is the same wherever it lies, and the pool's pages go back. */
+static void test_packed(void **state)
+{
+    enum { TABLES = 800, LARGE = 3 };
+    static struct table small[TABLES];
+    struct rig r;
+    struct table_pos pos;
+    rig_init(&r, 120000);
+    uint32_t half = r.n / 2;
+    for (uint32_t i = 0; i < half; i++) {
+        ASSERT(table_insert(&r.tm, &small[i % TABLES], hash_of(&r, i), entry_of(&r, i)) == 0);
+        insert(&r, half + i);
+    }
+    for (uint32_t i = TABLES; i < half; i++) {
+        ASSERT(table_find_entry(&r.tm, &small[i % TABLES], hash_of(&r, i), entry_of(&r, i), &pos));
+        table_remove(&r.tm, &small[i % TABLES], &pos);
+        if (i % LARGE != 0)
+            removal(&r, half + i);
+    }
+    assert_true(table_pages(&r.t) > TABLE_LEAF_PAGES);
+    pool_cache_drain(&r.pool, &r.cache);
+    uint64_t free, before = pool_units(&r.pool, &free);
+    for (int walk = 0; walk < 8; walk++) {
+        for (uint32_t i = 0; i < TABLES; i++)
+            pack(&r, &small[i], 1);
+        pack(&r, &r.t, 5);
+    }
+    uint64_t after = pool_units(&r.pool, &free);
+    print_message("%llu units, %llu packed, %llu of them free\n", (unsigned long long)before,
+                  (unsigned long long)after, (unsigned long long)free);
+    assert_true(free < after / 4);
+    compare(&r);
+    pool_check(&r.pool);
+    for (uint32_t i = 0; i < TABLES; i++) {
+        table_check(&r.tm, &small[i]);
+        struct entry *e = entry_of(&r, i);
+        ASSERT(table_find(&r.tm, &small[i], hash_of(&r, i), entry_key(e), 0, &pos) == e);
+        table_remove(&r.tm, &small[i], &pos);
+        uint32_t page = 0;
+        (void)table_release(&r.tm, &small[i], &page, 1);
+    }
+    rig_release(&r);
+}
+
 struct first {
     struct entry *e[64];
     uint32_t n;
@@ -298,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_cost),
         cmocka_unit_test(test_flooding),
         cmocka_unit_test(test_same_tag),
+        cmocka_unit_test(test_packed),
         cmocka_unit_test(test_emptied_in_scan_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -247,6 +247,70 @@ static void test_churn_in_small_memory(void **state)
     store_free(s);
 }
 
+/* Of many keys one in fifty is left, a bucket of its slot each: the tables' memory goes back as well. */
+static void test_mass_deletion_gives_tables_back(void **state)
+{
+    enum { KEYS = 300000, LEFT = 50 };
+    struct store *s;
+    struct access a = setup_store(&s, 0);
+    struct store_memory before, after;
+    for (uint32_t i = 0; i < KEYS; i++)
+        put(&a, i, 0, 10, 0);
+    store_memory(s, &before);
+    for (uint32_t i = 0; i < KEYS; i++)
+        if (i % LEFT != 0)
+            drop(&a, i, 0);
+    upkeep(&a, 2000);
+    store_memory(s, &after);
+    print_message("tables: %llu KB, %llu when most keys are gone\n", (unsigned long long)before.tables >> 10,
+                  (unsigned long long)after.tables >> 10);
+    uint64_t free, units = pool_units(&s->pool, &free), spare = POOL_DIRTY_PAGES * POOL_PAGE;
+    assert_true(units < KEYS / LEFT * 4 / 3 && free < units / 4);
+    assert_true(after.tables <= STORE_SLOTS * sizeof(struct table) + units * POOL_UNIT + spare);
+    assert_int_equal(atomic_load(&s->pack_left), 0); /* it does not go on for ever */
+    for (uint32_t i = 0; i < KEYS; i++) {
+        char p[32];
+        struct key k = make(s, p, sizeof p, i, 0);
+        ASSERT((store_find(&a, &k) != NULL) == (i % LEFT == 0));
+    }
+    store_check(s);
+    for (uint32_t i = 0; i < KEYS; i += LEFT)
+        drop(&a, i, 0);
+    upkeep(&a, 1000);
+    assert_in_range(s->pool.pages_used, 0, 2 * POOL_CACHE_RUNS); /* what the thread's cache keeps */
+    store_free(s);
+}
+
+/* Pages of the pool that stay as they are, because nobody knows whose runs these are: the walk gives up, and
+ * begins anew when more is deleted. */
+static void test_what_cannot_be_packed(void **state)
+{
+    enum { PAGES = 200, KEYS = 300000 };
+    static uint32_t unit[PAGES * POOL_PAGE_UNITS];
+    struct store *s;
+    struct access a = setup_store(&s, 0);
+    for (uint32_t i = 0; i < ARRAY_LEN(unit); i++)
+        unit[i] = pool_take(&s->pool, NULL, 0);
+    for (uint32_t i = 0; i < ARRAY_LEN(unit); i++)
+        if (unit[i] % POOL_PAGE_UNITS != i % 7)
+            pool_give(&s->pool, NULL, unit[i], 0);
+    assert_in_range(s->pool.pages_used, PAGES / 8, PAGES);
+    upkeep(&a, 1000);
+    assert_int_equal(atomic_load(&s->pack_left), 0);
+    assert_true(store_maintain(&a, BUDGET_US) > 0);
+    for (uint32_t i = 0; i < KEYS; i++)
+        put(&a, i, 0, 10, 0);
+    for (uint32_t i = 0; i < KEYS; i++)
+        if (i % 50 != 0)
+            drop(&a, i, 0);
+    uint64_t before = s->pool.pages_used;
+    upkeep(&a, 1000);
+    assert_true(s->pool.pages_used < before / 2);
+    assert_int_equal(atomic_load(&s->pack_left), 0);
+    store_check(s);
+    store_free(s);
+}
+
 /* Of a flushed store nothing remains, heap values included; and writing may go on at once. */
 static void test_flush_gives_back(void **state)
 {
@@ -350,6 +414,8 @@ int main(void)
         cmocka_unit_test(test_replica_and_debug_keep),
         cmocka_unit_test(test_compaction),
         cmocka_unit_test(test_churn_in_small_memory),
+        cmocka_unit_test(test_mass_deletion_gives_tables_back),
+        cmocka_unit_test(test_what_cannot_be_packed),
         cmocka_unit_test(test_flush_gives_back),
         cmocka_unit_test(test_flush_db),
         cmocka_unit_test(test_huge_keys),
