@@ -150,6 +150,16 @@ static bool is_disputed(const struct machine *m)
     return false;
 }
 
+/* Over for now: another election comes first. Those who voted hear that it is. */
+static void step_back(struct machine *m)
+{
+    uint64_t t = m->config.node_timeout_ms;
+    m->election_asked = m->election_sent = false;
+    m->election_ms = m->now_ms;
+    m->election_at_ms = m->now_ms + t / 4 + rng_below(m->rng, t / 4);
+    bus_pong_all(m);
+}
+
 static bool has_voted(const struct machine *m, const struct node *n, uint64_t epoch)
 {
     return n->ack_epoch == epoch || (n == m->self && m->vote_epoch == epoch);
@@ -212,8 +222,12 @@ void election_ack(struct machine *m, struct node *sender, const struct frame *f)
     sender->ack_epoch = m->election_epoch;
     /* Who is elected may write at once, before anybody has answered a ping of the new primary. */
     failure_lease_from(sender, m->election_asked_ms, f->h.larder.promise_ms);
-    if (!electorate_majority(m, has_voted, m->election_epoch, m->election_epoch) && !MUTANT(NO_MAJORITY))
+    if (!electorate_majority(m, has_voted, m->election_epoch, m->election_epoch) && !MUTANT(NO_MAJORITY)) {
+        const struct node *place = machine_is_primary(m) ? m->self : m->self->primary;
+        if (place != NULL && electorate_gives_way(m, has_voted, m->election_epoch, place))
+            step_back(m);
         return;
+    }
     electorate_adopt(m, has_voted, m->election_epoch);
     if (machine_is_primary(m)) {
         renew(m);

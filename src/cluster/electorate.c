@@ -221,6 +221,23 @@ bool electorate_majority(const struct machine *m, electorate_says *says, uint64_
     return have >= machine_quorum(m);
 }
 
+bool electorate_gives_way(const struct machine *m, electorate_says *says, uint64_t epoch,
+                          const struct node *place)
+{
+    struct electorate e;
+    unsigned have = 0;
+    bool first = false;
+    electorate_hear(&e, m, says, epoch, epoch);
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        if (!node_votes(n) || !says(m, n, epoch))
+            continue;
+        have++;
+        first |= !electorate_counts(&e, n) && node_id_cmp(&n->id, &place->id) < 0;
+    }
+    return first && have >= machine_quorum(m);
+}
+
 void electorate_adopt(struct machine *m, electorate_says *says, uint64_t at)
 {
     for (unsigned i = 0; i < m->map.n; i++) {

@@ -48,7 +48,8 @@ static bool is_needed(const struct machine *m)
     unsigned others = 0;
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
-        others += n != m->self && node_votes(n) && !node_is(n, NODE_PFAIL | NODE_FAIL);
+        /* Who yields is held for failed, and votes all the same. */
+        others += n != m->self && node_votes(n) && m->now_ms - n->heard_ms <= m->config.node_timeout_ms;
     }
     return others < machine_quorum(m);
 }
