@@ -257,21 +257,44 @@ static void test_renewal(void **state)
     end(l);
 }
 
+static void asks_for_votes(struct lone *l)
+{
+    const struct machine_command force = {.kind = CMD_FAILOVER, .how = FAILOVER_FORCE};
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1, .link_up = true}});
+    event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &force});
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+    assert_true(l->m.election_sent);
+}
+
+/* Two elections, each for the place of a voter of the other: the one for the smaller id goes on. */
+static void test_gives_way(void **state)
+{
+    struct lone *l = start(OF_F);
+    struct node_dispute d = dispute(A, E, 6);
+    asks_for_votes(l);
+    acks(l, C, &d);
+    acks(l, A, NULL);
+    assert_true(l->m.election_asked);
+    acks(l, E, NULL);
+    assert_false(node_is(l->m.self, NODE_PRIMARY));
+    assert_false(l->m.election_asked);
+    assert_true(l->m.election_at_ms > l->now);
+    assert_true(is_sent(l, FRAME_PONG)); /* it is over, the voters hear */
+    end(l);
+}
+
 /* For T after its election a primary votes only where a lease was given back. */
 static void test_who_was_elected(void **state)
 {
     struct lone *l = start(OF_F);
     struct frame_header h;
     struct node_dispute d = dispute(D, A, 5);
-    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1, .link_up = true}});
-    event(l, &(struct machine_event){
-                 .kind = EV_COMMAND,
-                 .command = &(struct machine_command){.kind = CMD_FAILOVER, .how = FAILOVER_FORCE}});
-    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+    asks_for_votes(l);
     acks(l, C, &d);
     acks(l, E, NULL);
     acks(l, D, NULL);
     assert_false(node_is(l->m.self, NODE_PRIMARY)); /* C disputes D */
+    assert_true(l->m.election_asked);
     acks(l, A, NULL);
     assert_true(node_is(l->m.self, NODE_PRIMARY));
     assert_true(electorate_disputes(&l->m, node_named(l, D))); /* so do we now */
@@ -347,7 +370,7 @@ int main(void)
         cmocka_unit_test(test_open_votes),      cmocka_unit_test(test_an_older_claim),
         cmocka_unit_test(test_whose_place),     cmocka_unit_test(test_renewal),
         cmocka_unit_test(test_who_was_elected), cmocka_unit_test(test_disowned),
-        cmocka_unit_test(test_who_yields),
+        cmocka_unit_test(test_gives_way),       cmocka_unit_test(test_who_yields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
