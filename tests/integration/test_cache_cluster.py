@@ -330,3 +330,50 @@ def test_restore_believes_nothing(start_larder):
         w("CACHE.SET", "newer", "n", "VERSION", "6")
         assert w("CACHE.RESTORE", "newer", 60000, dump, v5, "REPLACE") == "OK"
         assert w("GET", "newer") == b"n"
+
+
+@pytest.mark.parametrize("how", ["was there", "came in between", "heard it from its primary"])
+def test_who_takes_over_before_the_former_owner_has_spoken_asks_it(how):
+    """The new owner of a slot dies before it knows which versions are held there: its replica refuses them until it knows."""
+    key, probe = "{move}k", "{move}probe"
+    with Cluster.create([harness.LARDER_SERVER] * 6, replicas=1, extra={"cluster-node-timeout": 60000}) as cluster:
+        source = cluster.owner_of(key)
+        target, third = (s for s in cluster.primaries() if s is not source)
+        heir = cluster.replica_of(target)
+        number = ask(source, "CLUSTER", "KEYSLOT", key)
+        assert ask(source, "CACHE.INVALIDATE", key, "VERSION", "7", "HOLD", "600000") == 0
+        assert ask(target, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+        assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+        os.kill(source.process.pid, signal.SIGSTOP)
+        try:
+            assert ask(target, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
+            harness.wait_until(lambda: str(ask(heir, "GET", key)).endswith(f":{target.port}"), what="the replica to see the slot's new owner")
+            if how == "came in between":
+                cluster.kill(heir)
+                heir.start()
+                harness.wait_until(lambda: "master_link_status:up" in ask(heir, "INFO", "replication"), what="the new copy")
+            elif how == "heard it from its primary":
+                os.kill(source.process.pid, signal.SIGCONT)
+                assert ask(source, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
+                with target.wire() as w, heir.wire() as r:
+                    assert known(w, key) == 7
+                    r("READONLY")
+                    harness.wait_until(lambda: inspect(r, key)["held-version"] == 7, what="the replica to hold it")
+                os.kill(source.process.pid, signal.SIGSTOP)
+            cluster.kill(target)
+            assert ask(heir, "CLUSTER", "FAILOVER", "TAKEOVER") == "OK"
+            harness.wait_until(lambda: ask(heir, "SET", "{move}plain", "v") == "OK", what="the takeover")
+            with heir.wire() as w:
+                assert w("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+                if how != "heard it from its primary":
+                    assert w("CACHE.SET", probe, "v", "VERSION", "100") == "OLDVERSION", "too much rather than too little"
+                assert w("CACHE.SET", probe, "v") == "OK"
+        finally:
+            os.kill(source.process.pid, signal.SIGCONT)
+        if how == "came in between":
+            return  # it refuses for a minute, since nobody has told it whom to ask
+        assert ask(source, "CLUSTER", "SETSLOT", number, "NODE", my_id(heir)) == "OK"
+        with heir.wire() as w:
+            assert known(w, key) == 7
+            assert w("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+            assert w("CACHE.SET", key, "new", "VERSION", "7") == "OK"
