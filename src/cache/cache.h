@@ -52,8 +52,8 @@ void cache_leave_slots(struct cache *c, const struct access *a, const bool *slot
 /* Any thread: is it unknown which versions are held in this slot, since it was another node's? A value that
  * names a version is refused as old while it is. */
 void cache_expect(struct cache *c, uint32_t slot, bool unknown);
-/* After so long nobody waits for an answer to that any more: a minute, or as long as versions are held if that
- * is longer. Whoever is given a copy meanwhile (state.h) refuses them for as long. */
+/* After so long nobody waits for an answer to that any more: a minute, or as long as versions are held if
+ * that is longer. Whoever is given a copy meanwhile (state.h) refuses them for as long. */
 int64_t cache_patience_ms(const struct cache *c);
 /* NULL on a primary. In a round. */
 const char *cache_primary(const struct cache *c);

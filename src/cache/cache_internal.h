@@ -30,14 +30,14 @@ struct cache {
     struct cache_shard *shards;     /* STORE_SHARDS, owned */
     struct held held;
     struct tags tags;
-    struct budgets budgets;                    /* gate, but for the counts */
-    _Atomic uint64_t seq;                      /* purges so far */
+    struct budgets budgets;               /* gate, but for the counts */
+    _Atomic uint64_t seq;                 /* purges so far */
     _Atomic uint64_t unknown[SLOT_WORDS]; /* a bit for each slot: see cache_expect() */
     _Atomic uint64_t copied[SLOT_WORDS];  /* the same of whoever gave us a copy, which counts ... */
     _Atomic int64_t copied_until_ms;      /* ... until then */
-    _Atomic bool loaded;                       /* entries have come from a snapshot since the last doubt */
-    _Atomic int64_t negative_bytes;            /* of negative entries */
-    _Atomic uint32_t sweep_at;                 /* the shard whose turn it is */
+    _Atomic bool loaded;                  /* entries have come from a snapshot since the last doubt */
+    _Atomic int64_t negative_bytes;       /* of negative entries */
+    _Atomic uint32_t sweep_at;            /* the shard whose turn it is */
 };
 
 static inline struct cache_shard *cache_shard_of(struct cache *c, const struct key *k)

@@ -1,5 +1,5 @@
-/* What a node knows beside its entries, and what it knows not, for snapshots and full copies: which tags were purged, and which
- * versions are held. Without it an old value could come back on whoever was given a copy.
+/* What a node knows beside its entries, and what it knows not, for snapshots and full copies: which tags were
+ * purged, and which versions are held. Without it an old value could come back on whoever was given a copy.
  *
  *      piece    kind | u64 of | triple of u64 ...     ('U': words of 64 bits)
  *

@@ -1,9 +1,9 @@
 /* Batches of keys on their way to other nodes, so that a pattern's ban (purge.h) can tell whether something
  * that it should have hit was under way when it was placed.
  *
- * There are two kinds of senders, and each has one batch on its way at a time: from its reading of the values,
- * on the lane, until the other node has answered, or nobody waits for that any more. The ban is placed on the
- * lane, too. */
+ * There are two kinds of senders, and each has one batch on its way at a time: from its reading of the
+ * values, on the lane, until the other node has answered, or nobody waits for that any more. The ban is
+ * placed on the lane, too. */
 #ifndef LARDER_SERVER_DEPARTURES_H
 #define LARDER_SERVER_DEPARTURES_H
 

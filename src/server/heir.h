@@ -12,8 +12,8 @@
  * A replica whose primary takes slots over asks, too, for itself alone: it may have to take the primary's
  * place before that has been answered. Beyond that moment a failover needs none of this: the stream has told
  * the replica. One that was given its copy in that moment has not seen whose the slots were; the copy says
- * which they are. A former owner that cannot be reached is asked for a minute, or as long as versions are held
- * by default if that is more (cache_patience_ms()); then the slots count as known, and the log says so.
+ * which they are. A former owner that cannot be reached is asked for a minute, or as long as versions are
+ * held by default if that is more (cache_patience_ms()); then the slots count as known, and the log says so.
  *
  * Owner: a thread of its own, in no rounds; what touches the store it has the lane do. */
 #ifndef LARDER_SERVER_HEIR_H

@@ -110,9 +110,9 @@ struct purge {
     char *glob; /* owned, of nglob bytes; NULL: tags */
     uint32_t nglob, db;
     bool dryrun;
-    bool confirm;      /* all have banned it: has a key come here since? ... */
-    bool confirmed;    /* ... no, or it has been banned again */
-    uint64_t arrivals; /* that there had been when it was banned here */
+    bool confirm;             /* all have banned it: has a key come here since? ... */
+    bool confirmed;           /* ... no, or it has been banned again */
+    uint64_t arrivals;        /* that there had been when it was banned here */
     struct departed departed; /* what was on its way to other nodes then */
     uint64_t rate;
     bool wants_gate;        /* it is to be banned when the round is over */
