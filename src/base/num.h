@@ -9,6 +9,7 @@
 
 enum num_limits {
     NUM_I64_TEXT_MAX = 20,      /* "-9223372036854775808", without NUL */
+    NUM_SHORT_END = 100000000,  /* of eight digits */
     NUM_DOUBLE_TEXT_MAX = 5120, /* a long double written out with %.17Lf */
 };
 
@@ -29,6 +30,22 @@ bool num_parse_bytes(struct str s, uint64_t *out);
 /* Write decimal text to dst (>= NUM_I64_TEXT_MAX bytes), return its length. */
 unsigned num_put_i64(char *dst, int64_t v);
 unsigned num_put_u64(char *dst, uint64_t v);
+
+/* The same below NUM_SHORT_END, without loops and branches: all eight digits side by side in one word, and
+ * the zeros in front shifted out. Writes eight bytes, of which those behind the text mean nothing. */
+static inline unsigned num_put_short(char *dst, uint32_t v)
+{
+    const uint64_t ones = 0x0001000100010001;
+    uint64_t fours = v / 10000 | (uint64_t)(v % 10000) << 32;
+    uint64_t high = (fours * 5243 >> 19) & 0x0000007f0000007f; /* / 100 */
+    uint64_t twos = high | (fours - 100 * high) << 16;
+    uint64_t tens = (twos * 103 >> 10) & 15 * ones; /* / 10 */
+    uint64_t digits = tens | (twos - 10 * tens) << 8;
+    unsigned zeros = (unsigned)__builtin_ctzll(digits | UINT64_C(1) << 56) / 8;
+    digits = (digits | 0x3030303030303030) >> 8 * zeros;
+    memcpy(dst, &digits, sizeof digits);
+    return 8 - zeros;
+}
 unsigned num_digits(uint64_t v);
 /* "00" to "99", two letters each. */
 extern const char num_pairs[200];

@@ -216,9 +216,9 @@ void cache_expect(struct cache *c, uint32_t slot, bool unknown)
         atomic_fetch_and(&c->unknown[slot / 64], ~bit);
 }
 
-int64_t cache_default_hold_ms(const struct cache *c)
+int64_t cache_patience_ms(const struct cache *c)
 {
-    return c->settings.hold_ms;
+    return c->settings.hold_ms > CACHE_PATIENCE_MS ? c->settings.hold_ms : CACHE_PATIENCE_MS;
 }
 
 const char *cache_primary(const struct cache *c)

@@ -24,6 +24,7 @@ enum cache_limits {
     CACHE_MS_MAX = 86400000, /* a lease, a wait, a hold, a back-off: a day */
     CACHE_TOKEN_TEXT = 16 + 1 + CACHE_RUN_ID,
     CACHE_REPLICA_OF = 300, /* "host:port" */
+    CACHE_PATIENCE_MS = 60 * 1000,
     CACHE_RETRY_MAX_MS =
         100, /* what a caller that was not served is told at most, if nothing else is known */
 };
@@ -51,7 +52,9 @@ void cache_leave_slots(struct cache *c, const struct access *a, const bool *slot
 /* Any thread: is it unknown which versions are held in this slot, since it was another node's? A value that
  * names a version is refused as old while it is. */
 void cache_expect(struct cache *c, uint32_t slot, bool unknown);
-int64_t cache_default_hold_ms(const struct cache *c); /* as configured */
+/* After so long nobody waits for an answer to that any more: a minute, or as long as versions are held if
+ * that is longer. Whoever is given a copy meanwhile (state.h) refuses them for as long. */
+int64_t cache_patience_ms(const struct cache *c);
 /* NULL on a primary. In a round. */
 const char *cache_primary(const struct cache *c);
 

@@ -19,6 +19,8 @@ struct cache_shard {
     struct counter count[CACHE_COUNTERS]; /* written with the lock, read without */
 };
 
+enum { SLOT_WORDS = SLOT_COUNT / 64 };
+
 struct cache {
     struct store *store;
     char run_id[CACHE_RUN_ID + 1];
@@ -28,17 +30,28 @@ struct cache {
     struct cache_shard *shards;     /* STORE_SHARDS, owned */
     struct held held;
     struct tags tags;
-    struct budgets budgets;                    /* gate, but for the counts */
-    _Atomic uint64_t seq;                      /* purges so far */
-    _Atomic uint64_t unknown[SLOT_COUNT / 64]; /* a bit for each slot: see cache_expect() */
-    _Atomic bool loaded;                       /* entries have come from a snapshot since the last doubt */
-    _Atomic int64_t negative_bytes;            /* of negative entries */
-    _Atomic uint32_t sweep_at;                 /* the shard whose turn it is */
+    struct budgets budgets;               /* gate, but for the counts */
+    _Atomic uint64_t seq;                 /* purges so far */
+    _Atomic uint64_t unknown[SLOT_WORDS]; /* a bit for each slot: see cache_expect() */
+    _Atomic uint64_t copied[SLOT_WORDS];  /* the same of whoever gave us a copy, which counts ... */
+    _Atomic int64_t copied_until_ms;      /* ... until then */
+    _Atomic bool loaded;                  /* entries have come from a snapshot since the last doubt */
+    _Atomic int64_t negative_bytes;       /* of negative entries */
+    _Atomic uint32_t sweep_at;            /* the shard whose turn it is */
 };
 
 static inline struct cache_shard *cache_shard_of(struct cache *c, const struct key *k)
 {
     return &c->shards[key_shard(k)];
+}
+
+/* Slots of word i of which it is not known which versions are held. */
+static inline uint64_t cache_unknown(const struct cache *c, uint32_t i, int64_t now_ms)
+{
+    uint64_t word = atomic_load_explicit(&c->unknown[i], memory_order_acquire);
+    if (unlikely(atomic_load_explicit(&c->copied_until_ms, memory_order_acquire) > now_ms))
+        word |= atomic_load_explicit(&c->copied[i], memory_order_relaxed);
+    return word;
 }
 
 /* What is held of a key, and what is to be. */

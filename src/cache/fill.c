@@ -9,7 +9,7 @@
 static uint64_t least_version(struct cache *c, const struct access *a, const struct key *k, bool has_meta,
                               const struct meta *old)
 {
-    uint64_t unknown = atomic_load_explicit(&c->unknown[k->slot / 64], memory_order_acquire);
+    uint64_t unknown = cache_unknown(c, k->slot / 64, a->now_ms);
     uint64_t held = (unknown >> k->slot % 64) & 1 ? UINT64_MAX : cache_held(c, k, a->now_ms);
     uint64_t stored = has_meta && (old->flags & META_VERSION) ? old->version : 0;
     return held > stored ? held : stored;

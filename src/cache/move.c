@@ -129,7 +129,7 @@ int cache_arrive(struct cache *c, const struct access *a, const struct key *k, c
     struct meta now;
     const struct entry *e = store_peek_any(a, k);
     enum cache_state state = cache_judge(c, a, e, &now, &has_meta);
-    *out = state == CACHE_FRESH ? ARRIVED_FRESH : ARRIVED_HIDDEN;
+    *out = state == CACHE_FRESH ? ARRIVED_FRESH : state == CACHE_STALE ? ARRIVED_STALE : ARRIVED_GONE;
     if (state == CACHE_MISS)
         (void)store_delete(a, k);
     return 0;

@@ -41,12 +41,13 @@ struct cache_arrival {
 };
 enum cache_arrived {
     ARRIVED_FRESH,
-    ARRIVED_HIDDEN,  /* stale, or gone since it has been purged here: there is no key to plain commands */
+    ARRIVED_STALE,
+    ARRIVED_GONE,    /* it has been purged here, and what was there is gone, too */
     ARRIVED_IN_VAIN, /* older than what is here or held: nothing has changed */
     ARRIVED_BUSY,    /* nothing has changed: there is a key, and it was not to be replaced */
 };
-/* Shard locked. Of a fresh one *m and *expire_ms say what was stored. Returns 0, ERR_OOM, or ERR_CORRUPT for
- * an extra that is none; then nothing has changed. */
+/* Shard locked. Of a fresh or stale one *m and *expire_ms say what was stored. Returns 0, ERR_OOM, or
+ * ERR_CORRUPT for an extra that is none; then nothing has changed. */
 int cache_arrive(struct cache *c, const struct access *a, const struct key *k, const struct cache_arrival *v,
                  enum cache_arrived *out, struct meta *m, int64_t *expire_ms);
 

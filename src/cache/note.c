@@ -32,19 +32,26 @@ uint32_t note_entry(const struct meta *m, int64_t expire_ms, char out[NOTE_MAX])
     return w.n + meta_write(m, out + w.n);
 }
 
-uint32_t note_stale(int64_t fresh_ms, int64_t expire_ms, char out[NOTE_MAX])
+static void put_hold(struct writer *w, const struct note_hold *hold)
+{
+    put(w, &hold->version, sizeof hold->version);
+    put(w, &hold->until_ms, sizeof hold->until_ms);
+}
+
+uint32_t note_stale(int64_t fresh_ms, int64_t expire_ms, const struct note_hold *hold, char out[NOTE_MAX])
 {
     struct writer w = begin(out, 'S');
     put(&w, &fresh_ms, sizeof fresh_ms);
     put(&w, &expire_ms, sizeof expire_ms);
+    if (hold != NULL)
+        put_hold(&w, hold);
     return w.n;
 }
 
-uint32_t note_version(uint64_t version, int64_t until_ms, char out[NOTE_MAX])
+uint32_t note_version(const struct note_hold *hold, char out[NOTE_MAX])
 {
     struct writer w = begin(out, 'V');
-    put(&w, &version, sizeof version);
-    put(&w, &until_ms, sizeof until_ms);
+    put_hold(&w, hold);
     return w.n;
 }
 
@@ -130,11 +137,18 @@ int note_apply_alone(struct cache *c, const struct access *a, uint32_t db, struc
     return 1;
 }
 
+enum { TIMES = 16, HOLD = 16 }; /* of a stale entry; what is held, which may follow */
+
 bool note_apply_instead(struct cache *c, const struct access *a, const struct key *k, struct str note)
 {
     struct str body = body_of(note);
-    return kind_of(note) == 'S' && body.n == 16 &&
+    return kind_of(note) == 'S' && (body.n == TIMES || body.n == TIMES + HOLD) &&
            cache_soften(c, a, k, (int64_t)get_u64(body, 0), (int64_t)get_u64(body, 8));
+}
+
+static void apply_hold(struct cache *c, const struct access *a, const struct key *k, struct str hold)
+{
+    cache_hold(c, k, get_u64(hold, 0), (int64_t)get_u64(hold, 8), a->now_ms);
 }
 
 void note_apply(struct cache *c, const struct access *a, const struct key *k, struct str note)
@@ -144,6 +158,8 @@ void note_apply(struct cache *c, const struct access *a, const struct key *k, st
         (void)cache_extend(c, a, k, (int64_t)get_u64(body, 0), (struct str){body.p + 8, body.n - 8});
     else if (kind_of(note) == 'N' && body.n > 8)
         (void)cache_put_negative(c, a, k, (int64_t)get_u64(body, 0), (struct str){body.p + 8, body.n - 8});
-    else if (kind_of(note) == 'V' && body.n == 16)
-        cache_hold(c, k, get_u64(body, 0), (int64_t)get_u64(body, 8), a->now_ms);
+    else if (kind_of(note) == 'S' && body.n == TIMES + HOLD)
+        apply_hold(c, a, k, (struct str){body.p + TIMES, HOLD});
+    else if (kind_of(note) == 'V' && body.n == HOLD)
+        apply_hold(c, a, k, body);
 }

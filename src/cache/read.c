@@ -171,7 +171,8 @@ bool cache_hit(const struct cache *c, const struct access *a, const struct entry
     if (unlikely(e == NULL || !entry_is_string(e) || !meta_look(e, &m)))
         return false;
     bool over = m.fresh_ms != 0 && m.fresh_ms <= a->now_ms;
-    if (unlikely(over || (m.flags & (META_NEGATIVE | META_STALE)) || cache_purged(c, e, &m) != PURGE_NONE))
+    if (unlikely(over || (m.flags & (META_NEGATIVE | META_STALE)) ||
+                 (!is_untouched(c, &m) && cache_purged(c, e, &m) != PURGE_NONE)))
         return false;
     *out = (struct cache_answer){.state = CACHE_FRESH,
                                  .value = e,

@@ -1,16 +1,19 @@
-/* The steps of a walk: the sequence, tags STATE_BUCKETS at a time, then two pieces a group of tombstones. */
+/* The steps of a walk: the sequence, tags STATE_BUCKETS at a time, two pieces a group of tombstones, slots of
+ * which that is not known. */
 #include "cache/state.h"
 
 #include "base/bytes.h"
 #include "base/err.h"
 #include "cache/cache_internal.h"
+#include "os/clock.h"
 
 enum {
     TAG_STEPS = TAG_BUCKETS / STATE_BUCKETS,
     AT_TAGS = 1,
     AT_FLOORS = AT_TAGS + TAG_STEPS,
     AT_GROUPS = AT_FLOORS + TAG_STEPS,
-    AT_END = AT_GROUPS + 2 * TOMB_GROUPS,
+    AT_UNKNOWN = AT_GROUPS + 2 * TOMB_GROUPS,
+    AT_END = AT_UNKNOWN + 1,
     WORD = 8,
     TRIPLE = 3 * WORD,
     HEAD = 1 + WORD,
@@ -26,13 +29,17 @@ static int put_words(struct buf *b, const uint64_t *words, unsigned n)
     return buf_append(b, bytes, (size_t)n * WORD);
 }
 
+static int put_head(struct buf *b, char kind, uint64_t of)
+{
+    int err = buf_append(b, &kind, 1);
+    return err == 0 ? put_words(b, &of, 1) : err;
+}
+
 /* A triple, with the head before the first of them. */
 static int put_triple(struct buf *b, char kind, uint64_t of, uint64_t x, uint64_t y, uint64_t z)
 {
     const uint64_t words[] = {x, y, z};
-    int err = b->n == 0 ? buf_append(b, &kind, 1) : 0;
-    if (err == 0 && b->n == 1)
-        err = put_words(b, &of, 1);
+    int err = b->n == 0 ? put_head(b, kind, of) : 0;
     return err == 0 ? put_words(b, words, 3) : err;
 }
 
@@ -104,8 +111,19 @@ static int put_seq(struct cache *c, struct buf *out)
     uint64_t seq = atomic_load(&c->seq);
     if (seq == 0)
         return 0;
-    int err = buf_append(out, "S", 1);
-    return err == 0 ? put_words(out, &seq, 1) : err;
+    return put_head(out, 'S', seq);
+}
+
+static int put_unknown(const struct cache *c, struct buf *out)
+{
+    uint64_t words[SLOT_WORDS], any = 0;
+    int64_t now_ms = os_wall_ms();
+    for (uint32_t i = 0; i < SLOT_WORDS; i++)
+        any |= words[i] = cache_unknown(c, i, now_ms);
+    int err = any != 0 ? put_head(out, 'U', 0) : 0;
+    for (uint32_t i = 0; i < SLOT_WORDS && any != 0 && err == 0; i++)
+        err = put_words(out, &words[i], 1);
+    return err;
 }
 
 int cache_put_state(void *cache, uint32_t *at, struct buf *out)
@@ -113,9 +131,10 @@ int cache_put_state(void *cache, uint32_t *at, struct buf *out)
     struct cache *c = cache;
     ASSERT(out->n == 0 && *at <= AT_END);
     for (unsigned i = 0; i < STATE_GROUPS && *at < AT_END && out->n == 0; i++) {
-        int err = *at >= AT_GROUPS ? put_group(c, *at - AT_GROUPS, NULL, out)
-                  : *at >= AT_TAGS ? put_tags(c, *at, out)
-                                   : put_seq(c, out);
+        int err = *at >= AT_UNKNOWN  ? put_unknown(c, out)
+                  : *at >= AT_GROUPS ? put_group(c, *at - AT_GROUPS, NULL, out)
+                  : *at >= AT_TAGS   ? put_tags(c, *at, out)
+                                     : put_seq(c, out);
         if (err != 0)
             return err;
         ++*at;
@@ -125,7 +144,7 @@ int cache_put_state(void *cache, uint32_t *at, struct buf *out)
 
 int cache_put_held(struct cache *c, const uint8_t *slots, uint32_t *at, struct buf *out)
 {
-    _Static_assert(STATE_HELD_END == AT_END - AT_GROUPS, "all groups");
+    _Static_assert(STATE_HELD_END == AT_UNKNOWN - AT_GROUPS, "all groups");
     ASSERT(out->n == 0 && *at <= STATE_HELD_END);
     for (unsigned i = 0; i < STATE_HELD_STEP && *at < STATE_HELD_END && out->n == 0; i++) {
         int err = put_group(c, *at, slots, out);
@@ -187,6 +206,15 @@ static void take_tombs(struct cache *c, int64_t now_ms, uint64_t group, bool flo
     lock_release(&g->lock);
 }
 
+static void take_unknown(struct cache *c, int64_t now_ms, struct str words)
+{
+    if (words.n != SLOT_WORDS * WORD)
+        return;
+    for (uint32_t i = 0; i < SLOT_WORDS; i++)
+        atomic_fetch_or_explicit(&c->copied[i], word_at(words, i), memory_order_relaxed);
+    atomic_store_explicit(&c->copied_until_ms, now_ms + cache_patience_ms(c), memory_order_release);
+}
+
 void cache_take_state(const struct access *a, struct str piece)
 {
     struct cache *c = store_seam_arg(a->store);
@@ -200,6 +228,7 @@ void cache_take_state(const struct access *a, struct str piece)
     case 'B': take_floors(c, of, triples); break;
     case 'V': take_tombs(c, a->now_ms, of, false, triples); break;
     case 'F': take_tombs(c, a->now_ms, of, true, triples); break;
+    case 'U': take_unknown(c, a->now_ms, triples); break;
     default: break; /* of a later version */
     }
 }

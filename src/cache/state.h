@@ -1,13 +1,14 @@
-/* What a node knows beside its entries, for snapshots and full copies: which tags were purged, and which
- * versions are held. Without it an old value could come back on whoever was given a copy.
+/* What a node knows beside its entries, and what it knows not, for snapshots and full copies: which tags were
+ * purged, and which versions are held. Without it an old value could come back on whoever was given a copy.
  *
- *      piece    kind | u64 of | triple of u64 ...
+ *      piece    kind | u64 of | triple of u64 ...     ('U': words of 64 bits)
  *
  *        'S'    sequence of purges
  *        'T'    0            | tag, hard, soft                  purges of tags; tag 0: of everything
  *        'B'    buckets      | number of a bucket, hard, soft   what their floors rose to
  *        'V'    group        | hash, version, until             tombstones
  *        'F'    group        | number of a floor, version, until
+ *        'U'    0            | a bit for each slot              it is not known what is held there
  *
  * Pieces are taken while a snapshot is written, at its end: what is purged or held later than its cut is only
  * purged or held a little too early for whoever reads it. They only ever raise, in any order. */

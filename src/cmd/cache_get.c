@@ -55,7 +55,7 @@ static ALWAYS_INLINE char *put_value(char *at, bool resp3, bool there, int64_t v
     if (!there)
         return put_null(at, resp3);
     *at++ = ':';
-    at += num_put_i64(at, v);
+    at += likely((uint64_t)v < NUM_SHORT_END) ? num_put_short(at, (uint32_t)v) : num_put_i64(at, v);
     return put(at, STR("\r\n"));
 }
 
@@ -80,12 +80,14 @@ static char *put_rest(struct cmd_ctx *c, char *at, bool resp3, const struct cach
 
 static ALWAYS_INLINE void reply_head(struct reply *r, bool resp3, enum cache_state state)
 {
+    char *at = reply_room(r, TAIL_MAX);
+    if (unlikely(at == NULL))
+        return;
     if (unlikely(state != CACHE_FRESH))
-        reply_raw(r, heads[state][resp3]);
-    else if (resp3)
-        reply_raw(r, HEAD3(FRESH));
+        at = put(at, heads[state][resp3]);
     else
-        reply_raw(r, HEAD2(FRESH));
+        at = resp3 ? put(at, HEAD3(FRESH)) : put(at, HEAD2(FRESH));
+    reply_wrote(r, at);
 }
 
 /* resp3 is a constant wherever this is called. */

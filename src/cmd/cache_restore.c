@@ -9,18 +9,22 @@
 #include "cmd/effect.h"
 #include "cmd/handlers.h"
 
+enum { LONG_AGO_MS = 1 };
+
+/* A stale one is sent with its value, since the replicas have none; to those that know nothing of grace its
+ * time is over. */
 static void propagate(struct cmd_ctx *c, enum cache_arrived arrived, const struct meta *m, int64_t expire_ms)
 {
     char note[NOTE_MAX];
-    if (arrived == ARRIVED_HIDDEN)
+    if (arrived == ARRIVED_GONE) {
         effect_del(c);
-    else if (arrived != ARRIVED_FRESH)
+    } else if (arrived == ARRIVED_IN_VAIN || arrived == ARRIVED_BUSY) {
         effect_none(c);
-    if (arrived != ARRIVED_FRESH)
-        return;
-    if (c->unit != NULL)
-        cache_send_note(c, note, note_entry(m, expire_ms, note));
-    dump_note_restored(c, m->fresh_ms);
+    } else {
+        if (c->unit != NULL)
+            cache_send_note(c, note, note_entry(m, expire_ms, note));
+        dump_note_restored(c, arrived == ARRIVED_FRESH ? m->fresh_ms : LONG_AGO_MS);
+    }
 }
 
 void cmd_cache_restore(struct cmd_ctx *c)

@@ -109,13 +109,16 @@ void cmd_cache_fail(struct cmd_ctx *c)
         reply_status(c->reply, "LEASELOST");
 }
 
-/* The entry is there, and stale. */
-static void tell_stale(struct cmd_ctx *c, char note[NOTE_MAX])
+/* hold NULL: nothing is held. */
+static void tell(struct cmd_ctx *c, bool softened, const struct note_hold *hold)
 {
+    char note[NOTE_MAX];
     struct meta m;
-    const struct entry *e = store_find_any(&c->a, &c->keys[0]);
+    const struct entry *e = softened ? store_find_any(&c->a, &c->keys[0]) : NULL;
     if (e != NULL && meta_read(e, &m))
-        cache_send_note(c, note, note_stale(m.fresh_ms, entry_expire(e), note));
+        cache_send_note(c, note, note_stale(m.fresh_ms, entry_expire(e), hold, note));
+    else if (hold != NULL)
+        cache_send_note(c, note, note_version(hold, note));
 }
 
 /* ---- CACHE.INVALIDATE ------------------------------------------------------------------------------- */
@@ -137,13 +140,11 @@ void cmd_cache_invalidate(struct cmd_ctx *c)
         .hold_ms = (o.given & OPT_HOLD) ? o.hold_ms : -1,
     };
     bool found = cache_invalidate(c->cache, &c->a, &c->keys[0], &i, &softened);
-    char note[NOTE_MAX];
     bool newer = !found && store_find_any(&c->a, &c->keys[0]) != NULL; /* it stays, and holds more itself */
     bool holds = i.has_version && !newer;
-    if (softened && !holds && c->unit != NULL) /* a key has one note: what holds may lose its grace */
-        tell_stale(c, note);
-    if (holds && c->unit != NULL)
-        cache_send_note(c, note, note_version(i.version, c->a.now_ms + cache_hold_ms(c->cache, &i), note));
+    const struct note_hold hold = {i.version, c->a.now_ms + cache_hold_ms(c->cache, &i)};
+    if (c->unit != NULL)
+        tell(c, softened, holds ? &hold : NULL);
     if (found || holds)
         effect_del(c); /* names the key that the note is about, too */
     else

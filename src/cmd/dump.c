@@ -294,6 +294,8 @@ void cmd_restore(struct cmd_ctx *c)
 {
     struct options o;
     int64_t deadline;
+    if (unlikely(c->session->importing != 0)) /* slots that come here, with all that is in them */
+        counter_add(&c->counters->arrivals, 1);
     if (!parse_options(c, &o))
         return;
     if (!o.replace && store_find(&c->a, &c->keys[0]) != NULL) {

@@ -95,15 +95,24 @@ static void add(struct heir_claim *cl, uint32_t slot)
     cl->due_ms = 0;
 }
 
-/* Who knows what is held in a slot that is served here from now on. VIEW_NOBODY: we do. A number of old's. */
+/* Its owner is this node or its primary. */
+static bool is_ours(const struct cluster_view *v, uint32_t slot)
+{
+    uint16_t owner = v->owner[slot];
+    return owner != VIEW_NOBODY && (owner == v->me || (v->replica && owner == v->primary));
+}
+
+/* Who knows what is held in a slot that is served here, or by our primary, from now on. VIEW_NOBODY: we do. A
+ * number of old's. */
 static uint16_t knows(const struct cluster_view *old, const struct cluster_view *v, uint32_t slot)
 {
-    if (!serves(v, slot))
-        return VIEW_NOBODY;
-    if (serves(old, slot)) /* called off: it may have served keys that were not here */
-        return v->to[slot] == VIEW_NOBODY ? old->to[slot] : VIEW_NOBODY;
     uint16_t owner = old->owner[slot];
-    return owner == old->me || (old->replica && owner == old->primary) ? VIEW_NOBODY : owner;
+    if (!is_ours(v, slot))
+        return VIEW_NOBODY;
+    if (is_ours(old, slot)) /* called off: it may have served keys that were not here */
+        return v->to[slot] == VIEW_NOBODY ? old->to[slot] : VIEW_NOBODY;
+    bool same = strcmp(old->nodes[owner].id, v->nodes[v->owner[slot]].id) == 0; /* we have gone over to it */
+    return same ? VIEW_NOBODY : owner;
 }
 
 void heir_follow(struct heir *h, const struct cluster_view *old, const struct cluster_view *v)
@@ -149,16 +158,22 @@ struct question {
     char why[SOCK_ERR_MAX + 128]; /* an error of a socket, and some of what was said */
 };
 
+static void take_state(struct server *s, struct str piece)
+{
+    struct access *a = &s->lane.ctx.a;
+    a->now_ms = os_wall_ms();
+    cache_take_state(a, piece);
+}
+
 /* Nothing may be added to the stream while the role is handed over, nor by a replica. */
 bool heir_take_piece(struct server *s, struct str piece)
 {
     struct cmd_ctx *c = &s->lane.ctx;
     if (atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_HELD_STREAM)
         return false;
-    c->a.now_ms = os_wall_ms();
     if (piece.n == 0)
         return true;
-    cache_take_state(&c->a, piece);
+    take_state(s, piece);
     struct buf note;
     buf_init(&note);
     bool taken = note_state(piece, &note) == 0;
@@ -169,11 +184,15 @@ bool heir_take_piece(struct server *s, struct str piece)
     return taken;
 }
 
-/* lane_call_shared */
+/* lane_call_shared. What a replica is told is for itself: its primary asks and tells, and so do others. */
 static void take_piece(void *arg)
 {
     struct question *q = arg;
-    q->taken = heir_take_piece(q->h->server, q->piece);
+    struct server *s = q->h->server;
+    bool replica = atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_REPLICA;
+    if (replica)
+        take_state(s, q->piece);
+    q->taken = replica || heir_take_piece(s, q->piece);
 }
 
 static enum answer refuse(struct question *q, const char *why, struct str more)
@@ -246,12 +265,6 @@ static enum answer ask(struct question *q)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-static int64_t patience_ms(const struct heir *h)
-{
-    int64_t hold = cache_default_hold_ms(h->server->cache);
-    return hold > HEIR_GIVE_UP_MS ? hold : HEIR_GIVE_UP_MS;
-}
-
 /* The mutex. */
 static void note_answer(struct heir *h, struct heir_claim *cl, const struct question *q, enum answer a)
 {
@@ -261,7 +274,7 @@ static void note_answer(struct heir *h, struct heir_claim *cl, const struct ques
                     cl->ip, cl->port, cl->nslots, q->why);
         cl->complained = true;
     }
-    bool over = a == ANSWER_NONE && now_ms() - cl->since_ms >= patience_ms(h);
+    bool over = a == ANSWER_NONE && now_ms() - cl->since_ms >= cache_patience_ms(h->server->cache);
     if (over)
         log_warning("%s:%u has not said which versions it holds of %u slots that were its own; older values "
                     "may be stored there now.",

@@ -9,9 +9,11 @@
  * once the slot is ours is all there is. The former owner answers when it knows that it is none any more. The
  * same after a move that was called off, of the one who would have had the slot.
  *
- * A failover needs none of this: the stream has told the replica. A former owner that cannot be reached is
- * asked for a minute, or as long as versions are held by default if that is more; then the slots count as
- * known, and the log says so.
+ * A replica whose primary takes slots over asks, too, for itself alone: it may have to take the primary's
+ * place before that has been answered. Beyond that moment a failover needs none of this: the stream has told
+ * the replica. One that was given its copy in that moment has not seen whose the slots were; the copy says
+ * which they are. A former owner that cannot be reached is asked for a minute, or as long as versions are
+ * held by default if that is more (cache_patience_ms()); then the slots count as known, and the log says so.
  *
  * Owner: a thread of its own, in no rounds; what touches the store it has the lane do. */
 #ifndef LARDER_SERVER_HEIR_H
@@ -29,7 +31,6 @@ enum heir_limits {
     HEIR_TIMEOUT_MS = 2000,
     HEIR_AGAIN_MS = 20,  /* it serves the slot still */
     HEIR_RETRY_MS = 250, /* it cannot be reached */
-    HEIR_GIVE_UP_MS = 60 * 1000,
     HEIR_REPLY_MAX = 16 << 20,
 };
 

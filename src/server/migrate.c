@@ -192,6 +192,13 @@ static int put_restore(struct migration *g, struct cmd_ctx *c, const struct migr
     return rc;
 }
 
+static int put_del(struct migration *g, const struct migrate_item *it)
+{
+    const struct str asking[] = {STR("ASKING")}, del[] = {STR("DEL"), g->job->argv[it->arg]};
+    int rc = it->asking ? unit_put_command(&g->out, asking, ARRAY_LEN(asking)) : 0;
+    return rc == 0 ? unit_put_command(&g->out, del, ARRAY_LEN(del)) : rc;
+}
+
 /* What the target can hold so that nobody is told more than here. */
 static bool may_go(const struct migration *g, const struct access *a, const struct entry *e)
 {
@@ -209,9 +216,9 @@ static int put_item(struct migration *g, struct cmd_ctx *c, struct migrate_item 
     if (!it->sent)
         return 0;
     g->nsent++;
-    const struct str del[] = {STR("DEL"), g->job->argv[it->arg]};
+    it->asking = !it->here && g->m->server->config.cluster_enabled;
     if (!it->here)
-        return unit_put_command(&g->out, del, ARRAY_LEN(del));
+        return put_del(g, it);
     atomic_store(&it->changed, false);
     it->watch = (struct watch){.flag = &it->changed,
                                .db = c->session->db,
@@ -298,6 +305,8 @@ static void begin_batch(void *arg)
         let_go(g, c);
     else
         store_busy_rest(c->a.store, &g->locks);
+    if (g->locks.n > 0)
+        departures_begin(&g->m->server->departures, BY_MIGRATE);
     effect_publish(c);
 }
 
@@ -348,6 +357,7 @@ static void end_batch(void *arg)
         store_busy_rest(c->a.store, &g->locks);
         return;
     }
+    departures_end(&g->m->server->departures, BY_MIGRATE);
     unwatch(g);
     if (!g->copy)
         delete_moved(g, c);

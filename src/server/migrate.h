@@ -65,6 +65,7 @@ struct migrate_item {
     uint32_t arg; /* of argv */
     bool here;    /* it exists */
     bool sent;    /* ... and is in `out`, or a DEL of it */
+    bool asking;  /* ... behind an ASKING: the slot is not the target's yet */
     bool there;   /* the target has it from us */
     struct watch watch;
     _Atomic bool changed;

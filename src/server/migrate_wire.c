@@ -139,6 +139,8 @@ static bool read_replies(struct migration *g, struct talk *t)
         struct migrate_item *it = &g->items[i];
         if (!it->sent)
             continue;
+        if (it->asking && !talk_read(t, MIGRATE_REPLY_MAX, &v))
+            return false;
         if (!talk_read(t, MIGRATE_REPLY_MAX, &v))
             return false;
         if (!is_error(g, &v))

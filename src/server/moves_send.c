@@ -224,6 +224,8 @@ static void put_values(void *arg)
         fail(d, "%s", REPLY_NOMEM);
     else
         d->awaited += (uint32_t)n;
+    if (n > 0)
+        departures_begin(&d->s->departures, BY_MOVE);
 }
 
 static bool send_keys(struct sender *d)
@@ -231,9 +233,13 @@ static bool send_keys(struct sender *d)
     while (!d->failed && d->keys.at < d->keys.n) {
         if (!lane_call_shared(&d->s->lane, put_values, d))
             return fail(d, "The server is shutting down");
-        if (d->awaited == 0)
+        if (d->awaited == 0) {
             os_nap_us(NAP_US); /* a job that is next has their shards */
-        else if (!exchange(d, NULL))
+            continue;
+        }
+        bool arrived = exchange(d, NULL);
+        departures_end(&d->s->departures, BY_MOVE);
+        if (!arrived)
             return false;
     }
     moves_keys_clear(&d->keys);

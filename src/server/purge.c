@@ -152,7 +152,8 @@ static bool has_it_here(struct repl *r, struct purge *p)
         p->wants_gate = purge_may_write(r);
     else if (!applied && purge_may_write(r))
         apply(r, p);
-    return p->applied && p->turn == r->turn && replicas_have(r, p->offset, p->replicas);
+    return p->applied && p->turn == r->turn && departures_over(&r->server->departures, &p->departed) &&
+           replicas_have(r, p->offset, p->replicas);
 }
 
 /* ---- for other nodes: HERE ---- */

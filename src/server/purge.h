@@ -13,9 +13,10 @@
  * thread's rounds, and stays open until all nodes have swept it, so that CACHE.JOB can say how far it is.
  * With DRYRUN nothing is banned: each node counts, in slices of the thread's rounds.
  *
- * A key may meanwhile have gone from a node that was not banned yet to one that was. So once all have banned
- * it they are asked AGAIN, and whoever has been sent keys since its ban bans once more: what comes later
- * comes from a node that has banned it.
+ * A key may meanwhile have gone from a node that was not banned yet to one that was. So no node says that it
+ * has banned while keys that left it before are on their way: they arrive, and are taken back where that is
+ * possible. Once all have banned it they are asked AGAIN, and whoever has been sent keys since its ban bans
+ * once more: what comes later comes from a node that has banned it.
  *
  * What is pending outlives the node that was asked: each node that has been asked for a purge by another
  * keeps it (purge_known.c) until it hears that all have it (DONE), and after PURGE_ADOPT_MS carries it to all
@@ -32,6 +33,7 @@
 #include "base/buf.h"
 #include "cmd/cmd.h"
 #include "os/loop.h"
+#include "server/departures.h"
 #include "server/mail.h"
 #include "server/repl_feed.h"
 
@@ -108,9 +110,10 @@ struct purge {
     char *glob; /* owned, of nglob bytes; NULL: tags */
     uint32_t nglob, db;
     bool dryrun;
-    bool confirm;      /* all have banned it: has a key come here since? ... */
-    bool confirmed;    /* ... no, or it has been banned again */
-    uint64_t arrivals; /* that there had been when it was banned here */
+    bool confirm;             /* all have banned it: has a key come here since? ... */
+    bool confirmed;           /* ... no, or it has been banned again */
+    uint64_t arrivals;        /* that there had been when it was banned here */
+    struct departed departed; /* what was on its way to other nodes then */
     uint64_t rate;
     bool wants_gate;        /* it is to be banned when the round is over */
     uint64_t number;        /* of the ban here */
@@ -132,6 +135,7 @@ struct purge_seen {
     uint64_t turn, offset;
     uint32_t replicas;
     uint64_t number, arrivals;
+    struct departed departed;
     bool confirmed;
 };
 

@@ -39,6 +39,7 @@ void purge_recall(struct purges *ps, struct purge *p)
     p->replicas = s->replicas;
     p->number = s->number;
     p->arrivals = s->arrivals;
+    p->departed = s->departed;
     p->confirmed = s->confirmed;
 }
 
@@ -58,6 +59,7 @@ void purge_remember(struct purges *ps, const struct purge *p)
                              .replicas = p->replicas,
                              .number = p->number,
                              .arrivals = p->arrivals,
+                             .departed = p->departed,
                              .confirmed = p->confirmed};
     memcpy(s->id, p->id, sizeof s->id);
 }

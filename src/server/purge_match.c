@@ -63,6 +63,7 @@ static void ban(struct repl *r, struct purge *p)
     if (changelog_is_on(&r->log))
         unit_add(&r->unit, p->db, argv, ARRAY_LEN(argv));
     p->arrivals = count_arrivals(r->server);
+    p->departed = departures_now(&r->server->departures);
     purge_applied(r, p);
 }
 

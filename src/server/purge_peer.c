@@ -21,7 +21,7 @@ struct peer {
     char id[VIEW_ID + 1]; /* "": a free place */
     char ip[VIEW_IP_MAX];
     uint16_t port;
-    bool counts;     /* a primary with slots, as of the last look */
+    bool counts;     /* a primary that must have purges, as of the last look */
     int fd;          /* -1: none */
     bool connecting; /* and not there yet */
     bool wants_write, complained;
@@ -122,22 +122,26 @@ static void follow_node(struct purges *ps, const struct view_node *n)
     snprintf(p->ip, sizeof p->ip, "%s", n->ip);
 }
 
-/* For each node whether it owns slots. Owned by the caller; NULL: no memory. */
-static bool *owners(const struct cluster_view *v)
+/* For each node whether it must have a purge: it owns slots, or is a living primary without any, which may be
+ * serving keys of one that is on its way to it. Owned by the caller; NULL: no memory. */
+static bool *holders(const struct cluster_view *v)
 {
-    bool *owns = mem_zalloc(v->nnodes * sizeof *owns);
-    for (uint32_t slot = 0; owns != NULL && slot < SLOT_COUNT; slot++)
-        owns[v->owner[slot]] = true;
-    return owns;
+    const uint32_t away = VIEW_FAIL | VIEW_HANDSHAKE | VIEW_NOADDR;
+    bool *holds = mem_zalloc(v->nnodes * sizeof *holds);
+    for (uint32_t i = 1; holds != NULL && i < v->nnodes; i++)
+        holds[i] = (v->nodes[i].flags & VIEW_PRIMARY) && !(v->nodes[i].flags & away);
+    for (uint32_t slot = 0; holds != NULL && slot < SLOT_COUNT; slot++)
+        holds[v->owner[slot]] = true;
+    return holds;
 }
 
 uint32_t purge_shards(const struct cluster_view *v)
 {
     uint32_t n = 0;
-    bool *owns = owners(v);
-    for (uint32_t i = 1; owns != NULL && i < v->nnodes; i++)
-        n += owns[i];
-    mem_free(owns);
+    bool *holds = holders(v);
+    for (uint32_t i = 1; holds != NULL && i < v->nnodes; i++)
+        n += holds[i];
+    mem_free(holds);
     return n;
 }
 
@@ -152,17 +156,17 @@ void peers_follow(struct purges *ps)
         return;
     if (ps->peers == NULL)
         ps->peers = mem_zalloc(PURGE_PEERS_MAX * sizeof *ps->peers);
-    bool *owns = ps->peers != NULL ? owners(v) : NULL;
-    if (owns == NULL) {
+    bool *holds = ps->peers != NULL ? holders(v) : NULL;
+    if (holds == NULL) {
         ps->unplaced = 1; /* nobody is known to have it */
         return;
     }
-    ps->here_counts = owns[v->me] && !v->replica;
+    ps->here_counts = holds[v->me] && !v->replica;
     for (int known = 1; known >= 0; known--) /* first those who have a place, which may not be given away */
         for (uint32_t i = 1; i < v->nnodes; i++)
-            if (owns[i] && i != v->me && (find(ps, v->nodes[i].id) != NULL) == known)
+            if (holds[i] && i != v->me && (find(ps, v->nodes[i].id) != NULL) == known)
                 follow_node(ps, &v->nodes[i]);
-    mem_free(owns);
+    mem_free(holds);
 }
 
 /* ---- talking ---- */

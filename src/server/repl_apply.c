@@ -126,7 +126,7 @@ static void run_write(struct repl *r, const struct command *cmd, const struct st
         cmd->fn(c);
     if (r->reply.errored)
         note_failure(r, sc, "failed");
-    else if (noted && !instead && c->nkeys > 0)
+    else if (noted && c->nkeys > 0)
         note_apply(c->cache, &c->a, &c->keys[0], r->note);
     r->note.p = NULL;
     reply_clear(&r->reply);

@@ -11,6 +11,7 @@
 #include "os/clock.h"
 #include "server/cluster.h"
 #include "server/config.h"
+#include "server/departures.h"
 #include "server/heir.h"
 #include "server/lane.h"
 #include "server/latency.h"
@@ -110,6 +111,7 @@ struct server {
     struct cluster cluster;
     struct heir heir;
     struct moves moves;
+    struct departures departures;
     struct warm warm;
     struct pages pages;
     struct process process;

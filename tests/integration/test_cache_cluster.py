@@ -1,6 +1,7 @@
 """Cache commands where slots move: a redirect for each key, leases and waiters of a slot that leaves, and what goes with a key."""
 
 import os
+import re
 import signal
 import struct
 
@@ -150,6 +151,102 @@ def test_patterns_find_what_has_moved(slot):
     assert b("EXISTS", f"{tag}ban:0", f"{tag}ban:11999") == 0
     move()
     assert b("MGET", "{move}ban:plain", "{move}ban:rich", "{move}other") == [None, None, b"v"]
+
+
+def has_banned(wire, number, glob, how="HERE"):
+    """Whether the node says so, now that its replica has heard of it."""
+    wire("CACHE.PURGE", how, number, "MATCH", glob)
+    assert wire("WAIT", "1", "60000") >= 1
+    return as_dict(wire("CACHE.PURGE", how, number, "MATCH", glob))["acked"] == 1
+
+
+def wait_for_arrivals(target):
+    """Whoever sends it keys waits: it takes no writes."""
+    waits = re.compile(r"flags=b .*cmd=(cache\.)?restore")
+    harness.wait_until(lambda: waits.search(ask(target, "CLIENT", "LIST")), what="the keys to arrive")
+
+
+def test_a_pattern_waits_for_keys_that_are_on_their_way(slot):
+    """Who has banned a pattern says so when no key of it is on its way from there any more: the key was taken back."""
+    key, a, b, move, source, target = slot
+    number = ask(source, "CLUSTER", "KEYSLOT", key)
+    a("SET", key, "v")
+    a("SET", "{move}other", "v")
+    assert ask(target, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+    assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+    assert b("CLIENT", "PAUSE", "100000", "WRITE") == "OK"
+    try:
+        with source.wire() as w:
+            w.send(encode("MIGRATE", "127.0.0.1", target.port, "", 0, 60000, "KEYS", key, "{move}other"))
+            wait_for_arrivals(target)
+            assert not has_banned(a, "way-1", "{move}k")
+            assert b("CLIENT", "UNPAUSE") == "OK"
+            harness.wait_until(lambda: has_banned(a, "way-1", "{move}k"), what="the batch to end")
+            assert b.pipeline(("ASKING",), ("EXISTS", key)) == ["OK", 0]
+            assert b.pipeline(("ASKING",), ("GET", "{move}other")) == ["OK", b"v"]
+            assert w.read() == "OK"
+            assert has_banned(a, "way-2", "{move}k")
+    finally:
+        b("CLIENT", "UNPAUSE")
+        for s in (target, source):
+            assert ask(s, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
+
+
+def test_a_pattern_waits_for_keys_of_slots_that_move(slot):
+    key, a, b, move, source, target = slot
+    number = ask(source, "CLUSTER", "KEYSLOT", key)
+    a("SET", key, "v")
+    assert b("CLIENT", "PAUSE", "100000", "WRITE") == "OK"
+    try:
+        assert a("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", number, number, "NODE", my_id(target)) == "OK"
+        wait_for_arrivals(target)
+        assert not has_banned(a, "move-1", "{move}k")
+        assert b("CLIENT", "UNPAUSE") == "OK"
+        harness.wait_until(lambda: has_banned(a, "move-1", "{move}k"), what="the keys to have arrived")
+    finally:
+        b("CLIENT", "UNPAUSE")
+        harness.wait_until(lambda: str(a("GET", key)).startswith("MOVED"), what="the slot to have moved")
+
+
+def test_who_was_brought_keys_of_a_slot_bans_again(slot):
+    key, a, b, move, source, target = slot
+    number = ask(source, "CLUSTER", "KEYSLOT", key)
+    a("SET", key, "v")
+    a("DEL", "{move}probe")  # only plain keys
+    assert has_banned(b, "brought-1", "{move}k*")
+    harness.wait_until(lambda: as_dict(b("CACHE.PURGE", "HERE", "brought-1", "MATCH", "{move}k*"))["swept"] == 1, what="the ban to be over")
+    assert a("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", number, number, "NODE", my_id(target)) == "OK"
+    harness.wait_until(lambda: b("GET", key) == b"v", what="the slot")
+    assert has_banned(b, "brought-1", "{move}k*", "AGAIN")
+    assert b("GET", key) is None
+
+
+def test_purges_reach_a_primary_that_has_no_slot_yet():
+    """The first slot of a new node is on its way: what has arrived is served there, and purged there."""
+    key, tagged = "{move}k", "{move}tagged"
+    with Cluster.create([harness.LARDER_SERVER] * 3, extra={"cluster-node-timeout": 15000}) as cluster:
+        new = cluster.add()
+        source = cluster.owner_of(key)
+        third = next(s for s in cluster.primaries() if s not in (source, new))
+        number = ask(source, "CLUSTER", "KEYSLOT", key)
+        assert ask(new, "CLUSTER", "MEET", "127.0.0.1", source.port) == "OK"
+        harness.wait_until(lambda: all(my_id(new) in ask(s, "CLUSTER", "NODES") and "handshake" not in ask(s, "CLUSTER", "NODES")
+                                       for s in cluster.servers) and "cluster_state:ok" in ask(new, "CLUSTER", "INFO"),
+                           what="the new node to be known")  # fmt: skip
+        assert as_dict(ask(third, "CACHE.PURGE", "TAG", "none"))["shards"] == 4
+        assert ask(source, "CACHE.SET", tagged, "v", "PX", "600000", "GRACE", "600000", "TAGS", "1", "red") == "OK"
+        assert ask(source, "SET", key, "v") == "OK"
+        assert ask(new, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+        assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(new)) == "OK"
+        assert ask(source, "MIGRATE", "127.0.0.1", new.port, "", 0, 60000, "KEYS", key, tagged) == "OK"
+        with new.wire() as w:
+            assert w.pipeline(("ASKING",), ("GET", key), ("ASKING",), ("GET", tagged)) == ["OK", b"v", "OK", b"v"]
+            for words in (("TAG", "red"), ("MATCH", key)):
+                answer = as_dict(ask(third, "CACHE.PURGE", *words))
+                assert (answer["shards"], answer["acked"], answer["pending"]) == (4, 4, 0)
+            assert w.pipeline(("ASKING",), ("GET", key), ("ASKING",), ("GET", tagged)) == ["OK", None, "OK", None]
+        for s in (new, source):
+            assert ask(s, "CLUSTER", "SETSLOT", number, "STABLE") == "OK"
 
 
 def test_what_nobody_may_read_stays_behind(slot):
@@ -330,3 +427,50 @@ def test_restore_believes_nothing(start_larder):
         w("CACHE.SET", "newer", "n", "VERSION", "6")
         assert w("CACHE.RESTORE", "newer", 60000, dump, v5, "REPLACE") == "OK"
         assert w("GET", "newer") == b"n"
+
+
+@pytest.mark.parametrize("how", ["was there", "came in between", "heard it from its primary"])
+def test_who_takes_over_before_the_former_owner_has_spoken_asks_it(how):
+    """The new owner of a slot dies before it knows which versions are held there: its replica refuses them until it knows."""
+    key, probe = "{move}k", "{move}probe"
+    with Cluster.create([harness.LARDER_SERVER] * 6, replicas=1, extra={"cluster-node-timeout": 60000}) as cluster:
+        source = cluster.owner_of(key)
+        target, third = (s for s in cluster.primaries() if s is not source)
+        heir = cluster.replica_of(target)
+        number = ask(source, "CLUSTER", "KEYSLOT", key)
+        assert ask(source, "CACHE.INVALIDATE", key, "VERSION", "7", "HOLD", "600000") == 0
+        assert ask(target, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+        assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+        os.kill(source.process.pid, signal.SIGSTOP)
+        try:
+            assert ask(target, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
+            harness.wait_until(lambda: str(ask(heir, "GET", key)).endswith(f":{target.port}"), what="the replica to see the slot's new owner")
+            if how == "came in between":
+                cluster.kill(heir)
+                heir.start()
+                harness.wait_until(lambda: "master_link_status:up" in ask(heir, "INFO", "replication"), what="the new copy")
+            elif how == "heard it from its primary":
+                os.kill(source.process.pid, signal.SIGCONT)
+                assert ask(source, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
+                with target.wire() as w, heir.wire() as r:
+                    assert known(w, key) == 7
+                    r("READONLY")
+                    harness.wait_until(lambda: inspect(r, key)["held-version"] == 7, what="the replica to hold it")
+                os.kill(source.process.pid, signal.SIGSTOP)
+            cluster.kill(target)
+            assert ask(heir, "CLUSTER", "FAILOVER", "TAKEOVER") == "OK"
+            harness.wait_until(lambda: ask(heir, "SET", "{move}plain", "v") == "OK", what="the takeover")
+            with heir.wire() as w:
+                assert w("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+                if how != "heard it from its primary":
+                    assert w("CACHE.SET", probe, "v", "VERSION", "100") == "OLDVERSION", "too much rather than too little"
+                assert w("CACHE.SET", probe, "v") == "OK"
+        finally:
+            os.kill(source.process.pid, signal.SIGCONT)
+        if how == "came in between":
+            return  # it refuses for a minute, since nobody has told it whom to ask
+        assert ask(source, "CLUSTER", "SETSLOT", number, "NODE", my_id(heir)) == "OK"
+        with heir.wire() as w:
+            assert known(w, key) == 7
+            assert w("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+            assert w("CACHE.SET", key, "new", "VERSION", "7") == "OK"

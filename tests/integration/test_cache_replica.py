@@ -128,3 +128,66 @@ def test_a_redis_replica_holds_plain_values_and_counts_equal_offsets(servers):  
     assert b.get("k") == b"v" and 0 < b.pttl("k") <= 600000
     assert b.get("gone") is None and b.get("dead") is None
     assert b.get("m") == b"v" and b.get("plain") == b"1"
+
+
+def same(p, r, keys):
+    """What both know of the keys, but for what goes by with time."""
+    for key in keys:
+        ours, theirs = inspect(p, key), inspect(r, key)
+        for field in ("state", "kind", "grace", "version", "held-version", "cost", "born", "tags"):
+            assert ours[field] == theirs[field], (key, field)
+        assert get(p, key, "STALE")["value"] == get(r, key, "STALE")["value"]
+
+
+def test_a_soft_invalidation_with_a_version_keeps_the_grace(pair):
+    p, r, settle = pair
+    for key in ("k", "over"):
+        p("CACHE.SET", key, "v", "PX", "600000" if key == "k" else "1", "GRACE", "600000", "VERSION", "5", "TAGS", "1", "red")
+    wait_until(lambda: get(p, "over", "STALE")["state"] == "stale", what="the end of freshness")
+    for key in ("k", "over", "missing"):
+        p("CACHE.INVALIDATE", key, "SOFT", "VERSION", "7", "HOLD", "600000")
+    settle()
+    same(p, r, ("k", "over", "missing"))
+    r("REPLICAOF", "NO", "ONE")
+    for key in ("k", "over"):
+        assert get(r, key)["state"] == "miss" and r("GET", key) is None
+        assert get(r, key, "STALE")["value"] == b"v"
+    for key in ("k", "over", "missing"):
+        assert r("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+        assert r("CACHE.SET", key, "new", "VERSION", "7") == "OK"
+
+
+@pytest.mark.parametrize("binary", [None, REDIS_SERVER], ids=["larder", "redis"])
+def test_a_stale_entry_that_arrives_is_as_stale_on_the_replica(servers, binary):  # noqa: F811
+    source, p, r = servers(), servers(), servers(binary) if binary else servers()
+    a, b = single(p), single(r)
+    follow(r, p.port)
+    in_step(a, b)
+    stale = ("over", "soft", "tagged", "forever", "large")
+    with source.wire() as s, p.wire() as primary, r.wire() as replica:
+        s("CACHE.SET", "over", "v", "PX", "1", "GRACE", "600000", "VERSION", "3", "COST", "7")
+        s("CACHE.SET", "soft", "v", "PX", "600000", "GRACE", "600000")
+        s("CACHE.INVALIDATE", "soft", "SOFT", "VERSION", "9")
+        s("CACHE.SET", "tagged", "v", "PX", "600000", "GRACE", "600000", "TAGS", "2", "red", "blue")
+        s("CACHE.SET", "forever", "v", "TAGS", "1", "red")
+        s("CACHE.SET", "large", "v" * 300000, "PX", "600000", "GRACE", "600000", "TAGS", "1", "red")
+        s("CACHE.PURGE", "TAG", "red", "SOFT")
+        s("CACHE.SET", "fresh", "v", "PX", "600000", "GRACE", "600000")
+        s("CACHE.SET", "purged", "v", "PX", "600000", "GRACE", "600000", "TAGS", "1", "gone")
+        s("CACHE.SET", "short", "v", "PX", "1", "GRACE", "2000")
+        wait_until(lambda: get(s, "over", "STALE")["state"] == "stale", what="the end of freshness")
+        primary("CACHE.SET", "purged", "old")
+        primary("CACHE.PURGE", "TAG", "gone")
+        assert s("MIGRATE", "127.0.0.1", p.port, "", 0, 60000, "REPLACE", "KEYS", *stale, "fresh", "purged", "short") == "OK"
+        in_step(a, b)
+        assert [get(primary, k, "STALE")["state"] for k in stale] == ["stale"] * len(stale)
+        assert get(primary, "purged", "STALE")["state"] == "miss"
+        assert replica("MGET", *stale, "fresh", "purged", "short") == [None] * len(stale) + [b"v", None, None]
+        assert replica("EXISTS", *stale) == 0
+        if binary is None:
+            same(primary, replica, (*stale, "fresh", "purged"))
+        # The end of its grace, and what takes its place, arrive like any.
+        wait_until(lambda: get(primary, "short", "STALE")["state"] == "miss", what="the end of grace")
+        primary("CACHE.SET", "soft", "new", "PX", "600000")
+        in_step(a, b)
+        assert replica("GET", "soft") == b"new" and replica("EXISTS", "short") == 0

@@ -119,6 +119,20 @@ static void u64_boundaries(void **state)
     }
 }
 
+static void short_numbers(void **state)
+{
+    struct rng rng;
+    rng_init(&rng, 3);
+    for (uint32_t i = 0; i < 300000; i++) {
+        uint32_t v = i < 100001   ? i
+                     : i % 3 == 0 ? NUM_SHORT_END - 1 - i
+                     : i < 200000 ? (uint32_t)rng_below(&rng, NUM_SHORT_END)
+                                  : (uint32_t)rng_below(&rng, 10000000);
+        char text[NUM_I64_TEXT_MAX], put[8];
+        assert_str(((struct str){put, num_put_short(put, v)}), ((struct str){text, num_put_u64(text, v)}));
+    }
+}
+
 /* Exactly what num_put_i64() writes is accepted: a changed byte may give another
  * number, but then that number's own text. */
 static void i64_random_texts_are_canonical(void **state)
@@ -353,6 +367,7 @@ int main(void)
         cmocka_unit_test(i64_boundaries_go_round),
         cmocka_unit_test(i64_refuses_every_other_text),
         cmocka_unit_test(u64_boundaries),
+        cmocka_unit_test(short_numbers),
         cmocka_unit_test(i64_random_texts_are_canonical),
         cmocka_unit_test(floats_as_strtold_but_strict),
         cmocka_unit_test(float_texts_have_a_limit),

@@ -117,6 +117,43 @@ static void an_heir_gets_what_is_of_its_slots(void **state)
     node_release(&b);
 }
 
+static enum cache_fill fill(struct node *n, const struct key *k, bool has_version)
+{
+    const struct cache_value v = {
+        .bytes = STR("v"), .ttl_ms = 100, .cost_ms = -1, .has_version = has_version, .version = 7};
+    enum cache_fill fill;
+    struct meta m;
+    int64_t expire_ms;
+    assert_int_equal(cache_fill(n->cache, &n->a, k, &v, &fill, &m, &expire_ms), 0);
+    return fill;
+}
+
+/* Who is given a copy before the former owner of some slots has spoken refuses versions there for as long as
+ * one waits for that, and a copy of the copy, too; no longer, and nowhere else. */
+static void what_is_not_known_is_handed_on(void **state)
+{
+    struct node a, b;
+    char text[NUM_I64_TEXT_MAX], other_text[NUM_I64_TEXT_MAX];
+    node_init(&a, 1);
+    node_init(&b, 99);
+    struct key k = key_of(&b, 0, text), other = key_of(&b, 1, other_text);
+    assert_int_not_equal(k.slot, other.slot);
+    hand_on(&a, &b, true);
+    assert_int_equal(fill(&b, &k, true), FILL_OK);
+    cache_expect(a.cache, k.slot, true);
+    hand_on(&a, &b, true);
+    assert_int_equal(fill(&b, &k, true), FILL_OLD_VERSION);
+    assert_int_equal(fill(&b, &k, false), FILL_OK);
+    assert_int_equal(fill(&b, &other, true), FILL_OK);
+    cache_expect(b.cache, k.slot, false); /* what b asks for by itself is not what the copy said */
+    b.a.now_ms = NOW + cache_patience_ms(b.cache) - 1;
+    assert_int_equal(fill(&b, &k, true), FILL_OLD_VERSION);
+    b.a.now_ms++;
+    assert_int_equal(fill(&b, &k, true), FILL_OK);
+    node_release(&a);
+    node_release(&b);
+}
+
 /* Whatever is handed over only raises, and nothing crashes. */
 static void garbage_is_ignored(void **state)
 {
@@ -129,7 +166,7 @@ static void garbage_is_ignored(void **state)
     for (unsigned i = 0; i < 20000; i++) {
         for (size_t at = 0; at < sizeof bytes; at++)
             bytes[at] = (char)rng_below(&rng, 256);
-        bytes[0] = "TBVFX"[i % 5];
+        bytes[0] = "TBVFUX"[i % 6];
         cache_take_state(&n.a, (struct str){bytes, rng_below(&rng, sizeof bytes + 1)});
     }
     assert_true(tags_purged(&n.cache->tags, meta_tag_hash(STR("red"))).hard >= 1);
@@ -141,6 +178,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_lost),
         cmocka_unit_test(an_heir_gets_what_is_of_its_slots),
+        cmocka_unit_test(what_is_not_known_is_handed_on),
         cmocka_unit_test(garbage_is_ignored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
