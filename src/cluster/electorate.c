@@ -75,11 +75,18 @@ void electorate_move(struct machine *m, const struct node *from, const struct no
             electorate_vote(m, to, slotmap_find(&m->map, &m->votes[i].by), m->votes[i].epoch);
 }
 
+/* It follows whom it would have replaced, still, or is the primary that it was: later it might have been
+ * elected, and have lost the place again. */
+static bool is_where_it_was(const struct frame *f, const struct node_dispute *d)
+{
+    return node_id_eq(&d->about, &d->by) ? node_id_none(&f->h.primary) : node_id_eq(&f->h.primary, &d->about);
+}
+
 void electorate_heard(struct machine *m, const struct node *n, const struct frame *f)
 {
     for (unsigned i = m->nvotes; i-- > 0;)
-        if (!f->h.larder.asks && f->h.current_epoch >= m->votes[i].epoch &&
-            node_id_eq(&m->votes[i].by, &n->id))
+        if (node_id_eq(&m->votes[i].by, &n->id) && !f->h.larder.asks &&
+            f->h.current_epoch >= m->votes[i].epoch && is_where_it_was(f, &m->votes[i]))
             drop(m, i);
 }
 

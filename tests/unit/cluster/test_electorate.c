@@ -175,6 +175,10 @@ static void test_open_votes(void **state)
     send_frame(l, &h, LINK_INBOUND | 1); /* from before it asked */
     assert_true(electorate_disputes(&l->m, node_named(l, B)));
     h.current_epoch = 7;
+    h.primary = node_named(l, D)->id; /* it was elected perhaps, and another after it */
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(electorate_disputes(&l->m, node_named(l, B)));
+    h.primary = node_named(l, B)->id;
     send_frame(l, &h, LINK_INBOUND | 1);
     assert_false(electorate_disputes(&l->m, node_named(l, B)));
     assert_true(is_promised(l, B));
