@@ -84,7 +84,7 @@ static struct node *introduce(struct machine *m, struct node *n, const struct fr
 bool handshake_frame(struct machine *m, const struct frame *f, uint32_t link, struct node **sender)
 {
     /* What comes in is not bound to an address of ours. */
-    struct node *at = link & LINK_INBOUND ? NULL
+    struct node *at = link & LINK_INBOUND                         ? NULL
                       : *sender != NULL && (*sender)->out == link ? *sender
                                                                   : machine_link_node(m, link);
     if (at != NULL && node_is(at, NODE_HANDSHAKE)) {

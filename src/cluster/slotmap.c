@@ -4,7 +4,6 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
-#include "base/bytes.h"
 #include "base/err.h"
 #include "base/hash.h"
 
@@ -63,9 +62,11 @@ struct str node_id_str(const struct node_id *id)
 
 static uint64_t hash_of(const struct node_id *id)
 {
-    uint64_t h = 0;
-    for (size_t i = 0; i < NODE_ID; i += sizeof h)
-        h = hash_mix64(h ^ bytes_get_le(id->c + i, sizeof h));
+    uint64_t h = 0, v;
+    for (size_t i = 0; i < NODE_ID; i += sizeof v) {
+        memcpy(&v, id->c + i, sizeof v);
+        h = hash_mix64(h ^ v);
+    }
     return h;
 }
 

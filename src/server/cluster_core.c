@@ -320,7 +320,8 @@ static void lower_lease(struct cluster_core *core)
 /* After it. Pings come each fifth of a node timeout: one that has half of it left has time. */
 static void raise_lease(struct cluster_core *core)
 {
-    uint64_t was = atomic_load(&core->server->lease_until_ms), half = core->machine.config.node_timeout_ms / 2;
+    uint64_t was = atomic_load(&core->server->lease_until_ms),
+             half = core->machine.config.node_timeout_ms / 2;
     bool ample = was > core->now_ms && was - core->now_ms > half;
     if (!ample && !lease_rests(&core->machine))
         put_lease(core);
