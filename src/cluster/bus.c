@@ -367,8 +367,10 @@ static void read_self(struct machine *m, struct node *sender, const struct frame
 static void note_sender(struct machine *m, struct node *sender, const struct frame *f, uint32_t link)
 {
     sender->heard_ms = m->now_ms;
-    if (f->h.larder.is)
+    if (f->h.larder.is && !node_is(sender, NODE_LARDER)) {
         sender->flags |= NODE_LARDER;
+        machine_view(m);
+    }
     if (f->h.mflags[0] & FRAME_EXTENSIONS)
         sender->flags |= NODE_EXTENSIONS;
     if (link & LINK_INBOUND)
@@ -466,8 +468,8 @@ static void update_frame(struct machine *m, const struct frame *f)
 
 void bus_frame(struct machine *m, const struct frame *f, uint32_t link)
 {
-    struct node *at = machine_link_node(m, link);
     if (f->light) { /* no name in it: only on a link whose end we know */
+        const struct node *at = machine_link_node(m, link);
         if (at != NULL && !node_is(at, NODE_HANDSHAKE))
             publish_frame(m, f);
         return;

@@ -182,7 +182,7 @@ static int reset(struct machine *m, const struct machine_command *c)
     }
     if (c->hard) { /* another node from here on: no promise of the old one binds it */
         m->current_epoch = m->vote_epoch = m->data_epoch = m->self->config_epoch = 0;
-        slotmap_rename(m->self, &c->new_id);
+        slotmap_rename(&m->map, m->self, &c->new_id);
     }
     machine_random_id(m, &m->self->shard);
     machine_dirty(m);

@@ -105,10 +105,7 @@ static uint64_t digest(const struct machine *m)
         const struct node *n = m->map.nodes[i];
         if (!node_votes(n))
             continue;
-        uint64_t h = n->config_epoch;
-        for (unsigned at = 0; at < NODE_ID; at += sizeof(uint64_t))
-            h = hash_mix64(h ^ frame_get_u64(n->id.c + at));
-        sum += h;
+        sum += hash_mix64(n->id_hash ^ n->config_epoch);
     }
     return sum;
 }
@@ -164,7 +161,10 @@ bool electorate_read(struct machine *m, struct node *sender, const struct frame 
     struct str said;
     if (!find(f, &said))
         return false;
+    unsigned had = sender->ndisputes;
     sender->ndisputes = (unsigned)((said.n - 8) / ENTRY);
+    if (had + sender->ndisputes > 0)
+        machine_view(m); /* who counts for our lease may be others */
     for (unsigned i = 0; i < sender->ndisputes; i++) {
         const char *p = said.p + 8 + (size_t)i * ENTRY;
         struct node_dispute *d = &sender->disputes[i];

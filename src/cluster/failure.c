@@ -7,6 +7,7 @@
 #include "cluster/machine_internal.h"
 
 #include "base/alloc.h"
+#include "base/assert.h"
 
 enum { REPORT_LIVES = 2, FAIL_UNDO = 2, REJOIN_MIN_MS = 500, REJOIN_MAX_MS = 5000 };
 
@@ -105,6 +106,7 @@ static void suspect(struct machine *m, struct node *n)
 
 void failure_tick(struct machine *m)
 {
+    slotmap_count_living(&m->map);
     for (unsigned i = 0; i < m->map.n; i++) {
         struct node *n = m->map.nodes[i];
         if (n == m->self || node_is(n, NODE_HANDSHAKE | NODE_NOADDR))
@@ -113,7 +115,7 @@ void failure_tick(struct machine *m)
         if (silent && !node_is(n, NODE_PFAIL | NODE_FAIL))
             suspect(m, n);
         failure_judge(m, n);
-        bool orphan = node_votes(n) && !node_is(n, NODE_FAIL) && slotmap_replicas(&m->map, n, true) == 0;
+        bool orphan = node_votes(n) && !node_is(n, NODE_FAIL) && n->living == 0;
         n->orphan_ms = !orphan ? 0 : n->orphan_ms == 0 ? m->now_ms : n->orphan_ms;
     }
 }
@@ -235,27 +237,40 @@ void failure_meet(struct machine *m, struct node *n)
     n->voter = votes;
 }
 
+/* Roles, slots and suspicions change with the view only: a frame that changes nothing, as almost all are,
+ * need not look at a thousand nodes. */
+static struct machine_census census(const struct machine *m)
+{
+    struct machine_census c = {.taken = true};
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        c.voters += node_votes(n);
+        c.reachable += node_votes(n) && !node_is(n, NODE_PFAIL | NODE_FAIL);
+        c.failed += n->nslots > 0 && node_is(n, NODE_FAIL);
+    }
+    return c;
+}
+
+static bool same_census(const struct machine *m)
+{
+    struct machine_census c = census(m);
+    return c.voters == m->census.voters && c.reachable == m->census.reachable && c.failed == m->census.failed;
+}
+
 static bool covered(const struct machine *m)
 {
-    if (!m->config.full_coverage)
-        return true;
-    if (m->map.assigned < SLOT_COUNT)
-        return false;
-    for (unsigned i = 0; i < m->map.n; i++) {
-        if (m->map.nodes[i]->nslots > 0 && node_is(m->map.nodes[i], NODE_FAIL))
-            return false;
-    }
-    return true;
+    return !m->config.full_coverage || (m->map.assigned == SLOT_COUNT && m->census.failed == 0);
 }
 
 void failure_state(struct machine *m)
 {
     uint64_t delay = m->config.node_timeout_ms;
-    unsigned reachable = 0;
+    if (m->view || !m->census.taken)
+        m->census = census(m);
+    else
+        DEBUG_ASSERT(same_census(m));
     delay = delay < REJOIN_MIN_MS ? REJOIN_MIN_MS : delay > REJOIN_MAX_MS ? REJOIN_MAX_MS : delay;
-    for (unsigned i = 0; i < m->map.n; i++)
-        reachable += node_votes(m->map.nodes[i]) && !node_is(m->map.nodes[i], NODE_PFAIL | NODE_FAIL);
-    bool minority = reachable < machine_quorum(m), ok = covered(m) && !minority;
+    bool minority = m->census.reachable < m->census.voters / 2 + 1, ok = covered(m) && !minority;
     if (minority)
         m->rejoin_ms = m->now_ms;
     /* Back from a minority a primary waits: it may have been replaced and not know it yet. */

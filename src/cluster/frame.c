@@ -193,10 +193,10 @@ void frame_gossip_at(const struct frame *f, unsigned i, struct frame_gossip *out
 {
     ASSERT(i < f->ngossip);
     const char *p = f->gossip.p + (size_t)i * FRAME_GOSSIP;
-    get_id(&out->id, p, false);
+    memcpy(out->id.c, p, NODE_ID); /* id and ip are checked already */
     out->ping_sent_s = (uint32_t)get(p + 40, 4);
     out->pong_s = (uint32_t)get(p + 44, 4);
-    get_ip(out->ip, p + 48);
+    memcpy(out->ip, p + 48, NODE_IP_MAX);
     out->port = (uint16_t)get(p + 94, 2);
     out->cport = (uint16_t)get(p + 96, 2);
     out->flags = (uint16_t)get(p + 98, 2);

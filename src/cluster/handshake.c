@@ -66,7 +66,7 @@ static void discard(struct machine *m, struct node *n)
 
 static struct node *introduce(struct machine *m, struct node *n, const struct frame *f)
 {
-    slotmap_rename(n, &f->h.sender);
+    slotmap_rename(&m->map, n, &f->h.sender);
     n->flags &= ~(uint32_t)(NODE_HANDSHAKE | NODE_MEET);
     if (f->h.larder.is)
         n->flags |= NODE_LARDER;
@@ -83,9 +83,10 @@ static struct node *introduce(struct machine *m, struct node *n, const struct fr
 /* True: go on with the frame, *sender is who it came from. */
 bool handshake_frame(struct machine *m, const struct frame *f, uint32_t link, struct node **sender)
 {
-    struct node *at = machine_link_node(m, link);
-    if (at != NULL && at->out != link)
-        at = NULL; /* what comes in is not bound to an address of ours */
+    /* What comes in is not bound to an address of ours. */
+    struct node *at = link & LINK_INBOUND                         ? NULL
+                      : *sender != NULL && (*sender)->out == link ? *sender
+                                                                  : machine_link_node(m, link);
     if (at != NULL && node_is(at, NODE_HANDSHAKE)) {
         if (*sender != NULL) { /* an old friend at a new address */
             struct node *old = *sender;

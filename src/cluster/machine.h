@@ -115,7 +115,7 @@ enum machine_action_kind {
     ACT_PUBLISH, /* channel, message, sharded: a peer's; tell our subscribers */
     ACT_STATE,   /* the cluster became ok or down: machine.ok */
     ACT_FLUSH,   /* delete everything: it is of a shard that we have left */
-    ACT_VIEW,    /* slots, nodes, flags or addresses changed: publish a new view to readers */
+    ACT_VIEW,    /* slots, nodes, flags, addresses or disputes changed: publish a new view to readers */
 };
 
 struct machine_action {
@@ -191,6 +191,10 @@ struct machine {
         struct node_id from;
         uint8_t slots[SLOT_BYTES];
     } takings[MACHINE_TAKINGS];
+    struct machine_census { /* of the nodes, as of the last view (failure_state()) */
+        bool taken;
+        unsigned voters, reachable, failed; /* failed: owners of slots */
+    } census;
     uint8_t claims[SLOT_BYTES]; /* of the frame at hand, with what is being taken */
 
     /* What the last step wants. */
@@ -230,7 +234,9 @@ bool machine_may_write(const struct machine *m, uint64_t now_ms);
 /* Until when, if nothing is heard: for those who must ask without the machine's thread. 0: not at all. */
 uint64_t machine_write_until_ms(const struct machine *m);
 /* Until when nobody can be elected in the place of this primary: what it has executed it may acknowledge till
- * then. 0: not at all; UINT64_MAX: there is no such limit (a mixed cluster, no slots, a replica). */
+ * then. 0: not at all; UINT64_MAX: there is no such limit (a mixed cluster, no slots, a replica). It falls
+ * only in a step with a PERSIST, VIEW, PAUSE or RESUME, or when `mute` changes; it rises in any. Takes a walk
+ * over all nodes, several times. */
 uint64_t machine_lease_until_ms(const struct machine *m);
 /* Where a slot is going or coming from, NULL if it stays. */
 const struct slot_move *machine_move(const struct machine *m, unsigned slot);

@@ -1,10 +1,13 @@
-/* An array of nodes and an array of owners. Lookups by id are a linear walk comparing 8 bytes first: at 1,000
- * nodes a frame costs a microsecond of it, and a hash would have to be kept right through renames. */
+/* An array of nodes, an array of owners, and the nodes in buckets by the hash of their id: among 1,000 nodes
+ * each frame tells of 100. The buckets are a fixed number of short lists; nothing has to grow or may fail. */
 #include "cluster/slotmap.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/err.h"
+#include "base/hash.h"
+
+_Static_assert(NODE_ID % sizeof(uint64_t) == 0, "an id is hashed by words");
 
 void slotmap_init(struct slotmap *m)
 {
@@ -39,12 +42,17 @@ bool node_id_valid(struct str text)
 {
     if (text.n != NODE_ID)
         return false;
-    for (size_t i = 0; i < NODE_ID; i++) {
-        char c = text.p[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
-            return false;
+    /* Eight at a time. Below 128, adding 128 - x carries into a byte's highest bit if it is at least x. */
+    const uint64_t ones = 0x0101010101010101, high = 0x80 * ones;
+    uint64_t ok = high, v;
+    for (size_t i = 0; i < NODE_ID; i += sizeof v) {
+        memcpy(&v, text.p + i, sizeof v);
+        uint64_t low = v & ~high;
+        uint64_t digit = (low + (0x80 - '0') * ones) & ~(low + (0x80 - '9' - 1) * ones);
+        uint64_t letter = (low + (0x80 - 'a') * ones) & ~(low + (0x80 - 'f' - 1) * ones);
+        ok &= (digit | letter) & ~v;
     }
-    return true;
+    return ok == high;
 }
 
 struct str node_id_str(const struct node_id *id)
@@ -52,13 +60,43 @@ struct str node_id_str(const struct node_id *id)
     return (struct str){id->c, NODE_ID};
 }
 
+static uint64_t hash_of(const struct node_id *id)
+{
+    uint64_t h = 0, v;
+    for (size_t i = 0; i < NODE_ID; i += sizeof v) {
+        memcpy(&v, id->c + i, sizeof v);
+        h = hash_mix64(h ^ v);
+    }
+    return h;
+}
+
+static struct node **bucket(struct slotmap *m, const struct node *n)
+{
+    return &m->by_id[n->id_hash % SLOTMAP_BUCKETS];
+}
+
+static void enter(struct slotmap *m, struct node *n, const struct node_id *id)
+{
+    n->id = *id;
+    n->id_hash = hash_of(id);
+    n->same_bucket = *bucket(m, n);
+    *bucket(m, n) = n;
+}
+
+static void leave(struct slotmap *m, const struct node *n)
+{
+    struct node **at = bucket(m, n);
+    while (*at != n)
+        at = &(*at)->same_bucket;
+    *at = n->same_bucket;
+}
+
 struct node *slotmap_find(const struct slotmap *m, const struct node_id *id)
 {
-    for (unsigned i = 0; i < m->n; i++) {
-        if (node_id_eq(&m->nodes[i]->id, id))
-            return m->nodes[i];
-    }
-    return NULL;
+    struct node *n = m->by_id[hash_of(id) % SLOTMAP_BUCKETS];
+    while (n != NULL && !node_id_eq(&n->id, id))
+        n = n->same_bucket;
+    return n;
 }
 
 int slotmap_add(struct slotmap *m, const struct node_id *id, uint32_t flags, struct node **out)
@@ -78,7 +116,7 @@ int slotmap_add(struct slotmap *m, const struct node_id *id, uint32_t flags, str
     struct node *n = mem_zalloc(sizeof(*n));
     if (n == NULL)
         return ERR_OOM;
-    n->id = *id;
+    enter(m, n, id);
     n->flags = flags;
     m->nodes[m->n++] = n;
     *out = n;
@@ -102,13 +140,15 @@ void slotmap_remove(struct slotmap *m, struct node *n)
         }
     }
     ASSERT(at < m->n);
+    leave(m, n);
     m->nodes[at] = m->nodes[--m->n];
     node_free(n);
 }
 
-void slotmap_rename(struct node *n, const struct node_id *id)
+void slotmap_rename(struct slotmap *m, struct node *n, const struct node_id *id)
 {
-    n->id = *id;
+    leave(m, n);
+    enter(m, n, id);
 }
 
 void slotmap_assign(struct slotmap *m, unsigned slot, struct node *n)
@@ -188,6 +228,17 @@ unsigned slotmap_replicas(const struct slotmap *m, const struct node *n, bool li
     return found;
 }
 
+void slotmap_count_living(struct slotmap *m)
+{
+    for (unsigned i = 0; i < m->n; i++)
+        m->nodes[i]->living = 0;
+    for (unsigned i = 0; i < m->n; i++) {
+        const struct node *r = m->nodes[i];
+        if (r->primary != NULL && !node_is(r, NODE_PFAIL | NODE_FAIL))
+            r->primary->living++;
+    }
+}
+
 bool slotmap_check(const struct slotmap *m)
 {
     unsigned assigned = 0, total = 0;
@@ -200,7 +251,7 @@ bool slotmap_check(const struct slotmap *m)
         unsigned own = 0;
         for (unsigned b = 0; b < SLOT_BYTES; b++)
             own += (unsigned)__builtin_popcount(m->nodes[i]->slots[b]);
-        if (own != m->nodes[i]->nslots)
+        if (own != m->nodes[i]->nslots || slotmap_find(m, &m->nodes[i]->id) != m->nodes[i])
             return false;
         total += own;
     }

@@ -19,6 +19,7 @@ enum slotmap_limits {
     SLOTMAP_NODES_MAX = 8192, /* more than any cluster; a hostile peer cannot make us hold more */
     NODE_REPORTS_MAX = 1024,  /* failure reports kept about one node */
     NODE_DISPUTES_MAX = 8,    /* votes of one node whose end it does not know */
+    SLOTMAP_BUCKETS = 1024,   /* nodes by id; a power of two */
 };
 
 /* The low bits are Redis's, on the wire and in gossip; NODE_LOCAL ones never leave. */
@@ -55,16 +56,17 @@ struct node_dispute {
     uint64_t epoch;
 };
 
+/* First what walks over all nodes look at, then what is long. */
 struct node {
-    struct node_id id, shard;
+    struct node_id id;
+    uint64_t id_hash; /* the same everywhere */
+    struct node *same_bucket;
     uint32_t flags; /* enum node_flag */
-    char ip[NODE_IP_MAX], host[NODE_HOST_MAX], name[NODE_HOST_MAX];
-    uint16_t port, cport, tls_port; /* cport: the bus */
+    unsigned nslots;
     uint64_t config_epoch;
     struct node *primary; /* of a replica; may be NULL while it is not known */
-    uint8_t slots[SLOT_BYTES];
-    unsigned nslots;
-    unsigned mark; /* scratch of whoever walks the table */
+    unsigned mark;        /* scratch of whoever walks the table */
+    unsigned living;      /* slotmap_count_living() */
     /* Bit i, of takings[i] of the machine: it is, or was, of the shard that gives the slots; its last frame
      * did not claim them. */
     uint32_t gives, conceded;
@@ -90,11 +92,16 @@ struct node {
     /* What it says of its data. */
     uint64_t offset, offset_ms, data_epoch, replid;
 
-    struct node_dispute disputes[NODE_DISPUTES_MAX]; /* that came with its last promise or vote */
-    unsigned ndisputes;
-
     struct node_report *reports; /* of its failure, by primaries */
     unsigned nreports, reports_cap;
+
+    unsigned ndisputes;
+    struct node_dispute disputes[NODE_DISPUTES_MAX]; /* that came with its last promise or vote */
+
+    uint16_t port, cport, tls_port; /* cport: the bus */
+    char ip[NODE_IP_MAX], host[NODE_HOST_MAX], name[NODE_HOST_MAX];
+    struct node_id shard;
+    uint8_t slots[SLOT_BYTES];
 };
 
 struct slotmap {
@@ -102,6 +109,7 @@ struct slotmap {
     unsigned n, cap;
     struct node *owner[SLOT_COUNT];
     unsigned assigned; /* slots that have an owner */
+    struct node *by_id[SLOTMAP_BUCKETS];
 };
 
 void slotmap_init(struct slotmap *m);
@@ -128,7 +136,7 @@ int slotmap_add(struct slotmap *m, const struct node_id *id, uint32_t flags, str
 /* Its slots have no owner then, its replicas no primary, its reports are gone. Frees it. */
 void slotmap_remove(struct slotmap *m, struct node *n);
 /* Give it another id (the end of a handshake). */
-void slotmap_rename(struct node *n, const struct node_id *id);
+void slotmap_rename(struct slotmap *m, struct node *n, const struct node_id *id);
 
 /* n NULL: nobody's. */
 void slotmap_assign(struct slotmap *m, unsigned slot, struct node *n);
@@ -148,6 +156,8 @@ static inline bool node_votes(const struct node *n)
 unsigned slotmap_voters(const struct slotmap *m);
 /* Replicas of n; those that are not failing if `living`. */
 unsigned slotmap_replicas(const struct slotmap *m, const struct node *n, bool living);
+/* Those of all nodes at once, into their `living`. */
+void slotmap_count_living(struct slotmap *m);
 
 /* The map and the bitmaps agree. Walks everything: tests only. */
 bool slotmap_check(const struct slotmap *m);

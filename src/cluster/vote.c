@@ -118,8 +118,7 @@ static struct node *orphan(const struct machine *m, unsigned *most)
         struct node *n = m->map.nodes[i];
         if (!node_votes(n))
             continue;
-        unsigned living = slotmap_replicas(&m->map, n, true);
-        *most = living > *most ? living : *most;
+        *most = n->living > *most ? n->living : *most;
         if (n->orphan_ms != 0 && m->now_ms - n->orphan_ms > ORPHAN_MS && node_is(n, NODE_MIGRATE_TO))
             found = n;
     }
@@ -133,14 +132,15 @@ void migration_tick(struct machine *m)
     if (p == NULL || !m->config.replica_migration || !m->ok || m->manual != MANUAL_NONE ||
         node_is(p, NODE_FAIL))
         return;
+    slotmap_count_living(&m->map);
     struct node *to = orphan(m, &most);
-    unsigned mine = slotmap_replicas(&m->map, p, true);
+    unsigned mine = p->living;
     if (to == NULL || mine < 2 || mine != most || mine <= m->config.migration_barrier)
         return;
     for (unsigned i = 0; i < m->map.n; i++) { /* the smallest id of all such shards goes, and only that */
         const struct node *n = m->map.nodes[i];
         if (n->primary != NULL && !node_is(n, NODE_PFAIL | NODE_FAIL) &&
-            node_id_cmp(&n->id, &m->self->id) < 0 && slotmap_replicas(&m->map, n->primary, true) == most)
+            node_id_cmp(&n->id, &m->self->id) < 0 && n->primary->living == most)
             return;
     }
     machine_act(m, ACT_FLUSH);

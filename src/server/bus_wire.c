@@ -11,16 +11,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { KEEP_BUFFER = 64 * 1024 };
+enum { BUCKETS = 1024 };
 
+/* Of a thousand nodes two thousand links rest: they own no buffers, and no round looks at them. */
 struct link {
-    struct link *next;
+    struct link *next, *same_bucket, *next_due;
     uint32_t id;
     int fd; /* -1: closed, waits to be forgotten */
     bool inbound, connecting, waits_to_write, spoke;
+    bool due; /* it is in the list of those that bus_wire_flush() looks at */
     int64_t created_ms;
-    struct buf in, out;
-    size_t sent; /* of out */
+    struct buf in, out; /* the rest of a frame that has come in part; what is to be sent */
+    size_t sent;        /* of out */
     char peer[BUS_HOST_MAX], local[BUS_HOST_MAX];
 };
 
@@ -31,7 +33,8 @@ struct bus_wire {
     uint32_t nlisteners, ninbound;
     uint32_t last_inbound;
     uint64_t overflows;
-    struct link *links;
+    struct link *links, *due, *by_id[BUCKETS];
+    char room[BUS_READ_SIZE];
 };
 
 int bus_wire_new(struct bus_wire **out, struct loop *loop, const struct bus_wire_calls *calls)
@@ -49,10 +52,19 @@ int bus_wire_new(struct bus_wire **out, struct loop *loop, const struct bus_wire
 
 static struct link *find(const struct bus_wire *w, uint32_t id)
 {
-    struct link *l = w->links;
+    struct link *l = w->by_id[id % BUCKETS];
     while (l != NULL && (l->id != id || l->fd < 0))
-        l = l->next;
+        l = l->same_bucket;
     return l;
+}
+
+static void set_due(struct bus_wire *w, struct link *l)
+{
+    if (l->due)
+        return;
+    l->due = true;
+    l->next_due = w->due;
+    w->due = l;
 }
 
 static void shut(struct bus_wire *w, struct link *l)
@@ -64,6 +76,7 @@ static void shut(struct bus_wire *w, struct link *l)
     close(l->fd);
     l->fd = -1;
     w->ninbound -= l->inbound;
+    set_due(w, l);
 }
 
 /* The other side has ended it, or broken it. */
@@ -102,6 +115,8 @@ static struct link *add(struct bus_wire *w, int fd, uint32_t id, int64_t now_ms)
     buf_init(&l->out);
     l->next = w->links;
     w->links = l;
+    l->same_bucket = w->by_id[id % BUCKETS];
+    w->by_id[id % BUCKETS] = l;
     w->ninbound += inbound;
     sock_set_nodelay(fd);
     return l;
@@ -207,10 +222,7 @@ static void push(struct bus_wire *w, struct link *l)
         return;
     watch_writes(w, l, false);
     l->sent = 0;
-    if (l->out.cap > KEEP_BUFFER)
-        buf_release(&l->out);
-    else
-        buf_clear(&l->out);
+    buf_release(&l->out);
 }
 
 bool bus_wire_send(struct bus_wire *w, uint32_t id, const void *p, size_t n, size_t limit)
@@ -218,10 +230,7 @@ bool bus_wire_send(struct bus_wire *w, uint32_t id, const void *p, size_t n, siz
     struct link *l = find(w, id);
     if (l == NULL)
         return false;
-    if (l->sent > 0 && l->sent == l->out.n) {
-        buf_clear(&l->out);
-        l->sent = 0;
-    }
+    set_due(w, l);
     bool full = limit > 0 && l->out.n - l->sent + n > limit;
     if (!full && buf_append(&l->out, p, n) == 0)
         return true;
@@ -232,12 +241,10 @@ bool bus_wire_send(struct bus_wire *w, uint32_t id, const void *p, size_t n, siz
     return false;
 }
 
-/* The whole frames in l->in, front to back. */
-static void take_frames(struct bus_wire *w, struct link *l)
+/* The whole frames in `rest`, front to back; what is left of it. */
+static struct str take_frames(struct bus_wire *w, struct link *l, struct str rest)
 {
-    size_t at = 0;
     while (l->fd >= 0) {
-        struct str rest = {l->in.p + at, l->in.n - at};
         size_t n = 0;
         int rc = frame_length(rest, &n);
         if (rc == ERR_AGAIN)
@@ -247,34 +254,41 @@ static void take_frames(struct bus_wire *w, struct link *l)
                         "mistake, or does somebody scan? The link is closed.",
                         l->peer);
             lose(w, l, "not a cluster message");
-            return;
-        }
-        if (rest.n < n) {
-            if (buf_reserve(&l->in, n - rest.n) != 0)
-                lose(w, l, "out of memory");
             break;
         }
+        if (rest.n < n)
+            break;
         l->spoke = true;
-        at += n;
         w->calls.frame(w->calls.ctx, l->id, (struct str){rest.p, n}, l->peer, l->local);
+        rest = (struct str){rest.p + n, rest.n - n};
     }
+    return rest;
+}
+
+/* Almost always whole frames come: they are read where they have arrived. */
+static void take(struct bus_wire *w, struct link *l, struct str came)
+{
+    bool waits = l->in.n > 0;
+    if (waits && buf_puts(&l->in, came) != 0) {
+        lose(w, l, "out of memory");
+        return;
+    }
+    struct str rest = take_frames(w, l, waits ? buf_str(&l->in) : came);
     if (l->fd < 0)
         return;
-    buf_consume(&l->in, at);
-    if (l->in.n == 0 && l->in.cap > KEEP_BUFFER)
+    if (rest.n == 0)
         buf_release(&l->in);
+    else if (waits)
+        buf_consume(&l->in, l->in.n - rest.n);
+    else if (buf_puts(&l->in, rest) != 0)
+        lose(w, l, "out of memory");
 }
 
 static void pull(struct bus_wire *w, struct link *l)
 {
-    if (buf_reserve(&l->in, BUS_READ_SIZE) != 0) {
-        lose(w, l, "out of memory");
-        return;
-    }
-    ssize_t n = recv(l->fd, l->in.p + l->in.n, BUS_READ_SIZE, 0);
+    ssize_t n = recv(l->fd, w->room, sizeof w->room, 0);
     if (n > 0) {
-        l->in.n += (size_t)n;
-        take_frames(w, l);
+        take(w, l, (struct str){w->room, (size_t)n});
     } else if (n == 0) {
         lose(w, l, "closed by the other side");
     } else if (errno != EAGAIN && errno != EINTR) {
@@ -291,6 +305,7 @@ static void finish_connect(struct bus_wire *w, struct link *l)
     }
     l->connecting = false;
     l->waits_to_write = false;
+    set_due(w, l);
     sock_local_ip(l->fd, l->local, sizeof l->local);
     loop_change(w->loop, l->fd, LOOP_READ, l);
     w->calls.opened(w->calls.ctx, l->id);
@@ -308,15 +323,20 @@ void bus_wire_event(struct bus_wire *w, const struct loop_event *ev, int64_t now
         finish_connect(w, l);
     if (l->fd >= 0 && !l->connecting && (ev->readable || ev->hangup))
         pull(w, l);
-    if (l->fd >= 0 && !l->connecting && ev->writable)
+    if (l->fd >= 0 && !l->connecting && ev->writable) {
         watch_writes(w, l, false); /* there is room again; bus_wire_flush() uses it */
+        set_due(w, l);
+    }
 }
 
-void bus_wire_flush(struct bus_wire *w)
+static void forget_ended(struct bus_wire *w)
 {
-    for (struct link *l = w->links; l != NULL; l = l->next)
-        if (l->fd >= 0 && !l->waits_to_write && l->out.n > l->sent)
-            push(w, l);
+    for (unsigned i = 0; i < BUCKETS; i++)
+        for (struct link **at = &w->by_id[i]; *at != NULL;)
+            if ((*at)->fd < 0)
+                *at = (*at)->same_bucket;
+            else
+                at = &(*at)->same_bucket;
     for (struct link **at = &w->links; *at != NULL;) {
         struct link *l = *at;
         if (l->fd >= 0) {
@@ -326,6 +346,21 @@ void bus_wire_flush(struct bus_wire *w)
         *at = l->next;
         free_link(l);
     }
+}
+
+void bus_wire_flush(struct bus_wire *w)
+{
+    bool ended = false;
+    while (w->due != NULL) {
+        struct link *l = w->due;
+        w->due = l->next_due;
+        l->due = false;
+        if (l->fd >= 0 && !l->waits_to_write && l->out.n > l->sent)
+            push(w, l);
+        ended |= l->fd < 0;
+    }
+    if (ended)
+        forget_ended(w);
 }
 
 void bus_wire_cron(struct bus_wire *w, int64_t now_ms)

@@ -293,17 +293,38 @@ static bool tell_saved(struct cluster_core *core)
     return true;
 }
 
-/* A limit is lowered before the role that it belongs to is taken, and raised after. While writes are paused
- * nothing changes: what has been written is in the offset for which the replica waits that takes over; nor
- * does it for a replica, which may still have to acknowledge what it wrote as a primary. */
-static void publish_lease(struct cluster_core *core, bool lower)
+/* The limit for acknowledging writes, which workers read. While writes are paused nothing changes: what has
+ * been written is in the offset for which the replica waits that takes over; nor does it for a replica, which
+ * may still have to acknowledge what it wrote as a primary. */
+static bool lease_rests(const struct machine *m)
 {
-    const struct machine *m = &core->machine;
-    struct server *s = core->server;
-    uint64_t until = machine_lease_until_ms(m), was = atomic_load(&s->lease_until_ms);
-    if (m->manual == MANUAL_PAUSED || node_is(m->self, NODE_REPLICA) || (lower && until >= was))
-        return;
-    atomic_store_explicit(&s->lease_until_ms, until, memory_order_release);
+    return m->manual == MANUAL_PAUSED || node_is(m->self, NODE_REPLICA);
+}
+
+static void put_lease(struct cluster_core *core)
+{
+    uint64_t until = machine_lease_until_ms(&core->machine);
+    atomic_store_explicit(&core->server->lease_until_ms, until, memory_order_release);
+}
+
+/* Before the role that it belongs to is taken, and whenever it may have fallen. */
+static void lower_lease(struct cluster_core *core)
+{
+    const struct cluster_todo *t = &core->todo;
+    bool may_have = t->view || t->save || t->pause || t->role;
+    if (may_have && !lease_rests(&core->machine) &&
+        machine_lease_until_ms(&core->machine) < atomic_load(&core->server->lease_until_ms))
+        put_lease(core);
+}
+
+/* After it. Pings come each fifth of a node timeout: one that has half of it left has time. */
+static void raise_lease(struct cluster_core *core)
+{
+    uint64_t was = atomic_load(&core->server->lease_until_ms),
+             half = core->machine.config.node_timeout_ms / 2;
+    bool ample = was > core->now_ms && was - core->now_ms > half;
+    if (!ample && !lease_rests(&core->machine))
+        put_lease(core);
 }
 
 bool cluster_core_settle(struct cluster_core *core)
@@ -312,14 +333,14 @@ bool cluster_core_settle(struct cluster_core *core)
     while (more) {
         tell_ended(core);
         moves_look(core);
-        publish_lease(core, true);
+        lower_lease(core);
         if (core->todo.save && !save(core))
             return false;
         cluster_force(core);
         more = tell_pause(core);
         more |= tell_saved(core);
     }
-    publish_lease(core, false);
+    raise_lease(core);
     atomic_store(&core->server->feeds_nobody, !machine_may_feed(&core->machine, 0));
     bus_wire_flush(core->wire);
     if (core->todo.drop)
@@ -500,7 +521,8 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
 int cluster_core_begin(struct cluster_core *core)
 {
     core->server->view = cluster_core_view(core);
-    publish_lease(core, false);
+    if (!lease_rests(&core->machine))
+        put_lease(core);
     atomic_store(&core->server->feeds_nobody, !machine_may_feed(&core->machine, 0));
     core->todo = (struct cluster_todo){.role = cluster_is_loading(core)};
     if (!cluster_is_loading(core))

@@ -5,6 +5,7 @@ import os
 import random
 import socket
 import struct
+import time
 
 import pytest
 import redis
@@ -94,6 +95,29 @@ def say_on_the_bus(node, data):
             pass
         except OSError as e:
             assert e.errno == errno.ENOTCONN  # reset already
+
+
+def test_frames_come_in_any_pieces(cluster):
+    """A ping of anybody is answered, wherever it was cut on its way, and each of several that came at once."""
+    ping = frame(0)
+    with socket.create_connection(("127.0.0.1", cluster[1].port + 10000), timeout=60) as s, s.makefile("rb") as answers:
+
+        def pong():
+            head = answers.read(16)
+            assert head[:4] == b"RCmb" and struct.unpack(">H", head[12:14]) == (1,)
+            answers.read(struct.unpack(">I", head[4:8])[0] - 16)
+
+        for cut in (1, 7, 8, 9, 2255):
+            for piece in (ping[:cut], ping[cut:]):
+                s.sendall(piece)
+                time.sleep(0.05)  # so that they are read one by one
+            pong()
+        s.sendall(3 * ping + ping[:100])
+        for _ in range(3):
+            pong()
+        s.sendall(ping[100:] + ping)
+        pong()
+        pong()
 
 
 def test_strangers_on_the_bus_change_nothing(cluster):

@@ -311,6 +311,7 @@ static void test_who_was_elected(void **state)
     h.slots = node_named(l, C)->slots;
     send_frame(l, &h, LINK_INBOUND | 1);
     node_named(l, C)->flags |= NODE_FAIL;
+    l->m.view = true; /* as whoever changes flags says */
     h.type = FRAME_AUTH_REQUEST;
     h.current_epoch = l->m.current_epoch + 1;
     send_frame(l, &h, LINK_INBOUND | 1);
