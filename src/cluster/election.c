@@ -98,8 +98,10 @@ static void ask(struct machine *m)
     m->election_epoch = ++m->current_epoch;
     m->election_asked = true;
     m->election_sent = false;
-    if (machine_is_primary(m))
-        m->vote_epoch = m->election_epoch; /* our own vote */
+    if (machine_is_primary(m)) { /* our own vote */
+        m->vote_epoch = m->election_epoch;
+        m->vote_for = m->self->id;
+    }
     machine_dirty(m);
     m->election_seq = machine_persist_next(m);
 }

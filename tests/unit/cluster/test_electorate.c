@@ -242,16 +242,23 @@ static void test_renewal(void **state)
 {
     struct lone *l = start_leading();
     struct node_dispute d = dispute(A, F, 6);
+    struct frame_header h;
+    l->m.vote_for = node_named(l, F)->id; /* once */
     for (unsigned i = 0; i < 20 && !l->m.election_asked; i++) {
         l->now += 100;
         promises(l, B, &d);
         promises(l, C, NULL);
         promises(l, D, NULL);
+        promises(l, F, NULL);
         event(l, &(struct machine_event){.kind = EV_TICK});
     }
     assert_true(l->m.election_asked);
     event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
     assert_true(is_sent(l, FRAME_AUTH_REQUEST));
+    frame_of(l, &h, FRAME_AUTH_REQUEST, F);
+    h.mflags[0] = FRAME_FORCEACK;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_false(is_sent(l, FRAME_AUTH_ACK)); /* our vote of this epoch is our own */
     acks(l, B, &d);
     acks(l, C, NULL);
     assert_int_equal(l->m.self->config_epoch, 1); /* our own vote does not count beside B's */
