@@ -340,6 +340,24 @@ static void read_extensions(struct machine *m, struct node *sender, const struct
     }
 }
 
+/* Whom it follows now has got its slots. It says so, and that is kept: without it a voter would be gone, and
+ * fewer were a majority. */
+static void read_successor(struct machine *m, const struct node *sender, struct node *primary,
+                           const struct frame *f)
+{
+    uint8_t slots[SLOT_BYTES];
+    if (primary == NULL || primary == m->self || sender->nslots == 0 ||
+        f->h.config_epoch <= sender->config_epoch || f->h.config_epoch < primary->config_epoch)
+        return;
+    for (unsigned b = 0; b < SLOT_BYTES; b++)
+        slots[b] = (uint8_t)(sender->slots[b] & f->h.slots[b]) | primary->slots[b];
+    if (!node_is(primary, NODE_PRIMARY))
+        ownership_primary(primary);
+    primary->config_epoch = f->h.config_epoch;
+    machine_dirty(m);
+    ownership_claim(m, primary, f->h.config_epoch, slots);
+}
+
 /* What the sender says of itself. */
 static void read_self(struct machine *m, struct node *sender, const struct frame *f)
 {
@@ -354,6 +372,7 @@ static void read_self(struct machine *m, struct node *sender, const struct frame
         return; /* an old frame, overtaken on another link: who has slots loses them to a greater epoch only
                  */
     } else if (primary != sender && (node_is(sender, NODE_PRIMARY) || sender->primary != primary)) {
+        read_successor(m, sender, primary, f);
         ownership_replica(m, sender, primary);
     }
     uint32_t nofailover = f->h.flags & NODE_NOFAILOVER;

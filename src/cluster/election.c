@@ -222,8 +222,10 @@ void election_ack(struct machine *m, struct node *sender, const struct frame *f)
         m->now_ms - m->election_ms > collect_ms(m))
         return;
     sender->ack_epoch = m->election_epoch;
-    /* Who is elected may write at once, before anybody has answered a ping of the new primary. */
-    failure_lease_from(sender, m->election_asked_ms, f->h.larder.promise_ms);
+    /* Who is elected may write at once, before anybody has answered a ping of the new primary. One that is to
+     * be elected anew has this promise for its new epoch only. */
+    if (!machine_is_primary(m))
+        failure_lease_from(sender, m->election_asked_ms, f->h.larder.promise_ms);
     if (!electorate_majority(m, has_voted, m->election_epoch, m->election_epoch) && !MUTANT(NO_MAJORITY)) {
         const struct node *place = machine_is_primary(m) ? m->self : m->self->primary;
         if (place != NULL && electorate_gives_way(m, has_voted, m->election_epoch, place))
