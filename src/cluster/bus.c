@@ -519,8 +519,10 @@ void bus_frame(struct machine *m, const struct frame *f, uint32_t link)
         vote_request(m, sender, f);
     else if (f->h.type == FRAME_AUTH_ACK)
         election_ack(m, sender, f);
-    else if (f->h.type == FRAME_MFSTART)
+    else if (f->h.type == FRAME_MFSTART) {
+        read_self(m, sender, f); /* it may follow us since just now */
         manual_start(m, sender);
+    }
     else if (f->h.type == FRAME_UPDATE)
         update_frame(m, f);
 }

@@ -90,6 +90,7 @@ int manual_command(struct machine *m, enum failover_how how)
         return 0;
     }
     m->manual = MANUAL_ASKED;
+    bus_ping(m, p, FRAME_PONG, p->out, 0); /* it may not know yet that we follow it, and would say nothing */
     bus_send(m, FRAME_MFSTART, p);
     return 0;
 }
