@@ -522,7 +522,6 @@ void bus_frame(struct machine *m, const struct frame *f, uint32_t link)
     else if (f->h.type == FRAME_MFSTART) {
         read_self(m, sender, f); /* it may follow us since just now */
         manual_start(m, sender);
-    }
-    else if (f->h.type == FRAME_UPDATE)
+    } else if (f->h.type == FRAME_UPDATE)
         update_frame(m, f);
 }
