@@ -469,7 +469,7 @@ def test_who_takes_over_before_the_former_owner_has_spoken_asks_it(how):
             os.kill(source.process.pid, signal.SIGCONT)
         if how == "came in between":
             return  # it refuses for a minute, since nobody has told it whom to ask
-        assert ask(source, "CLUSTER", "SETSLOT", number, "NODE", my_id(heir)) == "OK"
+        harness.wait_until(lambda: ask(source, "CLUSTER", "SETSLOT", number, "NODE", my_id(heir)) == "OK", what="the source to hear of the takeover")
         with heir.wire() as w:
             assert known(w, key) == 7
             assert w("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
