@@ -86,12 +86,12 @@ void bus_update(struct machine *m, const struct node *n, uint32_t link)
 {
     struct frame_header h;
     struct frame_writer w;
-    struct node told = *n; /* without what it does not claim itself any more */
-    for (unsigned b = 0; n != m->self && b < SLOT_BYTES; b++)
-        told.slots[b] &= (uint8_t)~m->disowned[b];
+    uint8_t slots[SLOT_BYTES]; /* without what it does not claim itself any more */
+    for (unsigned b = 0; b < SLOT_BYTES; b++)
+        slots[b] = n->slots[b] & (uint8_t) ~(n == m->self ? 0 : m->disowned[b]);
     bus_header(m, FRAME_UPDATE, &h);
     frame_begin(&w, &m->out, &h);
-    frame_put_update(&w, &told);
+    frame_put_update(&w, n, slots);
     send_written(m, &w, FRAME_UPDATE, link);
 }
 

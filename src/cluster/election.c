@@ -66,6 +66,14 @@ static unsigned rank(const struct machine *m, bool *all_larder)
     return better;
 }
 
+/* A new attempt, to ask after so long; an older one is over. */
+static void begin_in(struct machine *m, uint64_t wait_ms)
+{
+    m->election_ms = m->now_ms;
+    m->election_at_ms = m->now_ms + wait_ms;
+    m->election_asked = m->election_sent = false;
+}
+
 static void schedule(struct machine *m)
 {
     bool larder;
@@ -77,9 +85,7 @@ static void schedule(struct machine *m)
         wait = m->election_rank * (m->config.node_timeout_ms / FAST_SHARE + rng_below(m->rng, 50));
     else
         wait = WAIT_MS + rng_below(m->rng, WAIT_RANDOM_MS) + (uint64_t)m->election_rank * WAIT_RANK_MS;
-    m->election_ms = m->now_ms;
-    m->election_at_ms = m->now_ms + wait;
-    m->election_asked = m->election_sent = false;
+    begin_in(m, wait);
     for (unsigned i = 0; i < m->map.n; i++) { /* siblings compare offsets: give them ours */
         struct node *n = m->map.nodes[i];
         if (n != m->self && n->primary == m->self->primary && n->out_up)
@@ -152,13 +158,19 @@ static bool is_disputed(const struct machine *m)
     return false;
 }
 
-/* Over for now: another election comes first. Those who voted hear that it is. */
+/* Each of two elections would replace a voter of the other. That for the place of the smaller id comes first,
+ * or neither ends. */
+static bool comes_first(const struct machine *m, const struct node *disputed)
+{
+    const struct node *place = machine_is_primary(m) ? m->self : m->self->primary;
+    return disputed != NULL && place != NULL && node_id_cmp(&disputed->id, &place->id) < 0;
+}
+
+/* Over for now. Those who voted hear that it is. */
 static void step_back(struct machine *m)
 {
     uint64_t t = m->config.node_timeout_ms;
-    m->election_asked = m->election_sent = false;
-    m->election_ms = m->now_ms;
-    m->election_at_ms = m->now_ms + t / 4 + rng_below(m->rng, t / 4);
+    begin_in(m, t / 4 + rng_below(m->rng, t / 4));
     bus_pong_all(m);
 }
 
@@ -176,11 +188,8 @@ static void renew_tick(struct machine *m)
             election_abort(m);
         return;
     }
-    if (m->election_at_ms == 0 || m->now_ms - m->election_ms > retry_ms(m) + rng_below(m->rng, 200)) {
-        m->election_ms = m->now_ms;
-        m->election_at_ms = m->now_ms + t / 2 + rng_below(m->rng, t / 2);
-        m->election_asked = m->election_sent = false;
-    }
+    if (m->election_at_ms == 0 || m->now_ms - m->election_ms > retry_ms(m) + rng_below(m->rng, 200))
+        begin_in(m, t / 2 + rng_below(m->rng, t / 2));
     go_on(m, false);
 }
 
@@ -226,9 +235,10 @@ void election_ack(struct machine *m, struct node *sender, const struct frame *f)
      * be elected anew has this promise for its new epoch only. */
     if (!machine_is_primary(m))
         failure_lease_from(sender, m->election_asked_ms, f->h.larder.promise_ms);
-    if (!electorate_majority(m, has_voted, m->election_epoch, m->election_epoch) && !MUTANT(NO_MAJORITY)) {
-        const struct node *place = machine_is_primary(m) ? m->self : m->self->primary;
-        if (place != NULL && electorate_gives_way(m, has_voted, m->election_epoch, place))
+    struct tally t = electorate_tally(m, has_voted, m->election_epoch, m->election_epoch);
+    unsigned quorum = machine_quorum(m);
+    if (t.counted < quorum && !MUTANT(NO_MAJORITY)) {
+        if (t.said >= quorum && comes_first(m, t.first_out))
             step_back(m);
         return;
     }

@@ -216,33 +216,22 @@ bool electorate_counts(const struct electorate *e, const struct node *n)
     return !e->full;
 }
 
-bool electorate_majority(const struct machine *m, electorate_says *says, uint64_t at, uint64_t epoch)
+struct tally electorate_tally(const struct machine *m, electorate_says *says, uint64_t at, uint64_t epoch)
 {
     struct electorate e;
-    unsigned have = 0;
+    struct tally t = {.counted = 0};
     electorate_hear(&e, m, says, at, epoch);
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
-        have += node_votes(n) && says(m, n, at) && electorate_counts(&e, n);
-    }
-    return have >= machine_quorum(m);
-}
-
-bool electorate_gives_way(const struct machine *m, electorate_says *says, uint64_t epoch,
-                          const struct node *place)
-{
-    struct electorate e;
-    unsigned have = 0;
-    bool first = false;
-    electorate_hear(&e, m, says, epoch, epoch);
-    for (unsigned i = 0; i < m->map.n; i++) {
-        const struct node *n = m->map.nodes[i];
-        if (!node_votes(n) || !says(m, n, epoch))
+        if (!node_votes(n) || !says(m, n, at))
             continue;
-        have++;
-        first |= !electorate_counts(&e, n) && node_id_cmp(&n->id, &place->id) < 0;
+        bool counts = electorate_counts(&e, n);
+        t.said++;
+        t.counted += counts;
+        if (!counts && (t.first_out == NULL || node_id_cmp(&n->id, &t.first_out->id) < 0))
+            t.first_out = n;
     }
-    return first && have >= machine_quorum(m);
+    return t;
 }
 
 void electorate_adopt(struct machine *m, electorate_says *says, uint64_t at)

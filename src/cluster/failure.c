@@ -170,7 +170,7 @@ static bool is_mixed(const struct machine *m)
 
 static bool reaches(const struct machine *m, uint64_t at)
 {
-    return is_mixed(m) || electorate_majority(m, failure_promised, at, 0);
+    return is_mixed(m) || electorate_tally(m, failure_promised, at, 0).counted >= machine_quorum(m);
 }
 
 uint64_t failure_lease(const struct machine *m)

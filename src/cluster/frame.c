@@ -306,13 +306,13 @@ void frame_put_fail(struct frame_writer *w, const struct node_id *id)
     append(w, id->c, NODE_ID);
 }
 
-void frame_put_update(struct frame_writer *w, const struct node *n)
+void frame_put_update(struct frame_writer *w, const struct node *n, const uint8_t *slots)
 {
     char epoch[8];
     put(epoch, n->config_epoch, 8);
     append(w, epoch, 8);
     append(w, n->id.c, NODE_ID);
-    append(w, n->slots, SLOT_BYTES);
+    append(w, slots, SLOT_BYTES);
 }
 
 void frame_put_publish(struct frame_writer *w, struct str channel, struct str message)

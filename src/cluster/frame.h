@@ -123,7 +123,7 @@ void frame_begin(struct frame_writer *w, struct buf *b, const struct frame_heade
 void frame_put_gossip(struct frame_writer *w, const struct frame_gossip *g);
 void frame_put_ext(struct frame_writer *w, uint16_t type, struct str data);
 void frame_put_fail(struct frame_writer *w, const struct node_id *id);
-void frame_put_update(struct frame_writer *w, const struct node *n);
+void frame_put_update(struct frame_writer *w, const struct node *n, const uint8_t *slots);
 void frame_put_publish(struct frame_writer *w, struct str channel, struct str message);
 int frame_end(struct frame_writer *w);
 /* A whole light frame, for peers with NODE_LIGHT. 0, ERR_OOM or ERR_RANGE. */

@@ -183,7 +183,7 @@ struct machine {
         uint64_t until_ms;
     } forgotten[64];
     uint8_t disowned[SLOT_BYTES]; /* slots that their owner, as we see it, does not claim itself */
-    unsigned ndisowned;           /* not 0: there may be some */
+    bool some_disowned;
     uint8_t lost[SLOT_BYTES];
     unsigned nlost;
     struct taking {

@@ -65,11 +65,11 @@ bool electorate_read(struct machine *m, struct node *sender, const struct frame 
 void electorate_hear(struct electorate *e, const struct machine *m, electorate_says *says, uint64_t at,
                      uint64_t epoch);
 bool electorate_counts(const struct electorate *e, const struct node *n);
-bool electorate_majority(const struct machine *m, electorate_says *says, uint64_t at, uint64_t epoch);
-/* Votes would suffice for `place`, but not beside an election for the place of a voter of a smaller id: that
- * one comes first, or neither ends. */
-bool electorate_gives_way(const struct machine *m, electorate_says *says, uint64_t epoch,
-                          const struct node *place);
+struct tally {
+    unsigned said, counted;       /* by how many voters; of those, whom nobody of them disputes */
+    const struct node *first_out; /* of the others, the smallest id; NULL: none */
+};
+struct tally electorate_tally(const struct machine *m, electorate_says *says, uint64_t at, uint64_t epoch);
 void electorate_adopt(struct machine *m, electorate_says *says,
                       uint64_t at); /* their disputes are ours from now on */
 

@@ -58,19 +58,19 @@ static const struct slot_move *importing(const struct machine *m, unsigned slot)
 void ownership_disown(struct machine *m, const struct node *sender, const struct frame *f)
 {
     if (f->h.config_epoch < sender->config_epoch ||
-        (m->ndisowned == 0 && memcmp(f->h.slots, sender->slots, SLOT_BYTES) == 0))
+        (!m->some_disowned && memcmp(f->h.slots, sender->slots, SLOT_BYTES) == 0))
         return;
-    m->ndisowned = 0;
+    m->some_disowned = false;
     for (unsigned b = 0; b < SLOT_BYTES; b++) {
         uint8_t theirs = sender->slots[b];
         m->disowned[b] = (uint8_t)((m->disowned[b] & ~theirs) | (theirs & ~f->h.slots[b]));
-        m->ndisowned += m->disowned[b] != 0;
+        m->some_disowned |= m->disowned[b] != 0;
     }
 }
 
 static bool is_disowned(const struct machine *m, unsigned slot)
 {
-    return m->ndisowned > 0 && m->map.owner[slot] != m->self && slots_has(m->disowned, slot);
+    return m->some_disowned && m->map.owner[slot] != m->self && slots_has(m->disowned, slot);
 }
 
 /* `sender` says that it owned these slots at this epoch. */

@@ -130,7 +130,7 @@ static void larder_and_the_small_ones_come_back(void **state)
     buf_clear(&b);
     h.type = FRAME_UPDATE;
     frame_begin(&w, &b, &h);
-    frame_put_update(&w, &node);
+    frame_put_update(&w, &node, node.slots);
     assert_int_equal(frame_end(&w), 0);
     assert_int_equal(frame_decode(buf_str(&b), &f), 0);
     assert_true(f.update_epoch == 77 && slots_has(f.update_slots, 16383) && node_id_eq(&f.node, &node.id));

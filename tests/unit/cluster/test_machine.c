@@ -425,7 +425,7 @@ static void test_mutated(void **state)
         else if (h.type == FRAME_FAIL)
             frame_put_fail(&w, &l->m.self->id);
         else if (h.type == FRAME_UPDATE)
-            frame_put_update(&w, l->m.self);
+            frame_put_update(&w, l->m.self, l->m.self->slots);
         frame_end(&w);
         for (uint64_t i = rng_below(&rng, 4); i > 0; i--)
             b.p[8 + rng_below(&rng, b.n - 8)] = (char)rng_below(&rng, 256);
