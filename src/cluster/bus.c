@@ -219,6 +219,8 @@ void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t 
     if (machine_held(m))
         return;
     bus_header(m, type, &h);
+    if (!manual_tells(m, n))
+        h.mflags[0] &= (uint8_t)~FRAME_PAUSED;
     h.larder.offers = m->manual_offers && n != NULL && node_id_eq(&n->id, &m->manual_replica);
     if (type == FRAME_PONG) {
         h.larder.seq = seq;

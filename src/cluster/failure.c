@@ -157,12 +157,12 @@ void failure_give_back(struct machine *m)
         m->map.nodes[i]->lease_ms = m->map.nodes[i]->ping_seq = 0;
 }
 
-/* A mixed cluster knows no promises: Redis's rules. Who was not heard yet is not known. */
+/* A mixed cluster knows no promises: Redis's rules. */
 static bool is_mixed(const struct machine *m)
 {
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
-        if (node_votes(n) && n != m->self && n->offset_ms != 0 && !node_is(n, NODE_LARDER))
+        if (node_votes(n) && n != m->self && node_is_redis(n))
             return true;
     }
     return false;

@@ -226,7 +226,7 @@ static void data_event(struct machine *m, const struct machine_data *d)
     }
     m->self->data_epoch = m->data_epoch;
     if (stopped)
-        bus_pong_all(m); /* PAUSED: the replica learns the offset, the voters that we have stopped */
+        manual_stopped(m);
     manual_tick(m);
 }
 

@@ -153,6 +153,11 @@ static inline bool node_votes(const struct node *n)
 {
     return node_is(n, NODE_PRIMARY) && n->nslots > 0;
 }
+/* Who was not heard yet is not known. */
+static inline bool node_is_redis(const struct node *n)
+{
+    return n->offset_ms != 0 && !node_is(n, NODE_LARDER);
+}
 unsigned slotmap_voters(const struct slotmap *m);
 /* Replicas of n; those that are not failing if `living`. */
 unsigned slotmap_replicas(const struct slotmap *m, const struct node *n, bool living);

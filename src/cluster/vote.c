@@ -33,16 +33,17 @@ static bool another_has_more(const struct machine *m, const struct node *sender)
     return false;
 }
 
-/* Who was elected votes for nobody for T: others may still count promises of whom it replaced. Unless the one
- * to be replaced has given its lease back, or an operator takes the risk. */
+/* Who was elected votes for nobody for T: others may still count promises of whom it replaced. Unless it is a
+ * Redis that would be replaced, which counts none, or the one to be replaced has given its lease back, or an
+ * operator takes the risk. */
 static bool is_new(const struct machine *m, const struct node *p, const struct frame *f)
 {
     return m->elected_ms != 0 && m->now_ms - m->elected_ms < m->config.node_timeout_ms && p != m->self &&
-           !p->paused && !f->h.larder.forced && !MUTANT(VOTE_NEW);
+           !node_is_redis(p) && !p->paused && !f->h.larder.forced && !MUTANT(VOTE_NEW);
 }
 
 /* We vote for our own replacement only where the others cannot elect it: who has done so counts nowhere until
- * the end of that election is known. */
+ * the end of that election is known. A Redis asks once, and gets it as from a Redis. */
 static bool is_needed(const struct machine *m)
 {
     unsigned others = 0;
@@ -67,7 +68,8 @@ static bool may_replace(const struct machine *m, const struct node *sender, cons
     if (!f->h.larder.forced && m->now_ms < p->promise_ms && !MUTANT(BREAK_PROMISE))
         return false;
     bool lately = p->voted_ms != 0 && m->now_ms - p->voted_ms < VOTE_AGAIN * m->config.node_timeout_ms;
-    return (p != m->self || is_needed(m)) && !is_new(m, p, f) && (!lately || (forced && again));
+    return (p != m->self || !f->h.larder.is || is_needed(m)) && !is_new(m, p, f) &&
+           (!lately || (forced && again));
 }
 
 void vote_request(struct machine *m, struct node *sender, const struct frame *f)

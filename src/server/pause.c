@@ -40,6 +40,11 @@ void pause_end(struct server *s, enum pause_reason why)
     workers_wake(s);
 }
 
+bool pause_is_on(const struct server *s, enum pause_reason why)
+{
+    return is_on(&s->pauses[why], os_wall_ms());
+}
+
 int64_t pause_next_ms(const struct server *s, int64_t now_ms)
 {
     int64_t next = PAUSE_FOR_EVER;

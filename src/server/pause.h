@@ -8,6 +8,7 @@
 #ifndef LARDER_SERVER_PAUSE_H
 #define LARDER_SERVER_PAUSE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct server;
@@ -30,6 +31,8 @@ void pause_end(struct server *s, enum pause_reason why);
 
 /* In a round: ends what is over. */
 void pause_tick(struct server *s, int64_t now_ms);
+/* In a round. */
+bool pause_is_on(const struct server *s, enum pause_reason why);
 /* In a round: when the next one ends, or PAUSE_FOR_EVER. */
 int64_t pause_next_ms(const struct server *s, int64_t now_ms);
 

@@ -505,12 +505,17 @@ static void comfort(struct repl *r)
             say(f, "\n");
 }
 
+/* A Redis that is to take over in a cluster waits for the very offset that it was told. */
+static bool is_final(const struct repl *r)
+{
+    return r->log_frozen || pause_is_on(r->server, PAUSE_FAILOVER);
+}
+
 /* The stream is kept alive, which also tells replicas that we are. */
 static void ping(struct repl *r)
 {
     const struct str argv[] = {STR("PING")};
-    bool quiet =
-        r->log_frozen || (failover_state(&r->failover) != FAILOVER_NONE && r->failover.until_ms != 0);
+    bool quiet = is_final(r) || (failover_state(&r->failover) != FAILOVER_NONE && r->failover.until_ms != 0);
     int64_t period_ms = (int64_t)r->server->config.repl_ping_replica_period * 1000;
     if (r->is_replica || r->feeds == NULL || !changelog_is_on(&r->log) ||
         r->now_ms - r->pinged_ms < period_ms || quiet)
@@ -522,7 +527,7 @@ static void ping(struct repl *r)
 void repl_feeds_ask(struct repl *r)
 {
     const struct str ask[] = {STR("REPLCONF"), STR("GETACK"), STR("*")};
-    if (!r->is_replica && changelog_is_on(&r->log) && r->feeds != NULL && !r->log_frozen)
+    if (!r->is_replica && changelog_is_on(&r->log) && r->feeds != NULL && !is_final(r))
         unit_add(&r->unit, 0, ask, ARRAY_LEN(ask));
 }
 

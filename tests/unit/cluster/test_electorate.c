@@ -329,6 +329,38 @@ static void test_who_was_elected(void **state)
     end(l);
 }
 
+/* A Redis primary counts no promises, and a Redis replica asks once. */
+static void test_redis_among_larder(void **state)
+{
+    struct lone *l = start(OF_A);
+    struct frame_header h;
+    node_named(l, F)->primary = l->m.self;
+    frame_of(l, &h, FRAME_AUTH_REQUEST, F);
+    h.current_epoch++;
+    h.mflags[0] = FRAME_FORCEACK;
+    for (unsigned i = 0; i < 4; i++) /* the others could elect it */
+        node_named(l, (const char *const[]){B, C, D, E}[i])->heard_ms = l->now;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_int_equal(l->m.vote_epoch, 5);
+    h.larder.is = false;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_int_equal(l->m.vote_epoch, h.current_epoch);
+    end(l);
+
+    l = start(OF_A);
+    l->m.elected_ms = l->now;
+    frame_of(l, &h, FRAME_PING, B);
+    h.larder.is = false;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    node_named(l, B)->flags |= NODE_FAIL;
+    l->m.view = true; /* as whoever changes flags says */
+    frame_of(l, &h, FRAME_AUTH_REQUEST, F);
+    h.current_epoch++;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_int_equal(l->m.vote_epoch, h.current_epoch);
+    end(l);
+}
+
 /* A primary that came back with less than a replica has yields, and with that its lease is given back: voters
  * are free from then on, whatever becomes of it. */
 static void test_who_yields(void **state)
@@ -378,11 +410,12 @@ static void test_disowned(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_another_view),    cmocka_unit_test(test_disputed),
-        cmocka_unit_test(test_open_votes),      cmocka_unit_test(test_an_older_claim),
-        cmocka_unit_test(test_whose_place),     cmocka_unit_test(test_renewal),
-        cmocka_unit_test(test_who_was_elected), cmocka_unit_test(test_disowned),
-        cmocka_unit_test(test_gives_way),       cmocka_unit_test(test_who_yields),
+        cmocka_unit_test(test_another_view),       cmocka_unit_test(test_disputed),
+        cmocka_unit_test(test_open_votes),         cmocka_unit_test(test_an_older_claim),
+        cmocka_unit_test(test_whose_place),        cmocka_unit_test(test_renewal),
+        cmocka_unit_test(test_redis_among_larder), cmocka_unit_test(test_who_was_elected),
+        cmocka_unit_test(test_disowned),           cmocka_unit_test(test_gives_way),
+        cmocka_unit_test(test_who_yields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

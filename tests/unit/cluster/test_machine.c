@@ -147,6 +147,61 @@ static void test_hands_over(void **state)
     end(l);
 }
 
+static bool tells_pause(const struct lone *l, const struct node *to)
+{
+    for (unsigned i = 0; i < l->m.nactions; i++) {
+        const struct machine_action *a = &l->m.actions[i];
+        struct frame f;
+        if (a->kind != ACT_SEND || a->link != to->out)
+            continue;
+        assert_int_equal(frame_decode((struct str){l->m.out.p + a->at, a->n}, &f), 0);
+        if (f.h.mflags[0] & FRAME_PAUSED)
+            return true;
+    }
+    return false;
+}
+
+/* A Redis that takes over asks for votes at once, and once: whom promises bind must know before that they are
+ * over. */
+static void test_a_redis_takes_over(void **state)
+{
+    struct lone *l = start(SHARD("myself,master", "slave"));
+    struct node *b = node_named(l, B), *c = node_named(l, C);
+    struct frame_header h;
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1}});
+    from(&h, FRAME_PONG, B);
+    h.config_epoch = 3;
+    h.slots = b->slots;
+    h.larder.is = true;
+    send_frame(l, &h, b->out);
+    from(&h, FRAME_PONG, C);
+    h.flags = NODE_REPLICA;
+    memcpy(h.primary.c, A, NODE_ID);
+    h.config_epoch = 4;
+    send_frame(l, &h, c->out);
+    h.type = FRAME_MFSTART;
+    l->now += 10;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_non_null(acted(l, ACT_PAUSE));
+    l->now += 10;
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1, .paused = true}});
+    assert_true(tells_pause(l, b));
+    assert_false(tells_pause(l, c));
+    l->now += 100;
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_false(tells_pause(l, c));
+    from(&h, FRAME_PONG, B);
+    h.config_epoch = 3;
+    h.slots = b->slots;
+    h.larder.is = true;
+    send_frame(l, &h, b->out);
+    c->ping_sent_ms = 0; /* it has answered */
+    l->now += 100;
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_true(tells_pause(l, c));
+    end(l);
+}
+
 static void test_takes_over_when_asked(void **state)
 {
     struct lone *l = start(SHARD("master", "myself,slave"));
@@ -448,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_asks_again),
         cmocka_unit_test(test_a_restarted_primary_gives_back),
         cmocka_unit_test(test_hands_over),
+        cmocka_unit_test(test_a_redis_takes_over),
         cmocka_unit_test(test_takes_over_when_asked),
         cmocka_unit_test(test_the_elected_may_write),
         cmocka_unit_test(test_promises_of_two_pings),
