@@ -105,7 +105,8 @@ static void yield(struct machine *m)
 
 /* Restarted as a primary: mute to clients and replicas until every replica was heard and none has more. To
  * one that has we yield; we hear of its election and follow it. An empty one yields also when a replica with
- * data turns up late. */
+ * data turns up late. What a silent one had is old news: two that cannot hear each other would yield to each
+ * other without end. */
 static void restart_tick(struct machine *m)
 {
     unsigned unheard = 0;
@@ -117,7 +118,7 @@ static void restart_tick(struct machine *m)
         const struct node *n = m->map.nodes[i];
         if (n->primary != m->self)
             continue;
-        if (n->offset_ms == 0)
+        if (n->offset_ms == 0 || m->now_ms - n->offset_ms > m->config.node_timeout_ms)
             unheard++;
         else if (n->offset > m->self->offset &&
                  (!node_is(n, NODE_LARDER) || m->data.empty || election_ahead(n, m->self))) {

@@ -380,6 +380,9 @@ static void test_who_yields(void **state)
     assert_true(is_sent(l, FRAME_FAIL));
     l->m.mute = false;
     assert_int_equal(machine_lease_until_ms(&l->m), 0);
+    l->now += 1001; /* what it had when it was last heard it may have lost since */
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_false(l->m.mute);
     end(l);
 }
 
