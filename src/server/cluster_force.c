@@ -77,7 +77,9 @@ static void take_pause(struct cluster_core *core)
 /* From now on everybody looks at the next view; what is left in its place is the old one. */
 static void swap_views(struct cluster_core *core)
 {
-    heir_follow(&core->server->heir, server_view(core->server), core->next_view);
+    const struct cluster_view *old = server_view(core->server);
+    heir_follow(&core->server->heir, old, core->next_view);
+    slot_stats_follow(&core->server->slot_stats, old, core->next_view);
     if (core->next_view != NULL)
         core->next_view = atomic_exchange(&core->server->view, core->next_view);
 }

@@ -81,6 +81,12 @@ static inline bool view_arrives(const struct cluster_view *v, uint32_t slot)
     return slots_has(v->arriving, slot);
 }
 
+/* Is it this node that clients find it on? */
+static inline bool view_serves(const struct cluster_view *v, uint32_t slot)
+{
+    return v->owner[slot] == v->me && v->me != VIEW_NOBODY && !v->replica;
+}
+
 /* Nobody owns anything. Returned owned, with room for nodes up to number `nnodes` - 1; NULL: out of memory.
  */
 struct cluster_view *cluster_view_new(uint32_t nnodes);
