@@ -54,7 +54,6 @@ static void note_file(struct cluster_core *core, const struct machine_action *a)
 static void note_drop(struct cluster_core *core, const struct machine_action *a)
 {
     slots_add(core->lost, (const uint8_t *)core->machine.out.p + a->at);
-    core->todo.drop = true;
 }
 
 static void perform(struct cluster_core *core, const struct machine_action *a)
@@ -309,8 +308,10 @@ static void publish_lease(struct cluster_core *core, bool lower)
 bool cluster_core_settle(struct cluster_core *core)
 {
     bool more = true;
+    cluster_forget_views(core);
     while (more) {
         tell_ended(core);
+        cluster_drop_look(core);
         moves_look(core);
         publish_lease(core, true);
         if (core->todo.save && !save(core))
@@ -322,8 +323,7 @@ bool cluster_core_settle(struct cluster_core *core)
     publish_lease(core, false);
     atomic_store(&core->server->feeds_nobody, !machine_may_feed(&core->machine, 0));
     bus_wire_flush(core->wire);
-    if (core->todo.drop)
-        cluster_drop_lost(core);
+    cluster_drop_go_on(core);
     return true;
 }
 

@@ -110,12 +110,21 @@ void lane_submit(struct lane *l, struct lane_job *job)
     pthread_mutex_unlock(&l->mutex);
 }
 
-static bool call(struct lane *l, void (*fn)(void *arg), void *arg, bool shared)
+/* With the mutex. */
+static void queue_job_first(struct lane *l, struct lane_job *job)
 {
-    struct lane_job job = {.call = fn, .arg = arg, .shared = shared};
+    job->next = l->head;
+    l->head = job;
+    if (job->next == NULL)
+        l->tail = &job->next;
+    pthread_cond_signal(&l->more);
+}
+
+static bool call(struct lane *l, struct lane_job job, void (*queue)(struct lane *l, struct lane_job *job))
+{
     pthread_mutex_lock(&l->mutex);
     if (!l->stop)
-        queue_job(l, &job);
+        queue(l, &job);
     while (!l->stop && !job.done)
         pthread_cond_wait(&l->called, &l->mutex);
     ASSERT(job.done || l->stop);
@@ -125,12 +134,36 @@ static bool call(struct lane *l, void (*fn)(void *arg), void *arg, bool shared)
 
 bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg)
 {
-    return call(l, fn, arg, false);
+    return call(l, (struct lane_job){.call = fn, .arg = arg}, queue_job);
 }
 
 bool lane_call_shared(struct lane *l, void (*fn)(void *arg), void *arg)
 {
-    return call(l, fn, arg, true);
+    return call(l, (struct lane_job){.call = fn, .arg = arg, .shared = true}, queue_job);
+}
+
+bool lane_call_next(struct lane *l, void (*fn)(void *arg), void *arg)
+{
+    return call(l, (struct lane_job){.call = fn, .arg = arg}, queue_job_first);
+}
+
+void lane_post(struct lane *l, struct lane_job *job, struct loop *wake)
+{
+    job->shared = true;
+    job->wake = wake;
+    pthread_mutex_lock(&l->mutex);
+    job->done = false;
+    job->next = NULL;
+    queue_job(l, job);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+bool lane_is_done(struct lane *l, const struct lane_job *job)
+{
+    pthread_mutex_lock(&l->mutex);
+    bool done = job->done;
+    pthread_mutex_unlock(&l->mutex);
+    return done;
 }
 
 static void run_call(struct lane *l, struct lane_job *job)
@@ -142,9 +175,12 @@ static void run_call(struct lane *l, struct lane_job *job)
     if (!job->shared)
         gate_lower(gate);
     pthread_mutex_lock(&l->mutex);
-    job->done = true;
+    struct loop *wake = job->wake;
+    job->done = true; /* and no more ours */
     pthread_cond_broadcast(&l->called);
     pthread_mutex_unlock(&l->mutex);
+    if (wake != NULL)
+        loop_wake(wake);
 }
 
 /* ---- waiting for a busy shard ----------------------------------------------------------------- */
@@ -282,13 +318,21 @@ void lane_send_home(struct lane_job *job)
     worker_mail(job->home, &job->mail);
 }
 
-void lane_outlive(struct lane *l)
+uint64_t lane_at_hand(struct lane *l, struct loop *wake)
 {
     pthread_mutex_lock(&l->mutex);
-    uint64_t ended = l->ended;
-    while (l->at_work && l->ended == ended)
-        pthread_cond_wait(&l->called, &l->mutex);
+    uint64_t job = l->at_work ? l->ended + 1 : 0;
+    l->watcher = l->at_work ? wake : NULL;
     pthread_mutex_unlock(&l->mutex);
+    return job;
+}
+
+bool lane_has_ended(struct lane *l, uint64_t job)
+{
+    pthread_mutex_lock(&l->mutex);
+    bool ended = job <= l->ended;
+    pthread_mutex_unlock(&l->mutex);
+    return ended;
 }
 
 /* With the mutex. */
@@ -296,6 +340,9 @@ static void note_end(struct lane *l)
 {
     l->ended += l->at_work;
     l->at_work = false;
+    if (l->watcher != NULL)
+        loop_wake(l->watcher);
+    l->watcher = NULL;
     pthread_cond_broadcast(&l->called);
 }
 
@@ -342,6 +389,8 @@ void lane_drop_jobs(struct lane *l)
     while (l->head != NULL) {
         struct lane_job *job = l->head;
         l->head = job->next;
+        if (job->call != NULL) /* its thread has ended */
+            continue;
         if (job->mode == LANE_BUSY) {
             store_busy_enter(l->server->store, &job->locks);
             store_busy_leave(l->server->store, &job->locks);

@@ -40,7 +40,8 @@ struct lane_job {
     bool exec;               /* run the session's transaction instead of cmd */
     void (*call)(void *arg); /* instead of everything else: a thread waits for it (lane_call) */
     void *arg;
-    bool shared; /* with `call`: the gate stays down */
+    bool shared;       /* with `call`: the gate stays down */
+    struct loop *wake; /* with `call`: when it is done. NULL: its thread waits for it */
     /* Set by the handler that runs it: when it has ended, its reply is not there yet, and this is called in
      * place of sending it home. Whoever has it then owes it lane_send_home(). */
     void (*take)(struct lane_job *job);
@@ -68,6 +69,7 @@ struct lane {
     struct conn *waiters; /* PARK_BUSY connections, through park_next */
     uint64_t ended;       /* jobs */
     bool at_work;         /* on one more */
+    struct loop *watcher; /* of its end, or NULL */
     bool stop;
     bool running; /* the thread was started: boot's and the end's */
 
@@ -101,9 +103,18 @@ bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg);
 /* The same with the gate down: fn locks for itself, and may make shards busy. */
 bool lane_call_shared(struct lane *l, void (*fn)(void *arg), void *arg);
 
-/* The job that was being run has ended when it returns; others may have begun. For threads that lane_call()
- * is for. */
-void lane_outlive(struct lane *l);
+/* With the gate raised, before the jobs that wait. */
+bool lane_call_next(struct lane *l, void (*fn)(void *arg), void *arg);
+
+/* The same with the gate down and nobody waiting: job->call, job->arg. The job is the lane's until it is
+ * done, when `wake` is woken; if the node ends first it is never. */
+void lane_post(struct lane *l, struct lane_job *job, struct loop *wake);
+bool lane_is_done(struct lane *l, const struct lane_job *job);
+
+/* The job that is being run now, by a number; 0: none. When it has ended `wake` is woken; one thread at a
+ * time. */
+uint64_t lane_at_hand(struct lane *l, struct loop *wake);
+bool lane_has_ended(struct lane *l, uint64_t job);
 
 /* Any thread: a job that was taken goes home with its reply. */
 void lane_send_home(struct lane_job *job);

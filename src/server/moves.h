@@ -108,7 +108,7 @@ struct moves_import {
     char from[VIEW_ID + 1];
     uint8_t slots[SLOT_BYTES];
     uint64_t flushes; /* of the store, at its beginning */
-    bool takes, cleans;
+    bool takes, cleans, drops;
 };
 
 struct moving {

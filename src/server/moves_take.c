@@ -98,7 +98,7 @@ void moves_establish(struct cmd_ctx *c, struct cluster_core *core, const struct 
     im->number = ++mo->last_number * MOVES_IMPORTS + (uint32_t)(im - mo->imports);
     memcpy(im->from, mv->source, sizeof im->from);
     memcpy(im->slots, slots, sizeof im->slots);
-    (void)cluster_clear_slots(core, slots); /* what an earlier attempt has left */
+    cluster_clear_slots(core, slots); /* what an earlier attempt has left */
     veil(core, slots, true);
     slots_add(mo->arriving, slots);
     core->todo.view = true;
@@ -147,14 +147,16 @@ static void give_up(struct cluster_core *core, struct moves_import *im, const ch
     log_warning("Slots that were on their way here from %s do not come: %s.", im->from, why);
 }
 
-/* On a replica its primary has the keys deleted, or the full copy. */
+/* When nobody writes there any more, the slots are emptied. */
 static void clean(struct cluster_core *core, struct moves_import *im)
 {
-    if (node_is(core->machine.self, NODE_PRIMARY))
-        (void)cluster_clear_slots(core, im->slots);
-    veil(core, im->slots, false);
-    moves_note(&core->server->moves, im->move, MOVE_FAILED, NULL);
-    im->number = 0;
+    if (!im->drops && !core->todo.view && cluster_is_in_force(core)) {
+        slots_add(core->dropping.slots, im->slots);
+        im->drops = true;
+    } else if (im->drops && !slots_overlap(core->dropping.slots, im->slots)) {
+        moves_note(&core->server->moves, im->move, MOVE_FAILED, NULL);
+        im->number = 0;
+    }
 }
 
 static void finish(struct cluster_core *core, struct moves_import *im)
@@ -180,8 +182,7 @@ static void look(struct cluster_core *core, struct moves_import *im)
     const struct moves *mv = &core->server->moves;
     const char *no = NULL;
     if (im->cleans) {
-        if (!core->todo.view)
-            clean(core, im);
+        clean(core, im);
     } else if (im->takes) {
         if (machine_takes(m, first_slot(im)))
             return;
