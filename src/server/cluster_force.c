@@ -146,8 +146,10 @@ void cluster_force(struct cluster_core *core)
         lane_call_next(&core->server->lane, put_in_force, core);
     else if (core->next_view != NULL)
         replace_view(core);
-    if (core->next_view != NULL && core->next_view->holds) /* the old one */
+    if (core->next_view != NULL && core->next_view->holds) { /* the old one */
         workers_wake(core->server);
+        lane_retry_held(&core->server->lane);
+    }
     if (gate)
         cluster_view_free(core->next_view);
     else

@@ -480,8 +480,7 @@ static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
     const struct server *s = job->conn->worker->server;
     if (server_view(s) == NULL || admit_is_ours(c, s, true))
         return false;
-    if (c->again) /* nobody can be parked here any more */
-        reply_error(c->reply, "TRYAGAIN The slot is being handed to another node");
+    job->held = c->again;
     c->again = false;
     return true;
 }
@@ -537,6 +536,8 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     c->cmd = job->cmd;
     c->argv = job->argv;
     c->argc = job->argc;
+    if (job->held)
+        return;
     dispatch_account(c, conn, m, 1, os_ticks() - t0, 0);
     monitor_show(conn->worker->server, c);
 }

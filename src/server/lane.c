@@ -20,6 +20,7 @@ int lane_init(struct lane *l, struct server *s)
     memset(l, 0, sizeof *l);
     l->server = s;
     l->tail = &l->head;
+    l->held_tail = &l->held;
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->more, NULL);
     pthread_cond_init(&l->called, NULL);
@@ -250,7 +251,17 @@ static void leave_shards(struct lane *l)
     if (l->again)
         store_busy_rest(s, &l->lent);
     store_busy_leave(s, l->again ? &l->mine : &l->job->locks);
+    l->again = false;
     lane_wake_waiters(l);
+}
+
+static void enter_again(struct lane *l, const struct lane_job *job)
+{
+    ASSERT(!l->holds && !l->again);
+    lockset_init(&l->mine);
+    lockset_init(&l->lent);
+    store_busy_again(l->server->store, &job->locks, &l->mine, &l->lent);
+    l->holds = l->again = true;
 }
 
 /* The command goes on with what it holds references to. What it has removed on the way (expired keys) takes
@@ -269,24 +280,55 @@ static void let_go(struct cmd_ctx *c)
 static void take_back(struct cmd_ctx *c)
 {
     struct lane *l = c->host;
-    ASSERT(!l->holds && !l->again);
-    lockset_init(&l->mine);
-    lockset_init(&l->lent);
-    store_busy_again(l->server->store, &l->job->locks, &l->mine, &l->lent);
-    l->holds = l->again = true;
+    c->take_back = NULL; /* once */
+    enter_again(l, l->job);
 }
 
 static void run_busy(struct lane *l, struct lane_job *job)
 {
-    store_busy_enter(l->server->store, &job->locks);
-    l->holds = true;
-    l->again = false;
+    l->holds = l->again = false;
+    if (job->freed) {
+        enter_again(l, job);
+    } else {
+        store_busy_enter(l->server->store, &job->locks);
+        l->holds = true;
+    }
     l->ctx.let_go = job->exec ? NULL : let_go; /* a transaction is one piece */
     l->ctx.take_back = take_back;
     dispatch_run_job(job, &l->ctx, &l->metrics);
     l->ctx.let_go = NULL;
     if (l->holds)
         leave_shards(l);
+}
+
+/* A view in which nothing is held was put in place before lane_retry_held() was called, and one in which
+ * something is will be followed by another call. So none is missed. */
+static void hold(struct lane *l, struct lane_job *job)
+{
+    job->held = false;
+    job->freed = true;
+    job->next = NULL;
+    pthread_mutex_lock(&l->mutex);
+    if (server_view(l->server)->holds) {
+        *l->held_tail = job;
+        l->held_tail = &job->next;
+    } else {
+        queue_job(l, job);
+    }
+    pthread_mutex_unlock(&l->mutex);
+}
+
+void lane_retry_held(struct lane *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    if (l->held != NULL) {
+        *l->tail = l->held;
+        l->tail = l->held_tail;
+        l->held = NULL;
+        l->held_tail = &l->held;
+        pthread_cond_signal(&l->more);
+    }
+    pthread_mutex_unlock(&l->mutex);
 }
 
 static void run_job(struct lane *l, struct lane_job *job)
@@ -307,7 +349,9 @@ static void run_job(struct lane *l, struct lane_job *job)
     if (unit_take_fresh(&l->unit))
         repl_tell(&l->server->repl);
     l->job = NULL;
-    if (job->take != NULL)
+    if (job->held)
+        hold(l, job);
+    else if (job->take != NULL)
         job->take(job);
     else
         lane_send_home(job);
@@ -386,12 +430,13 @@ int lane_start(struct lane *l)
 
 void lane_drop_jobs(struct lane *l)
 {
+    lane_retry_held(l);
     while (l->head != NULL) {
         struct lane_job *job = l->head;
         l->head = job->next;
         if (job->call != NULL) /* its thread has ended */
             continue;
-        if (job->mode == LANE_BUSY) {
+        if (job->mode == LANE_BUSY && !job->freed) {
             store_busy_enter(l->server->store, &job->locks);
             store_busy_leave(l->server->store, &job->locks);
         }

@@ -11,6 +11,9 @@
  * Jobs run one after the other, first come first served. The connection that sent
  * one is parked until its job comes home by mail with the reply.
  *
+ * In a cluster the slots of a job may be changing hands when its turn comes (moves.h). Then it gives its
+ * shards back and waits for the next view, as clients with short commands do.
+ *
  * Parking on a busy shard cannot miss the wake-up: a job frees its shards first and then,
  * under the lane's mutex, takes the list of waiters; lane_wait_busy() looks under the same
  * mutex whether one of the shards is still busy, and only then joins the list. */
@@ -45,7 +48,9 @@ struct lane_job {
     /* Set by the handler that runs it: when it has ended, its reply is not there yet, and this is called in
      * place of sending it home. Whoever has it then owes it lane_send_home(). */
     void (*take)(struct lane_job *job);
-    bool done;        /* the lane's mutex */
+    bool held;  /* its slots change hands just now: it is to be run again when they have */
+    bool freed; /* LANE_BUSY: its shards are not busy for it any more, and are taken when its turn comes */
+    bool done;  /* the lane's mutex */
     uint64_t began;   /* ticks, when it is executed by neither lane nor worker */
     uint64_t written; /* of the change log, for the client's WAIT */
     const struct command *cmd;
@@ -59,17 +64,18 @@ struct lane_job {
 struct lane {
     struct server *server;
     pthread_t thread;
-    pthread_mutex_t mutex;       /* leaf: jobs, their count and waiters */
+    pthread_mutex_t mutex;       /* leaf: jobs, their count, those held, and waiters */
     pthread_cond_t more, called; /* a job has come; one has ended that somebody may wait for */
     struct lane_job *head, **tail;
     struct lane_job *job; /* the lane's own: what it runs now */
     bool holds;           /* the lane's own: the shards of that job are still busy */
     bool again;           /* the lane's own: they were free in between; these two say whose they are */
     struct lockset mine, lent;
-    struct conn *waiters; /* PARK_BUSY connections, through park_next */
-    uint64_t ended;       /* jobs */
-    bool at_work;         /* on one more */
-    struct loop *watcher; /* of its end, or NULL */
+    struct conn *waiters;               /* PARK_BUSY connections, through park_next */
+    struct lane_job *held, **held_tail; /* wait for the next view of the cluster */
+    uint64_t ended;                     /* jobs */
+    bool at_work;                       /* on one more */
+    struct loop *watcher;               /* of its end, or NULL */
     bool stop;
     bool running; /* the thread was started: boot's and the end's */
 
@@ -115,6 +121,9 @@ bool lane_is_done(struct lane *l, const struct lane_job *job);
  * time. */
 uint64_t lane_at_hand(struct lane *l, struct loop *wake);
 bool lane_has_ended(struct lane *l, uint64_t job);
+
+/* Any thread: slots that were held are not any more; jobs that wait for them have their turn again. */
+void lane_retry_held(struct lane *l);
 
 /* Any thread: a job that was taken goes home with its reply. */
 void lane_send_home(struct lane_job *job);

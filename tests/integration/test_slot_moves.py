@@ -146,6 +146,59 @@ def test_slots_move_under_load(cluster):
         harness.wait_until(lambda n=node: all(ask(n, "CLUSTER", "COUNTKEYSINSLOT", key_slot(k.encode())) == 0 for k in moved), what="the source to be empty")
 
 
+MEMBERS = 100000
+
+
+class LongLoad(threading.Thread):
+    """Transactions that are so long that the lane runs them, until the slot is elsewhere, or `halt`."""
+
+    def __init__(self, server, tag):
+        super().__init__(daemon=True)
+        self.server, self.tag, self.done, self.said, self.halt = server, tag, 0, None, False
+
+    def fill(self):
+        with self.server.wire() as w:
+            for at in range(0, MEMBERS, 10000):
+                assert w("SADD", self.tag + "s", *range(at, at + 10000)) == 10000
+
+    def run(self):
+        with self.server.wire() as w:
+            while self.said is None and not self.halt:
+                replies = w.pipeline(("MULTI",), ("INCR", self.tag), ("SINTERCARD", 2, self.tag + "s", self.tag + "s"), ("EXEC",))
+                errors = [r for r in replies if isinstance(r, Error)]
+                if errors:
+                    self.said = errors[0]
+                else:
+                    self.done += 1
+                    assert replies[-1] == [self.done, MEMBERS], replies
+
+
+def test_long_commands_wait_like_short_ones(cluster):
+    """Whose turn on the lane comes while the slot is handed over is neither refused nor lost."""
+    source, target = cluster.primaries()[:2]
+    first, last = first_range(source)
+    tags = [t for t in ("{long:%d}" % i for i in range(1000)) if first <= key_slot(t.strip("{}").encode()) <= last]
+    for _ in range(3):
+        load, *others = [LongLoad(source, t) for t in tags[:9]]  # the lane has one of the others before nearly each of the load
+        for x in (load, *others):
+            x.fill()
+            x.start()
+        harness.wait_until(lambda all_=(load, *others): all(x.done > 1 for x in all_), what="the load to begin")
+        slot = key_slot(load.tag.strip("{}").encode())
+        move(source, target, (slot, slot))
+        for x in others:
+            x.halt = True
+        for x in (load, *others):
+            x.join(120)
+        assert str(load.said).startswith("MOVED") and {x.said for x in others} == {None}
+        assert ask(target, "GET", load.tag) == str(load.done)
+        ask(target, "DEL", load.tag, load.tag + "s")
+        for x in others:
+            ask(source, "DEL", x.tag, x.tag + "s")
+        move(target, source, (slot, slot))
+        cluster.settle()
+
+
 def test_keys_on_their_way_are_hidden(cluster):
     source, target = cluster.primaries()[:2]
     first, _ = first_range(source)
