@@ -151,7 +151,9 @@ static inline bool cluster_is_in_force(const struct cluster_core *core)
 /* The slots `lost` are to be emptied, but for those that have come back since. */
 void cluster_drop_lost(struct cluster_core *core);
 void cluster_hide_dropped(struct cluster_core *core); /* gate */
-void cluster_drop_look(struct cluster_core *core);    /* how far is the lane? */
+/* Gate: this node takes over from its primary; slots that were on their way there do not come. */
+void cluster_drop_arrivals(struct cluster_core *core);
+void cluster_drop_look(struct cluster_core *core); /* how far is the lane? */
 void cluster_drop_go_on(struct cluster_core *core);
 /* At once. */
 void cluster_clear_slots(struct cluster_core *core, const uint8_t *slots);

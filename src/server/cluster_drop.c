@@ -73,6 +73,14 @@ void cluster_hide_dropped(struct cluster_core *core)
             store_slot_veil(&core->server->lane.ctx.a, slot, true);
 }
 
+void cluster_drop_arrivals(struct cluster_core *core)
+{
+    struct repl *r = &core->server->repl;
+    slots_drop(r->arriving, core->machine.self->slots); /* but for those that have */
+    slots_add(core->dropping.slots, r->arriving);
+    memset(r->arriving, 0, sizeof r->arriving);
+}
+
 /* ---- the cluster's thread -------------------------------------------------------------------- */
 
 void cluster_drop_lost(struct cluster_core *core)

@@ -50,8 +50,10 @@ void cluster_force_role(struct cluster_core *core)
     struct repl *r = &core->server->repl;
     const struct node *p = primary_of(core);
     if (node_is(core->machine.self, NODE_PRIMARY)) {
-        if (r->is_replica)
+        if (r->is_replica) {
             repl_become_primary(r);
+            cluster_drop_arrivals(core);
+        }
         repl_settle(r);
         core->followed_port = 0;
     } else if (p != NULL && (!r->is_replica || !is_followed(core, p))) {

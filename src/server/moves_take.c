@@ -46,6 +46,8 @@ static void put_veil(void *arg)
     for (uint32_t s = 0; s < SLOT_COUNT; s++)
         if (slots_has(v->slots, s))
             store_slot_veil(&v->core->server->lane.ctx.a, s, v->on);
+    if (v->on)
+        moves_put_note(&v->core->server->lane.ctx, v->core->moving.arriving);
 }
 
 static void veil(struct cluster_core *core, const uint8_t *slots, bool on)
@@ -99,8 +101,8 @@ void moves_establish(struct cmd_ctx *c, struct cluster_core *core, const struct 
     memcpy(im->from, mv->source, sizeof im->from);
     memcpy(im->slots, slots, sizeof im->slots);
     cluster_clear_slots(core, slots); /* what an earlier attempt has left */
-    veil(core, slots, true);
     slots_add(mo->arriving, slots);
+    veil(core, slots, true);
     core->todo.view = true;
     c->session->importing = im->number;
     log_notice("Slot migration %s from %s has begun.", mv->name, mv->source);
@@ -204,4 +206,5 @@ void moves_look(struct cluster_core *core)
     for (unsigned i = 0; i < MOVES_IMPORTS; i++)
         if (core->moving.imports[i].number != 0)
             look(core, &core->moving.imports[i]);
+    moves_tell_replicas(core);
 }

@@ -342,3 +342,37 @@ def test_killed_source(cluster):
     assert outcome(target, name)["state"] == "failed"
     assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0
     assert ask(heir, "CLUSTER", "COUNTKEYSINSLOT", slot) == keys
+
+
+def test_a_replica_that_takes_over_in_the_middle_drops_what_came():
+    with Cluster.create([NODE] * 6, replicas=1) as c:
+        source, target = c.primaries()[:2]
+        replica = c.replica_of(target)
+        slot, _ = first_range(source)
+        tag = next("{%d}" % i for i in range(1000000) if key_slot(b"%d" % i) == slot)
+        here, _ = first_range(target)
+        mine = next(f"mine:{i}" for i in range(1000000) if key_slot(b"mine:%d" % i) == here)
+        by_hand, _ = first_range(c.primaries()[2])
+        theirs = next(f"theirs:{i}" for i in range(1000000) if key_slot(b"theirs:%d" % i) == by_hand)
+        with source.wire() as w:
+            for at in range(0, 200000, 1000):
+                assert w.pipeline(*(("SET", f"{tag}:{i}", "x" * 200) for i in range(at, at + 1000))) == ["OK"] * 1000
+        assert ask(target, "SET", mine, 1) == "OK"
+        # What MIGRATE has brought is nowhere else, and stays.
+        assert ask(target, "CLUSTER", "SETSLOT", by_hand, "IMPORTING", my_id(c.primaries()[2])) == "OK"
+        with target.wire() as w:
+            w("ASKING")
+            assert w("SET", theirs, 1) == "OK"
+        name = begin(source, target, (slot, slot))
+        harness.wait_until(lambda: ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) > 1000, every=0.001, what="the copy to be under way")
+        c.kill(target)
+        assert outcome(source, name)["state"] == "failed"
+        harness.wait_until(lambda: "role:master" in ask(replica, "INFO", "replication"), what="the replica to take over")
+        assert ask(replica, "DBSIZE") == 2  # at once
+        harness.wait_until(lambda: ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0, what="what came to go")
+        assert ask(replica, "DBSIZE") == 2 and ask(replica, "GET", mine) == "1"
+        assert ask(replica, "CLUSTER", "GETKEYSINSLOT", by_hand, 10) == [theirs.encode()]
+        assert ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == 200000
+        c.settle()
+        move(source, replica, (slot, slot))
+        assert ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 200000
