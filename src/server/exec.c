@@ -187,7 +187,9 @@ void exec_run(struct cmd_ctx *c, struct metrics *m)
     const struct cmd_ctx exec = *c;
     uint32_t slot = SLOT_STATS_NONE;
     size_t before = reply_size(c->reply);
-    uint64_t began = os_ticks();
+    struct server *s = conn->worker->server;
+    bool counts = server_counts_slots(s);
+    uint64_t began = unlikely(counts) ? os_ticks() : 0;
     if (txn_watch_broken(t, &c->a)) {
         reply_null_array(c->reply);
         return;
@@ -213,8 +215,7 @@ void exec_run(struct cmd_ctx *c, struct metrics *m)
     effect_reserve(c);
     c->in_exec = false;
     c->reply->errored = false;
-    struct server *s = conn->worker->server;
-    if (unlikely(server_counts_slots(s)))
+    if (unlikely(counts))
         slot_stats_note(&s->slot_stats, slot_stats_thread(c), slot, c, os_ticks() - began,
                         reply_size(c->reply) - before);
 }
