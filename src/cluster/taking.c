@@ -240,7 +240,8 @@ void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
         struct taking *t = &m->takings[i];
         if (!t->on || !note_giver(m, i, sender))
             continue;
-        bool claims = slots_overlap(f->h.slots, t->slots);
+        /* Who follows us already, having given its last slots away, tells of ours. */
+        bool claims = slots_overlap(f->h.slots, t->slots) && !node_id_eq(&f->h.primary, &m->self->id);
         sender->conceded = claims ? sender->conceded & ~(1u << i) : sender->conceded | 1u << i;
         if (claims && f->h.config_epoch > m->self->config_epoch)
             drop(m, t); /* they are kept after all */
