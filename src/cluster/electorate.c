@@ -103,7 +103,7 @@ static uint64_t digest(const struct machine *m)
     uint64_t sum = 0;
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
-        if (!node_votes(n))
+        if (!taking_votes(m, n))
             continue;
         sum += hash_mix64(n->id_hash ^ n->config_epoch);
     }

@@ -123,7 +123,7 @@ void failure_tick(struct machine *m)
 static uint64_t promise(struct machine *m, struct node *n)
 {
     uint64_t t = m->config.node_timeout_ms;
-    if (!node_votes(m->self) || node_is(n, NODE_FAIL) || electorate_is_barred(m))
+    if (!taking_votes(m, m->self) || node_is(n, NODE_FAIL) || electorate_is_barred(m))
         return 0;
     n->promise_ms = m->now_ms + t;
     return t;
@@ -259,7 +259,7 @@ static bool same_census(const struct machine *m)
 
 static bool covered(const struct machine *m)
 {
-    return !m->config.full_coverage || (m->map.assigned == SLOT_COUNT && m->census.failed == 0);
+    return !m->config.full_coverage || (taking_covers(m) && m->census.failed == 0);
 }
 
 void failure_state(struct machine *m)

@@ -135,6 +135,10 @@ void taking_reset(struct machine *m);
 void taking_ask(struct machine *m);
 void taking_check(struct machine *m);
 void taking_heard(struct machine *m, struct node *sender, const struct frame *f);
+/* Every slot has an owner, or is claimed by us: who has given its last ones away has none. */
+bool taking_covers(const struct machine *m);
+/* Has n a vote once what we claim is ours? So sees it who has heard our claim. */
+bool taking_votes(const struct machine *m, const struct node *n);
 
 /* command.c */
 int command_run(struct machine *m, const struct machine_command *c);
