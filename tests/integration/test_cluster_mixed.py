@@ -3,7 +3,7 @@
 import pytest
 
 import harness
-from clusters import Cluster, address, ask, cli, my_id
+from clusters import Cluster, address, ask, cli, my_id, row_of
 
 L, R = harness.LARDER_SERVER, harness.REDIS_SERVER
 HOUR_MS = 3_600_000
@@ -61,6 +61,25 @@ def test_reshard(cluster, source, target):
         check(b, tag)
         assert ask(a, "CLUSTER", "COUNTKEYSINSLOT", key_slot(tag)) == 0
     assert "[OK] All 16384 slots covered." in cli("check", address(a))
+
+
+def test_rebalance(cluster):
+    """The Redis node gets more slots than the others, then as many as they have: from both, and to both."""
+    redis = cluster[1]
+    keys = [f"r:{i}" for i in range(500)]
+    for key in keys:
+        with cluster.owner_of(key).wire() as w:
+            assert w("SET", key, key) == "OK"
+    had = row_of(cluster[0], redis).slot_count()
+    for weight in (1.03, 1):
+        out = cli("rebalance", address(cluster[0]), "--cluster-weight", f"{my_id(redis)}={weight}", "--cluster-threshold", 1)
+        assert "[ERR]" not in out
+        cluster.settle()
+        has = row_of(cluster[0], redis).slot_count()
+        assert has > had if weight > 1 else has in (5461, 5462)
+        for key in keys:
+            with cluster.owner_of(key).wire() as w:
+                assert w("GET", key) == key.encode()
 
 
 def test_fix_ends_a_migration_between_both(cluster):
