@@ -207,7 +207,7 @@ static void put_extensions(struct machine *m, struct frame_writer *w, const stru
         frame_put_ext(w, EXT_HOSTNAME, (struct str){host, strlen(host) + 1});
     if (reads_all_extensions(to))
         put_newer_extensions(m, w);
-    if (type == FRAME_PONG && node_is(to, NODE_LARDER) && taking_votes(m, m->self))
+    if (type == FRAME_PONG && node_is(to, NODE_LARDER) && (taking_votes(m, m->self) || m->nvotes > 0))
         electorate_put(m, w);
 }
 

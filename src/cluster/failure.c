@@ -123,7 +123,7 @@ void failure_tick(struct machine *m)
 static uint64_t promise(struct machine *m, struct node *n)
 {
     uint64_t t = m->config.node_timeout_ms;
-    if (!taking_votes(m, m->self) || node_is(n, NODE_FAIL) || electorate_is_barred(m))
+    if (!taking_promises(m) || node_is(n, NODE_FAIL) || electorate_is_barred(m))
         return 0;
     n->promise_ms = m->now_ms + t;
     return t;

@@ -188,6 +188,7 @@ struct machine {
     unsigned nlost;
     uint32_t takes; /* bit i: takings[i] is under way */
     struct taking {
+        bool replaces; /* a voter: we had no slots, and somebody has none without these */
         struct node_id from;
         uint8_t slots[SLOT_BYTES];
     } takings[MACHINE_TAKINGS];

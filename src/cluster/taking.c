@@ -76,6 +76,14 @@ bool taking_votes(const struct machine *m, const struct node *n)
     return (n->gives & m->takes) == 0 ? node_votes(n) : node_is(n, NODE_PRIMARY) && keeps_slots(m, n);
 }
 
+bool taking_promises(const struct machine *m)
+{
+    bool may = taking_votes(m, m->self);
+    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+        may &= !is_on(m, i) || !m->takings[i].replaces;
+    return may;
+}
+
 bool machine_takes(const struct machine *m, unsigned slot)
 {
     for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
@@ -150,6 +158,25 @@ static unsigned free_place(const struct machine *m)
     return i;
 }
 
+/* With what we take we are a voter, and somebody is none any more: two voters change at once. */
+static bool replaces_voter(const struct machine *m)
+{
+    bool goes = false;
+    for (unsigned i = 0; i < m->map.n; i++)
+        goes |= node_votes(m->map.nodes[i]) && !taking_votes(m, m->map.nodes[i]);
+    return goes && !node_votes(m->self);
+}
+
+/* Majorities with it and with us need not meet, so we stand for it: what it has voted is our vote, and what
+ * it has promised is kept, by waiting, as who is elected waits. */
+static void stand_for(struct machine *m, unsigned i)
+{
+    m->elected_ms = m->now_ms;
+    for (unsigned k = 0; k < m->map.n; k++)
+        if ((m->map.nodes[k]->gives >> i) & 1)
+            electorate_inherit(m, m->map.nodes[k]);
+}
+
 static bool is_taken_epoch(const struct machine *m, uint64_t epoch)
 {
     for (unsigned i = 0; i < m->map.n; i++)
@@ -179,6 +206,7 @@ int taking_begin(struct machine *m, const struct machine_command *c)
         n->conceded &= ~(1u << i);
         note_giver(m, i, n);
     }
+    m->takings[i].replaces = replaces_voter(m);
     m->current_epoch = m->self->config_epoch = c->epoch;
     machine_hold(m);
     machine_view(m);
@@ -246,6 +274,8 @@ static bool is_lost(const struct machine *m, const struct taking *t)
 static void finish(struct machine *m, unsigned i)
 {
     m->takes &= ~(1u << i);
+    if (m->takings[i].replaces)
+        stand_for(m, i);
     for (unsigned s = 0; s < SLOT_COUNT; s++)
         if (slots_has(m->takings[i].slots, s))
             slotmap_assign(&m->map, s, m->self);
@@ -273,7 +303,10 @@ void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
         /* Who follows us already, having given its last slots away, tells of ours. */
         bool claims =
             slots_overlap(f->h.slots, m->takings[i].slots) && !node_id_eq(&f->h.primary, &m->self->id);
-        sender->conceded = claims ? sender->conceded & ~(1u << i) : sender->conceded | 1u << i;
+        if (claims)
+            sender->conceded &= ~(1u << i);
+        else if (f->h.type == FRAME_PONG) /* with it comes what it has voted */
+            sender->conceded |= 1u << i;
         if (claims && f->h.config_epoch > m->self->config_epoch)
             drop(m, i); /* they are kept after all */
     }

@@ -85,14 +85,23 @@ static void hear(struct group *g, unsigned i)
     buf_release(&s.bytes);
 }
 
+/* The next that is not by whom is late. */
+static bool hear_early(struct group *g)
+{
+    unsigned i = 0;
+    while (i < g->queued && g->queue[i].by == g->late)
+        i++;
+    if (i == g->queued)
+        return false;
+    hear(g, i);
+    return true;
+}
+
 static void deliver(struct group *g)
 {
-    while (g->queued > 0) {
-        unsigned i = 0;
-        while (i < g->queued && g->queue[i].by == g->late)
-            i++;
-        hear(g, i == g->queued ? 0 : i);
-    }
+    while (g->queued > 0)
+        if (!hear_early(g))
+            hear(g, 0);
 }
 
 /* Time passes, everybody asks everybody. */
@@ -208,6 +217,31 @@ static void test_last_slots(void **state)
     }
 }
 
+/* A comes in the place of B, among three: it promises when B has conceded, has voted what B has, and votes
+ * when what B has promised is over. */
+static void test_in_anothers_place(void **state)
+{
+    struct group *g = meet((const char *const[]){"", "0-5460", "5461-10922", "10923-16383"}, 4);
+    struct machine *a = &g->l[0]->m, *b = &g->l[1]->m;
+    electorate_vote(b, node_named(g->l[1], C), node_named(g->l[1], D), 99);
+    g->late = 1;
+    takes(g, 0, 5460);
+    while (hear_early(g))
+        ;
+    assert_ptr_equal(g->l[3]->m.map.owner[0], node_named(g->l[3], A));
+    assert_true(node_named(g->l[3], A)->lease_ms == 0);
+    happens(g, 1, &(struct machine_event){.kind = EV_LINK_UP, .link = node_named(g->l[1], A)->out});
+    hear(g, g->queued - 1); /* a ping: it says that B follows A, and not what B has voted */
+    assert_true(node_named(g->l[0], B)->primary == a->self && machine_takes(a, 0));
+    deliver(g);
+    assert_true(owns(g, 0, 0) && !node_votes(b->self));
+    assert_true(electorate_disputes(a, node_named(g->l[0], C)));
+    assert_int_equal(a->elected_ms, g->l[0]->now);
+    ping_all(g, 300);
+    assert_true(node_named(g->l[3], A)->lease_ms > 0 && node_named(g->l[2], A)->lease_ms == 0);
+    part(g);
+}
+
 /* Both of two voters give all that they have: neither of them promises anything then. */
 static void test_from_both(void **state)
 {
@@ -271,8 +305,9 @@ static void test_any_order(void **state)
         {"", "0-16383", "", ""},
         {"1-5000", "0", "5001-10000", "10001-16383"},
         {"8192-16383", "0-8191", "", ""},
+        {"", "0", "1-8191", "8192-16383"},
     };
-    static const unsigned sizes[] = {3, 2, 4, 2};
+    static const unsigned sizes[] = {3, 2, 4, 2, 4};
     struct rng rng;
     rng_init(&rng, 1);
     for (unsigned run = 0; run < RUNS; run++) {
@@ -306,8 +341,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_slots), cmocka_unit_test(test_a_second_voter),
-        cmocka_unit_test(test_last_slots),  cmocka_unit_test(test_from_both),
-        cmocka_unit_test(test_any_order),
+        cmocka_unit_test(test_last_slots),  cmocka_unit_test(test_in_anothers_place),
+        cmocka_unit_test(test_from_both),   cmocka_unit_test(test_any_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
