@@ -207,7 +207,7 @@ static void put_extensions(struct machine *m, struct frame_writer *w, const stru
         frame_put_ext(w, EXT_HOSTNAME, (struct str){host, strlen(host) + 1});
     if (reads_all_extensions(to))
         put_newer_extensions(m, w);
-    if (type == FRAME_PONG && node_is(to, NODE_LARDER) && node_votes(m->self))
+    if (type == FRAME_PONG && node_is(to, NODE_LARDER) && (taking_votes(m, m->self) || m->nvotes > 0))
         electorate_put(m, w);
 }
 
@@ -458,6 +458,7 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
     read_extensions(m, sender, f);
     if (f->h.type == FRAME_PONG)
         read_promise(m, sender, f, link);
+    taking_check(m); /* it may have been the last that was waited for */
 }
 
 static void publish_frame(struct machine *m, const struct frame *f)

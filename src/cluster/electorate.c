@@ -103,7 +103,7 @@ static uint64_t digest(const struct machine *m)
     uint64_t sum = 0;
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
-        if (!node_votes(n))
+        if (!taking_votes(m, n))
             continue;
         sum += hash_mix64(n->id_hash ^ n->config_epoch);
     }
@@ -234,13 +234,17 @@ struct tally electorate_tally(const struct machine *m, electorate_says *says, ui
     return t;
 }
 
+void electorate_inherit(struct machine *m, const struct node *n)
+{
+    for (unsigned k = 0; k < n->ndisputes; k++)
+        if (!node_id_eq(&n->disputes[k].by, &m->self->id) && is_open(m, &n->disputes[k]) &&
+            !MUTANT(NO_ADOPTION))
+            note(m, &n->disputes[k]);
+}
+
 void electorate_adopt(struct machine *m, electorate_says *says, uint64_t at)
 {
-    for (unsigned i = 0; i < m->map.n; i++) {
-        const struct node *n = m->map.nodes[i];
-        for (unsigned k = 0; k < n->ndisputes && node_votes(n) && says(m, n, at); k++)
-            if (!node_id_eq(&n->disputes[k].by, &m->self->id) && is_open(m, &n->disputes[k]) &&
-                !MUTANT(NO_ADOPTION))
-                note(m, &n->disputes[k]);
-    }
+    for (unsigned i = 0; i < m->map.n; i++)
+        if (node_votes(m->map.nodes[i]) && says(m, m->map.nodes[i], at))
+            electorate_inherit(m, m->map.nodes[i]);
 }

@@ -123,7 +123,7 @@ void failure_tick(struct machine *m)
 static uint64_t promise(struct machine *m, struct node *n)
 {
     uint64_t t = m->config.node_timeout_ms;
-    if (!node_votes(m->self) || node_is(n, NODE_FAIL) || electorate_is_barred(m))
+    if (!taking_promises(m) || node_is(n, NODE_FAIL) || electorate_is_barred(m))
         return 0;
     n->promise_ms = m->now_ms + t;
     return t;
@@ -251,15 +251,9 @@ static struct machine_census census(const struct machine *m)
     return c;
 }
 
-static bool same_census(const struct machine *m)
-{
-    struct machine_census c = census(m);
-    return c.voters == m->census.voters && c.reachable == m->census.reachable && c.failed == m->census.failed;
-}
-
 static bool covered(const struct machine *m)
 {
-    return !m->config.full_coverage || (m->map.assigned == SLOT_COUNT && m->census.failed == 0);
+    return !m->config.full_coverage || (taking_covers(m) && m->census.failed == 0);
 }
 
 void failure_state(struct machine *m)
@@ -268,7 +262,8 @@ void failure_state(struct machine *m)
     if (m->view || !m->census.taken)
         m->census = census(m);
     else
-        DEBUG_ASSERT(same_census(m));
+        DEBUG_ASSERT(census(m).voters == m->census.voters && census(m).reachable == m->census.reachable &&
+                     census(m).failed == m->census.failed);
     delay = delay < REJOIN_MIN_MS ? REJOIN_MIN_MS : delay > REJOIN_MAX_MS ? REJOIN_MAX_MS : delay;
     bool minority = m->census.reachable < m->census.voters / 2 + 1, ok = covered(m) && !minority;
     if (minority)

@@ -187,8 +187,9 @@ struct machine {
     bool some_disowned;
     uint8_t lost[SLOT_BYTES];
     unsigned nlost;
+    uint32_t takes; /* bit i: takings[i] is under way */
     struct taking {
-        bool on;
+        bool replaces; /* a voter: we had no slots, and somebody has none without these */
         struct node_id from;
         uint8_t slots[SLOT_BYTES];
     } takings[MACHINE_TAKINGS];

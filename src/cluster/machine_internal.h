@@ -70,6 +70,7 @@ struct tally {
     const struct node *first_out; /* of the others, the smallest id; NULL: none */
 };
 struct tally electorate_tally(const struct machine *m, electorate_says *says, uint64_t at, uint64_t epoch);
+void electorate_inherit(struct machine *m, const struct node *n); /* what n disputes we dispute */
 void electorate_adopt(struct machine *m, electorate_says *says,
                       uint64_t at); /* their disputes are ours from now on */
 
@@ -137,6 +138,13 @@ void taking_reset(struct machine *m);
 void taking_ask(struct machine *m);
 void taking_check(struct machine *m);
 void taking_heard(struct machine *m, struct node *sender, const struct frame *f);
+/* Every slot has an owner, or is claimed by us: who has given its last ones away has none. */
+bool taking_covers(const struct machine *m);
+/* Has n a vote once what we claim is ours? So sees it who has heard our claim. */
+bool taking_votes(const struct machine *m, const struct node *n);
+/* May we promise? From our claim on, as others need it; but in the place of another voter only when that has
+ * conceded. */
+bool taking_promises(const struct machine *m);
 
 /* command.c */
 int command_run(struct machine *m, const struct machine_command *c);

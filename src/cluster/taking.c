@@ -15,12 +15,19 @@
  * everything: the greater epoch.
  *
  * In our own map they stay the old owner's until then, so that nodes.conf never says that a restarted, empty
- * node owns what it was only about to get. */
+ * node owns what it was only about to get. Everybody else's map says already what we claim: who votes is
+ * judged by that (taking_votes()), or no promise to us would count, since we saw other voters than who gives
+ * it. */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"
 
 #include <stdio.h>
+
+static bool is_on(const struct machine *m, unsigned i)
+{
+    return (m->takes >> i) & 1;
+}
 
 /* Whoever was of the old owner's shard once may have its claim in mind. */
 static bool note_giver(struct machine *m, unsigned i, struct node *n)
@@ -46,16 +53,51 @@ const uint8_t *taking_claims(struct machine *m)
 void machine_add_takings(const struct machine *m, uint8_t *slots)
 {
     for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
-        if (m->takings[i].on)
+        if (is_on(m, i))
             slots_add(slots, m->takings[i].slots);
+}
+
+static bool keeps_slots(const struct machine *m, const struct node *n)
+{
+    for (unsigned b = 0; b < SLOT_BYTES; b++) {
+        uint8_t kept = n->slots[b];
+        for (unsigned i = 0; kept != 0 && i < MACHINE_TAKINGS; i++)
+            kept &= is_on(m, i) ? (uint8_t)~m->takings[i].slots[b] : 0xff;
+        if (kept != 0)
+            return true;
+    }
+    return false;
+}
+
+bool taking_votes(const struct machine *m, const struct node *n)
+{
+    if (n == m->self && m->takes != 0)
+        return node_is(n, NODE_PRIMARY);
+    return (n->gives & m->takes) == 0 ? node_votes(n) : node_is(n, NODE_PRIMARY) && keeps_slots(m, n);
+}
+
+bool taking_promises(const struct machine *m)
+{
+    bool may = taking_votes(m, m->self);
+    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+        may &= !is_on(m, i) || !m->takings[i].replaces;
+    return may;
 }
 
 bool machine_takes(const struct machine *m, unsigned slot)
 {
     for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
-        if (m->takings[i].on && slots_has(m->takings[i].slots, slot))
+        if (is_on(m, i) && slots_has(m->takings[i].slots, slot))
             return true;
     return false;
+}
+
+bool taking_covers(const struct machine *m)
+{
+    for (unsigned s = 0; m->map.assigned < SLOT_COUNT && s < SLOT_COUNT; s++)
+        if (m->map.owner[s] == NULL && !machine_takes(m, s))
+            return false;
+    return true;
 }
 
 /* ---- the old owner ------------------------------------------------------------------------------------- */
@@ -97,24 +139,42 @@ int taking_reclaim(struct machine *m, const struct machine_command *c)
 
 /* ---- the new one --------------------------------------------------------------------------------------- */
 
-static void drop(struct machine *m, struct taking *t)
+static void drop(struct machine *m, unsigned i)
 {
-    t->on = false;
+    m->takes &= ~(1u << i);
     machine_view(m);
 }
 
 void taking_reset(struct machine *m)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
-        m->takings[i].on = false;
+    m->takes = 0;
 }
 
-static struct taking *free_place(struct machine *m)
+static unsigned free_place(const struct machine *m)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
-        if (!m->takings[i].on)
-            return &m->takings[i];
-    return NULL;
+    unsigned i = 0;
+    while (i < MACHINE_TAKINGS && is_on(m, i))
+        i++;
+    return i;
+}
+
+/* With what we take we are a voter, and somebody is none any more: two voters change at once. */
+static bool replaces_voter(const struct machine *m)
+{
+    bool goes = false;
+    for (unsigned i = 0; i < m->map.n; i++)
+        goes |= node_votes(m->map.nodes[i]) && !taking_votes(m, m->map.nodes[i]);
+    return goes && !node_votes(m->self);
+}
+
+/* Majorities with it and with us need not meet, so we stand for it: what it has voted is our vote, and what
+ * it has promised is kept, by waiting, as who is elected waits. */
+static void stand_for(struct machine *m, unsigned i)
+{
+    m->elected_ms = m->now_ms;
+    for (unsigned k = 0; k < m->map.n; k++)
+        if ((m->map.nodes[k]->gives >> i) & 1)
+            electorate_inherit(m, m->map.nodes[k]);
 }
 
 static bool is_taken_epoch(const struct machine *m, uint64_t epoch)
@@ -128,21 +188,25 @@ static bool is_taken_epoch(const struct machine *m, uint64_t epoch)
 int taking_begin(struct machine *m, const struct machine_command *c)
 {
     const struct node *from = slotmap_find(&m->map, &c->id);
-    struct taking *t = free_place(m);
+    unsigned i = free_place(m);
     if (!machine_is_primary(m) || !m->ok || m->mute)
         return machine_fail_command(m, ERR_TYPE, "This node is no primary, or its cluster is down.");
     if (from == NULL || from == m->self || node_is(from, NODE_FAIL) || !owns_all(m, c->slots, from))
         return machine_fail_command(m, ERR_NOTFOUND, "Slots are no longer owned by source node");
     if (is_taken_epoch(m, c->epoch))
         return machine_fail_command(m, ERR_AGAIN, "Another node has taken the offered epoch meanwhile");
-    if (t == NULL)
+    if (i == MACHINE_TAKINGS)
         return machine_fail_command(m, ERR_FULL, "Too many slot migrations end here at once");
-    *t = (struct taking){.on = true, .from = c->id};
-    memcpy(t->slots, c->slots, SLOT_BYTES);
-    for (unsigned i = 0; i < m->map.n; i++) {
-        m->map.nodes[i]->gives &= ~(1u << (t - m->takings));
-        m->map.nodes[i]->conceded &= ~(1u << (t - m->takings));
+    m->takes |= 1u << i;
+    m->takings[i].from = c->id;
+    memcpy(m->takings[i].slots, c->slots, SLOT_BYTES);
+    for (unsigned k = 0; k < m->map.n; k++) {
+        struct node *n = m->map.nodes[k];
+        n->gives &= ~(1u << i);
+        n->conceded &= ~(1u << i);
+        note_giver(m, i, n);
     }
+    m->takings[i].replaces = replaces_voter(m);
     m->current_epoch = m->self->config_epoch = c->epoch;
     machine_hold(m);
     machine_view(m);
@@ -153,7 +217,7 @@ int taking_begin(struct machine *m, const struct machine_command *c)
 void taking_ask(struct machine *m)
 {
     for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
-        for (unsigned k = 0; m->takings[i].on && k < m->map.n; k++) {
+        for (unsigned k = 0; is_on(m, i) && k < m->map.n; k++) {
             struct node *n = m->map.nodes[k];
             if (node_votes(n) || note_giver(m, i, n))
                 failure_ask_one(m, n);
@@ -177,22 +241,18 @@ static bool is_conceded(struct machine *m, unsigned i)
     return owner || (node_is(from, NODE_FAIL) && other);
 }
 
-/* With these slots, may we acknowledge writes at once? Voters are those that will be: who gives its last
- * slots away promises nothing any more. */
-static bool has_majority(const struct machine *m, const struct taking *t)
+/* With these slots, may we acknowledge writes at once? */
+static bool has_majority(const struct machine *m)
 {
-    unsigned voters = 1, have = 1;
+    unsigned voters = 0, have = 0;
     struct electorate e;
     electorate_hear(&e, m, failure_promised, m->now_ms, 0);
     for (unsigned k = 0; k < m->map.n; k++) {
         const struct node *n = m->map.nodes[k];
-        unsigned kept = 0;
-        for (unsigned b = 0; n != m->self && node_votes(n) && b < SLOT_BYTES; b++)
-            kept |= n->slots[b] & (uint8_t)~t->slots[b];
-        if (kept == 0)
+        if (!taking_votes(m, n))
             continue;
         voters++;
-        if (!node_is(n, NODE_LARDER))
+        if (n != m->self && !node_is(n, NODE_LARDER))
             return true; /* a mixed cluster knows no promises */
         have += failure_promised(m, n, m->now_ms) && electorate_counts(&e, n);
     }
@@ -211,11 +271,13 @@ static bool is_lost(const struct machine *m, const struct taking *t)
     return false;
 }
 
-static void finish(struct machine *m, struct taking *t)
+static void finish(struct machine *m, unsigned i)
 {
-    t->on = false;
+    m->takes &= ~(1u << i);
+    if (m->takings[i].replaces)
+        stand_for(m, i);
     for (unsigned s = 0; s < SLOT_COUNT; s++)
-        if (slots_has(t->slots, s))
+        if (slots_has(m->takings[i].slots, s))
             slotmap_assign(&m->map, s, m->self);
     machine_hold(m);
     machine_view(m);
@@ -224,26 +286,28 @@ static void finish(struct machine *m, struct taking *t)
 void taking_check(struct machine *m)
 {
     for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
-        struct taking *t = &m->takings[i];
-        if (!t->on)
+        if (!is_on(m, i))
             continue;
-        if (!machine_is_primary(m) || is_lost(m, t))
-            drop(m, t);
-        else if (!machine_held(m) && is_conceded(m, i) && has_majority(m, t))
-            finish(m, t);
+        if (!machine_is_primary(m) || is_lost(m, &m->takings[i]))
+            drop(m, i);
+        else if (!machine_held(m) && is_conceded(m, i) && has_majority(m))
+            finish(m, i);
     }
 }
 
 void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
 {
     for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
-        struct taking *t = &m->takings[i];
-        if (!t->on || !note_giver(m, i, sender))
+        if (!is_on(m, i) || !note_giver(m, i, sender))
             continue;
-        bool claims = slots_overlap(f->h.slots, t->slots);
-        sender->conceded = claims ? sender->conceded & ~(1u << i) : sender->conceded | 1u << i;
+        /* Who follows us already, having given its last slots away, tells of ours. */
+        bool claims =
+            slots_overlap(f->h.slots, m->takings[i].slots) && !node_id_eq(&f->h.primary, &m->self->id);
+        if (claims)
+            sender->conceded &= ~(1u << i);
+        else if (f->h.type == FRAME_PONG) /* with it comes what it has voted */
+            sender->conceded |= 1u << i;
         if (claims && f->h.config_epoch > m->self->config_epoch)
-            drop(m, t); /* they are kept after all */
+            drop(m, i); /* they are kept after all */
     }
-    taking_check(m);
 }

@@ -51,8 +51,9 @@ int server_init(struct server *s)
     int rc = make_store(s);
     if (rc != 0)
         return rc;
-    server_follow_config(s);
-    rc = server_listen(s);
+    rc = server_follow_config(s);
+    if (rc == 0)
+        rc = server_listen(s);
     if (rc != 0)
         return rc;
     s->workers = mem_aligned(CACHE_LINE, s->nworkers * sizeof *s->workers);
@@ -185,6 +186,7 @@ void server_release(struct server *s)
     server_unlisten(s);
     mem_free(s->workers);
     slowlog_release(&s->slowlog);
+    slot_stats_release(&s->slot_stats);
     pthread_mutex_destroy(&s->relief);
     cache_free(s->cache);
     if (s->store != NULL)

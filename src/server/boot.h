@@ -15,7 +15,7 @@ bool server_join(struct server *s, bool (*hurry)(void *arg), void *arg);
 void server_release(struct server *s);
 
 /* follow.c: do what the configuration says, now and whenever CONFIG SET changes it. */
-void server_follow_config(struct server *s);
+int server_follow_config(struct server *s);
 
 /* listen.c: open what `bind`, `port` and `unixsocket` name. */
 void server_listen_init(struct server *s);

@@ -95,6 +95,8 @@ static bool run_again(struct worker *w, struct cache_parked *p)
     c->reply = conn_reply(conn);
     c->reply->mute = p->mute;
     p->parks = false;
+    uint64_t t0 = os_ticks();
+    size_t before = reply_size(c->reply);
     if (!aim(w, p)) {
         cmd_reply_err(c, ERR_OOM);
     } else {
@@ -108,6 +110,9 @@ static bool run_again(struct worker *w, struct cache_parked *p)
             c->waiter = &p->waiter;
             c->cmd->fn(c);
             c->waiter = NULL;
+            if (unlikely(server_counts_slots(w->server)))
+                slot_stats_note_more(&w->server->slot_stats, w->index, c->keys[0].slot, os_ticks() - t0,
+                                     reply_size(c->reply) - before);
         }
         store_unlock_one(c->a.store, shard);
     }

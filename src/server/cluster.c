@@ -60,7 +60,24 @@ static int listen_bus(struct cluster *cl)
     return rc;
 }
 
+#define SHUTTING_DOWN "ERR The server is shutting down"
+
 /* ---- requests -------------------------------------------------------------------------------- */
+
+/* With `why`: instead of their replies. */
+static void send_home(struct lane_job *jobs, const char *why)
+{
+    while (jobs != NULL) {
+        struct lane_job *job = jobs;
+        jobs = job->next;
+        job->next = NULL;
+        if (why != NULL) {
+            reply_clear(&job->reply);
+            reply_error(&job->reply, why);
+        }
+        lane_send_home(job);
+    }
+}
 
 void cluster_send(struct cmd_ctx *c)
 {
@@ -88,8 +105,7 @@ void cluster_send(struct cmd_ctx *c)
         loop_wake(s->cluster.core->loop);
         return;
     }
-    reply_error(&job->reply, "ERR The server is shutting down");
-    lane_send_home(job);
+    send_home(job, SHUTTING_DOWN);
 }
 
 static void execute(struct cluster *cl, struct lane_job *job)
@@ -149,7 +165,18 @@ static void answer_call(struct cluster *cl, bool ok)
     pthread_mutex_unlock(&cl->mutex);
 }
 
-/* Whatever is queued, then one write of the file and one new view for all of it, then the replies. */
+static void answer_all(struct cluster *cl)
+{
+    send_home(cl->settled, NULL);
+    cl->settled = NULL;
+    cl->settled_tail = &cl->settled;
+    if (cl->call_ran)
+        answer_call(cl, true);
+    cl->call_ran = false;
+}
+
+/* Whatever is queued, then one write of the file and one new view for all of it; the replies when it is in
+ * force. */
 static void execute_all(struct cluster *cl)
 {
     struct lane_job *job, *done = NULL, **tail = &done;
@@ -158,19 +185,20 @@ static void execute_all(struct cluster *cl)
         *tail = job;
         tail = &job->next;
     }
-    bool called = run_call(cl);
-    bool settled = cluster_core_settle(cl->core);
-    if (called)
-        answer_call(cl, settled);
-    while ((job = done) != NULL) {
-        done = job->next;
-        job->next = NULL;
-        if (!settled) {
-            reply_clear(&job->reply);
-            reply_error(&job->reply, "ERR the file of the cluster's state cannot be written; see the log");
-        }
-        lane_send_home(job);
+    bool called = !cl->call_ran && run_call(cl);
+    if (!cluster_core_settle(cl->core)) {
+        send_home(done, "ERR the file of the cluster's state cannot be written; see the log");
+        if (called)
+            answer_call(cl, false);
+        return;
     }
+    cl->call_ran |= called;
+    *cl->settled_tail = done;
+    if (done != NULL)
+        cl->settled_tail = tail;
+    cluster_forget_views(cl->core);
+    if (cluster_is_in_force(cl->core))
+        answer_all(cl);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -226,10 +254,9 @@ static void *cluster_main(void *arg)
         execute_all(cl);
         end_handing_over(cl);
     }
-    while ((job = job_queue_take(&cl->jobs, false)) != NULL) {
-        reply_error(&job->reply, "ERR The server is shutting down");
-        lane_send_home(job);
-    }
+    send_home(cl->settled, SHUTTING_DOWN);
+    while ((job = job_queue_take(&cl->jobs, false)) != NULL)
+        send_home(job, SHUTTING_DOWN);
     pthread_mutex_lock(&cl->mutex);
     cl->ended = true;
     pthread_cond_broadcast(&cl->called);
@@ -256,6 +283,7 @@ int cluster_init(struct cluster *cl, struct server *s)
 {
     cl->server = s;
     job_queue_init(&cl->jobs);
+    cl->settled_tail = &cl->settled;
     pthread_mutex_init(&cl->mutex, NULL);
     pthread_cond_init(&cl->called, NULL);
     atomic_store(&s->lease_until_ms, UINT64_MAX);

@@ -38,8 +38,9 @@ struct cluster {
     pthread_cond_t called;
     void (*call)(struct cluster_core *core, void *arg);
     void *call_arg;
-    bool call_ok, ended;
-    struct cluster_core *core; /* NULL: cluster-enabled no */
+    bool call_ok, call_ran, ended;            /* call_ran: the thread's own */
+    struct lane_job *settled, **settled_tail; /* the thread's own: what they want is not in force yet */
+    struct cluster_core *core;                /* NULL: cluster-enabled no */
 };
 
 /* With cluster-enabled: reads nodes.conf, listens, makes the first view. 0, or negative with the reason

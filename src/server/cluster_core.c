@@ -54,7 +54,6 @@ static void note_file(struct cluster_core *core, const struct machine_action *a)
 static void note_drop(struct cluster_core *core, const struct machine_action *a)
 {
     slots_add(core->lost, (const uint8_t *)core->machine.out.p + a->at);
-    core->todo.drop = true;
 }
 
 static void perform(struct cluster_core *core, const struct machine_action *a)
@@ -330,8 +329,10 @@ static void raise_lease(struct cluster_core *core)
 bool cluster_core_settle(struct cluster_core *core)
 {
     bool more = true;
+    cluster_forget_views(core);
     while (more) {
         tell_ended(core);
+        cluster_drop_look(core);
         moves_look(core);
         lower_lease(core);
         if (core->todo.save && !save(core))
@@ -343,8 +344,7 @@ bool cluster_core_settle(struct cluster_core *core)
     raise_lease(core);
     atomic_store(&core->server->feeds_nobody, !machine_may_feed(&core->machine, 0));
     bus_wire_flush(core->wire);
-    if (core->todo.drop)
-        cluster_drop_lost(core);
+    cluster_drop_go_on(core);
     return true;
 }
 

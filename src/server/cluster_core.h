@@ -56,9 +56,17 @@ struct cluster_todo {
     bool role;  /* as the machine's own node says */
     bool flush; /* with `role`: what there is does not belong here */
     bool view;  /* who owns what has changed, or whether we serve */
-    bool drop;  /* the keys of the slots `lost` */
     bool pause; /* writes, until then; 0: go on */
     int64_t pause_until_ms;
+};
+
+/* Slots that are being emptied (cluster_drop.c). */
+struct dropping {
+    uint8_t slots[SLOT_BYTES];
+    bool out; /* the lane has the rest: a slice */
+    struct lane_job job;
+    uint8_t part[SLOT_BYTES], emptied[SLOT_BYTES];
+    uint64_t keys; /* so far */
 };
 
 struct cluster_core {
@@ -84,7 +92,9 @@ struct cluster_core {
     char followed[NODE_IP_MAX];     /* the primary that replication follows ... */
     uint16_t followed_port;         /* ... 0: none */
     struct cluster_view *next_view; /* on its way into force, then the old one */
-    uint8_t lost[SLOT_BYTES];
+    struct cluster_view *old_views; /* the newest first */
+    uint8_t lost[SLOT_BYTES];       /* since the last view */
+    struct dropping dropping;
     char why[MACHINE_ERROR_MAX + 8]; /* an order was refused */
     _Atomic bool options_changed;    /* set under the gate */
     struct moving moving;            /* slots on their way by CLUSTER MIGRATESLOTS */
@@ -127,13 +137,26 @@ bool cluster_core_slot_has_keys(struct cluster_core *core, uint32_t slot);
 /* cluster_force.c */
 bool cluster_is_loading(const struct cluster_core *core);
 void cluster_force_role(struct cluster_core *core); /* gate, or before threads run */
-/* Deletes every key of the slots; how many there were. */
-uint64_t cluster_clear_slots(struct cluster_core *core, const uint8_t *slots);
-/* With todo.drop: the keys of the slots `lost`. When everybody has been told, since who has taken them waits
- * for a word of ours, and this takes as long as there are keys. */
-void cluster_drop_lost(struct cluster_core *core);
 /* Role, view, pause. */
 void cluster_force(struct cluster_core *core);
+/* Frees the old views that nobody can look at any more. */
+void cluster_forget_views(struct cluster_core *core);
+/* Whatever was put in force is: nobody goes by an older view. */
+static inline bool cluster_is_in_force(const struct cluster_core *core)
+{
+    return core->old_views == NULL;
+}
+
+/* cluster_drop.c: the keys of slots */
+/* The slots `lost` are to be emptied, but for those that have come back since. */
+void cluster_drop_lost(struct cluster_core *core);
+void cluster_hide_dropped(struct cluster_core *core); /* gate */
+/* Gate: this node takes over from its primary; slots that were on their way there do not come. */
+void cluster_drop_arrivals(struct cluster_core *core);
+void cluster_drop_look(struct cluster_core *core); /* how far is the lane? */
+void cluster_drop_go_on(struct cluster_core *core);
+/* At once. */
+void cluster_clear_slots(struct cluster_core *core, const uint8_t *slots);
 
 /* cmd_cluster.c: run c's command with the machine at hand. */
 void cluster_execute(struct cmd_ctx *c, struct cluster_core *core);

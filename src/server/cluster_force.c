@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-enum { DROP_STEP = 2000 };
-
 /* Until a snapshot is loaded this node is what it is; the saver starts replication after it. */
 bool cluster_is_loading(const struct cluster_core *core)
 {
@@ -52,8 +50,10 @@ void cluster_force_role(struct cluster_core *core)
     struct repl *r = &core->server->repl;
     const struct node *p = primary_of(core);
     if (node_is(core->machine.self, NODE_PRIMARY)) {
-        if (r->is_replica)
+        if (r->is_replica) {
             repl_become_primary(r);
+            cluster_drop_arrivals(core);
+        }
         repl_settle(r);
         core->followed_port = 0;
     } else if (p != NULL && (!r->is_replica || !is_followed(core, p))) {
@@ -74,10 +74,13 @@ static void take_pause(struct cluster_core *core)
         pause_end(s, PAUSE_FAILOVER);
 }
 
-/* From now on everybody looks at the next view; what is left in its place is the old one. */
+/* From now on everybody looks at the next view; what is left in its place is the old one. Slots that have
+ * gone are hidden at once. */
 static void swap_views(struct cluster_core *core)
 {
-    heir_follow(&core->server->heir, server_view(core->server), core->next_view);
+    const struct cluster_view *old = server_view(core->server);
+    heir_follow(&core->server->heir, old, core->next_view);
+    slot_stats_follow(&core->server->slot_stats, old, core->next_view);
     if (core->next_view != NULL)
         core->next_view = atomic_exchange(&core->server->view, core->next_view);
 }
@@ -94,69 +97,45 @@ static void put_in_force(void *arg)
     if (core->todo.pause)
         take_pause(core);
     swap_views(core);
+    cluster_hide_dropped(core);
     route_leave_slots(core->server, core->next_view);
 }
 
 /* The view alone, as when a slot comes or is about to go: nobody is stopped for it, and when this returns
- * nobody is served by the old one any more. */
+ * only the job of the lane may still go by the old one. */
 static void replace_view(struct cluster_core *core)
 {
     swap_views(core);
     gate_outlive(&core->server->gate);
-    lane_outlive(&core->server->lane);
 }
 
-struct clearing {
-    struct server *server;
-    const uint8_t *slots;
-    uint32_t at; /* slot */
-    uint64_t keys;
-};
-
-/* The lane: some keys of the slots to be cleared. */
-static void clear_some(void *arg)
+/* Freed when nobody can look at it any more. */
+static void retire(struct cluster_core *core, struct cluster_view *old)
 {
-    struct clearing *cl = arg;
-    struct access *a = &cl->server->lane.ctx.a;
-    uint32_t budget = DROP_STEP, left, before;
-    a->now_ms = os_wall_ms();
-    for (; cl->at < SLOT_COUNT && budget > 0; cl->at++) {
-        if (!slots_has(cl->slots, cl->at) || store_slot_keys(a, cl->at, &before) != 0 || before == 0)
-            continue;
-        if (store_slot_clear(a, cl->at, budget, &left) != 0)
-            continue;
-        budget -= before - left;
-        cl->keys += before - left;
-        if (left > 0)
-            return;
+    if (old == NULL)
+        return;
+    old->seen_by = lane_at_hand(&core->server->lane, core->loop);
+    old->older = core->old_views;
+    core->old_views = old;
+}
+
+/* The newest stands first, and was seen no earlier than those behind it. */
+void cluster_forget_views(struct cluster_core *core)
+{
+    struct cluster_view **at = &core->old_views, *v;
+    while (*at != NULL && !lane_has_ended(&core->server->lane, (*at)->seen_by))
+        at = &(*at)->older;
+    while ((v = *at) != NULL) {
+        *at = v->older;
+        cluster_view_free(v);
     }
-}
-
-uint64_t cluster_clear_slots(struct cluster_core *core, const uint8_t *slots)
-{
-    struct clearing cl = {.server = core->server, .slots = slots};
-    while (cl.at < SLOT_COUNT && lane_call_shared(&core->server->lane, clear_some, &cl))
-        ;
-    return cl.keys;
-}
-
-/* A slot that has come back since is kept. */
-void cluster_drop_lost(struct cluster_core *core)
-{
-    const struct machine *m = &core->machine;
-    core->todo.drop = false;
-    slots_drop(core->lost, m->self->slots);
-    uint64_t keys = node_is(m->self, NODE_PRIMARY) ? cluster_clear_slots(core, core->lost) : 0;
-    if (keys > 0)
-        log_warning("%llu keys were in slots that belong to other nodes now, and are dropped.",
-                    (unsigned long long)keys);
-    memset(core->lost, 0, sizeof core->lost);
 }
 
 void cluster_force(struct cluster_core *core)
 {
     struct cluster_todo *t = &core->todo;
     const struct node *p = primary_of(core);
+    cluster_drop_lost(core);
     if (p != NULL && !is_followed(core, p)) /* perhaps the same one elsewhere */
         t->role = true;
     if (t->view)
@@ -164,13 +143,19 @@ void cluster_force(struct cluster_core *core)
     if (t->view && core->next_view == NULL)
         log_warning("No memory for the new map of slots: clients are still served by the old one.");
     bool role = t->role && !cluster_is_loading(core);
-    if (role || t->pause || route_leaves_slots(server_view(core->server), core->next_view))
-        lane_call(&core->server->lane, put_in_force, core);
+    bool gate = role || t->pause || route_leaves_slots(server_view(core->server), core->next_view);
+    if (gate)
+        lane_call_next(&core->server->lane, put_in_force, core);
     else if (core->next_view != NULL)
         replace_view(core);
-    if (core->next_view != NULL && core->next_view->holds) /* the old one */
+    if (core->next_view != NULL && core->next_view->holds) { /* the old one */
         workers_wake(core->server);
-    cluster_view_free(core->next_view);
+        lane_retry_held(&core->server->lane);
+    }
+    if (gate)
+        cluster_view_free(core->next_view);
+    else
+        retire(core, core->next_view);
     core->next_view = NULL;
     t->view = false;
     t->role &= !role;

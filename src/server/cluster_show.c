@@ -93,7 +93,10 @@ struct cluster_view *cluster_core_view(const struct cluster_core *core)
         show_node(core, m->map.nodes[i], &v->nodes[i + 1]);
     show_slots(m, v);
     for (unsigned i = 0; i < SLOT_BYTES; i++)
-        v->held[i] = core->moving.held[i] & m->self->slots[i];
+        v->held[i] = (core->moving.held[i] | core->dropping.slots[i]) & m->self->slots[i];
+    for (unsigned i = 0; i < SLOT_COUNT; i++)
+        if (v->from[i] != VIEW_NOBODY && slots_has(core->dropping.slots, i))
+            slots_set(v->held, i, true);
     machine_add_takings(m, v->held);
     v->holds = slots_overlap(v->held, v->held);
     memcpy(v->arriving, core->moving.arriving, sizeof v->arriving);

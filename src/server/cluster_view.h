@@ -1,12 +1,18 @@
 /* The cluster as those who serve clients see it: who owns which slot, and where to send whom.
  *
  * A copy of what the state machine knows, made anew when something of it changes, and put in place by one
- * store. Nobody stops for that: who puts it there waits until every round, and the job of the lane, that may
- * have seen the old one has ended, and only then answers, tells the other nodes, and frees it. So whoever has
- * looked knows until it has let go of its shards that a key is served here, and no word of a slot's new owner
- * is out before this node has stopped serving it. That is all the safety that moving a slot needs. (What
- * comes with a change of role, a pause, or the loss of slots, whose leases end, changes under the gate at one
- * moment with it.)
+ * store. Nobody stops for that. Who puts it there waits until every round that may have seen the old one has
+ * ended; the job of the lane that may have, which can be long, is not waited for: the bus goes on, and only
+ * the answers to who has asked for something stay back, and the old view itself, until it has ended. So
+ * whoever has looked knows until it has let go of its shards that a key is served here, and whoever has been
+ * told that it is not any more, or not yet, can rely on it.
+ *
+ * What comes with a change of role, a pause, or the loss of slots, whose leases end, changes under the gate
+ * at one moment with it. For that the lane must come, so it waits for the job at hand (not for those that
+ * wait), and the bus is silent meanwhile: no word of a slot's new owner is out before this node has stopped
+ * serving it. That is all the safety that moving a slot needs. A job that takes longer than the node timeout
+ * just then makes the others take this node for dead; its replica takes over what it was about to give away,
+ * or to be asked for.
  *
  * The usual question has a bit of its own: `here` says that a slot is ours, stays ours, and may be served. */
 #ifndef LARDER_SERVER_CLUSTER_VIEW_H
@@ -64,6 +70,9 @@ struct cluster_view {
     uint8_t arriving[SLOT_BYTES]; /* another's, and only who brings its keys may use it here */
     uint32_t nnodes;              /* numbers below; node 0 is nobody */
     struct view_node *nodes;      /* owned */
+    /* Once it is replaced, the cluster's thread's: */
+    struct cluster_view *older;
+    uint64_t seen_by; /* the job of the lane that may still look at it */
 };
 
 static inline bool view_is_here(const struct cluster_view *v, uint32_t slot)
@@ -79,6 +88,12 @@ static inline bool view_holds(const struct cluster_view *v, uint32_t slot)
 static inline bool view_arrives(const struct cluster_view *v, uint32_t slot)
 {
     return slots_has(v->arriving, slot);
+}
+
+/* Is it this node that clients find it on? */
+static inline bool view_serves(const struct cluster_view *v, uint32_t slot)
+{
+    return v->owner[slot] == v->me && v->me != VIEW_NOBODY && !v->replica;
 }
 
 /* Nobody owns anything. Returned owned, with room for nodes up to number `nnodes` - 1; NULL: out of memory.

@@ -133,9 +133,11 @@ static struct cluster_order *new_order(struct cmd_ctx *c, enum cluster_order_kin
     return o;
 }
 
-static bool mark_slot(struct cmd_ctx *c, const struct cluster_view *v, struct cluster_order *o, uint32_t slot)
+/* By the machine, not the view: in a transaction an order before this one may have changed it. */
+static bool mark_slot(struct cmd_ctx *c, const struct cluster_core *core, struct cluster_order *o,
+                      uint32_t slot)
 {
-    bool owned = v->owner[slot] != VIEW_NOBODY;
+    bool owned = core->machine.map.owner[slot] != NULL;
     if (o->kind == ORDER_DEL_SLOTS && !owned)
         reply_errorf(c->reply, "ERR Slot %u is already unassigned", slot);
     else if (o->kind == ORDER_ADD_SLOTS && owned)
@@ -147,8 +149,7 @@ static bool mark_slot(struct cmd_ctx *c, const struct cluster_view *v, struct cl
     return false;
 }
 
-static void slots_listed(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v,
-                         enum cluster_order_kind kind)
+static void slots_listed(struct cmd_ctx *c, struct cluster_core *core, enum cluster_order_kind kind)
 {
     struct cluster_order *o = new_order(c, kind);
     uint32_t slot;
@@ -158,13 +159,12 @@ static void slots_listed(struct cmd_ctx *c, struct cluster_core *core, const str
         if (!cluster_arg_slot(c, i, &slot))
             return;
     for (uint32_t i = 2; i < c->argc; i++)
-        if (!cluster_arg_slot(c, i, &slot) || !mark_slot(c, v, o, slot))
+        if (!cluster_arg_slot(c, i, &slot) || !mark_slot(c, core, o, slot))
             return;
     carry_out(c, core, o);
 }
 
-static void slots_ranged(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v,
-                         enum cluster_order_kind kind)
+static void slots_ranged(struct cmd_ctx *c, struct cluster_core *core, enum cluster_order_kind kind)
 {
     struct cluster_order *o = new_order(c, kind);
     uint32_t first, last;
@@ -183,7 +183,7 @@ static void slots_ranged(struct cmd_ctx *c, struct cluster_core *core, const str
             return;
         }
         for (uint32_t slot = first; slot <= last; slot++)
-            if (!mark_slot(c, v, o, slot))
+            if (!mark_slot(c, core, o, slot))
                 return;
     }
     carry_out(c, core, o);
@@ -191,22 +191,22 @@ static void slots_ranged(struct cmd_ctx *c, struct cluster_core *core, const str
 
 static void do_addslots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
-    slots_listed(c, core, v, ORDER_ADD_SLOTS);
+    slots_listed(c, core, ORDER_ADD_SLOTS);
 }
 
 static void do_delslots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
-    slots_listed(c, core, v, ORDER_DEL_SLOTS);
+    slots_listed(c, core, ORDER_DEL_SLOTS);
 }
 
 static void do_addslotsrange(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
-    slots_ranged(c, core, v, ORDER_ADD_SLOTS);
+    slots_ranged(c, core, ORDER_ADD_SLOTS);
 }
 
 static void do_delslotsrange(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
-    slots_ranged(c, core, v, ORDER_DEL_SLOTS);
+    slots_ranged(c, core, ORDER_DEL_SLOTS);
 }
 
 static void do_flushslots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
@@ -220,11 +220,12 @@ static void set_slot_moving(struct cmd_ctx *c, struct cluster_core *core, const 
                             struct cluster_order *o)
 {
     bool leaves = o->kind == ORDER_MIGRATING;
-    if (leaves && v->owner[o->slot] != v->me) {
+    bool mine = core->machine.map.owner[o->slot] == core->machine.self;
+    if (leaves && !mine) {
         reply_errorf(c->reply, "ERR I'm not the owner of hash slot %u", o->slot);
         return;
     }
-    if (!leaves && v->owner[o->slot] == v->me) {
+    if (!leaves && mine) {
         reply_errorf(c->reply, "ERR I'm already the owner of hash slot %u", o->slot);
         return;
     }

@@ -1,12 +1,16 @@
-/* CLUSTER SLOT-STATS, Valkey's: figures of the slots of this node's shard. What costs nothing is told: the
- * number of keys. Processor time and bytes by slot would be counted in every command, and are not. */
+/* CLUSTER SLOT-STATS, Valkey's: figures of the slots of this node's shard. The number of keys is always told,
+ * what slots cost with cluster-slot-stats-enabled. */
 #include "server/handlers.h"
 
 #include <stdlib.h>
 
 struct slot_count {
     uint32_t slot, keys;
+    struct slot_figures costs;
+    uint64_t rank; /* the figure by which they are sorted */
 };
+
+enum metric { KEY_COUNT, CPU_USEC, NETWORK_BYTES_IN, NETWORK_BYTES_OUT, METRICS };
 
 struct slot_counts {
     struct slot_count *v; /* in the arena */
@@ -38,20 +42,44 @@ static bool count(struct cmd_ctx *c, uint32_t first, uint32_t last, struct slot_
             c->busy_shard = slot / STORE_SLOTS_PER_SHARD;
             return false;
         }
+        at->costs = slot_stats_of(&ctx_server(c)->slot_stats, slot);
         out->n++;
     }
     return true;
 }
 
+static const char *const metric_names[] = {[KEY_COUNT] = "key-count",
+                                           [CPU_USEC] = "cpu-usec",
+                                           [NETWORK_BYTES_IN] = "network-bytes-in",
+                                           [NETWORK_BYTES_OUT] = "network-bytes-out"};
+
+static uint64_t figure(const struct slot_count *s, uint32_t metric)
+{
+    const uint64_t all[] = {[KEY_COUNT] = s->keys,
+                            [CPU_USEC] = s->costs.cpu_us,
+                            [NETWORK_BYTES_IN] = s->costs.in,
+                            [NETWORK_BYTES_OUT] = s->costs.out};
+    return all[metric];
+}
+
+/* Those that are told: the first so many of them. */
+static uint32_t metrics_told(struct cmd_ctx *c)
+{
+    return server_counts_slots(ctx_server(c)) ? METRICS : KEY_COUNT + 1;
+}
+
 static void reply_counts(struct cmd_ctx *c, const struct slot_counts *s, uint32_t n)
 {
+    uint32_t told = metrics_told(c);
     reply_array(c->reply, n);
     for (uint32_t i = 0; i < n; i++) {
         reply_array(c->reply, 2);
         reply_int(c->reply, s->v[i].slot);
-        reply_map(c->reply, 1);
-        reply_cstr(c->reply, "key-count");
-        reply_int(c->reply, s->v[i].keys);
+        reply_map(c->reply, told);
+        for (uint32_t m = 0; m < told; m++) {
+            reply_cstr(c->reply, metric_names[m]);
+            reply_int(c->reply, (int64_t)figure(&s->v[i], m));
+        }
     }
 }
 
@@ -67,18 +95,18 @@ static void slots_range(struct cmd_ctx *c)
         reply_counts(c, &s, s.n);
 }
 
-static int by_keys(const void *left, const void *right)
+static int upwards(const void *left, const void *right)
 {
     const struct slot_count *a = left, *b = right;
-    if (a->keys != b->keys)
-        return a->keys < b->keys ? -1 : 1;
+    if (a->rank != b->rank)
+        return a->rank < b->rank ? -1 : 1;
     return a->slot < b->slot ? -1 : 1;
 }
 
-static int by_keys_down(const void *left, const void *right)
+static int downwards(const void *left, const void *right)
 {
     const struct slot_count *a = left, *b = right;
-    return a->keys != b->keys ? by_keys(right, left) : by_keys(left, right);
+    return a->rank != b->rank ? upwards(right, left) : upwards(left, right);
 }
 
 /* [LIMIT n] [ASC | DESC], each once. False after replying. */
@@ -115,13 +143,18 @@ static void order_by(struct cmd_ctx *c)
 {
     struct slot_counts s;
     struct order o;
-    if (!cmd_arg_is(c, 3, STR("KEY-COUNT"))) {
+    uint32_t told = metrics_told(c), metric = 0;
+    while (metric < told && !cmd_arg_is(c, 3, str_of(metric_names[metric])))
+        metric++;
+    if (metric == told) {
         reply_error(c->reply, "ERR Unrecognized sort metric for ORDERBY.");
         return;
     }
     if (!arg_order(c, &o) || !count(c, 0, SLOT_COUNT - 1, &s))
         return;
-    qsort(s.v, s.n, sizeof *s.v, o.ascending ? by_keys : by_keys_down);
+    for (uint32_t i = 0; i < s.n; i++)
+        s.v[i].rank = figure(&s.v[i], metric);
+    qsort(s.v, s.n, sizeof *s.v, o.ascending ? upwards : downwards);
     reply_counts(c, &s, s.n < o.limit ? s.n : o.limit);
 }
 

@@ -249,6 +249,7 @@ enum config_group {
     CONFIG_CLUSTER,
     CONFIG_REPLICAS, /* min-replicas-* */
     CONFIG_SOURCE,   /* bind-source-addr */
+    CONFIG_SLOT_STATS,
     CONFIG_GROUPS,
 };
 typedef int config_hook_fn(void *ctx, struct config *cfg, struct config_error *e);

@@ -323,6 +323,23 @@ static enum outcome run_in_cluster(struct cmd_ctx *c, struct conn *conn)
     return run_by_keys(c, conn, true);
 }
 
+static void count_for_slot(struct cmd_ctx *c, uint64_t t0, size_t before)
+{
+    slot_stats_note(&ctx_server(c)->slot_stats, slot_stats_thread(c), slot_stats_slot(c), c, os_ticks() - t0,
+                    reply_size(c->reply) - before);
+}
+
+/* What it costs is counted for its slot. A transaction does that itself. */
+static enum outcome run_counted(struct cmd_ctx *c, struct conn *conn)
+{
+    size_t before = reply_size(c->reply);
+    uint64_t t0 = os_ticks();
+    enum outcome out = run_in_cluster(c, conn);
+    if (out == DONE && c->cmd->fn != cmd_exec)
+        count_for_slot(c, t0, before);
+    return out;
+}
+
 /* ASKING is for one command, or for one transaction. */
 static void end_asking(struct session *s)
 {
@@ -359,7 +376,9 @@ static enum outcome run_carefully(struct cmd_ctx *c, struct conn *conn, uint32_t
         out = REPLIED;
     } else {
         bool fenced = (care & CARE_CLUSTER) && !(care & CARE_REPLICA) && admit_writes(c);
-        out = care & CARE_CLUSTER ? run_in_cluster(c, conn) : run(c, conn);
+        out = unlikely(care & CARE_SLOT_STATS) ? run_counted(c, conn)
+              : care & CARE_CLUSTER            ? run_in_cluster(c, conn)
+                                               : run(c, conn);
         conn->wrote |= fenced;
         if (out == DONE)
             monitor_show(conn->worker->server, c);
@@ -461,8 +480,7 @@ static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
     const struct server *s = job->conn->worker->server;
     if (server_view(s) == NULL || admit_is_ours(c, s, true))
         return false;
-    if (c->again) /* nobody can be parked here any more */
-        reply_error(c->reply, "TRYAGAIN The slot is being handed to another node");
+    job->held = c->again;
     c->again = false;
     return true;
 }
@@ -470,17 +488,22 @@ static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
 /* What the job's mode holds covers its keys, or it is LANE_PLAIN and writes nothing. */
 static void run_job_command(struct lane_job *job, struct cmd_ctx *c)
 {
+    uint64_t t0 = os_ticks();
     if (!dispatch_hash_keys(c, false)) {
         cmd_reply_err(c, ERR_OOM);
-    } else if (has_moved(job, c)) {
         return;
-    } else if (job->mode == LANE_PLAIN) {
+    }
+    if (has_moved(job, c))
+        return;
+    if (job->mode == LANE_PLAIN) {
         c->cmd->fn(c);
     } else {
         effect_open(c);
         effect_run(c);
         effect_reserve(c);
     }
+    if (unlikely(server_counts_slots(ctx_server(c))))
+        count_for_slot(c, t0, 0);
 }
 
 static void run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m)
@@ -513,6 +536,8 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     c->cmd = job->cmd;
     c->argv = job->argv;
     c->argc = job->argc;
+    if (job->held)
+        return;
     dispatch_account(c, conn, m, 1, os_ticks() - t0, 0);
     monitor_show(conn->worker->server, c);
 }

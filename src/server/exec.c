@@ -185,6 +185,11 @@ void exec_run(struct cmd_ctx *c, struct metrics *m)
     struct txn *t = &c->session->txn;
     struct conn *conn = container_of(c->session, struct conn, session);
     const struct cmd_ctx exec = *c;
+    uint32_t slot = SLOT_STATS_NONE;
+    size_t before = reply_size(c->reply);
+    struct server *s = conn->worker->server;
+    bool counts = server_counts_slots(s);
+    uint64_t began = unlikely(counts) ? os_ticks() : 0;
     if (txn_watch_broken(t, &c->a)) {
         reply_null_array(c->reply);
         return;
@@ -201,6 +206,7 @@ void exec_run(struct cmd_ctx *c, struct metrics *m)
         c->reply->errored = false;
         size_t start = c->reply->bytes.n;
         uint64_t t0 = os_ticks();
+        slot = c->nkeys > 0 ? c->keys[0].slot : slot; /* in a cluster they are all the same */
         effect_run(c);
         dispatch_account(c, conn, m, 1, os_ticks() - t0, start);
         monitor_show(conn->worker->server, c);
@@ -209,4 +215,7 @@ void exec_run(struct cmd_ctx *c, struct metrics *m)
     effect_reserve(c);
     c->in_exec = false;
     c->reply->errored = false;
+    if (unlikely(counts))
+        slot_stats_note(&s->slot_stats, slot_stats_thread(c), slot, c, os_ticks() - began,
+                        reply_size(c->reply) - before);
 }

@@ -219,7 +219,20 @@ static int follow_source(void *ctx, struct config *cfg, struct config_error *e)
     return 0;
 }
 
-void server_follow_config(struct server *s)
+/* A counter for each thread that executes, the lane among them. */
+static int follow_slot_stats(void *ctx, struct config *cfg, struct config_error *e)
+{
+    struct server *s = ctx;
+    bool on = cfg->cluster_enabled && cfg->cluster_slot_stats_enabled;
+    int rc = on ? slot_stats_begin(&s->slot_stats, s->nworkers + 1) : 0;
+    if (rc == 0)
+        server_care_set(s, CARE_SLOT_STATS, on);
+    else if (e != NULL)
+        snprintf(e->text, sizeof e->text, "%s", err_name(rc));
+    return rc;
+}
+
+int server_follow_config(struct server *s)
 {
     struct config *cfg = &s->config;
     follow_memory(s, cfg, NULL);
@@ -242,4 +255,6 @@ void server_follow_config(struct server *s)
     follow_source(s, cfg, NULL);
     config_hook(cfg, CONFIG_SOURCE, follow_source, s);
     config_hook(cfg, CONFIG_REPLICAS, follow_replicas, s);
+    config_hook(cfg, CONFIG_SLOT_STATS, follow_slot_stats, s);
+    return follow_slot_stats(s, cfg, NULL);
 }

@@ -20,6 +20,7 @@ int lane_init(struct lane *l, struct server *s)
     memset(l, 0, sizeof *l);
     l->server = s;
     l->tail = &l->head;
+    l->held_tail = &l->held;
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->more, NULL);
     pthread_cond_init(&l->called, NULL);
@@ -110,12 +111,21 @@ void lane_submit(struct lane *l, struct lane_job *job)
     pthread_mutex_unlock(&l->mutex);
 }
 
-static bool call(struct lane *l, void (*fn)(void *arg), void *arg, bool shared)
+/* With the mutex. */
+static void queue_job_first(struct lane *l, struct lane_job *job)
 {
-    struct lane_job job = {.call = fn, .arg = arg, .shared = shared};
+    job->next = l->head;
+    l->head = job;
+    if (job->next == NULL)
+        l->tail = &job->next;
+    pthread_cond_signal(&l->more);
+}
+
+static bool call(struct lane *l, struct lane_job job, void (*queue)(struct lane *l, struct lane_job *job))
+{
     pthread_mutex_lock(&l->mutex);
     if (!l->stop)
-        queue_job(l, &job);
+        queue(l, &job);
     while (!l->stop && !job.done)
         pthread_cond_wait(&l->called, &l->mutex);
     ASSERT(job.done || l->stop);
@@ -125,12 +135,36 @@ static bool call(struct lane *l, void (*fn)(void *arg), void *arg, bool shared)
 
 bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg)
 {
-    return call(l, fn, arg, false);
+    return call(l, (struct lane_job){.call = fn, .arg = arg}, queue_job);
 }
 
 bool lane_call_shared(struct lane *l, void (*fn)(void *arg), void *arg)
 {
-    return call(l, fn, arg, true);
+    return call(l, (struct lane_job){.call = fn, .arg = arg, .shared = true}, queue_job);
+}
+
+bool lane_call_next(struct lane *l, void (*fn)(void *arg), void *arg)
+{
+    return call(l, (struct lane_job){.call = fn, .arg = arg}, queue_job_first);
+}
+
+void lane_post(struct lane *l, struct lane_job *job, struct loop *wake)
+{
+    job->shared = true;
+    job->wake = wake;
+    pthread_mutex_lock(&l->mutex);
+    job->done = false;
+    job->next = NULL;
+    queue_job(l, job);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+bool lane_is_done(struct lane *l, const struct lane_job *job)
+{
+    pthread_mutex_lock(&l->mutex);
+    bool done = job->done;
+    pthread_mutex_unlock(&l->mutex);
+    return done;
 }
 
 static void run_call(struct lane *l, struct lane_job *job)
@@ -142,9 +176,12 @@ static void run_call(struct lane *l, struct lane_job *job)
     if (!job->shared)
         gate_lower(gate);
     pthread_mutex_lock(&l->mutex);
-    job->done = true;
+    struct loop *wake = job->wake;
+    job->done = true; /* and no more ours */
     pthread_cond_broadcast(&l->called);
     pthread_mutex_unlock(&l->mutex);
+    if (wake != NULL)
+        loop_wake(wake);
 }
 
 /* ---- waiting for a busy shard ----------------------------------------------------------------- */
@@ -214,7 +251,17 @@ static void leave_shards(struct lane *l)
     if (l->again)
         store_busy_rest(s, &l->lent);
     store_busy_leave(s, l->again ? &l->mine : &l->job->locks);
+    l->again = false;
     lane_wake_waiters(l);
+}
+
+static void enter_again(struct lane *l, const struct lane_job *job)
+{
+    ASSERT(!l->holds && !l->again);
+    lockset_init(&l->mine);
+    lockset_init(&l->lent);
+    store_busy_again(l->server->store, &job->locks, &l->mine, &l->lent);
+    l->holds = l->again = true;
 }
 
 /* The command goes on with what it holds references to. What it has removed on the way (expired keys) takes
@@ -233,24 +280,55 @@ static void let_go(struct cmd_ctx *c)
 static void take_back(struct cmd_ctx *c)
 {
     struct lane *l = c->host;
-    ASSERT(!l->holds && !l->again);
-    lockset_init(&l->mine);
-    lockset_init(&l->lent);
-    store_busy_again(l->server->store, &l->job->locks, &l->mine, &l->lent);
-    l->holds = l->again = true;
+    c->take_back = NULL; /* once */
+    enter_again(l, l->job);
 }
 
 static void run_busy(struct lane *l, struct lane_job *job)
 {
-    store_busy_enter(l->server->store, &job->locks);
-    l->holds = true;
-    l->again = false;
+    l->holds = l->again = false;
+    if (job->freed) {
+        enter_again(l, job);
+    } else {
+        store_busy_enter(l->server->store, &job->locks);
+        l->holds = true;
+    }
     l->ctx.let_go = job->exec ? NULL : let_go; /* a transaction is one piece */
     l->ctx.take_back = take_back;
     dispatch_run_job(job, &l->ctx, &l->metrics);
     l->ctx.let_go = NULL;
     if (l->holds)
         leave_shards(l);
+}
+
+/* A view in which nothing is held was put in place before lane_retry_held() was called, and one in which
+ * something is will be followed by another call. So none is missed. */
+static void hold(struct lane *l, struct lane_job *job)
+{
+    job->held = false;
+    job->freed = true;
+    job->next = NULL;
+    pthread_mutex_lock(&l->mutex);
+    if (server_view(l->server)->holds) {
+        *l->held_tail = job;
+        l->held_tail = &job->next;
+    } else {
+        queue_job(l, job);
+    }
+    pthread_mutex_unlock(&l->mutex);
+}
+
+void lane_retry_held(struct lane *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    if (l->held != NULL) {
+        *l->tail = l->held;
+        l->tail = l->held_tail;
+        l->held = NULL;
+        l->held_tail = &l->held;
+        pthread_cond_signal(&l->more);
+    }
+    pthread_mutex_unlock(&l->mutex);
 }
 
 static void run_job(struct lane *l, struct lane_job *job)
@@ -271,7 +349,9 @@ static void run_job(struct lane *l, struct lane_job *job)
     if (unit_take_fresh(&l->unit))
         repl_tell(&l->server->repl);
     l->job = NULL;
-    if (job->take != NULL)
+    if (job->held)
+        hold(l, job);
+    else if (job->take != NULL)
         job->take(job);
     else
         lane_send_home(job);
@@ -282,13 +362,21 @@ void lane_send_home(struct lane_job *job)
     worker_mail(job->home, &job->mail);
 }
 
-void lane_outlive(struct lane *l)
+uint64_t lane_at_hand(struct lane *l, struct loop *wake)
 {
     pthread_mutex_lock(&l->mutex);
-    uint64_t ended = l->ended;
-    while (l->at_work && l->ended == ended)
-        pthread_cond_wait(&l->called, &l->mutex);
+    uint64_t job = l->at_work ? l->ended + 1 : 0;
+    l->watcher = l->at_work ? wake : NULL;
     pthread_mutex_unlock(&l->mutex);
+    return job;
+}
+
+bool lane_has_ended(struct lane *l, uint64_t job)
+{
+    pthread_mutex_lock(&l->mutex);
+    bool ended = job <= l->ended;
+    pthread_mutex_unlock(&l->mutex);
+    return ended;
 }
 
 /* With the mutex. */
@@ -296,6 +384,9 @@ static void note_end(struct lane *l)
 {
     l->ended += l->at_work;
     l->at_work = false;
+    if (l->watcher != NULL)
+        loop_wake(l->watcher);
+    l->watcher = NULL;
     pthread_cond_broadcast(&l->called);
 }
 
@@ -339,10 +430,13 @@ int lane_start(struct lane *l)
 
 void lane_drop_jobs(struct lane *l)
 {
+    lane_retry_held(l);
     while (l->head != NULL) {
         struct lane_job *job = l->head;
         l->head = job->next;
-        if (job->mode == LANE_BUSY) {
+        if (job->call != NULL) /* its thread has ended */
+            continue;
+        if (job->mode == LANE_BUSY && !job->freed) {
             store_busy_enter(l->server->store, &job->locks);
             store_busy_leave(l->server->store, &job->locks);
         }

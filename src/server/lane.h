@@ -11,6 +11,9 @@
  * Jobs run one after the other, first come first served. The connection that sent
  * one is parked until its job comes home by mail with the reply.
  *
+ * In a cluster the slots of a job may be changing hands when its turn comes (moves.h). Then it gives its
+ * shards back and waits for the next view, as clients with short commands do.
+ *
  * Parking on a busy shard cannot miss the wake-up: a job frees its shards first and then,
  * under the lane's mutex, takes the list of waiters; lane_wait_busy() looks under the same
  * mutex whether one of the shards is still busy, and only then joins the list. */
@@ -40,11 +43,14 @@ struct lane_job {
     bool exec;               /* run the session's transaction instead of cmd */
     void (*call)(void *arg); /* instead of everything else: a thread waits for it (lane_call) */
     void *arg;
-    bool shared; /* with `call`: the gate stays down */
+    bool shared;       /* with `call`: the gate stays down */
+    struct loop *wake; /* with `call`: when it is done. NULL: its thread waits for it */
     /* Set by the handler that runs it: when it has ended, its reply is not there yet, and this is called in
      * place of sending it home. Whoever has it then owes it lane_send_home(). */
     void (*take)(struct lane_job *job);
-    bool done;        /* the lane's mutex */
+    bool held;  /* its slots change hands just now: it is to be run again when they have */
+    bool freed; /* LANE_BUSY: its shards are not busy for it any more, and are taken when its turn comes */
+    bool done;  /* the lane's mutex */
     uint64_t began;   /* ticks, when it is executed by neither lane nor worker */
     uint64_t written; /* of the change log, for the client's WAIT */
     const struct command *cmd;
@@ -58,16 +64,18 @@ struct lane_job {
 struct lane {
     struct server *server;
     pthread_t thread;
-    pthread_mutex_t mutex;       /* leaf: jobs, their count and waiters */
+    pthread_mutex_t mutex;       /* leaf: jobs, their count, those held, and waiters */
     pthread_cond_t more, called; /* a job has come; one has ended that somebody may wait for */
     struct lane_job *head, **tail;
     struct lane_job *job; /* the lane's own: what it runs now */
     bool holds;           /* the lane's own: the shards of that job are still busy */
     bool again;           /* the lane's own: they were free in between; these two say whose they are */
     struct lockset mine, lent;
-    struct conn *waiters; /* PARK_BUSY connections, through park_next */
-    uint64_t ended;       /* jobs */
-    bool at_work;         /* on one more */
+    struct conn *waiters;               /* PARK_BUSY connections, through park_next */
+    struct lane_job *held, **held_tail; /* wait for the next view of the cluster */
+    uint64_t ended;                     /* jobs */
+    bool at_work;                       /* on one more */
+    struct loop *watcher;               /* of its end, or NULL */
     bool stop;
     bool running; /* the thread was started: boot's and the end's */
 
@@ -101,9 +109,21 @@ bool lane_call(struct lane *l, void (*fn)(void *arg), void *arg);
 /* The same with the gate down: fn locks for itself, and may make shards busy. */
 bool lane_call_shared(struct lane *l, void (*fn)(void *arg), void *arg);
 
-/* The job that was being run has ended when it returns; others may have begun. For threads that lane_call()
- * is for. */
-void lane_outlive(struct lane *l);
+/* With the gate raised, before the jobs that wait. */
+bool lane_call_next(struct lane *l, void (*fn)(void *arg), void *arg);
+
+/* The same with the gate down and nobody waiting: job->call, job->arg. The job is the lane's until it is
+ * done, when `wake` is woken; if the node ends first it is never. */
+void lane_post(struct lane *l, struct lane_job *job, struct loop *wake);
+bool lane_is_done(struct lane *l, const struct lane_job *job);
+
+/* The job that is being run now, by a number; 0: none. When it has ended `wake` is woken; one thread at a
+ * time. */
+uint64_t lane_at_hand(struct lane *l, struct loop *wake);
+bool lane_has_ended(struct lane *l, uint64_t job);
+
+/* Any thread: slots that were held are not any more; jobs that wait for them have their turn again. */
+void lane_retry_held(struct lane *l);
 
 /* Any thread: a job that was taken goes home with its reply. */
 void lane_send_home(struct lane_job *job);

@@ -29,6 +29,7 @@
 
 #include "base/str.h"
 #include "server/cluster_view.h"
+#include "server/lane.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -54,6 +55,7 @@ enum moves_limits {
     MOVES_BATCH = 64,   /* keys on their way at a time ... */
     MOVES_BATCH_BYTES = 1 << 20, /* ... and no more once they are so large */
     MOVES_LOG_BYTES = 256 << 10, /* of the change log, read at a time */
+    MOVES_TELL_MS = 1000,        /* from one note to replicas to the next */
 };
 
 enum move_state {
@@ -108,13 +110,18 @@ struct moves_import {
     char from[VIEW_ID + 1];
     uint8_t slots[SLOT_BYTES];
     uint64_t flushes; /* of the store, at its beginning */
-    bool takes, cleans;
+    bool takes, cleans, drops;
 };
 
 struct moving {
     uint8_t held[SLOT_BYTES], arriving[SLOT_BYTES];
     uint32_t last_number;
     struct moves_import imports[MOVES_IMPORTS];
+    /* The note to this node's replicas: */
+    uint8_t told[SLOT_BYTES];
+    uint64_t tell_ms; /* again then */
+    bool telling;     /* the lane has it */
+    struct lane_job tell;
 };
 
 int moves_init(struct moves *m, struct server *s); /* 0 or ERR_OOM */
@@ -147,6 +154,14 @@ void moves_establish(struct cmd_ctx *c, struct cluster_core *core, const struct 
 void moves_take(struct cmd_ctx *c, struct cluster_core *core, uint64_t epoch);
 /* In every round: what has become of what arrives here? */
 void moves_look(struct cluster_core *core);
+
+/* moves_note.c. The lane: these slots arrive here, replicas are told. */
+void moves_put_note(struct cmd_ctx *c, const uint8_t *slots);
+/* The replication thread: the argument of a PING. False: it is no such note. */
+struct repl;
+bool moves_take_note(struct repl *r, struct str note);
+/* The cluster's thread, in every round. */
+void moves_tell_replicas(struct cluster_core *core);
 
 /* cmd_moves.c: the same for the commands. */
 void moves_do_migrateslots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v);

@@ -46,6 +46,8 @@ static void put_veil(void *arg)
     for (uint32_t s = 0; s < SLOT_COUNT; s++)
         if (slots_has(v->slots, s))
             store_slot_veil(&v->core->server->lane.ctx.a, s, v->on);
+    if (v->on)
+        moves_put_note(&v->core->server->lane.ctx, v->core->moving.arriving);
 }
 
 static void veil(struct cluster_core *core, const uint8_t *slots, bool on)
@@ -98,9 +100,9 @@ void moves_establish(struct cmd_ctx *c, struct cluster_core *core, const struct 
     im->number = ++mo->last_number * MOVES_IMPORTS + (uint32_t)(im - mo->imports);
     memcpy(im->from, mv->source, sizeof im->from);
     memcpy(im->slots, slots, sizeof im->slots);
-    (void)cluster_clear_slots(core, slots); /* what an earlier attempt has left */
-    veil(core, slots, true);
+    cluster_clear_slots(core, slots); /* what an earlier attempt has left */
     slots_add(mo->arriving, slots);
+    veil(core, slots, true);
     core->todo.view = true;
     c->session->importing = im->number;
     log_notice("Slot migration %s from %s has begun.", mv->name, mv->source);
@@ -147,14 +149,16 @@ static void give_up(struct cluster_core *core, struct moves_import *im, const ch
     log_warning("Slots that were on their way here from %s do not come: %s.", im->from, why);
 }
 
-/* On a replica its primary has the keys deleted, or the full copy. */
+/* When nobody writes there any more, the slots are emptied. */
 static void clean(struct cluster_core *core, struct moves_import *im)
 {
-    if (node_is(core->machine.self, NODE_PRIMARY))
-        (void)cluster_clear_slots(core, im->slots);
-    veil(core, im->slots, false);
-    moves_note(&core->server->moves, im->move, MOVE_FAILED, NULL);
-    im->number = 0;
+    if (!im->drops && !core->todo.view && cluster_is_in_force(core)) {
+        slots_add(core->dropping.slots, im->slots);
+        im->drops = true;
+    } else if (im->drops && !slots_overlap(core->dropping.slots, im->slots)) {
+        moves_note(&core->server->moves, im->move, MOVE_FAILED, NULL);
+        im->number = 0;
+    }
 }
 
 static void finish(struct cluster_core *core, struct moves_import *im)
@@ -180,8 +184,7 @@ static void look(struct cluster_core *core, struct moves_import *im)
     const struct moves *mv = &core->server->moves;
     const char *no = NULL;
     if (im->cleans) {
-        if (!core->todo.view)
-            clean(core, im);
+        clean(core, im);
     } else if (im->takes) {
         if (machine_takes(m, first_slot(im)))
             return;
@@ -203,4 +206,5 @@ void moves_look(struct cluster_core *core)
     for (unsigned i = 0; i < MOVES_IMPORTS; i++)
         if (core->moving.imports[i].number != 0)
             look(core, &core->moving.imports[i]);
+    moves_tell_replicas(core);
 }

@@ -142,6 +142,7 @@ void repl_follow_primary(struct repl *r, struct str host, int port)
     r->port = port;
     r->is_replica = r->named_anew = true;
     r->lost_history = r->has_past = false;
+    memset(r->arriving, 0, sizeof r->arriving);
     atomic_store(&r->shown.ahead, 0);
     repl_resume_as_replica(r);
     r->turn++;

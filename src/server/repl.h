@@ -21,6 +21,7 @@
 #include "os/loop.h"
 #include "os/sock.h"
 #include "persist/snapshot.h"
+#include "proto/slot.h"
 #include "repl/changelog.h"
 #include "repl/history.h"
 #include "repl/lineage.h"
@@ -143,6 +144,8 @@ struct repl {
 
     /* Role: gate. */
     struct history history;
+    uint8_t arriving[SLOT_BYTES];   /* a replica's: slots on their way to its primary, by its stream; the
+                                       thread's,   or the gate's */
     struct lineage lineage;         /* written by the thread or under the gate, and then under the mutex */
     struct history_record recorded; /* in the file; the thread's */
     int64_t record_ms;

@@ -143,7 +143,8 @@ static bool run_one(struct repl *r, const struct stream_command *sc)
             r->note = sc->argv[1]; /* of the next command's key */
         return rc >= 0;
     }
-    if (str_is(sc->argv[0], "PING") && sc->argc == 2 && repl_lineage_take_note(r, sc->argv[1]))
+    if (str_is(sc->argv[0], "PING") && sc->argc == 2 &&
+        (repl_lineage_take_note(r, sc->argv[1]) || moves_take_note(r, sc->argv[1])))
         return true;
     if (str_is(sc->argv[0], "PING") || str_is(sc->argv[0], "PUBLISH") || str_is(sc->argv[0], "SPUBLISH"))
         return true;

@@ -137,17 +137,12 @@ bool route_allows_key(struct cmd_ctx *c, uint32_t i)
     return v == NULL || view_is_here(v, c->keys[i].slot) || allows(c, v, true, false, &c->keys[i], 1);
 }
 
-static bool serves(const struct cluster_view *v, uint32_t slot)
-{
-    return v->owner[slot] == v->me && v->me != VIEW_NOBODY && !v->replica;
-}
-
 /* While a slot is on its way, keys that are not here are served there, and leases are not told: none may
  * outlive the beginning of that, nor its end. */
 static bool lets_go(const struct cluster_view *old, const struct cluster_view *v, uint32_t slot)
 {
-    return serves(old, slot) &&
-           (!serves(v, slot) || (old->to[slot] != VIEW_NOBODY) != (v->to[slot] != VIEW_NOBODY));
+    return view_serves(old, slot) &&
+           (!view_serves(v, slot) || (old->to[slot] != VIEW_NOBODY) != (v->to[slot] != VIEW_NOBODY));
 }
 
 /* Which slots they are is left in *left where that is not NULL. */

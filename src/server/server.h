@@ -22,6 +22,7 @@
 #include "server/process.h"
 #include "server/repl.h"
 #include "server/saver.h"
+#include "server/slot_stats.h"
 #include "server/slowlog.h"
 #include "server/stats.h"
 #include "server/warm.h"
@@ -62,6 +63,7 @@ enum care {
     CARE_DISK = 1 << 8,          /* the last snapshot failed: refuse writes (stop-writes-on-bgsave-error) */
     CARE_LOADING = 1 << 9,       /* the snapshot is being loaded */
     CARE_KEEP_EXPIRED = 1 << 10, /* what has expired stays until replicas can be told */
+    CARE_SLOT_STATS = 1 << 11,   /* in a cluster: count what each slot costs */
     /* Nothing may be added to the stream by this node. */
     CARE_HELD_STREAM = CARE_PAUSE | CARE_FAILOVER | CARE_REPLICA,
     CARE_HIDE_EXPIRED = CARE_HELD_STREAM | CARE_KEEP_EXPIRED,
@@ -104,6 +106,7 @@ struct server {
     struct slowlog slowlog;   /* own lock */
     struct latency latency;   /* own lock */
     struct stats stats;
+    struct slot_stats slot_stats;
     char run_id[SERVER_RUN_ID + 1];
     struct repl repl;
     struct saver saver;
@@ -144,6 +147,11 @@ static inline bool server_may_acknowledge(const struct server *s)
 {
     uint64_t until = atomic_load_explicit(&s->lease_until_ms, memory_order_acquire);
     return until == UINT64_MAX || os_boot_ms() < until;
+}
+
+static inline bool server_counts_slots(const struct server *s)
+{
+    return (atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_SLOT_STATS) != 0;
 }
 
 static inline void server_care_set(struct server *s, uint32_t bit, bool on)

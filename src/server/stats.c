@@ -166,6 +166,7 @@ void stats_reset(struct server *s)
     counter_set(&s->lane.counters.hits, 0);
     counter_set(&s->lane.counters.misses, 0);
     store_stats_reset(s->store);
+    slot_stats_reset(&s->slot_stats);
     pthread_mutex_lock(&s->stats.mutex);
     s->stats.nerrors = 0;
     pthread_mutex_unlock(&s->stats.mutex);

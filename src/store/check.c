@@ -25,7 +25,7 @@ static void check_entry(struct tally *y, uint32_t slot, const struct entry *e)
     ASSERT(segment_epoch(seg) == segs->epoch);
     ASSERT(offset + entry_extent(e) <= atomic_load_explicit(&seg->used, memory_order_relaxed));
     ASSERT(id < y->s->ids_used && id_state(y->s, id) != ID_FREE);
-    y->keys[id]++;
+    y->keys[id] += !(slot_is_veiled(y->s, slot) && id == y->s->id_of[0]);
     y->key_bytes[id] += entry_key(e).n;
     y->expires[id] += entry_expire(e) != 0;
     y->live[seg - segs->meta] += entry_units(e);

@@ -35,10 +35,18 @@ static void count_expire(struct store *s, struct db_count *c, int64_t expire_ms,
 void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire_ms, int sign)
 {
     struct db_count *c = count_of(s, slot, db);
-    add_u32(&c->keys, sign);
-    count_expire(s, c, expire_ms, sign);
     if (slot_is_veiled(s, slot) && db == s->id_of[0])
         atomic_fetch_add_explicit(&s->veiled_keys, sign, memory_order_relaxed);
+    else
+        add_u32(&c->keys, sign);
+    count_expire(s, c, expire_ms, sign);
+}
+
+void store_count_veil(struct store *s, uint32_t slot, bool on)
+{
+    int keys = (int)s->slots[slot].nkeys;
+    add_u32(&count_of(s, slot, s->id_of[0])->keys, on ? -keys : keys);
+    atomic_fetch_add_explicit(&s->veiled_keys, on ? keys : -keys, memory_order_relaxed);
 }
 
 void store_count_deadline(struct store *s, uint32_t slot, uint32_t db, int64_t old_ms, int64_t new_ms)

@@ -219,7 +219,8 @@ void store_flush_db(const struct access *a, uint32_t db)
 {
     struct store *s = a->store;
     ext_tell_flushed(a, false);
-    if (keys_of_id(s, s->id_of[db]) == 0)
+    int64_t veiled = db == 0 ? atomic_load_explicit(&s->veiled_keys, memory_order_relaxed) : 0;
+    if (keys_of_id(s, s->id_of[db]) == 0 && veiled == 0)
         return;
     if (others_are_empty(s, db)) {
         store_flush_all(a);

@@ -264,7 +264,7 @@ static uint64_t live_bytes(const struct store *s)
 }
 
 struct totals {
-    uint64_t keys, expires, names; /* keys under a veil, too; names: bytes */
+    uint64_t keys, expires, names; /* keys that show; names: bytes */
 };
 
 static struct totals totals_of(const struct store *s, uint32_t db)
@@ -321,6 +321,11 @@ void store_memory(const struct store *cs, struct store_memory *out)
     out->ghosts = ghosts_bytes(&s->evict.ghosts) + shadows_bytes(&s->evict.shadows);
     for (uint32_t db = 0; db < s->databases; db++)
         add_database(s, db, out);
+    int64_t veiled = atomic_load_explicit(&s->veiled_keys, memory_order_relaxed);
+    if (veiled > 0) {
+        out->keys += (uint64_t)veiled;
+        out->headers += (uint64_t)veiled * sizeof(struct entry);
+    }
     split_live(out);
 }
 
@@ -328,9 +333,7 @@ void store_memory(const struct store *cs, struct store_memory *out)
 
 uint64_t store_db_keys(const struct store *s, uint32_t db)
 {
-    int64_t veiled = db == 0 ? atomic_load_explicit(&s->veiled_keys, memory_order_relaxed) : 0;
-    uint64_t all = totals_of(s, db).keys;
-    return veiled <= 0 ? all : all > (uint64_t)veiled ? all - (uint64_t)veiled : 0;
+    return totals_of(s, db).keys;
 }
 
 uint32_t store_databases(const struct store *s)

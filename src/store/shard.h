@@ -317,6 +317,8 @@ int64_t store_sweep_time(const struct access *a, int64_t expire_ms);
 
 /* ---- count.c (shard locked) ------------------------------------------------------- */
 
+/* Those of a veiled slot are counted apart. */
+void store_count_veil(struct store *s, uint32_t slot, bool on);
 void store_count_key(struct store *s, uint32_t slot, uint32_t db, int64_t expire_ms, int sign);
 void store_count_deadline(struct store *s, uint32_t slot, uint32_t db, int64_t old_ms, int64_t new_ms);
 /* A key comes (bytes of its name) or goes (less than 0). */

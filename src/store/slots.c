@@ -82,10 +82,9 @@ void store_slot_veil(const struct access *a, uint32_t slot, bool on)
     bool locked;
     ASSERT(a->lane); /* for which no shard is busy */
     (void)store_shard_enter(a, slot / STORE_SLOTS_PER_SHARD, &locked);
-    int64_t keys = table_of_slot(a, slot)->nkeys;
     if (slots_has(s->veiled, slot) != on) {
         slots_set(s->veiled, slot, on);
-        atomic_fetch_add_explicit(&s->veiled_keys, on ? keys : -keys, memory_order_relaxed);
+        store_count_veil(s, slot, on);
         atomic_fetch_add_explicit(&s->nveiled, on ? 1 : UINT32_MAX, memory_order_relaxed);
     }
     store_shard_leave(a, slot / STORE_SLOTS_PER_SHARD, locked);

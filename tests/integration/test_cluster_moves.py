@@ -4,6 +4,7 @@ import signal
 import subprocess
 
 import pytest
+from redis.crc import key_slot
 
 import clusters
 import harness
@@ -79,3 +80,94 @@ def test_passwords():
         told = larder("remove", address(c[0]), address(c[2]), *said)
         assert "399 of 399 slots moved" in told and "has left" in told
         assert size(c[0]) + size(c[1]) == keys and size(c[2]) == 0
+
+
+def whole(server):
+    """How the moves away from here ended that CLUSTER MIGRATESLOTS did."""
+    with server.wire() as w:
+        w("AUTH", "secret")
+        rows = [dict(zip(m[::2], m[1::2])) for m in w("CLUSTER", "GETSLOTMIGRATIONS")]
+    return [m[b"state"].decode() for m in rows if m[b"operation"] == b"EXPORT"]
+
+
+def three(extra=None, binaries=(NODE,) * 3):
+    """Two primaries that have the slots and some keys, and one that has joined."""
+    c = Cluster([clusters.node(b, extra).start() for b in binaries])
+    larder("create", *map(address, c.servers[:2]), "--yes")
+    c.put(300) if not extra else fill(c[0])  # pylint: disable=expression-not-assigned
+    larder("add", address(c[2]), address(c[0]), "--yes")
+    return c
+
+
+def test_slots_move_whole_between_larder_nodes():
+    with three() as c:
+        weight = "--weight", f"{address(c[2])}=0.1"
+        said = larder("rebalance", address(c[0]), *weight, "--dry-run")
+        assert "+780" in said and whole(c[0]) == [] and row_of(c[0], c[2]).slots == []
+        said = larder("rebalance", address(c[0]), *weight, "--yes")
+        assert "780 of 780 slots moved" in said and "one by one" not in said
+        assert whole(c[0]) == ["success"] * 2 == whole(c[1])  # 390 slots each, 256 at a time
+        c.check_keys(300)  # everybody knows already
+        said = larder("remove", address(c[0]), address(c[2]), "--yes")
+        assert "780 of 780 slots moved" in said and "has left" in said and whole(c[2]) == ["success"] * 4
+        c.settle_without(c[2])
+        c.check_keys(300)
+
+
+def test_slots_to_and_from_redis_move_one_by_one():
+    with three(binaries=(NODE, NODE, "/usr/bin/redis-server")) as c:
+        said = larder("rebalance", address(c[0]), "--weight", f"{address(c[2])}=0.02", "--yes")
+        assert "162 of 162 slots moved" in said and "one by one" not in said
+        assert whole(c[0]) == [] == whole(c[1])
+        c.settle()
+        c.check_keys(300)
+        larder("rebalance", address(c[0]), "--weight", f"{address(c[2])}=0", "--yes")
+        c.settle()
+        c.check_keys(300)
+
+
+def test_what_cannot_move_whole_moves_one_by_one():
+    """A slot that is half open; nodes that cannot log in to each other."""
+    with three() as c:
+        weight = "--weight", f"{address(c[2])}=0.02"
+        slot = int(row_of(c[0], c[0]).slots[0].split("-")[0])
+        clusters.ask(c[2], "CLUSTER", "SETSLOT", slot, "IMPORTING", my_id(c[0]))
+        assert "162 of 162 slots moved" in larder("rebalance", address(c[0]), *weight, "--yes")
+        assert whole(c[0]) == [] and whole(c[1]) == ["success"]
+        assert "[" not in " ".join(row_of(c[2], c[2]).slots)
+        c.settle()
+        c.check_keys(300)
+        for s in c.servers:
+            clusters.ask(s, "CONFIG", "SET", "requirepass", "secret")
+        said = larder("rebalance", address(c[0]), "--weight", f"{address(c[2])}=0", "--yes", "--password", "secret")
+        assert "162 of 162 slots moved" in said and said.count("do not move whole") == 2 and "unauthenticated" in said
+
+
+def test_a_run_that_was_killed_is_waited_for():
+    with three() as c:
+        tag = next("{%d}" % i for i in range(100000) if key_slot(b"%d" % i) == 0)
+        with c[0].wire() as w:
+            for at in range(0, 200000, 1000):
+                assert w.pipeline(*(("SET", f"{tag}:{i}", "x" * 100) for i in range(at, at + 1000))) == ["OK"] * 1000
+        weight = "--weight", f"{address(c[2])}=0.02"
+        command = [clusters.TOOL, "cluster", "rebalance", address(c[0]), "--yes", *weight]
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        harness.wait_until(lambda: whole(c[0]) != [], every=0.001, what="the first move to begin")
+        run.kill()
+        run.wait()
+        larder("rebalance", address(c[0]), *weight, "--yes")
+        assert row_of(c[0], c[2]).slot_count() == 162 and set(whole(c[0])) == {"success"}
+        assert clusters.ask(c[2], "CLUSTER", "COUNTKEYSINSLOT", 0) == 200000
+        # Called off by Ctrl-C, whole.
+        command[-1] = f"{address(c[2])}=0"
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        harness.wait_until(lambda: whole(c[2]) != [], every=0.001, what="the first move to begin")
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=240)
+        assert run.returncode == 0 or (run.returncode == 130 and "run the same command again" in err)
+        c.settle()
+        assert sum(clusters.ask(s, "CLUSTER", "COUNTKEYSINSLOT", 0) for s in c.servers) >= 200000
+        larder("rebalance", address(c[0]), "--weight", f"{address(c[2])}=0", "--yes")
+        c.settle()
+        assert row_of(c[0], c[2]).slots == []
+        c.check_keys(300)

@@ -33,6 +33,7 @@ ONLY_LARDER = {
     "availability-zone": "",
     "io-uring": "yes",
     "cluster-bus-open": "no",
+    "cluster-slot-stats-enabled": "no",
     "cache-leases-max": "1048576",
     "cache-version-hold": "10000",
     "cache-negative-ttl": "10000",

@@ -146,6 +146,59 @@ def test_slots_move_under_load(cluster):
         harness.wait_until(lambda n=node: all(ask(n, "CLUSTER", "COUNTKEYSINSLOT", key_slot(k.encode())) == 0 for k in moved), what="the source to be empty")
 
 
+MEMBERS = 100000
+
+
+class LongLoad(threading.Thread):
+    """Transactions that are so long that the lane runs them, until the slot is elsewhere, or `halt`."""
+
+    def __init__(self, server, tag):
+        super().__init__(daemon=True)
+        self.server, self.tag, self.done, self.said, self.halt = server, tag, 0, None, False
+
+    def fill(self):
+        with self.server.wire() as w:
+            for at in range(0, MEMBERS, 10000):
+                assert w("SADD", self.tag + "s", *range(at, at + 10000)) == 10000
+
+    def run(self):
+        with self.server.wire() as w:
+            while self.said is None and not self.halt:
+                replies = w.pipeline(("MULTI",), ("INCR", self.tag), ("SINTERCARD", 2, self.tag + "s", self.tag + "s"), ("EXEC",))
+                errors = [r for r in replies if isinstance(r, Error)]
+                if errors:
+                    self.said = errors[0]
+                else:
+                    self.done += 1
+                    assert replies[-1] == [self.done, MEMBERS], replies
+
+
+def test_long_commands_wait_like_short_ones(cluster):
+    """Whose turn on the lane comes while the slot is handed over is neither refused nor lost."""
+    source, target = cluster.primaries()[:2]
+    first, last = first_range(source)
+    tags = [t for t in ("{long:%d}" % i for i in range(1000)) if first <= key_slot(t.strip("{}").encode()) <= last]
+    for _ in range(3):
+        load, *others = [LongLoad(source, t) for t in tags[:9]]  # the lane has one of the others before nearly each of the load
+        for x in (load, *others):
+            x.fill()
+            x.start()
+        harness.wait_until(lambda all_=(load, *others): all(x.done > 1 for x in all_), what="the load to begin")
+        slot = key_slot(load.tag.strip("{}").encode())
+        move(source, target, (slot, slot))
+        for x in others:
+            x.halt = True
+        for x in (load, *others):
+            x.join(120)
+        assert str(load.said).startswith("MOVED") and {x.said for x in others} == {None}
+        assert ask(target, "GET", load.tag) == str(load.done)
+        ask(target, "DEL", load.tag, load.tag + "s")
+        for x in others:
+            ask(source, "DEL", x.tag, x.tag + "s")
+        move(target, source, (slot, slot))
+        cluster.settle()
+
+
 def test_keys_on_their_way_are_hidden(cluster):
     source, target = cluster.primaries()[:2]
     first, _ = first_range(source)
@@ -289,3 +342,37 @@ def test_killed_source(cluster):
     assert outcome(target, name)["state"] == "failed"
     assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0
     assert ask(heir, "CLUSTER", "COUNTKEYSINSLOT", slot) == keys
+
+
+def test_a_replica_that_takes_over_in_the_middle_drops_what_came():
+    with Cluster.create([NODE] * 6, replicas=1) as c:
+        source, target = c.primaries()[:2]
+        replica = c.replica_of(target)
+        slot, _ = first_range(source)
+        tag = next("{%d}" % i for i in range(1000000) if key_slot(b"%d" % i) == slot)
+        here, _ = first_range(target)
+        mine = next(f"mine:{i}" for i in range(1000000) if key_slot(b"mine:%d" % i) == here)
+        by_hand, _ = first_range(c.primaries()[2])
+        theirs = next(f"theirs:{i}" for i in range(1000000) if key_slot(b"theirs:%d" % i) == by_hand)
+        with source.wire() as w:
+            for at in range(0, 200000, 1000):
+                assert w.pipeline(*(("SET", f"{tag}:{i}", "x" * 200) for i in range(at, at + 1000))) == ["OK"] * 1000
+        assert ask(target, "SET", mine, 1) == "OK"
+        # What MIGRATE has brought is nowhere else, and stays.
+        assert ask(target, "CLUSTER", "SETSLOT", by_hand, "IMPORTING", my_id(c.primaries()[2])) == "OK"
+        with target.wire() as w:
+            w("ASKING")
+            assert w("SET", theirs, 1) == "OK"
+        name = begin(source, target, (slot, slot))
+        harness.wait_until(lambda: ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) > 1000, every=0.001, what="the copy to be under way")
+        c.kill(target)
+        assert outcome(source, name)["state"] == "failed"
+        harness.wait_until(lambda: "role:master" in ask(replica, "INFO", "replication"), what="the replica to take over")
+        assert ask(replica, "DBSIZE") == 2  # at once
+        harness.wait_until(lambda: ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0, what="what came to go")
+        assert ask(replica, "DBSIZE") == 2 and ask(replica, "GET", mine) == "1"
+        assert ask(replica, "CLUSTER", "GETKEYSINSLOT", by_hand, 10) == [theirs.encode()]
+        assert ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == 200000
+        c.settle()
+        move(source, replica, (slot, slot))
+        assert ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 200000

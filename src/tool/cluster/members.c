@@ -87,8 +87,18 @@ static int forget(struct work *w, uint32_t gone)
     return 0;
 }
 
+/* Nodes that move slots by themselves tell the others by the bus: until they know. */
+static int move_and_agree(struct work *w)
+{
+    int rc = work_move(w);
+    return rc == 0 && !work_agree(w, w->map.n) ? 1 : rc;
+}
+
 int cluster_remove(struct work *w)
 {
+    if (!work_look(w, 0))
+        return 1;
+    work_await_moves(w);
     if (!work_look(w, 0))
         return 1;
     uint32_t node = named(w, w->words[1]);
@@ -112,8 +122,10 @@ int cluster_remove(struct work *w)
     printf("%s:%d gives away %u slots and leaves\n", n->host, n->port, w->plan.n);
     if (!work_confirmed(w))
         return w->dry_run ? 0 : 1;
-    int rc = w->plan.n > 0 ? work_move(w) : 0;
-    return rc != 0 ? rc : forget(w, node);
+    char id[MAP_ID + 1];
+    memcpy(id, n->id, sizeof id);
+    int rc = w->plan.n > 0 ? move_and_agree(w) : 0;
+    return rc != 0 ? rc : forget(w, map_find(&w->map, id));
 }
 
 /* ---- rebalance ------------------------------------------------------------------------------------- */
@@ -154,7 +166,10 @@ static bool weigh_all(struct work *w)
 
 int cluster_rebalance(struct work *w)
 {
-    if (!work_look(w, 0) || !work_agree(w, w->map.n) || !weigh_all(w))
+    if (!work_look(w, 0))
+        return 1;
+    work_await_moves(w);
+    if (!work_agree(w, w->map.n) || !weigh_all(w))
         return 1;
     plan_even(&w->plan, &w->map, w->weight, MAP_NOBODY, 0);
     for (uint32_t i = 0; i < w->map.n; i++) {
@@ -171,5 +186,5 @@ int cluster_rebalance(struct work *w)
     }
     if (!work_confirmed(w))
         return w->dry_run ? 0 : 1;
-    return work_move(w);
+    return move_and_agree(w);
 }

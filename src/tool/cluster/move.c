@@ -1,4 +1,5 @@
-/* Moving slots the way that every node understands, larder or Redis:
+/* Moving slots. Between larder nodes some at a time, whole (move_whole.c); else the way that every node
+ * understands, one by one:
  *
  *      target: SETSLOT IMPORTING     source: SETSLOT MIGRATING
  *      source: GETKEYSINSLOT, MIGRATE, until the slot is empty
@@ -13,6 +14,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -118,21 +120,41 @@ static void show_progress(uint32_t done, uint32_t all, int64_t began_ms)
             done > 0 ? (long long)(spent * (all - done) / done / 1000) : 0LL);
 }
 
+/* Those between the same two nodes follow each other. */
+static int by_nodes(const void *left, const void *right)
+{
+    const struct plan_move *a = left, *b = right;
+    if (a->from != b->from)
+        return a->from < b->from ? -1 : 1;
+    if (a->to != b->to)
+        return a->to < b->to ? -1 : 1;
+    return a->slot < b->slot ? -1 : 1;
+}
+
 int work_move(struct work *w)
 {
     sigset_t set, before;
     int64_t began = os_mono_ns() / 1000000;
-    uint32_t done = 0;
+    uint32_t done = 0, by_hand = 0; /* by_hand: moves below it go one by one */
     bool interrupted = false;
     int rc = 0;
+    qsort(w->plan.moves, w->plan.n, sizeof *w->plan.moves, by_nodes);
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, &before);
     while (done < w->plan.n && rc == 0 && !interrupted) {
         show_progress(done, w->plan.n, began);
-        rc = move_slot(w, &w->plan.moves[done]);
-        done += rc == 0;
-        interrupted = work_interrupted(&set);
+        if (done < by_hand) {
+            rc = move_slot(w, &w->plan.moves[done]);
+            done += rc == 0;
+            interrupted = work_interrupted(&set);
+            continue;
+        }
+        uint32_t n = work_piece(w, done);
+        enum whole how = work_move_whole(w, &w->plan.moves[done], n, &set);
+        interrupted = how == WHOLE_LAST || how == WHOLE_CANCELLED;
+        by_hand = how == WHOLE_NOT ? done + n : by_hand;
+        done += how == WHOLE_DONE || how == WHOLE_LAST ? n : 0;
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
     show_progress(done, w->plan.n, began);

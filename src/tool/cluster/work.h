@@ -12,6 +12,7 @@ enum work_limits {
     WORK_AGREE_MS = 60 * 1000,
     WORK_LOOK_MS = 100,
     WORK_BATCH = 100, /* keys in one MIGRATE */
+    WORK_PIECE = 256, /* slots in one MIGRATESLOTS */
     WORK_WEIGHTS_MAX = 256,
     WORK_WEIGHT_MAX = 1000, /* of one node ... */
     WORK_WEIGHT_ONE = 1000, /* ... in thousandths */
@@ -53,6 +54,20 @@ bool work_agree(struct work *w, uint32_t nodes);
 /* Carry out w->plan with a progress bar; SIGINT ends it between two slots, and running it again goes on.
  * Returns the exit code. */
 int work_move(struct work *w);
+
+/* move_whole.c: between larder nodes. */
+enum whole {
+    WHOLE_DONE,
+    WHOLE_LAST,      /* done, and SIGINT has come */
+    WHOLE_CANCELLED, /* SIGINT has come, and nothing has moved */
+    WHOLE_NOT,       /* they must move one by one; why has been said, if it is not plain */
+};
+/* How many of the plan's moves from number `at` on may go as one. */
+uint32_t work_piece(const struct work *w, uint32_t at);
+enum whole work_move_whole(struct work *w, const struct plan_move *mv, uint32_t n,
+                           const sigset_t *interrupts);
+/* What an earlier run has begun and left alone ends first. */
+void work_await_moves(struct work *w);
 
 /* Has SIGINT come? It is blocked, as `set` says, while something is under way that must not be cut. */
 bool work_interrupted(const sigset_t *set);

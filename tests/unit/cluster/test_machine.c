@@ -496,6 +496,54 @@ static void test_mutated(void **state)
     end(l);
 }
 
+/* The frames of the last step, in their order, on one link. */
+static unsigned said(const struct lone *l, uint32_t link, unsigned *types, unsigned room)
+{
+    struct frame f;
+    unsigned n = 0;
+    for (unsigned i = 0; i < l->m.nactions && n < room; i++) {
+        const struct machine_action *a = &l->m.actions[i];
+        if (a->kind != ACT_SEND || a->link != link)
+            continue;
+        assert_int_equal(frame_decode((struct str){l->m.out.p + a->at, a->n}, &f), 0);
+        types[n++] = f.h.type;
+    }
+    return n;
+}
+
+/* Who asks to take over says first that it is a replica of whom it asks. */
+static void test_asks_to_take_over(void **state)
+{
+    struct lone *l = start(SHARD("master", "myself,slave"));
+    unsigned types[4];
+    const struct machine_command c = {.kind = CMD_FAILOVER, .how = FAILOVER_PLAIN};
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c}), 0);
+    assert_int_equal(said(l, node_named(l, A)->out, types, ARRAY_LEN(types)), 2);
+    assert_int_equal(types[0], FRAME_PONG);
+    assert_int_equal(types[1], FRAME_MFSTART);
+    end(l);
+}
+
+/* And a primary believes it, if it has followed another until now; not who follows another. */
+static void test_asked_by_a_new_replica(void **state)
+{
+    for (int mine = 0; mine < 2; mine++) {
+        struct lone *l = start(A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B
+                                 " 127.0.0.1:7001@17001 master - 0 0 3 connected 5001-16383\n" C
+                                 " 127.0.0.1:7002@17002 slave " B " 0 0 3 connected\n" VARS);
+        struct frame_header h;
+        l->m.mute = false;
+        from(&h, FRAME_MFSTART, C);
+        h.flags = NODE_REPLICA;
+        memcpy(h.primary.c, mine ? A : B, NODE_ID);
+        h.slots = node_named(l, mine ? A : B)->slots;
+        h.config_epoch = 4;
+        send_frame(l, &h, LINK_INBOUND | 1);
+        assert_int_equal(l->m.manual, mine ? MANUAL_PAUSED : MANUAL_NONE);
+        end(l);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -505,6 +553,8 @@ int main(void)
         cmocka_unit_test(test_hands_over),
         cmocka_unit_test(test_a_redis_takes_over),
         cmocka_unit_test(test_takes_over_when_asked),
+        cmocka_unit_test(test_asks_to_take_over),
+        cmocka_unit_test(test_asked_by_a_new_replica),
         cmocka_unit_test(test_the_elected_may_write),
         cmocka_unit_test(test_promises_of_two_pings),
         cmocka_unit_test(test_a_new_voter_is_asked),

@@ -1,0 +1,147 @@
+/* Keys of slots that are not this node's any more, and of slots that were on their way here and do not come.
+ *
+ *      a slot is lost ──> hidden, with the new view ──> emptied by the lane, a slice at a time ──> shown
+ * again it comes back meanwhile: held, till it is empty
+ *
+ * There may be millions, so neither the bus nor a worker waits for them: the lane removes some, a few under a
+ * lock, and takes the jobs that have come meanwhile in between; the cluster's thread sends it out again until
+ * there are none. Clients do not see them: they are sent to the new owner, and SCAN, KEYS, RANDOMKEY and
+ * DBSIZE pass over them (store_slot_veil()). Should the slot come back, or begin to be imported, the view
+ * holds it until it is empty (cluster_show.c): nothing old is served, and nothing new is removed.
+ *
+ * A replica removes nothing by itself: its primary's stream does. */
+#include "base/log.h"
+#include "os/clock.h"
+#include "server/cluster_core.h"
+#include "server/server.h"
+
+#include <string.h>
+
+enum drop_steps {
+    STEP_KEYS = 4096, /* by one job */
+    LOCK_KEYS = 128,  /* by one taking of a lock */
+};
+
+static bool is_any(const uint8_t *slots)
+{
+    return slots_overlap(slots, slots);
+}
+
+/* ---- the lane -------------------------------------------------------------------------------- */
+
+/* Up to *budget keys of the slot, which is then lowered. True: it is empty. */
+static bool empty_slot(struct access *a, uint32_t slot, uint32_t *budget)
+{
+    uint32_t before, left;
+    if (store_slot_keys(a, slot, &before) != 0)
+        return false;
+    for (left = before; left > 0 && *budget > 0; before = left) {
+        uint32_t some = *budget < LOCK_KEYS ? *budget : LOCK_KEYS;
+        a->now_ms = os_wall_ms();
+        if (store_slot_clear(a, slot, some, &left) != 0)
+            return false;
+        *budget -= before - left;
+    }
+    return left == 0;
+}
+
+static void drop_some(void *arg)
+{
+    struct cluster_core *core = arg;
+    struct dropping *d = &core->dropping;
+    struct access *a = &core->server->lane.ctx.a;
+    uint32_t budget = STEP_KEYS;
+    for (uint32_t slot = 0; slot < SLOT_COUNT && budget > 0; slot++) {
+        if (!slots_has(d->part, slot))
+            continue;
+        if (!core->server->repl.is_replica) {
+            store_slot_veil(a, slot, true);
+            if (!empty_slot(a, slot, &budget))
+                continue;
+        }
+        store_slot_veil(a, slot, false);
+        slots_set(d->emptied, slot, true);
+    }
+    d->keys += STEP_KEYS - budget;
+}
+
+/* Gate. */
+void cluster_hide_dropped(struct cluster_core *core)
+{
+    for (uint32_t slot = 0; slot < SLOT_COUNT; slot++)
+        if (slots_has(core->dropping.slots, slot) && !core->server->repl.is_replica)
+            store_slot_veil(&core->server->lane.ctx.a, slot, true);
+}
+
+void cluster_drop_arrivals(struct cluster_core *core)
+{
+    struct repl *r = &core->server->repl;
+    slots_drop(r->arriving, core->machine.self->slots); /* but for those that have */
+    slots_add(core->dropping.slots, r->arriving);
+    memset(r->arriving, 0, sizeof r->arriving);
+}
+
+/* ---- the cluster's thread -------------------------------------------------------------------- */
+
+void cluster_drop_lost(struct cluster_core *core)
+{
+    const struct machine *m = &core->machine;
+    slots_drop(core->lost, m->self->slots);
+    if (node_is(m->self, NODE_PRIMARY))
+        slots_add(core->dropping.slots, core->lost);
+    memset(core->lost, 0, sizeof core->lost);
+}
+
+void cluster_drop_look(struct cluster_core *core)
+{
+    struct dropping *d = &core->dropping;
+    if (!d->out || !lane_is_done(&core->server->lane, &d->job))
+        return;
+    d->out = false;
+    slots_drop(d->slots, d->emptied);
+    core->todo.view |= server_view(core->server)->holds; /* one of them may have come back */
+    if (is_any(d->slots) || d->keys == 0)
+        return;
+    log_warning("%llu keys were in slots that belong to other nodes, and are dropped.",
+                (unsigned long long)d->keys);
+    d->keys = 0;
+}
+
+void cluster_drop_go_on(struct cluster_core *core)
+{
+    struct dropping *d = &core->dropping;
+    if (d->out || !is_any(d->slots))
+        return;
+    memcpy(d->part, d->slots, sizeof d->part);
+    memset(d->emptied, 0, sizeof d->emptied);
+    d->job = (struct lane_job){.call = drop_some, .arg = core};
+    d->out = true;
+    lane_post(&core->server->lane, &d->job, core->loop);
+}
+
+/* ---- at once --------------------------------------------------------------------------------- */
+
+struct clearing {
+    struct server *server;
+    const uint8_t *slots;
+    uint32_t at; /* slot */
+};
+
+/* The lane. */
+static void clear_some(void *arg)
+{
+    struct clearing *cl = arg;
+    uint32_t budget = STEP_KEYS;
+    for (; cl->at < SLOT_COUNT; cl->at++)
+        if (slots_has(cl->slots, cl->at) && !empty_slot(&cl->server->lane.ctx.a, cl->at, &budget))
+            return;
+}
+
+void cluster_clear_slots(struct cluster_core *core, const uint8_t *slots)
+{
+    struct clearing cl = {.server = core->server, .slots = slots};
+    while (cl.at < SLOT_COUNT && lane_call_shared(&core->server->lane, clear_some, &cl))
+        ;
+    slots_drop(core->dropping.slots,
+               slots); /* no slice is out that would find any: the lane keeps the order */
+}

@@ -1,0 +1,57 @@
+/* Which slots are on their way here, for this node's replicas: a PING in the stream, which Redis ignores. One
+ * that takes over in the middle of a copy then knows that these keys are nobody's business, and drops them;
+ * without that it could not tell them from keys that MIGRATE has brought, which are nowhere else. It is said
+ * before the first key comes, when it changes, and once a second, for whoever has made a full copy meanwhile.
+ */
+#include "repl/unit.h"
+#include "server/cluster_core.h"
+#include "server/server.h"
+
+#include <string.h>
+
+#define NOTE_MAGIC "larder.arriving.1:"
+
+enum { NOTE_MAGIC_BYTES = sizeof NOTE_MAGIC - 1, NOTE_BYTES = NOTE_MAGIC_BYTES + SLOT_BYTES };
+
+void moves_put_note(struct cmd_ctx *c, const uint8_t *slots)
+{
+    char note[NOTE_BYTES];
+    const struct str say[] = {STR("PING"), {note, sizeof note}};
+    if (c->unit == NULL)
+        return;
+    memcpy(note, NOTE_MAGIC, NOTE_MAGIC_BYTES);
+    memcpy(note + NOTE_MAGIC_BYTES, slots, SLOT_BYTES);
+    unit_add(c->unit, 0, say, ARRAY_LEN(say));
+}
+
+bool moves_take_note(struct repl *r, struct str note)
+{
+    if (note.n != NOTE_BYTES || memcmp(note.p, NOTE_MAGIC, NOTE_MAGIC_BYTES) != 0)
+        return false;
+    memcpy(r->arriving, note.p + NOTE_MAGIC_BYTES, SLOT_BYTES);
+    return true;
+}
+
+/* The lane. */
+static void tell(void *arg)
+{
+    struct cluster_core *core = arg;
+    moves_put_note(&core->server->lane.ctx, core->moving.told);
+}
+
+void moves_tell_replicas(struct cluster_core *core)
+{
+    struct moving *mo = &core->moving;
+    struct lane *lane = &core->server->lane;
+    if (mo->telling && !lane_is_done(lane, &mo->tell))
+        return;
+    mo->telling = false;
+    bool any = slots_overlap(mo->arriving, mo->arriving);
+    if (memcmp(mo->told, mo->arriving, SLOT_BYTES) == 0 && (!any || core->now_ms < mo->tell_ms))
+        return;
+    memcpy(mo->told, mo->arriving, SLOT_BYTES);
+    mo->tell_ms = core->now_ms + MOVES_TELL_MS;
+    mo->tell = (struct lane_job){.call = tell, .arg = core};
+    mo->telling = true;
+    lane_post(lane, &mo->tell, core->loop);
+}

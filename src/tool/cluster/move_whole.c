@@ -1,0 +1,190 @@
+/* Slots that move at one moment, between larder nodes:
+ *
+ *      source: CLUSTER MIGRATESLOTS, then GETSLOTMIGRATIONS until it is over
+ *
+ * The nodes do the work; a run that is cut leaves them to it, and the next one waits for that first. Whatever
+ * is in the way (a node that is not larder or does not log in to the other, a slot that is half open, a
+ * replica that has failed) is no reason to stop: those slots move the other way. */
+#include "base/err.h"
+#include "base/num.h"
+#include "os/clock.h"
+#include "tool/cluster/work.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { RANGES_TEXT = WORK_PIECE * sizeof "16383-16383 ", LOOK_MS = 20 };
+
+/* ---- what a node says of its moves ----------------------------------------------------------- */
+
+/* A field of one of GETSLOTMIGRATIONS' maps, or "". */
+static struct str field(const struct reader_value *move, const char *name)
+{
+    for (uint64_t i = 0; i + 1 < move->n; i += 2)
+        if (str_eq_nocase(move->children[i].text, str_of(name)))
+            return move->children[i + 1].text;
+    return STR("");
+}
+
+static bool is_over(const struct reader_value *move)
+{
+    struct str state = field(move, "state");
+    return str_is(state, "success") || str_is(state, "failed") || str_is(state, "cancelled");
+}
+
+static bool ask_moves(struct link *l, struct reader_value *moves)
+{
+    return link_say(l, moves, "CLUSTER GETSLOTMIGRATIONS") == 0;
+}
+
+static bool is_larder(struct work *w, uint32_t node)
+{
+    struct reader_value info;
+    struct link *l = work_link(w, node);
+    return l != NULL && link_say(l, &info, "INFO server") == 0 &&
+           work_field(info.text, "larder_version").n > 0;
+}
+
+static bool has_open_slots(struct work *w, uint32_t node)
+{
+    struct link *l = work_link(w, node);
+    return l == NULL || map_read(&w->other, l) != 0 || w->other.open > 0;
+}
+
+/* ---- a piece --------------------------------------------------------------------------------- */
+
+uint32_t work_piece(const struct work *w, uint32_t at)
+{
+    const struct plan_move *all = w->plan.moves, *first = &all[at];
+    uint32_t n = 1;
+    while (n < WORK_PIECE && at + n < w->plan.n && all[at + n].from == first->from &&
+           all[at + n].to == first->to)
+        n++;
+    return n;
+}
+
+/* Slots that follow each other. */
+struct run {
+    uint16_t first, last;
+};
+
+static uint32_t runs_of(const struct plan_move *mv, uint32_t n, struct run runs[WORK_PIECE])
+{
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (k == 0 || runs[k - 1].last + 1 != mv[i].slot)
+            runs[k++].first = mv[i].slot;
+        runs[k - 1].last = mv[i].slot;
+    }
+    return k;
+}
+
+static int begin(struct work *w, const struct plan_move *mv, const struct run *runs, uint32_t n)
+{
+    char numbers[2 * WORK_PIECE][NUM_I64_TEXT_MAX];
+    struct str argv[8 + 2 * WORK_PIECE] = {STR("CLUSTER"), STR("MIGRATESLOTS"), STR("SLOTSRANGE")};
+    uint32_t argc = 3;
+    struct reader_value reply;
+    for (uint32_t i = 0; i < 2 * n; i++)
+        argv[argc++] = (struct str){
+            numbers[i], num_put_u64(numbers[i], i % 2 == 0 ? runs[i / 2].first : runs[i / 2].last)};
+    argv[argc++] = STR("NODE");
+    argv[argc++] = str_of(w->map.nodes[mv->to].id);
+    return link_call(work_link(w, mv->from), &reply, argv, argc);
+}
+
+/* As the source shows them. */
+static void ranges_text(const struct run *runs, uint32_t n, char text[RANGES_TEXT])
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < n; i++)
+        at += (size_t)snprintf(text + at, RANGES_TEXT - at, "%s%u-%u", i == 0 ? "" : " ", runs[i].first,
+                               runs[i].last);
+}
+
+/* The newest is listed first. NULL: there is none. */
+static const struct reader_value *find(const struct reader_value *moves, const char *target,
+                                       const char *ranges)
+{
+    for (uint64_t i = 0; i < moves->n; i++) {
+        const struct reader_value *m = &moves->children[i];
+        if (str_is(field(m, "operation"), "EXPORT") &&
+            str_eq_nocase(field(m, "target_node"), str_of(target)) &&
+            str_eq_nocase(field(m, "slot_ranges"), str_of(ranges)))
+            return m;
+    }
+    return NULL;
+}
+
+static void say_why(const struct plan_move *mv, uint32_t n, struct str why)
+{
+    fprintf(stderr, "larder cluster: slots %u to %u do not move whole (%.*s); they move one by one.\n",
+            mv->slot, mv[n - 1].slot, why.n < 300 ? (int)why.n : 300, why.p);
+}
+
+enum whole work_move_whole(struct work *w, const struct plan_move *mv, uint32_t n, const sigset_t *interrupts)
+{
+    struct run runs[WORK_PIECE];
+    char ranges[RANGES_TEXT];
+    uint32_t nruns = runs_of(mv, n, runs);
+    struct reader_value moves, reply;
+    const struct reader_value *m;
+    bool cancelled = false;
+    if (!is_larder(w, mv->from) || !is_larder(w, mv->to) || has_open_slots(w, mv->from) ||
+        has_open_slots(w, mv->to))
+        return WHOLE_NOT;
+    struct link *l = work_link(w, mv->from);
+    if (begin(w, mv, runs, nruns) != 0) {
+        say_why(mv, n, str_of(l->error));
+        return WHOLE_NOT;
+    }
+    ranges_text(runs, nruns, ranges);
+    do {
+        usleep(LOOK_MS * 1000);
+        if (!cancelled && work_interrupted(interrupts)) {
+            cancelled = true;
+            (void)link_say(l, &reply, "CLUSTER CANCELSLOTMIGRATIONS"); /* refused: it is over */
+        }
+        m = ask_moves(l, &moves) ? find(&moves, w->map.nodes[mv->to].id, ranges) : NULL;
+    } while (m != NULL && !is_over(m));
+    if (m != NULL && str_is(field(m, "state"), "success"))
+        return cancelled ? WHOLE_LAST : WHOLE_DONE;
+    if (cancelled)
+        return WHOLE_CANCELLED;
+    say_why(mv, n, m != NULL ? field(m, "message") : str_of(l->error));
+    return WHOLE_NOT;
+}
+
+/* ---- before anything is planned -------------------------------------------------------------- */
+
+static bool is_giving(struct work *w, uint32_t node)
+{
+    struct reader_value moves;
+    struct link *l = work_link(w, node);
+    bool giving = false;
+    if (l == NULL || !ask_moves(l, &moves))
+        return false;
+    for (uint64_t i = 0; i < moves.n && !giving; i++)
+        giving = str_is(field(&moves.children[i], "operation"), "EXPORT") && !is_over(&moves.children[i]);
+    return giving;
+}
+
+void work_await_moves(struct work *w)
+{
+    for (uint32_t i = 0; i < w->map.n; i++) {
+        const struct map_node *n = &w->map.nodes[i];
+        bool said = false;
+        if (n->replica || n->failed || n->unknown || n->slots == 0 || !is_larder(w, i))
+            continue;
+        while (is_giving(w, i)) {
+            if (!said)
+                printf("%s:%d is still moving slots by itself: that is waited for. (CLUSTER "
+                       "CANCELSLOTMIGRATIONS "
+                       "there ends it.)\n",
+                       n->host, n->port);
+            said = true;
+            usleep(WORK_LOOK_MS * 1000);
+        }
+    }
+}
