@@ -161,6 +161,10 @@ bool electorate_read(struct machine *m, struct node *sender, const struct frame 
     struct str said;
     if (!find(f, &said))
         return false;
+    if (frame_get_u64(said.p) != digest(m) && !MUTANT(ANY_VIEW)) {
+        tell(m, sender); /* what it disputed when it promised holds as long as that promise */
+        return false;
+    }
     unsigned had = sender->ndisputes;
     sender->ndisputes = (unsigned)((said.n - 8) / ENTRY);
     if (had + sender->ndisputes > 0)
@@ -172,12 +176,8 @@ bool electorate_read(struct machine *m, struct node *sender, const struct frame 
         memcpy(d->by.c, p + NODE_ID, NODE_ID);
         d->epoch = frame_get_u64(p + 2 * (size_t)NODE_ID);
     }
-    if (frame_get_u64(said.p) == digest(m) || MUTANT(ANY_VIEW)) {
-        sender->told_epoch = 0;
-        return true;
-    }
-    tell(m, sender);
-    return false;
+    sender->told_epoch = 0;
+    return true;
 }
 
 /* ---- what counts --------------------------------------------------------------------------------------- */

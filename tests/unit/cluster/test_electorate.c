@@ -106,6 +106,25 @@ static void test_another_view(void **state)
     end(l);
 }
 
+/* It disputes nothing any more, but sees other voters than we do. */
+static void sees_others(struct lone *l, const char *voter)
+{
+    struct frame_header h;
+    struct frame_writer w;
+    struct buf b;
+    buf_init(&b);
+    frame_of(l, &h, FRAME_PONG, voter);
+    frame_begin(&w, &b, &h);
+    frame_put_ext(&w, EXT_ELECTORATE, STR("anything"));
+    assert_int_equal(frame_end(&w), 0);
+    event(l, &(struct machine_event){.kind = EV_FRAME,
+                                     .link = node_named(l, voter)->out,
+                                     .bytes = buf_str(&b),
+                                     .ip = STR("10.9.9.9"),
+                                     .local_ip = STR("10.1.1.1")});
+    buf_release(&b);
+}
+
 /* Nobody counts beside somebody who has voted against it. */
 static void test_disputed(void **state)
 {
@@ -113,6 +132,8 @@ static void test_disputed(void **state)
     struct node_dispute d = dispute(C, F, 7);
     promises(l, B, &d);
     promises(l, C, NULL);
+    assert_int_equal(machine_lease_until_ms(&l->m), 0);
+    sees_others(l, B); /* its promise of before is as it was */
     assert_int_equal(machine_lease_until_ms(&l->m), 0);
     promises(l, D, NULL);
     assert_int_not_equal(machine_lease_until_ms(&l->m), 0);
