@@ -236,6 +236,21 @@ def test_plain_writes_void_the_lease_of_an_early_refresh(c, write):
     assert c("CACHE.SET", "k", "v", "LEASE", token) == "LEASELOST"
 
 
+def test_eviction_voids_a_lease(start_larder):
+    """What made room for others may be loaded again, and not by whoever began before."""
+    with start_larder({"maxmemory": "32mb", "maxmemory-policy": "allkeys-lru"}).wire() as c:
+        c("CACHE.SET", "k", "v", "PX", "600000", "COST", "86400000")
+        token = None
+        while token is None:
+            token = get(c, "k", "LEASE", "86400000", "EARLY", "1000")["lease"]
+        for i in range(0, 200_000, 100):  # 200 MB at most
+            c.pipeline(*(("SET", f"other:{k}", b"x" * 1000) for k in range(i, i + 100)))
+            if as_dict(c("CACHE.STATS"))["leases"] == 0:
+                break
+        assert c("CACHE.SET", "k", "late", "LEASE", token) == "LEASELOST"
+        assert c("EXISTS", "k") == 0
+
+
 def test_a_lease_outlives_the_expiry_of_what_it_refreshes(c, others):
     c("CACHE.SET", "k", "v", "PX", "1", "GRACE", "200")
     time.sleep(0.01)
