@@ -81,6 +81,12 @@ static inline bool view_arrives(const struct cluster_view *v, uint32_t slot)
     return slots_has(v->arriving, slot);
 }
 
+/* Nobody talks to it now. */
+static inline bool view_is_away(const struct view_node *n)
+{
+    return (n->flags & (VIEW_FAIL | VIEW_HANDSHAKE | VIEW_NOADDR)) != 0;
+}
+
 /* Nobody owns anything. Returned owned, with room for nodes up to number `nnodes` - 1; NULL: out of memory.
  */
 struct cluster_view *cluster_view_new(uint32_t nnodes);
