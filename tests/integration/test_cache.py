@@ -96,6 +96,23 @@ def test_large_values(c):
     assert get(c, "k")["value"] == big + b"y"
 
 
+@pytest.mark.parametrize("name", ["n", "a name of sixteen", "x" * 40, "x" * 300], ids=len)
+@pytest.mark.parametrize("size", [0, 100, 2000])
+def test_a_value_is_found_in_its_database_alone(c, name, size):
+    for db in (0, 3):
+        assert c("SELECT", str(db)) == "OK"
+        assert c("CACHE.SET", name, b"%d" % db * size, "PX", "600000", "TAGS", "1", "red") == "OK"
+    c("DEL", name)
+    assert get(c, name)["state"] == "miss" and c("EXISTS", name) == 0
+    c("CACHE.SET", name, b"3" * size, "TAGS", "2", "red", "blue")
+    for db in (0, 3):
+        c("SELECT", str(db))
+        assert get(c, name)["value"] == c("GET", name) == b"%d" % db * size
+        c("SELECT", "5")
+        assert get(c, name)["state"] == "miss"
+    c("SELECT", "0")
+
+
 def test_stale_within_grace_for_those_who_ask(c):
     c("CACHE.SET", "k", "v", "PX", "1", "GRACE", "60000")
     time.sleep(0.01)
