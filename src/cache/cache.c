@@ -130,6 +130,7 @@ int cache_new(struct cache **out, struct store *s, const char *run_id)
     if (c == NULL)
         return ERR_OOM;
     c->store = s;
+    c->bar = 1;
     memcpy(c->run_id, run_id, CACHE_RUN_ID);
     c->shards = mem_zalloc(STORE_SHARDS * sizeof *c->shards);
     if (c->shards == NULL || held_init(&c->held) != 0 || tags_init(&c->tags, TAG_BUCKETS) != 0) {

@@ -79,8 +79,9 @@ struct cache_ask {
 
 struct cache_answer {
     enum cache_state state;
-    const struct entry *value; /* NULL: none is given */
-    int64_t ttl_ms, age_ms;    /* -1: none */
+    struct str value;       /* p NULL: none is given. Good as long as the entry is */
+    struct block *block;    /* that it lies in, or NULL */
+    int64_t ttl_ms, age_ms; /* -1: none */
     bool has_version;
     uint64_t version;
     uint64_t token;        /* 0: none */

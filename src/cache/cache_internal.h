@@ -32,6 +32,7 @@ struct cache {
     struct tags tags;
     struct budgets budgets;               /* gate, but for the counts */
     _Atomic uint64_t seq;                 /* purges so far */
+    _Atomic uint64_t bar, arrivals;       /* move.h */
     _Atomic uint64_t unknown[SLOT_WORDS]; /* a bit for each slot: see cache_expect() */
     _Atomic uint64_t copied[SLOT_WORDS];  /* the same of whoever gave us a copy, which counts ... */
     _Atomic int64_t copied_until_ms;      /* ... until then */

@@ -6,8 +6,10 @@ enum { FLAGS = (1 << META_TAGS_SHIFT) - 1 }; /* of the first word */
 
 bool meta_read(const struct entry *e, struct meta *m)
 {
-    if (!meta_look(e, m))
+    struct str x = entry_extension(e);
+    if (x.p == NULL)
         return false;
+    meta_read_fixed(x.p, m);
     DEBUG_ASSERT(m->ntags <= META_TAGS_MAX);
     return true;
 }

@@ -62,14 +62,6 @@ static inline void meta_read_fixed(const char *p, struct meta *m)
 
 /* All but the tags, which are read where they are needed; false: the entry has no extension. */
 bool meta_read(const struct entry *e, struct meta *m);
-/* The same, for the one place where a call would show. */
-static inline bool meta_look(const struct entry *e, struct meta *m)
-{
-    struct str x = entry_extension(e);
-    if (x.p != NULL)
-        meta_read_fixed(x.p, m);
-    return x.p != NULL;
-}
 void meta_read_tags(const struct entry *e, struct meta *m); /* after meta_read() */
 /* Tag number i of an entry that has more than i. */
 uint64_t meta_tag_at(const struct entry *e, const struct meta *m, uint32_t i);

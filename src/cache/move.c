@@ -61,6 +61,31 @@ uint32_t cache_pack_stored(int64_t now_ms, struct str extra, char out[MOVE_EXTRA
     return CLOCK + meta_write(&m, out + CLOCK);
 }
 
+/* ---- on the way ----------------------------------------------------------------------------------- */
+
+uint64_t cache_bar(const struct cache *c)
+{
+    return atomic_load(&c->bar);
+}
+
+/* Counted before it looks, as the bar is raised before arrivals are counted: one of the two sees the other.
+ */
+bool cache_admit(struct cache *c, uint64_t bar)
+{
+    atomic_fetch_add(&c->arrivals, 1);
+    return bar == 0 || bar == atomic_load(&c->bar);
+}
+
+uint64_t cache_arrivals(const struct cache *c)
+{
+    return atomic_load(&c->arrivals);
+}
+
+void cache_raise_bar(struct cache *c)
+{
+    atomic_fetch_add(&c->bar, 1);
+}
+
 /* ---- arriving ------------------------------------------------------------------------------------- */
 
 /* The extension in this node's time. */

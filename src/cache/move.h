@@ -51,4 +51,20 @@ enum cache_arrived {
 int cache_arrive(struct cache *c, const struct access *a, const struct key *k, const struct cache_arrival *v,
                  enum cache_arrived *out, struct meta *m, int64_t *expire_ms);
 
+/* ---- keys that a pattern's purge has to reach while they are on their way (server/purge.h) ----
+ *
+ * Who sends keys says so (CACHE.ARRIVE) and is answered before it reads them; what comes on that connection
+ * was read behind the bar as it was then. When all nodes have banned a pattern, each raises its bar: a key
+ * that was read before its node banned is refused from then on, however late it comes, and one that was let
+ * in before counts as an arrival, for which the node bans once more. */
+
+/* Any thread; never 0. */
+uint64_t cache_bar(const struct cache *c);
+/* Shard locked, before the key is stored: one more arrives. bar: 0: who sends it has said nothing. False: it
+ * was read too early. */
+bool cache_admit(struct cache *c, uint64_t bar);
+/* Any thread. */
+uint64_t cache_arrivals(const struct cache *c);
+void cache_raise_bar(struct cache *c);
+
 #endif

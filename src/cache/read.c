@@ -168,16 +168,19 @@ static bool has_been_given(struct cache *c, const struct access *a, const struct
 bool cache_hit(const struct cache *c, const struct access *a, const struct entry *e, struct cache_answer *out)
 {
     struct meta m;
-    if (unlikely(e == NULL || !entry_is_string(e) || !meta_look(e, &m)))
+    if (unlikely(e == NULL || !entry_is_string(e)))
         return false;
+    struct entry_parts parts = entry_parts(e);
+    if (unlikely(parts.ext == NULL))
+        return false;
+    meta_read_fixed(parts.ext, &m);
     bool over = m.fresh_ms != 0 && m.fresh_ms <= a->now_ms;
     if (unlikely(over || (m.flags & (META_NEGATIVE | META_STALE)) ||
                  (!is_untouched(c, &m) && cache_purged(c, e, &m) != PURGE_NONE)))
         return false;
-    *out = (struct cache_answer){.state = CACHE_FRESH,
-                                 .value = e,
-                                 .ttl_ms = m.fresh_ms != 0 ? m.fresh_ms - a->now_ms : -1,
-                                 .retry_ms = -1};
+    *out = (struct cache_answer){
+        .state = CACHE_FRESH, .ttl_ms = m.fresh_ms != 0 ? m.fresh_ms - a->now_ms : -1, .retry_ms = -1};
+    out->value = entry_string_at(e, &parts, &out->block);
     describe_meta(a, &m, out);
     return true;
 }
@@ -204,7 +207,7 @@ void cache_read_found(struct cache *c, const struct access *a, const struct key 
     if (out->state != CACHE_MISS)
         describe(a, e, has_meta, &m, out);
     if (out->state == CACHE_FRESH || out->state == CACHE_STALE)
-        out->value = e;
+        out->value = entry_string(e, &out->block);
     if (has_been_given(c, a, k, waiter, out) || state == CACHE_NEGATIVE)
         return;
     if (state == CACHE_FRESH) {

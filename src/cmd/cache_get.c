@@ -95,12 +95,12 @@ static ALWAYS_INLINE void reply_answer_in(struct cmd_ctx *c, bool resp3, const s
 {
     struct reply *r = c->reply;
     reply_head(r, resp3, a->state);
-    if (likely(a->value != NULL))
-        cmd_reply_value(c, a->value);
+    if (likely(a->value.p != NULL))
+        cmd_reply_part(c, a->block, a->value);
     char *at = reply_room(r, TAIL_MAX);
     if (unlikely(at == NULL))
         return;
-    if (unlikely(a->value == NULL))
+    if (unlikely(a->value.p == NULL))
         at = put_null(at, resp3);
     at = put(at, STR("$3\r\nttl\r\n"));
     at = put_value(at, resp3, a->ttl_ms >= 0, a->ttl_ms);
@@ -129,7 +129,7 @@ static void reply_moved(struct cmd_ctx *c, const struct key *k)
 
 static void note_read(struct cmd_ctx *c, const struct cache_answer *a)
 {
-    bool hit = a->value != NULL || a->state == CACHE_NEGATIVE;
+    bool hit = a->value.p != NULL || a->state == CACHE_NEGATIVE;
     counter_add(&c->counters->cache[a->state], 1);
     if (unlikely(a->retry_ms >= 0))
         counter_add(&c->counters->cache[CACHE_READ_RETRIED], 1);

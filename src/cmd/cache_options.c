@@ -69,6 +69,18 @@ bool cache_refuse(struct cmd_ctx *c, const char *text)
     return false;
 }
 
+bool cache_refuse_twice(struct cmd_ctx *c, const char *option)
+{
+    reply_errorf(c->reply, "ERR %s is given twice; give it once", option);
+    return false;
+}
+
+bool cache_refuse_unknown(struct cmd_ctx *c, struct str arg, const char *by, const char *list)
+{
+    reply_errorf(c->reply, "ERR '%.*s' is no option of %s; it takes %s", shown(arg), arg.p, by, list);
+    return false;
+}
+
 static bool refuse_unknown(struct cmd_ctx *c, struct str arg, uint32_t taken)
 {
     char list[256] = "";
@@ -77,9 +89,7 @@ static bool refuse_unknown(struct cmd_ctx *c, struct str arg, uint32_t taken)
         if (rows[i].option & taken)
             n += (size_t)snprintf(list + n, sizeof list - n, "%s%s%s", n == 0 ? "" : ", ", rows[i].name.p,
                                   rows[i].usage);
-    reply_errorf(c->reply, "ERR '%.*s' is no option of %s; it takes %s", shown(arg), arg.p, c->cmd->name,
-                 n != 0 ? list : "none");
-    return false;
+    return cache_refuse_unknown(c, arg, c->cmd->name, list);
 }
 
 static const struct row *find_row(const struct cmd_ctx *c, uint32_t i, uint32_t taken)
@@ -141,10 +151,8 @@ bool cache_parse_options(struct cmd_ctx *c, uint32_t from, uint32_t taken, struc
         const struct row *r = find_row(c, i, taken);
         if (r == NULL)
             return refuse_unknown(c, c->argv[i], taken);
-        if (out->given & r->option) {
-            reply_errorf(c->reply, "ERR %s is given twice; give it once", r->name.p);
-            return false;
-        }
+        if (out->given & r->option)
+            return cache_refuse_twice(c, r->name.p);
         out->given |= r->option;
         if (r->kind == FLAG)
             continue;

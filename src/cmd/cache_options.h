@@ -46,7 +46,10 @@ void cache_send_note(struct cmd_ctx *c, const char *note, uint32_t n);
  * node that is about to send the client elsewhere. Shard locked. */
 bool cache_set_is_old(struct cmd_ctx *c, const struct key *k);
 
-/* Replies that `x` goes not with `y`, and what to do. Always false. */
+/* Replies that `x` goes not with `y`, and what to do. Always false, like those below. */
 bool cache_refuse(struct cmd_ctx *c, const char *text);
+bool cache_refuse_twice(struct cmd_ctx *c, const char *option);
+/* by: what takes the options of the list. */
+bool cache_refuse_unknown(struct cmd_ctx *c, struct str arg, const char *by, const char *list);
 
 #endif

@@ -1,6 +1,6 @@
 /* CACHE.RESTORE key ttl payload extra [REPLACE]: a key that comes from another larder with what its cache
- * knows of it (cache/move.h). CACHE.DUMP key: the ttl, payload and extra for that, or nil. What nodes say to
- * each other; they believe nothing. */
+ * knows of it (cache/move.h). CACHE.ARRIVE: such keys, and those of RESTORE-ASKING, are read from now on.
+ * CACHE.DUMP key: the ttl, payload and extra, or nil. What nodes say to each other; they believe nothing. */
 #include "cache/move.h"
 #include "cache/note.h"
 #include "cmd/cache_options.h"
@@ -44,12 +44,8 @@ void cmd_cache_restore(struct cmd_ctx *c)
         reply_error(c->reply, REPLY_BAD_DUMP);
         return;
     }
-    if (dump_is_banned(c)) {
-        effect_none(c);
-        reply_ok(c->reply);
+    if (!dump_arrives(c))
         return;
-    }
-    counter_add(&c->counters->arrivals, 1);
     int err = dump_get_string(c, c->argv[3], &s);
     v.bytes = s.bytes;
     v.block = s.block;
@@ -70,6 +66,12 @@ void cmd_cache_restore(struct cmd_ctx *c)
 uint64_t cost_cache_restore(const struct cmd_ctx *c)
 {
     return cost_restore(c);
+}
+
+void cmd_cache_arrive(struct cmd_ctx *c)
+{
+    c->session->arrives = cache_bar(c->cache);
+    reply_ok(c->reply);
 }
 
 void cmd_cache_dump(struct cmd_ctx *c)

@@ -45,7 +45,6 @@ enum cache_read_counter { /* what CACHE.GET and MGET answered: in the order of e
 };
 struct cmd_counters {
     struct counter hits, misses;
-    struct counter arrivals; /* keys that came from other nodes */
     struct counter cache[CACHE_READ_COUNTERS];
 };
 

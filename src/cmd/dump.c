@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "cache/move.h"
 #include "store/ban.h"
 
 #include <string.h>
@@ -295,7 +296,7 @@ void cmd_restore(struct cmd_ctx *c)
     struct options o;
     int64_t deadline;
     if (unlikely(c->session->importing != 0)) /* slots that come here, with all that is in them */
-        counter_add(&c->counters->arrivals, 1);
+        (void)cache_admit(c->cache, 0);
     if (!parse_options(c, &o))
         return;
     if (!o.replace && store_find(&c->a, &c->keys[0]) != NULL) {
@@ -317,21 +318,27 @@ void cmd_restore(struct cmd_ctx *c)
         store_set_access(&c->a, &c->keys[0], o.idle_s, o.freq);
 }
 
-bool dump_is_banned(const struct cmd_ctx *c)
+bool dump_arrives(struct cmd_ctx *c)
 {
     const struct key *k = &c->keys[0];
-    return store_bans(c->a.store) > 0 && store_ban_since(c->a.store, (struct str){k->p, k->n}, k->db, 0);
+    if (!cache_admit(c->cache, c->session->arrives)) {
+        reply_error(c->reply,
+                    "TRYAGAIN a pattern has been purged since this key was read; send CACHE.ARRIVE, "
+                    "and read it again");
+        return false;
+    }
+    if (store_bans(c->a.store) == 0 || !store_ban_since(c->a.store, (struct str){k->p, k->n}, k->db, 0))
+        return true;
+    effect_none(c);
+    reply_ok(c->reply);
+    return false;
 }
 
 /* The same for a slot that is on its way here: the row's flag lets it pass. */
 void cmd_restore_asking(struct cmd_ctx *c)
 {
-    counter_add(&c->counters->arrivals, 1);
-    if (dump_is_banned(c)) {
-        reply_ok(c->reply);
-        return;
-    }
-    cmd_restore(c);
+    if (dump_arrives(c))
+        cmd_restore(c);
 }
 
 /* A compressed payload may unpack to much more than it is; its first bytes tell, if they are honest. */

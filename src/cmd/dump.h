@@ -25,10 +25,10 @@ struct dump_string {
 };
 /* Of a sound payload. Returns 0, ERR_OOM, or another error if there is none. */
 int dump_get_string(struct cmd_ctx *c, struct str payload, struct dump_string *out);
-/* Key 0 comes from another node, and matches a pattern that is being purged here: it may have been there
- * before, and nobody there may know of the purge yet. Then it is dropped, as it would be if it had been here.
- */
-bool dump_is_banned(const struct cmd_ctx *c);
+/* Key 0 comes from another node. False after replying: it matches a pattern that is being purged here, of
+ * which nobody there may know yet, and is dropped, as it would be if it had been here; or it was read before
+ * such a pattern (cache/move.h). */
+bool dump_arrives(struct cmd_ctx *c);
 /* The effect of a RESTORE whose payload is argument 3: with the deadline in place of the time to live. */
 void dump_note_restored(struct cmd_ctx *c, int64_t deadline);
 

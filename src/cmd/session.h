@@ -23,6 +23,7 @@ struct session {
     bool no_evict, no_touch;
     bool monitor; /* gets every command; sends only QUIT, RESET, PING-like */
     bool close_after_reply;
+    uint64_t arrives;   /* CACHE.ARRIVE: the bar then (cache/move.h); 0: it has not said so */
     uint32_t importing; /* it brings the keys of slots that come here: the import's number (server/moves.h) */
     bool asking;        /* ASKING: the next command may use a slot that is being imported */
     bool readonly;      /* READONLY: a replica may serve its reads */

@@ -96,6 +96,12 @@ static inline bool view_serves(const struct cluster_view *v, uint32_t slot)
     return v->owner[slot] == v->me && v->me != VIEW_NOBODY && !v->replica;
 }
 
+/* Nobody talks to it now. */
+static inline bool view_is_away(const struct view_node *n)
+{
+    return (n->flags & (VIEW_FAIL | VIEW_HANDSHAKE | VIEW_NOADDR)) != 0;
+}
+
 /* Nobody owns anything. Returned owned, with room for nodes up to number `nnodes` - 1; NULL: out of memory.
  */
 struct cluster_view *cluster_view_new(uint32_t nnodes);

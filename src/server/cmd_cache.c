@@ -54,6 +54,10 @@ void cmd_cache_stats(struct cmd_ctx *c)
     struct server *s = ctx_server(c);
     struct reply *r = c->reply;
     struct cache_stats stats;
+    if (c->argc > 2) {
+        (void)cache_refuse(c, "ERR cache.stats takes one prefix, or none for all that this node counts");
+        return;
+    }
     if (c->argc == 2) {
         reply_one_budget(c, c->argv[1]);
         return;

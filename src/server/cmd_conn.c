@@ -142,6 +142,7 @@ void cmd_reset(struct cmd_ctx *c)
     s->proto = 2;
     s->reply_mode = SESSION_REPLY_ON;
     s->no_evict = s->no_touch = s->asking = s->readonly = false;
+    s->arrives = 0;
     s->authenticated = ctx_server(c)->config.requirepass.n == 0;
     c->reply->proto = 2;
     c->reply->mute = false;

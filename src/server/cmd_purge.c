@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "cache/cache.h"
 #include "cache/note.h"
+#include "cmd/cache_options.h"
 #include "cmd/effect.h"
 #include "server/handlers.h"
 #include "server/purge.h"
@@ -39,13 +40,13 @@ static bool parse_match(struct cmd_ctx *c, struct asked *q)
                      : cmd_arg_is(c, i, STR("DRYRUN")) ? &q->dryrun
                                                        : NULL;
         if (flag != NULL ? *flag : q->rate != 0 && cmd_arg_is(c, i, STR("RATE")))
-            return refuse(c, "ERR an option is given twice; give it once");
+            return cache_refuse_twice(c, flag == &q->soft ? "SOFT" : flag != NULL ? "DRYRUN" : "RATE");
         if (flag != NULL) {
             *flag = true;
             continue;
         }
         if (!cmd_arg_is(c, i, STR("RATE")))
-            return refuse(c, "ERR behind its pattern MATCH takes SOFT, DRYRUN and RATE keys-per-second");
+            return cache_refuse_unknown(c, c->argv[i], "MATCH", "SOFT, DRYRUN and RATE keys-per-second");
         if (++i == c->argc || !num_parse_i64(c->argv[i], &rate) || rate < 1 || rate > INT32_MAX)
             return refuse(c, "ERR RATE takes how many keys a node removes (or counts) in a second, from 1 to "
                              "2147483647");
@@ -59,8 +60,11 @@ static bool parse_tags(struct cmd_ctx *c, struct asked *q)
     size_t bytes = 0;
     q->soft = q->end > q->from + 1 && cmd_arg_is(c, q->end - 1, STR("SOFT"));
     q->end -= q->soft;
-    for (uint32_t i = q->from; i < q->end; i++)
+    for (uint32_t i = q->from; i < q->end; i++) {
         bytes += c->argv[i].n;
+        if (c->argv[i].n == 0)
+            return refuse(c, "ERR TAG does not take an empty tag, which no value can have; leave it out");
+    }
     if (q->end - q->from > PURGE_TAGS_MAX || bytes > PURGE_BYTES_MAX)
         return refuse(
             c, "ERR cache.purge takes 4096 tags of 1 MB altogether at a time; send the rest in another one");

@@ -2,7 +2,8 @@
  * that it should have hit was under way when it was placed.
  *
  * There are two kinds of senders, and each has one batch on its way at a time: from its reading of the
- * values, on the lane, until the other node has answered, or nobody waits for that any more. The ban is
+ * values, on the lane, until the other node has answered, or nobody waits for that any more. What arrives
+ * later still is refused there (cache/move.h), or dropped with the move that it belonged to. The ban is
  * placed on the lane, too. */
 #ifndef LARDER_SERVER_DEPARTURES_H
 #define LARDER_SERVER_DEPARTURES_H

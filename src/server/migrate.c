@@ -74,7 +74,7 @@ static bool any_is_here(const struct cmd_ctx *c, struct migration *g)
     for (uint32_t k = 0; k < c->nkeys; k++) {
         const struct entry *e = store_peek_any(&c->a, &c->keys[k]);
         any |= e != NULL;
-        g->extended |= e != NULL && entry_ext(e).p != NULL;
+        g->meets |= e != NULL && entry_ext(e).p != NULL;
     }
     return any;
 }
@@ -110,6 +110,7 @@ static void prepare(struct cmd_ctx *c, struct lane_job *job)
     buf_init(&g->out);
     g->job = job;
     g->m = &job->home->server->migrator;
+    g->meets = g->m->server->config.cluster_enabled;
     if (!parse(c, g)) {
         release(g);
     } else if (!any_is_here(c, g)) {
@@ -252,8 +253,9 @@ static void put_items(struct migration *g, struct cmd_ctx *c, bool again)
     g->nsent = 0;
     for (uint32_t i = 0; i < g->nitems && !g->failed; i++) {
         struct migrate_item *it = &g->items[i];
-        it->sent = false;
-        if (again && !atomic_load(&it->changed))
+        bool refused = it->refused;
+        it->sent = it->refused = false;
+        if (again && !refused && !atomic_load(&it->changed))
             continue;
         if (put_item(g, c, it) != 0)
             migrate_fail(g, "%s", REPLY_NOMEM);
@@ -329,10 +331,16 @@ static void delete_moved(struct migration *g, struct cmd_ctx *c)
     effect_reserve(c);
 }
 
-static bool any_changed(const struct migration *g)
+/* The target has another value than we have; or none, and would take ours if we read it now. */
+static bool is_due_again(const struct migration *g, const struct migrate_item *it)
+{
+    return it->refused || (!g->copy && it->there && atomic_load(&it->changed));
+}
+
+static bool any_is_due_again(const struct migration *g)
 {
     for (uint32_t i = 0; i < g->nitems; i++)
-        if (g->items[i].there && atomic_load(&g->items[i].changed))
+        if (is_due_again(g, &g->items[i]))
             return true;
     return false;
 }
@@ -345,9 +353,9 @@ static void end_batch(void *arg)
     struct cmd_ctx *c = lane_ctx(g);
     store_busy_enter(c->a.store, &g->locks);
     g->nsent = 0;
-    if (!g->copy && !g->failed && any_changed(g)) {
+    if (!g->failed && any_is_due_again(g)) {
         for (uint32_t i = 0; i < g->nitems; i++)
-            if (g->items[i].there && atomic_load(&g->items[i].changed) && g->items[i].watch.flag != NULL) {
+            if (is_due_again(g, &g->items[i]) && g->items[i].watch.flag != NULL) {
                 store_unwatch(c->a.store, &g->items[i].watch);
                 g->items[i].watch.flag = NULL;
             }
@@ -380,6 +388,7 @@ static bool move_batch(struct migration *g, struct migrate_socket *s)
             migrate_fail(g, "ERR A key changes faster than it can be moved; try again");
         if (!g->failed)
             migrate_talk(g, s);
+        migrate_meet(g, s); /* anew, if it has refused some: what it gets next is read afterwards */
         lane_call_shared(lane, end_batch, g);
     }
     buf_clear(&g->out);
@@ -392,8 +401,7 @@ static void migrate(struct migration *g)
     if (s == NULL)
         return;
     migrate_greet(g, s);
-    if (g->extended)
-        migrate_meet(g, s);
+    migrate_meet(g, s);
     if (g->failed)
         return;
     g->larder = s->larder;

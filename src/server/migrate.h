@@ -35,8 +35,9 @@ struct migrate_socket {
     int fd; /* -1: a free place */
     int port;
     int64_t db;  /* selected there; -1: unknown */
-    bool met;    /* we know whether ... */
-    bool larder; /* ... it takes what our cache knows of a key (CACHE.RESTORE) */
+    bool met;    /* it has answered CACHE.ARRIVE: ... */
+    bool larder; /* ... it is one, takes what our cache knows of a key (CACHE.RESTORE), and refuses what it
+                    must not take any more */
     int64_t used_ms;
     char host[256];
 };
@@ -66,6 +67,7 @@ struct migrate_item {
     bool here;    /* it exists */
     bool sent;    /* ... and is in `out`, or a DEL of it */
     bool asking;  /* ... behind an ASKING: the slot is not the target's yet */
+    bool refused; /* it was read too early (cache/move.h) */
     bool there;   /* the target has it from us */
     struct watch watch;
     _Atomic bool changed;
@@ -77,7 +79,8 @@ struct migration {
     char host[256];
     int64_t port, db, timeout_ms;
     bool copy, replace;
-    bool extended;             /* the cache knows more of some key: it matters whether ... */
+    bool meets; /* the cache knows more of some key, or patterns are purged there, too: it matters whether ...
+                 */
     bool larder;               /* ... the target is one */
     struct str user, password; /* p NULL: none */
     uint32_t first, last;      /* of argv: keys not done yet; last is one behind */
@@ -95,7 +98,8 @@ void migrate_fail(struct migration *g, const char *fmt, ...) PRINTF_LIKE(2, 3);
 struct migrate_socket *migrate_connect(struct migration *g); /* NULL: failed */
 /* Puts what comes before the first RESTORE into `out`: AUTH, SELECT. */
 void migrate_greet(struct migration *g, const struct migrate_socket *s);
-/* Sends `out` and asks, on a new connection, whether there is a larder; reads the replies. */
+/* Sends `out`, tells on a new connection that keys are read from now on, and hears whether there is a larder.
+ */
 void migrate_meet(struct migration *g, struct migrate_socket *s);
 /* Send `out`, read the replies to the greetings and to every item sent. Closes s when it is of no use any
  * more. */

@@ -132,7 +132,7 @@ static bool read_greetings(struct migration *g, struct migrate_socket *s, struct
 }
 
 /* One for each item that was sent. */
-static bool read_replies(struct migration *g, struct talk *t)
+static bool read_replies(struct migration *g, struct migrate_socket *s, struct talk *t)
 {
     struct reader_value v;
     for (uint32_t i = 0; i < g->nitems; i++) {
@@ -143,20 +143,24 @@ static bool read_replies(struct migration *g, struct talk *t)
             return false;
         if (!talk_read(t, MIGRATE_REPLY_MAX, &v))
             return false;
-        if (!is_error(g, &v))
+        it->refused = g->larder && it->here && reader_is_error(&v) && str_begins(v.text, STR("TRYAGAIN "));
+        if (it->refused)
+            s->met = false;
+        else if (!is_error(g, &v))
             it->there = it->here;
     }
     return true;
 }
 
-/* What a server that does not know a command says of it is no error. */
-static bool read_kind(struct migrate_socket *s, struct talk *t)
+/* What a server that does not know the command says of it is no error. */
+static bool read_kind(struct migration *g, struct migrate_socket *s, struct talk *t)
 {
     struct reader_value v;
     if (!talk_read(t, MIGRATE_REPLY_MAX, &v))
         return false;
-    s->met = true;
-    s->larder = v.kind == READ_ARRAY && v.n == 1 && v.children[0].kind == READ_ARRAY && v.children[0].n > 0;
+    bool other = reader_is_error(&v) && str_begins(v.text, STR("ERR unknown command"));
+    s->met = other || !is_error(g, &v);
+    s->larder = s->met && !other;
     return true;
 }
 
@@ -172,19 +176,19 @@ static void end_exchange(struct migration *g, struct migrate_socket *s, struct t
 
 void migrate_meet(struct migration *g, struct migrate_socket *s)
 {
-    const struct str info[] = {STR("COMMAND"), STR("INFO"), STR("CACHE.RESTORE")};
+    const struct str arrive[] = {STR("CACHE.ARRIVE")};
     struct talk t;
     const char *failed = NULL;
-    if (s->met || g->failed)
+    if (!g->meets || s->met || g->failed)
         return;
-    if (unit_put_command(&g->out, info, ARRAY_LEN(info)) != 0) {
+    if (unit_put_command(&g->out, arrive, ARRAY_LEN(arrive)) != 0) {
         migrate_fail(g, "%s", REPLY_NOMEM);
         return;
     }
     talk_begin(&t, s->fd, g->timeout_ms, &g->m->stop);
     if (!talk_send(&t, buf_str(&g->out)))
         failed = "writing to";
-    else if (!read_greetings(g, s, &t) || !read_kind(s, &t))
+    else if (!read_greetings(g, s, &t) || !read_kind(g, s, &t))
         failed = "reading from";
     end_exchange(g, s, &t, failed);
 }
@@ -196,7 +200,7 @@ void migrate_talk(struct migration *g, struct migrate_socket *s)
     talk_begin(&t, s->fd, g->timeout_ms, &g->m->stop);
     if (!talk_send(&t, buf_str(&g->out)))
         failed = "writing to";
-    else if (!read_greetings(g, s, &t) || !read_replies(g, &t))
+    else if (!read_greetings(g, s, &t) || !read_replies(g, s, &t))
         failed = "reading from";
     end_exchange(g, s, &t, failed);
 }

@@ -83,6 +83,22 @@ void moves_note_left(struct moves *m, uint64_t number, uint64_t left)
     pthread_mutex_unlock(&m->mutex);
 }
 
+bool moves_miss_target(struct moves *m, const struct cluster_view *v)
+{
+    bool misses = false;
+    for (uint32_t slot = 0; slot < SLOT_COUNT && !misses; slot++)
+        misses = v->to[slot] != VIEW_NOBODY && view_is_away(&v->nodes[v->to[slot]]);
+    pthread_mutex_lock(&m->mutex);
+    for (uint32_t i = 1; i < v->nnodes && !misses; i++)
+        for (unsigned k = 0; k < MOVES_RECORDS && view_is_away(&v->nodes[i]); k++) {
+            const struct move *mv = &m->records[k];
+            misses |= mv->number != 0 && !mv->arrives && !move_is_over(mv->state) &&
+                      strcmp(mv->target, v->nodes[i].id) == 0;
+        }
+    pthread_mutex_unlock(&m->mutex);
+    return misses;
+}
+
 /* ---- the thread ------------------------------------------------------------------------------ */
 
 static struct move *first_waiting(struct moves *m)

@@ -132,6 +132,9 @@ void moves_release(struct moves *m);
 /* Any thread: a connection that has brought keys is gone. */
 void moves_connection_gone(struct moves *m, uint32_t importing);
 
+/* Any thread: has a node that is away keys of slots that go there from here, or may it have some? */
+bool moves_miss_target(struct moves *m, const struct cluster_view *v);
+
 /* ---- inside: moves*.c ---- */
 
 static inline bool move_is_over(enum move_state s)

@@ -141,6 +141,13 @@ static void apply(struct repl *r, struct purge *p)
         repl_feeds_ask(r);
 }
 
+/* A node without slots is asked while it lives. What it was sent it may serve when it is back. */
+static bool misses_target(struct server *s)
+{
+    const struct cluster_view *v = server_view(s);
+    return v != NULL && moves_miss_target(&s->moves, v);
+}
+
 static bool has_it_here(struct repl *r, struct purge *p)
 {
     if (p->dryrun)
@@ -153,7 +160,7 @@ static bool has_it_here(struct repl *r, struct purge *p)
     else if (!applied && purge_may_write(r))
         apply(r, p);
     return p->applied && p->turn == r->turn && departures_over(&r->server->departures, &p->departed) &&
-           replicas_have(r, p->offset, p->replicas);
+           replicas_have(r, p->offset, p->replicas) && !misses_target(r->server);
 }
 
 /* ---- for other nodes: HERE ---- */

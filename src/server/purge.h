@@ -16,7 +16,11 @@
  * A key may meanwhile have gone from a node that was not banned yet to one that was. So no node says that it
  * has banned while keys that left it before are on their way: they arrive, and are taken back where that is
  * possible. Once all have banned it they are asked AGAIN, and whoever has been sent keys since its ban bans
- * once more: what comes later comes from a node that has banned it.
+ * once more: what comes later comes from a node that has banned it, or is refused (cache/move.h).
+ *
+ * A node may also have been sent keys and be away, without a slot that would make it one of those who must be
+ * asked. So a node whose slots are going to one that is away has nothing purged until that one is back, and
+ * asked.
  *
  * What is pending outlives the node that was asked: each node that has been asked for a purge by another
  * keeps it (purge_known.c) until it hears that all have it (DONE), and after PURGE_ADOPT_MS carries it to all

@@ -1,7 +1,7 @@
 /* CACHE.PURGE MATCH in this node: the ban at the gate, how far it is swept, and DRYRUN's counting. */
 #include "base/alloc.h"
 #include "base/err.h"
-#include "cache/cache.h"
+#include "cache/move.h"
 #include "cache/note.h"
 #include "os/clock.h"
 #include "server/purge.h"
@@ -30,20 +30,13 @@ static struct str glob_of(const struct purge *p)
 
 /* ---- banning ---- */
 
-static uint64_t count_arrivals(const struct server *s)
-{
-    uint64_t n = counter_read(&s->lane.counters.arrivals);
-    for (uint32_t i = 0; i < s->nworkers; i++)
-        n += counter_read(&s->workers[i].counters.arrivals);
-    return n;
-}
-
 bool match_is_confirmed(struct purges *ps, struct purge *p)
 {
     if (p->glob == NULL || p->confirmed)
         return true;
-    p->confirmed = true; /* a ban from now on finds all that came from where it was not known */
-    return p->applied && count_arrivals(ps->repl->server) == p->arrivals;
+    p->confirmed = true; /* a ban from now on finds all that came from where it was not known, ... */
+    cache_raise_bar(ps->repl->server->cache); /* ... since nothing comes from there any more */
+    return p->applied && cache_arrivals(ps->repl->server->cache) == p->arrivals;
 }
 
 static void ban(struct repl *r, struct purge *p)
@@ -62,7 +55,7 @@ static void ban(struct repl *r, struct purge *p)
     const struct str argv[] = {STR("PING"), {note, note_ban(glob_of(p), p->number, p->soft, p->rate, note)}};
     if (changelog_is_on(&r->log))
         unit_add(&r->unit, p->db, argv, ARRAY_LEN(argv));
-    p->arrivals = count_arrivals(r->server);
+    p->arrivals = cache_arrivals(r->server->cache);
     p->departed = departures_now(&r->server->departures);
     purge_applied(r, p);
 }

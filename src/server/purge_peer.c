@@ -126,10 +126,9 @@ static void follow_node(struct purges *ps, const struct view_node *n)
  * serving keys of one that is on its way to it. Owned by the caller; NULL: no memory. */
 static bool *holders(const struct cluster_view *v)
 {
-    const uint32_t away = VIEW_FAIL | VIEW_HANDSHAKE | VIEW_NOADDR;
     bool *holds = mem_zalloc(v->nnodes * sizeof *holds);
     for (uint32_t i = 1; holds != NULL && i < v->nnodes; i++)
-        holds[i] = (v->nodes[i].flags & VIEW_PRIMARY) && !(v->nodes[i].flags & away);
+        holds[i] = (v->nodes[i].flags & VIEW_PRIMARY) && !view_is_away(&v->nodes[i]);
     for (uint32_t slot = 0; holds != NULL && slot < SLOT_COUNT; slot++)
         holds[v->owner[slot]] = true;
     return holds;

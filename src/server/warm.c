@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "cmd/cache_options.h"
 #include "os/clock.h"
 #include "os/thread.h"
 #include "server/crash.h"
@@ -128,7 +129,7 @@ static bool parse_option(struct cmd_ctx *c, uint32_t i, struct warm_request *q, 
     if (i + 1 == c->argc || (!top && !keys && !cmd_arg_is(c, i, STR("RATE"))))
         return refuse(c, USAGE);
     if (keys ? q->list[0] != '\0' : (top ? q->top : *rate) != 0)
-        return refuse(c, "ERR an option is given twice; give it once");
+        return cache_refuse_twice(c, keys ? "KEYS" : top ? "TOP" : "RATE");
     if (keys)
         return take_text(c->argv[i + 1], q->list, sizeof q->list) ||
                refuse(c, "ERR KEYS takes the path of a file that names a key a line, of 1 to 1023 bytes");

@@ -80,7 +80,7 @@ static void claim_one(struct walk *k, struct cmd_ctx *c, struct warm_item *it)
         return;
     }
     cache_read(c->cache, &c->a, &key, &ask, NULL, c->rng, &answer);
-    it->token = answer.wrong_type || answer.value != NULL ? 0 : answer.token;
+    it->token = answer.wrong_type || answer.value.p != NULL ? 0 : answer.token;
     k->add.present += it->token == 0;
     store_unlock_one(c->a.store, key_shard(&key));
 }

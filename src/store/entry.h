@@ -92,8 +92,15 @@ static inline uint32_t entry_load_u32(const void *p)
 struct entry_parts {
     const char *key;
     char *value;
+    const char *ext; /* the cache extension, behind its length; NULL: none */
     uint32_t klen, vlen;
 };
+
+/* The extension, of which the length is at `at`, with what pads it. */
+static inline size_t entry_ext_room(const char *at)
+{
+    return 4 + ((entry_load_u32(at) + 3u) & ~3u);
+}
 
 static ALWAYS_INLINE struct entry_parts entry_parts(const struct entry *e)
 {
@@ -111,8 +118,11 @@ static ALWAYS_INLINE struct entry_parts entry_parts(const struct entry *e)
     at += (w & ENTRY_TTL) ? 8 : 0;
     at += (w & ENTRY_CLOCK) ? 4 : 0;
     at += (w & ENTRY_DB) ? 4 : 0;
-    if (unlikely(w & ENTRY_EXT))
-        at += 4 + ((entry_load_u32(at) + 3u) & ~3u);
+    p.ext = NULL;
+    if (unlikely(w & ENTRY_EXT)) {
+        p.ext = at + 4;
+        at += entry_ext_room(at);
+    }
     p.key = at;
     p.value = at + p.klen;
     return p;
@@ -195,17 +205,23 @@ static inline struct object *entry_object(const struct entry *e)
 
 /* The bytes of a string value; *block is the block they live in, or NULL. Good until
  * the shard's lock is released, or as long as a reference to the block is held. */
+static inline struct str entry_string_at(const struct entry *e, const struct entry_parts *p,
+                                         struct block **block)
+{
+    if (likely(entry_kind(e) == ENTRY_INLINE)) {
+        *block = NULL;
+        return (struct str){p->value, p->vlen};
+    }
+    struct block *b;
+    memcpy(&b, p->value, sizeof b);
+    *block = b;
+    return block_str(b);
+}
+
 static inline struct str entry_string(const struct entry *e, struct block **block)
 {
     struct entry_parts p = entry_parts(e);
-    if (likely(entry_kind(e) == ENTRY_INLINE)) {
-        *block = NULL;
-        return (struct str){p.value, p.vlen};
-    }
-    struct block *b;
-    memcpy(&b, p.value, sizeof b);
-    *block = b;
-    return block_str(b);
+    return entry_string_at(e, &p, block);
 }
 
 #endif

@@ -60,7 +60,7 @@ static ALWAYS_INLINE bool bytes_equal(const char *a, const char *b, size_t n)
 static ALWAYS_INLINE bool entry_is(const struct entry *e, struct str key, uint32_t db)
 {
     uint32_t word = entry_word(e);
-    if (unlikely(word & (ENTRY_LONG | ENTRY_EXT))) {
+    if (unlikely(word & ENTRY_LONG)) {
         struct str own = entry_key(e);
         return own.n == key.n && memcmp(own.p, key.p, key.n) == 0 && entry_db(e) == db;
     }
@@ -68,10 +68,11 @@ static ALWAYS_INLINE bool entry_is(const struct entry *e, struct str key, uint32
         return false;
     const char *at =
         (const char *)e + sizeof(uint32_t) + (word & ENTRY_TTL ? 8 : 0) + (word & ENTRY_CLOCK ? 4 : 0);
-    if (unlikely(word & ENTRY_DB)) {
-        if (entry_load_u32(at) != db)
+    if (unlikely(word & (ENTRY_DB | ENTRY_EXT))) {
+        if ((word & ENTRY_DB ? entry_load_u32(at) : 0) != db)
             return false;
-        at += sizeof(uint32_t);
+        at += word & ENTRY_DB ? sizeof(uint32_t) : 0;
+        at += word & ENTRY_EXT ? entry_ext_room(at) : 0;
     } else if (db != 0) {
         return false;
     }

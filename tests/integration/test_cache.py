@@ -96,6 +96,23 @@ def test_large_values(c):
     assert get(c, "k")["value"] == big + b"y"
 
 
+@pytest.mark.parametrize("name", ["n", "a name of sixteen", "x" * 40, "x" * 300], ids=len)
+@pytest.mark.parametrize("size", [0, 100, 2000])
+def test_a_value_is_found_in_its_database_alone(c, name, size):
+    for db in (0, 3):
+        assert c("SELECT", str(db)) == "OK"
+        assert c("CACHE.SET", name, b"%d" % db * size, "PX", "600000", "TAGS", "1", "red") == "OK"
+    c("DEL", name)
+    assert get(c, name)["state"] == "miss" and c("EXISTS", name) == 0
+    c("CACHE.SET", name, b"3" * size, "TAGS", "2", "red", "blue")
+    for db in (0, 3):
+        c("SELECT", str(db))
+        assert get(c, name)["value"] == c("GET", name) == b"%d" % db * size
+        c("SELECT", "5")
+        assert get(c, name)["state"] == "miss"
+    c("SELECT", "0")
+
+
 def test_stale_within_grace_for_those_who_ask(c):
     c("CACHE.SET", "k", "v", "PX", "1", "GRACE", "60000")
     time.sleep(0.01)
@@ -234,6 +251,21 @@ def test_plain_writes_void_the_lease_of_an_early_refresh(c, write):
         token = get(c, "k", "LEASE", "60000", "EARLY", "1000")["lease"]
     c(*write)
     assert c("CACHE.SET", "k", "v", "LEASE", token) == "LEASELOST"
+
+
+def test_eviction_voids_a_lease(start_larder):
+    """What made room for others may be loaded again, and not by whoever began before."""
+    with start_larder({"maxmemory": "32mb", "maxmemory-policy": "allkeys-lru"}).wire() as c:
+        c("CACHE.SET", "k", "v", "PX", "600000", "COST", "86400000")
+        token = None
+        while token is None:
+            token = get(c, "k", "LEASE", "86400000", "EARLY", "1000")["lease"]
+        for i in range(0, 200_000, 100):  # 200 MB at most
+            c.pipeline(*(("SET", f"other:{k}", b"x" * 1000) for k in range(i, i + 100)))
+            if as_dict(c("CACHE.STATS"))["leases"] == 0:
+                break
+        assert c("CACHE.SET", "k", "late", "LEASE", token) == "LEASELOST"
+        assert c("EXISTS", "k") == 0
 
 
 def test_a_lease_outlives_the_expiry_of_what_it_refreshes(c, others):

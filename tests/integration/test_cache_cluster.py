@@ -3,12 +3,13 @@
 import os
 import re
 import signal
+import socket
 import struct
 
 import harness
 import pytest
 from cachekit import as_dict, get, inspect, wait_for_waiters
-from clusters import Cluster, ask, my_id
+from clusters import Cluster, ask, my_id, row_of
 from wire import Error, encode
 
 pytestmark = pytest.mark.larder
@@ -192,6 +193,89 @@ def test_a_pattern_waits_for_keys_that_are_on_their_way(slot):
             assert ask(s, "CLUSTER", "SETSLOT", number, "NODE", my_id(target)) == "OK"
 
 
+class Courier:
+    """Stands between who sends keys and their target, and carries what it is told to, when it is told to."""
+
+    def __init__(self, target):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.target = socket.create_connection(target.address(), timeout=60)
+        self.sender = None
+
+    def carry(self, *words):
+        """One request, which has these words in it; the answer."""
+        return self.deliver(self.take(*words))
+
+    def take(self, *words):
+        if self.sender is None:
+            self.sender, _ = self.listener.accept()
+        request = self.sender.recv(65536)
+        for word in words:
+            assert word in request
+        return request
+
+    def deliver(self, request, answer=True):
+        self.target.sendall(request)
+        reply = self.target.recv(65536)
+        if answer:
+            self.sender.sendall(reply)
+        return reply
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for s in filter(None, (self.listener, self.target, self.sender)):
+            s.close()
+
+
+ON_ITS_WAY = ("{move}way:plain", "{move}way:rich")
+
+
+@pytest.fixture
+def on_its_way(slot):
+    """A slot between two nodes, with a plain key and another one in it, and who carries what is sent."""
+    key, a, b, move, source, target = slot
+    assert a("SET", ON_ITS_WAY[0], "v") == a("CACHE.SET", ON_ITS_WAY[1], "v", "PX", "600000") == "OK"
+    number = ask(source, "CLUSTER", "KEYSLOT", key)
+    assert ask(target, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+    assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+    with Courier(target) as courier:
+        yield courier
+    for s in (target, source):
+        assert ask(s, "CLUSTER", "SETSLOT", number, "STABLE") == "OK"
+
+
+def test_what_was_read_too_early_is_read_again(slot, on_its_way):
+    key, a, b, move, source, target = slot
+    with source.wire() as w:
+        w.send(encode("MIGRATE", "127.0.0.1", on_its_way.port, "", 0, 60000, "COPY", "KEYS", *ON_ITS_WAY))
+        on_its_way.carry(b"CACHE.ARRIVE")
+        first = on_its_way.take(b"RESTORE-ASKING", b"CACHE.RESTORE")
+        assert has_banned(b, "early-1", "nothing*") and has_banned(b, "early-1", "nothing*", "AGAIN")
+        assert on_its_way.deliver(first).count(b"-TRYAGAIN ") == 2
+        assert on_its_way.carry(b"CACHE.ARRIVE") == b"+OK\r\n"
+        assert on_its_way.carry(b"RESTORE-ASKING", b"CACHE.RESTORE") == b"+OK\r\n" * 2
+        assert w.read() == "OK"
+    for k in ON_ITS_WAY:
+        assert b.pipeline(("ASKING",), ("GET", k)) == ["OK", b"v"]
+
+
+def test_what_arrives_behind_a_purge_is_refused(slot, on_its_way):
+    """MIGRATE gives up, the pattern is purged everywhere, and only then the target gets what had been sent."""
+    key, a, b, move, source, target = slot
+    with source.wire() as w:
+        w.send(encode("MIGRATE", "127.0.0.1", on_its_way.port, "", 0, 500, "KEYS", *ON_ITS_WAY))
+        assert on_its_way.carry(b"CACHE.ARRIVE") == b"+OK\r\n"
+        late = on_its_way.take(b"RESTORE-ASKING", b"CACHE.RESTORE")
+        assert w.read().startswith("IOERR ")
+    answer = as_dict(a("CACHE.PURGE", "MATCH", "{move}way:*"))
+    assert answer["acked"] == answer["shards"] == 3 and a("GET", ON_ITS_WAY[0]).startswith("ASK ")
+    assert on_its_way.deliver(late, answer=False).count(b"-TRYAGAIN ") == 2
+    for k in ON_ITS_WAY:
+        assert b.pipeline(("ASKING",), ("EXISTS", k)) == ["OK", 0]
+
+
 def test_a_pattern_waits_for_keys_of_slots_that_move(slot):
     key, a, b, move, source, target = slot
     number = ask(source, "CLUSTER", "KEYSLOT", key)
@@ -221,6 +305,24 @@ def test_who_was_brought_keys_of_a_slot_bans_again(slot):
     assert b("GET", key) is None
 
 
+def purges_wait_for_one_that_is_away(cluster, source, asked, away, wire):
+    """It has been sent keys, has no slot, and is marked as failed."""
+    for s in cluster.servers:
+        assert ask(s, "CONFIG", "SET", "cluster-node-timeout", 1000, "cache-purge-timeout", 100) == "OK"
+    for words in (("SET", "{move}a", "v"), ("CACHE.SET", "{move}b", "v", "PX", "600000", "TAGS", "1", "blue")):
+        assert wire.pipeline(("ASKING",), words) == ["OK", "OK"]
+    away.process.send_signal(signal.SIGSTOP)
+    try:
+        harness.wait_until(lambda: all("fail" in row_of(s, away).flags for s in cluster.servers if s is not away), what="the others to see it")
+        for words in (("TAG", "blue"), ("MATCH", "{move}a")):
+            answer = as_dict(ask(asked, "CACHE.PURGE", *words))
+            assert (answer["shards"], answer["acked"], answer["pending"]) == (3, 2, 1)
+    finally:
+        away.process.send_signal(signal.SIGCONT)
+    harness.wait_until(lambda: as_dict(ask(asked, "CACHE.STATS"))["purges-pending"] == 0, what="the purges to be complete")
+    assert wire.pipeline(("ASKING",), ("GET", "{move}a"), ("ASKING",), ("GET", "{move}b")) == ["OK", None, "OK", None]
+
+
 def test_purges_reach_a_primary_that_has_no_slot_yet():
     """The first slot of a new node is on its way: what has arrived is served there, and purged there."""
     key, tagged = "{move}k", "{move}tagged"
@@ -245,6 +347,7 @@ def test_purges_reach_a_primary_that_has_no_slot_yet():
                 answer = as_dict(ask(third, "CACHE.PURGE", *words))
                 assert (answer["shards"], answer["acked"], answer["pending"]) == (4, 4, 0)
             assert w.pipeline(("ASKING",), ("GET", key), ("ASKING",), ("GET", tagged)) == ["OK", None, "OK", None]
+            purges_wait_for_one_that_is_away(cluster, source, third, new, w)
         for s in (new, source):
             assert ask(s, "CLUSTER", "SETSLOT", number, "STABLE") == "OK"
 

@@ -39,7 +39,8 @@ def test_replicas_grant_nothing(pair):
     error = r("CACHE.GET", "k", "LEASE", "1000")
     assert error.startswith("MOVED ") and error.endswith(str(p.sock.getpeername()[1]))
     assert r("CACHE.SET", "k", "v").startswith("READONLY")
-    assert r("CACHE.PURGE", "TAG", "red").startswith("READONLY")
+    for write in (("CACHE.PURGE", "TAG", "red"), ("CACHE.PURGE", "MATCH", "*"), ("CACHE.INVALIDATE", "k"), ("CACHE.FAIL", "k", "token")):
+        assert r(*write).startswith("READONLY")
     assert get(r, "k")["state"] == "miss"
 
 

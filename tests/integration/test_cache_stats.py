@@ -92,6 +92,7 @@ def test_a_budget_parks_or_refuses(start_larder):
         assert c("CONFIG", "GET", "cache-origin-budget")[1] == b"user: 1 page: 7"
         assert "pairs" in c("CONFIG", "SET", "cache-origin-budget", "user:")
         assert c("CACHE.STATS", "none:").startswith("ERR no budget")
+        assert c("CACHE.STATS", "user:", "page:").startswith("ERR cache.stats takes one prefix")
 
 
 def test_a_stale_value_is_served_beyond_the_budget(start_larder):

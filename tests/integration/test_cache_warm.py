@@ -235,6 +235,7 @@ def test_replicas_and_bad_arguments(start_larder):
                     ("PEER", "h", 1, "RATE", 2**31), ("PEER", "h", 1, "RATE", 2**63), ("PEER", "h", 1, "FAST", 1), ("STATUS", "x"), ("CANCEL", "x"),
                     ("WHAT",)):
             assert isinstance(a("CACHE.WARM", *bad), Error), bad
+        assert a("CACHE.WARM", "PEER", "h", 1, "TOP", 1, "TOP", 1) == "ERR TOP is given twice; give it once"
         assert status(a)["state"] == "cold"
         # What is installed goes to replicas.
         peer = start_larder(workers=2)

@@ -120,6 +120,7 @@ def test_a_client_that_leaves_while_it_waits(pair):
         (("DONE", "a", "b"), "purges by TAG"),
         (("TAG", *map(str, range(4097))), "4096 tags"),
         (("TAG", "x" * (1 << 20), "y"), "4096 tags"),
+        (("TAG", "a", ""), "TAG does not take an empty tag"),
         (("NAME", "a"), "purges by TAG"),
     ],
 )
