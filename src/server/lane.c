@@ -133,6 +133,16 @@ bool lane_call_shared(struct lane *l, void (*fn)(void *arg), void *arg)
     return call(l, fn, arg, true);
 }
 
+/* What it has published goes to replicas before anybody hears of it. */
+static void hand_fresh(struct lane *l)
+{
+    struct repl *r = &l->server->repl;
+    if (!unit_take_fresh(&l->unit))
+        return;
+    repl_hand_all(r);
+    repl_tell(r, l->unit.last_end);
+}
+
 static void run_call(struct lane *l, struct lane_job *job)
 {
     struct gate *gate = &l->server->gate;
@@ -141,6 +151,7 @@ static void run_call(struct lane *l, struct lane_job *job)
     job->call(job->arg);
     if (!job->shared)
         gate_lower(gate);
+    hand_fresh(l);
     pthread_mutex_lock(&l->mutex);
     job->done = true;
     pthread_cond_broadcast(&l->called);
@@ -258,8 +269,6 @@ static void run_job(struct lane *l, struct lane_job *job)
     store_round_begin(l->server->store, l->app);
     if (job->call != NULL) {
         run_call(l, job);
-        if (unit_take_fresh(&l->unit))
-            repl_tell(&l->server->repl);
         return;
     }
     l->job = job;
@@ -268,8 +277,7 @@ static void run_job(struct lane *l, struct lane_job *job)
     case LANE_BUSY: run_busy(l, job); break;
     case LANE_EXCLUSIVE: run_exclusive(l, job); break;
     }
-    if (unit_take_fresh(&l->unit))
-        repl_tell(&l->server->repl);
+    hand_fresh(l);
     l->job = NULL;
     if (job->take != NULL)
         job->take(job);

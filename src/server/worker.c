@@ -29,6 +29,8 @@ enum worker_pace {
     OVERDUE_SCAN_MIN = 16,  /* connections looked at per cron, more when there are many */
     ACCEPTS_A_ROUND = 64,   /* of one listener, so that clients are served in between */
     CLOCK_JUMP_MS = 10000,  /* something due later than this: the clock was set back */
+    HELD_MAX = 32,          /* replies wait for no more than so many others ... */
+    OWED_US = 50,           /* ... or so long, where replicas could not be handed at once what they acknowledge */
     LAST_STEP_MS = 20,      /* at the end: between looks at what is still unsent ... */
     LAST_IDLE_MS = 500,     /* ... which is given up when nobody takes any of it for so long ... */
     LAST_MAX_MS = 5 * 1000, /* ... or after so long in any case */
@@ -89,6 +91,7 @@ int worker_init(struct worker *w, struct server *s, uint32_t index)
                               .serves_key = route_allows_key,
                               .host = w};
     w->parked_due_ms = INT64_MAX;
+    w->held_end = &w->held;
     w->read_buf = mem_alloc(CONN_READ_SIZE);
     if (w->read_buf == NULL)
         return ERR_OOM;
@@ -152,6 +155,7 @@ void worker_release(struct worker *w)
     arena_release(&w->arena);
     unit_release(&w->unit);
     hot_free(w->hot);
+    conns_release(w);
     mem_free(w->read_buf);
 }
 
@@ -398,6 +402,8 @@ static void serve(struct worker *w, int nevents)
             conn_received(c, ev.data, ev.n);
         else if (ev.tag != NULL && (ev.readable || ev.hangup))
             conn_readable(c);
+        if (unlikely(w->nheld >= HELD_MAX || gate_is_asked(gate)))
+            conns_settle(w);
         gate_yield(gate, w->index);
     }
 }
@@ -406,7 +412,7 @@ static void serve(struct worker *w, int nevents)
 static int64_t next_timeout_us(const struct worker *w)
 {
     int64_t wait = (w->due_ms - os_wall_ms()) * 1000;
-    int64_t most = w->rest_us != 0 ? w->rest_us : WAIT_MAX_US;
+    int64_t most = w->owed != 0 ? OWED_US : w->rest_us != 0 ? w->rest_us : WAIT_MAX_US;
     return wait < 0 ? 0 : wait > most ? most : wait;
 }
 
@@ -470,6 +476,7 @@ static void farewell(struct worker *w)
         int n = loop_wait(w->loop, LAST_STEP_MS * 1000);
         begin_round(w);
         serve_last(w, n);
+        conns_settle(w);
         int64_t now = os_mono_ns();
         if (counter_read(&w->metrics.net_out) != sent || !last)
             progress = now;
@@ -500,6 +507,7 @@ static void *worker_main(void *arg)
         uint64_t from = os_ticks(), commands = counter_read(&w->metrics.commands);
         check_care(w);
         serve(w, n);
+        conns_settle(w);
         if (is_due(w, w->cron_ms))
             worker_cron(w);
         clients_relieve(w);
@@ -509,11 +517,11 @@ static void *worker_main(void *arg)
             cache_wait_look(w);
         if (unlikely(cache_has_debts(&w->ctx.a)))
             cache_pay_debts(&w->ctx.a);
+        if (unlikely(w->unit.fresh))
+            conns_settle(w); /* what upkeep has removed */
         set_deadline(w);
         metrics_end_round(&w->metrics, from, commands);
         gate_leave(&s->gate, w->index);
-        if (unlikely(unit_take_fresh(&w->unit)))
-            repl_tell(&s->repl);
     }
     farewell(w);
     crash_thread_end();

@@ -64,6 +64,10 @@ struct worker {
     struct conn *conns;           /* all of them */
     struct conn *sweep;           /* where the timeout scan goes on */
     struct conn *paused;          /* parked by CLIENT PAUSE */
+    struct conn *held, **held_end; /* their replies wait for replicas (conn_out.c) */
+    uint32_t nheld, nspares;
+    uint64_t owed;                /* of the change log: replicas are to have what lies before; 0: they have */
+    struct conn_out *spares;      /* for those who will be held */
     struct cache_parked *parked;  /* wait for a value (cache_wait.c) ... */
     int64_t parked_due_ms;        /* ... and one of them wants to be looked after then */
     struct relay *relays;         /* that are looking at its connections now */
