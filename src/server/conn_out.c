@@ -210,7 +210,8 @@ static bool hold(struct conn *c)
 
 bool conn_hold(struct conn *c)
 {
-    if (likely(c->owed == 0) || hand_is_done(&c->worker->server->repl.hand, c->owed))
+    struct worker *w = c->worker;
+    if (likely(c->owed == 0) || w->last_turn || hand_is_done(&w->server->repl.hand, c->owed))
         return false;
     const struct reply *r = conn_reply(c);
     return reply_size(r) > 0 && !r->oom && hold(c);
@@ -270,7 +271,8 @@ bool conn_flush(struct conn *c)
         conn_close(c, "this node may have been replaced meanwhile: what it wrote is not acknowledged");
         return false;
     }
-    if (unlikely(c->owed != 0) && sent < size && !repl_hand(&w->server->repl, c->owed))
+    if (unlikely(c->owed != 0) && sent < size && !hand_is_done(&w->server->repl.hand, c->owed) &&
+        !repl_hand(&w->server->repl, c->owed))
         return hold(c) || close_without_memory(c);
     while (sent < size && sent - begun < CONN_SEND_MAX) {
         ssize_t n = send_some(c, r, sent);

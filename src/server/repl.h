@@ -5,8 +5,9 @@
  *                                              └── this thread ──> others, each at its own place
  *
  * One thread, in rounds like a worker's, with its own place at the gate, its own appender and its own loop.
- * What replicas that keep up are to have, workers send themselves (repl_hand.h). What needs the world stopped (taking another role, FLUSHALL
- * from the stream, switching the log on) it has the lane do, standing outside of a round meanwhile.
+ * What replicas that keep up are to have, workers send themselves (repl_hand.h). What needs the world stopped
+ * (taking another role, FLUSHALL from the stream, switching the log on) it has the lane do, standing outside
+ * of a round meanwhile.
  *
  * Who may touch what:
  *   role fields     written under the gate; read in rounds
@@ -82,6 +83,8 @@ struct replica {
     bool more;                  /* there is something to apply without anything having come */
     bool ack_asked;             /* the unit at the front asks for an acknowledgement */
     bool blocked;               /* ... but a shard it needs is busy */
+    char ended[LINK_TEXT_MAX];  /* why nothing more will come, though what has come is not all applied; "": it
+                                   may */
     char failed[LINK_TEXT_MAX]; /* why the last attempt ended, so that the log says it once */
     uint64_t errors;            /* commands that failed here and not there */
 };
@@ -190,15 +193,15 @@ struct repl {
     } shown;
 
     struct failover failover;
-    struct feed *feeds;     /* repl_feed.h */
-    struct hand hand;       /* those of them that keep up */
-    struct full_copy copy;  /* what new ones are given */
-    struct waiter *waiters; /* clients in WAIT; the thread's */
-    struct purges purges;   /* on their way to other nodes */
-    pthread_mutex_t mutex;  /* leaf */
-    pthread_cond_t acked;   /* a replica has said how far it is, and the log is frozen */
-    struct unit unit;       /* what this thread itself says in the stream, as a primary */
-    bool more_to_feed;      /* a replica has not had all there is, and could take more */
+    struct feed *feeds;       /* repl_feed.h */
+    struct hand hand;         /* those of them that keep up */
+    struct full_copy copy;    /* what new ones are given */
+    struct waiter *waiters;   /* clients in WAIT; the thread's */
+    struct purges purges;     /* on their way to other nodes */
+    pthread_mutex_t mutex;    /* leaf */
+    pthread_cond_t acked;     /* a replica has said how far it is, and the log is frozen */
+    struct unit unit;         /* what this thread itself says in the stream, as a primary */
+    bool more_to_feed;        /* a replica has not had all there is, and could take more */
     _Atomic uint64_t trim_at; /* of the log: when it is so long, the thread wants to be woken */
     int64_t pinged_ms;        /* the last PING for replicas */
     int64_t comfort_ms;       /* the next word to those who wait for their copy */

@@ -380,8 +380,9 @@ static bool next_piece(struct repl *r, struct feed *f)
         return false;
     int64_t n = changelog_read(&r->log, &f->reader, f->out.p, REPL_READ_SIZE);
     if (n < 0)
-        lose(r, f, n == ERR_IO ? "the log's file cannot be read"
-                            : "the log goes on without it: the disk is full, or a new history began");
+        lose(r, f,
+             n == ERR_IO ? "the log's file cannot be read"
+                         : "the log goes on without it: the disk is full, or a new history began");
     f->out.n = n > 0 ? (size_t)n : 0;
     return n > 0;
 }
@@ -431,7 +432,8 @@ static void read_requests(struct repl *r, struct feed *f)
     size_t used;
     int rc = joiner_acks(buf_str(&f->in), repl_offset(r), &r->arena, &ack, &used);
     if (rc != 0)
-        lose(r, f, rc == ERR_RANGE ? "it acknowledges what was never sent" : "it does not speak the protocol");
+        lose(r, f,
+             rc == ERR_RANGE ? "it acknowledges what was never sent" : "it does not speak the protocol");
     else if (ack.any)
         acknowledged(r, f, &ack);
     buf_consume(&f->in, used);

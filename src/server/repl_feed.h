@@ -1,6 +1,6 @@
 /* A replica that this node feeds. Owner: the replication thread, or the gate; what INFO reads is atomic, and
- * repl.mutex guards the list. Of one that keeps up, `reader`, `out` and `sent` belong to whoever holds the lock
- * of repl_hand.h. */
+ * repl.mutex guards the list. Of one that keeps up, `reader`, `out` and `sent` belong to whoever holds the
+ * lock of repl_hand.h. */
 #ifndef LARDER_SERVER_REPL_FEED_H
 #define LARDER_SERVER_REPL_FEED_H
 
@@ -45,8 +45,8 @@ struct feed {
     struct repl_peer peer;
     struct joiner joiner;
     struct joiner_wish wish;
-    bool wants_sync_only; /* SYNC, not PSYNC */
-    bool hands_over;      /* wish.failover, which this node has not granted */
+    bool wants_sync_only;   /* SYNC, not PSYNC */
+    bool hands_over;        /* wish.failover, which this node has not granted */
     _Atomic bool keeps_up;  /* it is in the list of repl_hand.h, whose lock guards both ... */
     struct feed *hand_next; /* ... but the thread alone puts it in */
     /* The thread's. */
@@ -77,7 +77,8 @@ static inline bool feed_keeps_up(const struct feed *f)
 struct feed *feed_new(int fd); /* takes fd, unless it returns NULL */
 void feed_free(struct feed *f);
 const char *feed_state_name(const struct feed *f);
-/* Send what `out` holds: 0, and it is empty; ERR_AGAIN, the socket takes no more of it; ERR_IO, errno says why. */
+/* Send what `out` holds: 0, and it is empty; ERR_AGAIN, the socket takes no more of it; ERR_IO, errno says
+ * why. */
 int feed_send(struct repl *r, struct feed *f);
 
 /* The replication thread, in a round. */

@@ -13,16 +13,17 @@
 
 enum { HAND_TRIES = 100 /* some microseconds: as long as a send() takes */ };
 
-/* What the log has for one link. False: it keeps up no more. Lock held. */
-static bool hand_to(struct repl *r, struct feed *f, uint64_t end)
+/* All that is published, to one link. False: it keeps up no more. Lock held. */
+static bool hand_to(struct repl *r, struct feed *f)
 {
     DEBUG_ASSERT(f->out.n == 0 && f->out.cap >= REPL_READ_SIZE);
+    int64_t n;
     do {
-        int64_t n = changelog_read(&r->log, &f->reader, f->out.p, REPL_READ_SIZE);
+        n = changelog_read(&r->log, &f->reader, f->out.p, REPL_READ_SIZE);
         f->out.n = n > 0 ? (size_t)n : 0;
         if (n < 0 || (n > 0 && feed_send(r, f) != 0))
             return false;
-    } while (f->reader.at < end);
+    } while (n == REPL_READ_SIZE);
     return true;
 }
 
@@ -38,17 +39,19 @@ static void unlist(struct hand *h, struct feed **at)
 static bool hand_locked(struct repl *r)
 {
     struct hand *h = &r->hand;
-    uint64_t end = changelog_published(&r->log);
+    uint64_t upto = UINT64_MAX;
     bool left = false;
     for (struct feed **at = &h->feeds; *at != NULL;) {
-        if (hand_to(r, *at, end)) {
-            at = &(*at)->hand_next;
-        } else {
+        struct feed *f = *at;
+        if (!hand_to(r, f)) {
             unlist(h, at);
             left = true;
+            continue;
         }
+        upto = f->reader.at < upto ? f->reader.at : upto;
+        at = &f->hand_next;
     }
-    atomic_store_explicit(&h->upto, end, memory_order_release);
+    atomic_store_explicit(&h->upto, upto, memory_order_release);
     return left;
 }
 

@@ -10,14 +10,15 @@
  *
  * A link keeps up while it streams and its socket has taken all that there was. Then it is in this list, and
  * belongs to whoever holds the lock: any worker, the lane, the replication thread. The first time that its
- * socket does not take everything it leaves the list, is the replication thread's alone, who sends when there is
- * room (repl_feed.c) and puts it back when it has caught up; for what is written meanwhile nothing is promised.
+ * socket does not take everything it leaves the list, is the replication thread's alone, who sends when there
+ * is room (repl_feed.c) and puts it back when it has caught up; for what is written meanwhile nothing is
+ * promised.
  *
  * Nobody waits: the lock is only tried, send() never blocks, and where a place in the log is still being
- * filled by another thread, or that thread is sending just now, a worker looks a few times, keeps the replies, and
- * comes back in its next round. Whoever gets the lock sends what all have published, so that of many
- * workers one sends for all. (Rejected: to wait for the replication thread, which costs two wake-ups a write;
- * to send for each connection, which costs a system call a write where a round has many.) */
+ * filled by another thread, or that thread is sending just now, a worker looks a few times, keeps the
+ * replies, and comes back in its next round. Whoever gets the lock sends what all have published, so that of
+ * many workers one sends for all. (Rejected: to wait for the replication thread, which costs two wake-ups a
+ * write; to send for each connection, which costs a system call a write where a round has many.) */
 #ifndef LARDER_SERVER_REPL_HAND_H
 #define LARDER_SERVER_REPL_HAND_H
 
@@ -32,8 +33,9 @@ struct feed;
 struct repl;
 
 struct hand {
-    struct lock lock;   /* then the change log's mutex; guards the list, and of its feeds `reader`, `out`, `sent` */
-    struct feed *feeds; /* that keep up: feed.hand_next */
+    struct lock
+        lock; /* then the change log's mutex; guards the list, and of its feeds `reader`, `out`, `sent` */
+    struct feed *feeds;               /* that keep up: feed.hand_next */
     CACHE_ALIGNED _Atomic uint32_t n; /* how many; written under the lock */
     _Atomic uint64_t upto;            /* all of them have been handed what lies before */
 };

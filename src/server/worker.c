@@ -26,13 +26,13 @@ enum worker_pace {
     MAINTAIN_SHARE = 2,   /* ... half of what the round has taken */
     READ_SHARE = 64, /* of maxmemory: the buffers that clients' requests arrive in, of all workers together */
     WAIT_MAX_US = 1000 * 1000,
-    OVERDUE_SCAN_MIN = 16,  /* connections looked at per cron, more when there are many */
-    ACCEPTS_A_ROUND = 64,   /* of one listener, so that clients are served in between */
-    CLOCK_JUMP_MS = 10000,  /* something due later than this: the clock was set back */
-    HELD_MAX = 32,          /* replies wait for no more than so many others ... */
-    OWED_US = 50,           /* ... or so long, where replicas could not be handed at once what they acknowledge */
-    LAST_STEP_MS = 20,      /* at the end: between looks at what is still unsent ... */
-    LAST_IDLE_MS = 500,     /* ... which is given up when nobody takes any of it for so long ... */
+    OVERDUE_SCAN_MIN = 16, /* connections looked at per cron, more when there are many */
+    ACCEPTS_A_ROUND = 64,  /* of one listener, so that clients are served in between */
+    CLOCK_JUMP_MS = 10000, /* something due later than this: the clock was set back */
+    HELD_MAX = 32,         /* replies wait for no more than so many others ... */
+    OWED_US = 50,       /* ... or so long, where replicas could not be handed at once what they acknowledge */
+    LAST_STEP_MS = 20,  /* at the end: between looks at what is still unsent ... */
+    LAST_IDLE_MS = 500, /* ... which is given up when nobody takes any of it for so long ... */
     LAST_MAX_MS = 5 * 1000, /* ... or after so long in any case */
 };
 
@@ -387,6 +387,7 @@ static void serve(struct worker *w, int nevents)
         struct loop_event ev = loop_event(w->loop, i);
         if (ev.tag == NULL)
             continue; /* forgotten in this round */
+        w->last_turn = i + 1 == nevents;
         if (tag_is_listener(ev.tag)) {
             worker_accept(w, tag_listener(ev.tag));
             continue;
@@ -406,6 +407,7 @@ static void serve(struct worker *w, int nevents)
             conns_settle(w);
         gate_yield(gate, w->index);
     }
+    w->last_turn = false;
 }
 
 /* Upkeep without an end rests as long as it has worked: others may want this CPU. */
