@@ -139,7 +139,8 @@ static void hand_fresh(struct lane *l)
     struct repl *r = &l->server->repl;
     if (!unit_take_fresh(&l->unit))
         return;
-    repl_hand_all(r);
+    if (!repl_hand(r, l->unit.last_end))
+        repl_wake(r); /* it has a next round */
     repl_tell(r, l->unit.last_end);
 }
 

@@ -249,7 +249,8 @@ static int timeout_ms(const struct repl *r)
     if (r->replica.more)
         return r->replica.blocked ? 1 : 0;
     int64_t left = r->cron_ms - os_wall_ms();
-    return left < 0 ? 0 : left > REPL_CRON_MS ? REPL_CRON_MS : (int)left;
+    int64_t most = r->owes ? 1 : REPL_CRON_MS;
+    return left < 0 ? 0 : left > most ? (int)most : (int)left;
 }
 
 void repl_mail(struct repl *r, struct mpsc_node *n)

@@ -193,15 +193,16 @@ struct repl {
     } shown;
 
     struct failover failover;
-    struct feed *feeds;       /* repl_feed.h */
-    struct hand hand;         /* those of them that keep up */
-    struct full_copy copy;    /* what new ones are given */
-    struct waiter *waiters;   /* clients in WAIT; the thread's */
-    struct purges purges;     /* on their way to other nodes */
-    pthread_mutex_t mutex;    /* leaf */
-    pthread_cond_t acked;     /* a replica has said how far it is, and the log is frozen */
-    struct unit unit;         /* what this thread itself says in the stream, as a primary */
-    bool more_to_feed;        /* a replica has not had all there is, and could take more */
+    struct feed *feeds;     /* repl_feed.h */
+    struct hand hand;       /* those of them that keep up */
+    struct full_copy copy;  /* what new ones are given */
+    struct waiter *waiters; /* clients in WAIT; the thread's */
+    struct purges purges;   /* on their way to other nodes */
+    pthread_mutex_t mutex;  /* leaf */
+    pthread_cond_t acked;   /* a replica has said how far it is, and the log is frozen */
+    struct unit unit;       /* what this thread itself says in the stream, as a primary */
+    bool more_to_feed;      /* a replica has not had all there is, and could take more */
+    bool owes; /* some of the log could not be handed just now: by a worker, most likely, it is */
     _Atomic uint64_t trim_at; /* of the log: when it is so long, the thread wants to be woken */
     int64_t pinged_ms;        /* the last PING for replicas */
     int64_t comfort_ms;       /* the next word to those who wait for their copy */

@@ -475,7 +475,7 @@ void repl_feeds_push(struct repl *r)
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
         if (feed_state(f) != FEED_GONE && !feed_keeps_up(f) && !(f->interest & LOOP_WRITE))
             feed_push(r, f);
-    repl_hand_all(r);
+    r->owes = !repl_hand(r, changelog_published(&r->log));
     sweep(r);
 }
 
@@ -516,8 +516,9 @@ void repl_feeds_check_good(struct repl *r, int64_t now_ms)
 static void comfort(struct repl *r)
 {
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (f->out.n == 0 && (feed_state(f) == FEED_WAIT ||
-                              (feed_state(f) == FEED_COPY && f->copy_grows && !f->joiner.knows_eof)))
+        if ((feed_state(f) == FEED_WAIT ||
+             (feed_state(f) == FEED_COPY && f->copy_grows && !f->joiner.knows_eof)) &&
+            f->out.n == 0)
             say(r, f, "\n");
 }
 

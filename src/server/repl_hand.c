@@ -74,17 +74,6 @@ bool repl_hand(struct repl *r, uint64_t end)
     return hand_is_done(h, end);
 }
 
-void repl_hand_all(struct repl *r)
-{
-    if (atomic_load_explicit(&r->hand.n, memory_order_seq_cst) == 0)
-        return;
-    lock_hold(&r->hand.lock);
-    bool left = hand_locked(r);
-    lock_release(&r->hand.lock);
-    if (left)
-        repl_wake(r);
-}
-
 void repl_hand_add(struct repl *r, struct feed *f)
 {
     struct hand *h = &r->hand;

@@ -49,8 +49,6 @@ static inline bool hand_is_done(const struct hand *h, uint64_t end)
 
 /* Any thread that has published up to `end`: hand it. False: it cannot be done just now; try again soon. */
 bool repl_hand(struct repl *r, uint64_t end);
-/* The same, of all there is; may wait for somebody's send(). For who has no next round. */
-void repl_hand_all(struct repl *r);
 
 /* The replication thread, or gate. */
 void repl_hand_add(struct repl *r, struct feed *f); /* it has caught up */
