@@ -33,8 +33,8 @@ struct feed;
 struct repl;
 
 struct hand {
-    struct lock
-        lock; /* then the change log's mutex; guards the list, and of its feeds `reader`, `out`, `sent` */
+    /* Then the change log's mutex. Guards the list, and `reader`, `out` and `sent` of the feeds in it. */
+    struct lock lock;
     struct feed *feeds;               /* that keep up: feed.hand_next */
     CACHE_ALIGNED _Atomic uint32_t n; /* how many; written under the lock */
     _Atomic uint64_t upto;            /* all of them have been handed what lies before */
