@@ -11,15 +11,6 @@
 
 enum { SPINS = 64 };
 
-static void cpu_relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 /* Every other thread of the process passes a full fence before this returns. False where the kernel or a
  * sandbox does not offer it. */
 static bool fence_everyone(void)

@@ -27,6 +27,16 @@ struct lock {
     _Atomic uint32_t sleepers;
 };
 
+/* To somebody who looks again and again. */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 bool lock_acquire_slow(struct lock *l); /* after TSAN_LOCK_PRE() */
 void lock_wake(struct lock *l, int waiters);
 

@@ -152,6 +152,8 @@ void conn_close(struct conn *c, const char *why)
     unlink_conn(c);
     uncount(w);
     clients_forget(c);
+    if (unlikely(c->held))
+        conn_unhold(c);
     close(fd); /* who sees the end is counted no more */
     buf_release(&c->in);
     conn_out_drop(c);
@@ -234,6 +236,12 @@ static bool asks_too_much(struct conn *c)
     return true;
 }
 
+void conn_finish(struct conn *c)
+{
+    if (conn_flush(c) && !c->held && c->saw_eof && (c->state == CONN_OPEN || waits_for_pause(c)))
+        conn_close(c, "closed by peer");
+}
+
 /* Execute what `in` holds and send the replies. The connection may be gone afterwards. */
 static void conn_turn(struct conn *c, struct str in, bool own)
 {
@@ -271,8 +279,8 @@ static void conn_turn(struct conn *c, struct str in, bool own)
         reply_clear(&w->reply);
         return;
     }
-    if (conn_flush(c) && c->saw_eof && (c->state == CONN_OPEN || waits_for_pause(c)))
-        conn_close(c, "closed by peer");
+    if (!conn_hold(c))
+        conn_finish(c);
 }
 
 /* Where the next recv() goes: behind a cut request, or the worker's buffer. */
@@ -298,7 +306,7 @@ static void end_input(struct conn *c, int n)
 {
     /* What it has asked for is still being done. Who waits for others is gone, and shall inherit no lease. */
     bool is_served = c->state == CONN_PARKED && c->parked != PARK_LEASE && !waits_for_pause(c);
-    if (n == 0 && is_served) {
+    if (n == 0 && (is_served || c->held)) {
         c->saw_eof = true;
         conn_set_interest(c);
         return;

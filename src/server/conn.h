@@ -7,7 +7,8 @@
  * With io_uring the bytes come in a buffer of the loop's instead; the rest is the same.
  *
  * An idle connection owns neither buffer: both belong to the worker, and only what
- * is left over at the end of a turn moves to the connection.
+ * is left over at the end of a turn moves to the connection. So do replies to writes where there are
+ * replicas, until the worker has handed them what was written (repl_hand.h): the connection is `held`.
  *
  * States. OPEN executes what arrives. PARKED waits for something else (the lane's
  * answer, a busy shard, the end of a pause) and reads nothing meanwhile; whoever
@@ -42,7 +43,9 @@ enum conn_limits {
     CONN_UNAUTH_READ_SIZE = 4 * 1024, /* behind a cut request of a client that has not authenticated */
     CONN_UNAUTH_OUT_MAX = 64 * 1024,  /* unsent replies of a client that has not authenticated */
     CONN_IOV_MAX = 64,
-    CONN_PART_READS = 16, /* recvs that drop input at the end */
+    CONN_PART_READS = 16,       /* recvs that drop input at the end */
+    CONN_SPARE_SIZE = 4 * 1024, /* replies of a connection that are copied; what they lie in is kept ... */
+    CONN_SPARES = 32,           /* ... by a worker for so many */
 };
 
 enum conn_state { CONN_OPEN, CONN_PARKED, CONN_ZOMBIE };
@@ -56,8 +59,9 @@ enum park_reason {
     PARK_RELAY, /* its command travels through all workers; unparked by its return */
 };
 
-/* Replies that the socket has not taken yet. */
+/* Replies that the socket has not taken yet, or was not given. */
 struct conn_out {
+    struct conn_out *next; /* the worker's spare ones */
     struct reply reply;
     size_t sent; /* of reply_size(&reply) */
 };
@@ -67,7 +71,8 @@ struct conn {
     struct worker *worker;
     struct conn *next, *prev; /* the worker's list */
     struct conn *park_next;   /* in a list of parked ones: lane's waiters, worker's paused */
-    struct mail wake;         /* the lane's letter to a PARK_BUSY connection */
+    struct conn *held_next;
+    struct mail wake; /* the lane's letter to a PARK_BUSY connection */
     int fd;
     uint8_t state;    /* enum conn_state */
     uint8_t parked;   /* enum park_reason */
@@ -77,6 +82,7 @@ struct conn {
     bool saw_eof;     /* the peer will send no more; close when all it asked for is answered */
     bool close_asap;  /* close at the end of the turn, without sending more */
     bool wrote;       /* in a cluster: what waits to be sent may acknowledge a write */
+    bool held;        /* in the worker's list of those whose replies wait for replicas */
     struct buf in;
     struct request_progress progress; /* in the cut request at the front of `in` */
     size_t in_need;                   /* bytes known to be missing from the request at the front of `in` */
@@ -87,8 +93,10 @@ struct conn {
     const struct command *last_cmd;
     uint64_t net_in, net_out, commands;
     struct address peer, local;
-    uint64_t written;     /* of the change log: nothing that this client has written lies behind it */
-    struct joiner *hello; /* what it said with REPLCONF; NULL: nothing */
+    uint64_t written; /* of the change log: nothing that this client has written lies behind it */
+    uint64_t
+        owed; /* of the change log: replicas get what lies before, then this client its replies; 0: done */
+    struct joiner *hello;           /* what it said with REPLCONF; NULL: nothing */
     struct cache_parked *parked_on; /* PARK_LEASE: what waits for it */
 };
 
@@ -107,9 +115,13 @@ void conn_park(struct conn *c, enum park_reason why);
 
 /* Where replies to c go now: its own backlog, or the worker's buffer in a turn. */
 struct reply *conn_reply(struct conn *c);
-/* Send what conn_reply() holds; keeps the rest and waits for room. False when it had to close, and c is gone.
- */
+/* Send what conn_reply() holds, once replicas have what it acknowledges; keeps the rest and waits for room.
+ * False when it had to close, and c is gone. */
 bool conn_flush(struct conn *c);
+/* What a worker has published is handed to replicas; then those who are held get their replies. Until then
+ * worker.owed is not 0, and it is to be called again soon. */
+void conns_settle(struct worker *w);
+void conns_release(struct worker *w); /* spare memory */
 
 /* The end of the server: wait for room to send only, then let go of a peer that has got all it will get. */
 void conn_stop_reading(struct conn *c);

@@ -10,4 +10,10 @@ void conn_set_interest(struct conn *c);
 /* Forget what is unsent. */
 void conn_out_drop(struct conn *c);
 
+/* The end of a turn: its replies go, or wait for replicas. */
+void conn_finish(struct conn *c);
+/* If they are to wait, until others of the round have written, too. */
+bool conn_hold(struct conn *c);
+void conn_unhold(struct conn *c); /* it goes */
+
 #endif

@@ -2,7 +2,10 @@
  *
  * Replies are written into the worker's one buffer and sent at the end of the turn. Only what the socket does
  * not take becomes the connection's own (struct conn_out), until it has been sent: idle connections own no
- * buffer. What a peer leaves unread is bounded (client-output-buffer-limit). */
+ * buffer. What a peer leaves unread is bounded (client-output-buffer-limit).
+ *
+ * Replies that acknowledge what replicas have not been handed yet become the connection's own, too: a round
+ * hands once, for all of its connections, and then sends to all of them. */
 #include "base/alloc.h"
 #include "base/log.h"
 #include "server/conn_internal.h"
@@ -16,9 +19,29 @@ void conn_out_drop(struct conn *c)
 {
     if (c->out == NULL)
         return;
-    reply_release(&c->out->reply);
-    mem_free(c->out);
+    struct conn_out *out = c->out;
+    struct worker *w = c->worker;
     c->out = NULL;
+    if (w->nspares < CONN_SPARES && out->reply.bytes.cap <= CONN_SPARE_SIZE) {
+        reply_clear(&out->reply);
+        out->sent = 0;
+        out->next = w->spares;
+        w->spares = out;
+        w->nspares++;
+        return;
+    }
+    reply_release(&out->reply);
+    mem_free(out);
+}
+
+void conns_release(struct worker *w)
+{
+    while (w->spares != NULL) {
+        struct conn_out *out = w->spares;
+        w->spares = out->next;
+        reply_release(&out->reply);
+        mem_free(out);
+    }
 }
 
 struct reply *conn_reply(struct conn *c)
@@ -70,17 +93,36 @@ static void want_write(struct conn *c, bool on)
     conn_set_interest(c);
 }
 
-/* The worker's reply buffer, with what is left in it, becomes the connection's own. */
+static struct conn_out *new_out(struct worker *w)
+{
+    struct conn_out *out = w->spares;
+    if (out == NULL) {
+        out = mem_zalloc(sizeof *out);
+        if (out != NULL)
+            reply_init(&out->reply, w->reply.block_get, w->reply.block_put);
+        return out;
+    }
+    w->spares = out->next;
+    w->nspares--;
+    return out;
+}
+
+/* What is left in the worker's reply buffer becomes the connection's own, with the buffer if it is much. */
 static bool keep_rest(struct conn *c, size_t sent)
 {
     struct worker *w = c->worker;
-    struct conn_out *out = mem_zalloc(sizeof *out);
+    struct conn_out *out = new_out(w);
     if (out == NULL)
         return false;
-    out->sent = sent;
-    out->reply = w->reply;
-    reply_init(&w->reply, out->reply.block_get, out->reply.block_put);
     c->out = out;
+    out->sent = sent;
+    if (w->reply.bytes.n <= CONN_SPARE_SIZE) {
+        reply_append(&out->reply, &w->reply);
+        return !out->reply.oom;
+    }
+    struct reply spare = out->reply;
+    out->reply = w->reply;
+    w->reply = spare;
     return true;
 }
 
@@ -139,6 +181,71 @@ static void close_unwritten(struct conn *c, struct reply *r)
         clear_replies(w);
 }
 
+static bool close_without_memory(struct conn *c)
+{
+    if (c->out == NULL)
+        reply_clear(&c->worker->reply);
+    conn_close(c, "out of memory for its replies");
+    return false;
+}
+
+/* ---- after replicas --------------------------------------------------------------------- */
+
+static bool hold(struct conn *c)
+{
+    struct worker *w = c->worker;
+    if (c->out == NULL && !keep_rest(c, 0))
+        return false;
+    if (c->owed > w->owed)
+        w->owed = c->owed;
+    if (c->held)
+        return true;
+    c->held = true;
+    c->held_next = NULL;
+    *w->held_end = c;
+    w->held_end = &c->held_next;
+    w->nheld++;
+    return true;
+}
+
+bool conn_hold(struct conn *c)
+{
+    struct worker *w = c->worker;
+    if (likely(c->owed == 0) || w->last_turn || hand_is_done(&w->server->repl.hand, c->owed))
+        return false;
+    const struct reply *r = conn_reply(c);
+    return reply_size(r) > 0 && !r->oom && hold(c);
+}
+
+void conn_unhold(struct conn *c)
+{
+    struct worker *w = c->worker;
+    struct conn **at = &w->held;
+    while (*at != c)
+        at = &(*at)->held_next;
+    *at = c->held_next;
+    if (*at == NULL)
+        w->held_end = at;
+    w->nheld--;
+    c->held = false;
+}
+
+void conns_settle(struct worker *w)
+{
+    struct repl *r = &w->server->repl;
+    if (unit_take_fresh(&w->unit))
+        w->owed = w->unit.last_end; /* by the upkeep */
+    if (w->owed == 0 || !repl_hand(r, w->owed))
+        return;
+    repl_tell(r, w->owed);
+    w->owed = 0;
+    for (uint32_t n = w->nheld; n > 0; n--) { /* a lane's later end may hold one again */
+        struct conn *c = w->held;
+        conn_unhold(c);
+        conn_finish(c);
+    }
+}
+
 /* What has been sent is forgotten when it is the larger half: each byte is moved once at most. */
 static void note_sent(struct conn_out *out, size_t sent)
 {
@@ -164,6 +271,9 @@ bool conn_flush(struct conn *c)
         conn_close(c, "this node may have been replaced meanwhile: what it wrote is not acknowledged");
         return false;
     }
+    if (unlikely(c->owed != 0) && sent < size && !hand_is_done(&w->server->repl.hand, c->owed) &&
+        !repl_hand(&w->server->repl, c->owed))
+        return hold(c) || close_without_memory(c);
     while (sent < size && sent - begun < CONN_SEND_MAX) {
         ssize_t n = send_some(c, r, sent);
         if (n < 0) {
@@ -183,6 +293,7 @@ bool conn_flush(struct conn *c)
             clear_replies(w);
         want_write(c, false);
         c->wrote = false;
+        c->owed = 0;
         c->soft_limit_since_ms = 0;
         clients_note(c);
         if (!c->session.close_after_reply || c->state != CONN_OPEN)
@@ -193,9 +304,7 @@ bool conn_flush(struct conn *c)
     if (c->out != NULL) {
         note_sent(c->out, sent);
     } else if (!keep_rest(c, sent)) {
-        reply_clear(r);
-        conn_close(c, "out of memory for its replies");
-        return false;
+        return close_without_memory(c);
     }
     const char *why = over_limit(c);
     if (why != NULL) {

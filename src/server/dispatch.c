@@ -405,6 +405,15 @@ void dispatch_end_run(struct worker *w, const struct command *cmd, struct stopwa
     *sw = (struct stopwatch){.from = now};
 }
 
+/* AWAY: what the lane does of it, it says itself. */
+static void note_logged(struct conn *conn, struct unit *u, enum outcome out)
+{
+    if (out == DONE)
+        conn->written = u->last_end;
+    if (unit_take_fresh(u))
+        conn->owed = conn->worker->owed = u->last_end;
+}
+
 static enum outcome execute(struct worker *w, struct conn *conn, struct pending *p, struct stopwatch *sw)
 {
     struct cmd_ctx *c = &w->ctx;
@@ -441,8 +450,8 @@ static enum outcome execute(struct worker *w, struct conn *conn, struct pending 
         if (out == REPLIED && c->reply->errored)
             dispatch_note_error(c, w->server, &w->metrics, start);
     }
-    if (unlikely(c->unit != NULL) && out == DONE) /* AWAY: the lane says it */
-        conn->written = c->unit->last_end;
+    if (unlikely(c->unit != NULL))
+        note_logged(conn, c->unit, out);
     conn->last_cmd = p->cmd;
     conn->commands++;
     if (unlikely(c->nblocks > 0))
@@ -549,6 +558,8 @@ void dispatch_job_done(struct conn *conn, struct lane_job *job)
         metrics_record(&w->metrics, job->cmd, 1, os_ticks() - job->began, job->reply.errored);
     if (job->written > conn->written)
         conn->written = job->written;
+    if (job->written > conn->owed)
+        conn->owed = job->written;
     conn->wrote |= (job->exec || (job->cmd->flags & CMD_WRITE)) && server_view(w->server) != NULL;
     if (conn->state != CONN_ZOMBIE) {
         if (job->exec)

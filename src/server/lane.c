@@ -167,6 +167,17 @@ bool lane_is_done(struct lane *l, const struct lane_job *job)
     return done;
 }
 
+/* What it has published goes to replicas before anybody hears of it. */
+static void hand_fresh(struct lane *l)
+{
+    struct repl *r = &l->server->repl;
+    if (!unit_take_fresh(&l->unit))
+        return;
+    if (!repl_hand(r, l->unit.last_end))
+        repl_wake(r); /* it has a next round */
+    repl_tell(r, l->unit.last_end);
+}
+
 static void run_call(struct lane *l, struct lane_job *job)
 {
     struct gate *gate = &l->server->gate;
@@ -175,6 +186,7 @@ static void run_call(struct lane *l, struct lane_job *job)
     job->call(job->arg);
     if (!job->shared)
         gate_lower(gate);
+    hand_fresh(l);
     pthread_mutex_lock(&l->mutex);
     struct loop *wake = job->wake;
     job->done = true; /* and no more ours */
@@ -336,8 +348,6 @@ static void run_job(struct lane *l, struct lane_job *job)
     store_round_begin(l->server->store, l->app);
     if (job->call != NULL) {
         run_call(l, job);
-        if (unit_take_fresh(&l->unit))
-            repl_tell(&l->server->repl);
         return;
     }
     l->job = job;
@@ -346,8 +356,7 @@ static void run_job(struct lane *l, struct lane_job *job)
     case LANE_BUSY: run_busy(l, job); break;
     case LANE_EXCLUSIVE: run_exclusive(l, job); break;
     }
-    if (unit_take_fresh(&l->unit))
-        repl_tell(&l->server->repl);
+    hand_fresh(l);
     l->job = NULL;
     if (job->held)
         hold(l, job);

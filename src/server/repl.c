@@ -205,11 +205,9 @@ void repl_wake(struct repl *r)
     loop_wake(r->loop);
 }
 
-/* In the order of all seq_cst: a unit that the thread does not see yet was published by somebody who sees
- * that it is not paced. */
-void repl_tell(struct repl *r)
+void repl_tell(struct repl *r, uint64_t end)
 {
-    if (!atomic_load_explicit(&r->paced, memory_order_seq_cst))
+    if (end >= atomic_load_explicit(&r->trim_at, memory_order_relaxed))
         loop_wake(r->loop);
 }
 
@@ -252,7 +250,8 @@ static int timeout_ms(const struct repl *r)
     if (r->replica.more)
         return r->replica.blocked ? 1 : 0;
     int64_t left = r->cron_ms - os_wall_ms();
-    return left < 0 ? 0 : left > REPL_CRON_MS ? REPL_CRON_MS : (int)left;
+    int64_t most = r->owes ? 1 : REPL_CRON_MS;
+    return left < 0 ? 0 : left > most ? (int)most : (int)left;
 }
 
 void repl_mail(struct repl *r, struct mpsc_node *n)
@@ -286,34 +285,10 @@ static void show_data(struct repl *r)
     atomic_store(&r->shown.keys, store_db_keys(r->server->store, 0));
 }
 
-/* How soon it is to be looked at again; 0: nothing was written since the last round. */
-static int look_at_log(struct repl *r)
+static void trim(struct repl *r)
 {
-    int64_t now = os_mono_ns();
-    uint64_t grew = changelog_published(&r->log) - r->seen, us = (uint64_t)(now - r->seen_ns) / 1000;
-    r->seen += grew;
-    r->seen_ns = now;
-    if (grew == 0)
-        return 0;
-    return r->feeds == NULL             ? REPL_PACE_ALONE_US
-           : grew / (us + 1) < REPL_FEW ? REPL_PACE_FEW_US
-                                        : REPL_PACE_US;
-}
-
-/* Being woken for every round of a worker that wrote costs more than the writes' way through the log. So
- * while writes go on the thread comes by itself, soon, and the first write after a lull wakes it. */
-static void set_pace(struct repl *r, int pace_us)
-{
-    r->pace_us = r->is_replica ? 0 : pace_us; /* a replica's stream comes to this very thread */
-    atomic_store_explicit(&r->paced, r->pace_us != 0, memory_order_seq_cst);
-    if (r->pace_us == 0 && changelog_published(&r->log) != r->seen)
-        r->todo.timeout_ms = 0; /* by somebody who found it paced still */
-}
-
-static int64_t wait_us(const struct repl *r)
-{
-    int64_t us = r->todo.timeout_ms * 1000LL;
-    return r->pace_us != 0 && us > r->pace_us ? r->pace_us : us;
+    changelog_trim(&r->log);
+    atomic_store_explicit(&r->trim_at, repl_offset(r) + REPL_TRIM_STEP, memory_order_relaxed);
 }
 
 static void round_of(struct repl *r, int nevents)
@@ -347,15 +322,13 @@ static void round_of(struct repl *r, int nevents)
         changelog_set_backlog(&r->log, (uint64_t)r->server->config.repl_backlog_size);
     }
     purges_step(&r->purges);
-    int pace_us = look_at_log(r);
     repl_feeds_push(r);
-    changelog_trim(&r->log);
+    trim(r);
     repl_waiters_check(r);
     r->todo = (struct repl_todo){.timeout_ms = purges_timeout(&r->purges, timeout_ms(r))};
     repl_link_plan(r, &r->todo);
     repl_feeds_plan(r, &r->todo);
     failover_plan(r, &r->todo);
-    set_pace(r, pace_us);
     repl_round_end(r);
     failover_outside(r);
     purges_outside(&r->purges);
@@ -370,7 +343,7 @@ static void *repl_main(void *arg)
     pthread_setname_np(pthread_self(), "replication");
     crash_thread_begin();
     while (!atomic_load_explicit(&r->stop, memory_order_acquire)) {
-        int n = loop_wait(r->loop, wait_us(r));
+        int n = loop_wait(r->loop, r->todo.timeout_ms * 1000LL);
         round_of(r, n);
     }
     crash_thread_end();

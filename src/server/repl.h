@@ -1,11 +1,13 @@
 /* Replication: the thread that moves bytes between nodes, and what this node is in it.
  *
  *      as replica     primary ──socket──> copy into a file ──> load │ stream ──> apply ──> change log
- *      as primary     workers ──> change log ──> this thread ──> replicas, each at its own place
+ *      as primary     workers ──> change log ──┬── at once ──> replicas that keep up
+ *                                              └── this thread ──> others, each at its own place
  *
  * One thread, in rounds like a worker's, with its own place at the gate, its own appender and its own loop.
- * It is the only one that reads the change log. What needs the world stopped (taking another role, FLUSHALL
- * from the stream, switching the log on) it has the lane do, standing outside of a round meanwhile.
+ * What replicas that keep up are to have, workers send themselves (repl_hand.h). What needs the world stopped
+ * (taking another role, FLUSHALL from the stream, switching the log on) it has the lane do, standing outside
+ * of a round meanwhile.
  *
  * Who may touch what:
  *   role fields     written under the gate; read in rounds
@@ -30,6 +32,7 @@
 #include "repl/unit.h"
 #include "server/failover.h"
 #include "server/purge.h"
+#include "server/repl_hand.h"
 #include "server/repl_peers.h"
 
 #include <pthread.h>
@@ -55,10 +58,7 @@ enum repl_limits {
     REPL_REFUSED_MS = 10 * 1000, /* before a copy that was refused is asked for again */
     REPL_COPY_NAP_US = 1000,     /* of the copier, when a long command has the next shard */
     REPL_PART_US = 20 * 1000,    /* at the end, between two looks at how far replicas are, at the most */
-    REPL_PACE_US = 1000,         /* while writes go on, the log is looked at so often ... */
-    REPL_PACE_FEW_US = 50,       /* ... where they are few, so often: a crash loses what was not sent ... */
-    REPL_PACE_ALONE_US = 10000,  /* ... and where nobody is fed */
-    REPL_FEW = 4,                /* bytes a microsecond: 40,000 writes of 100 bytes a second */
+    REPL_TRIM_STEP = 256 * 1024, /* the log is trimmed when it has grown by so much, and at the cron */
 };
 
 #define REPL_KEYS_UNKNOWN UINT64_MAX
@@ -84,6 +84,8 @@ struct replica {
     bool more;                  /* there is something to apply without anything having come */
     bool ack_asked;             /* the unit at the front asks for an acknowledgement */
     bool blocked;               /* ... but a shard it needs is busy */
+    char ended[LINK_TEXT_MAX];  /* why nothing more will come, though what has come is not all applied; "": it
+                                   may */
     char failed[LINK_TEXT_MAX]; /* why the last attempt ended, so that the log says it once */
     uint64_t errors;            /* commands that failed here and not there */
 };
@@ -195,6 +197,7 @@ struct repl {
 
     struct failover failover;
     struct feed *feeds;     /* repl_feed.h */
+    struct hand hand;       /* those of them that keep up */
     struct full_copy copy;  /* what new ones are given */
     struct waiter *waiters; /* clients in WAIT; the thread's */
     struct purges purges;   /* on their way to other nodes */
@@ -202,14 +205,12 @@ struct repl {
     pthread_cond_t acked;   /* a replica has said how far it is, and the log is frozen */
     struct unit unit;       /* what this thread itself says in the stream, as a primary */
     bool more_to_feed;      /* a replica has not had all there is, and could take more */
-    uint64_t seen;          /* of the log, in the last round ... */
-    int64_t seen_ns;        /* ... which was then */
-    int pace_us;            /* the next look at the log, at most; 0: whoever writes wakes us */
-    _Atomic bool paced;     /* the thread looks at the log by itself soon: repl_tell() need not wake it */
-    int64_t pinged_ms;      /* the last PING for replicas */
-    int64_t comfort_ms;     /* the next word to those who wait for their copy */
-    int64_t alone_since_ms; /* the last time that anybody needed the log */
-    int spill_fd;           /* the log's file, -1: none yet */
+    bool owes; /* some of the log could not be handed just now: by a worker, most likely, it is */
+    _Atomic uint64_t trim_at; /* of the log: when it is so long, the thread wants to be woken */
+    int64_t pinged_ms;        /* the last PING for replicas */
+    int64_t comfort_ms;       /* the next word to those who wait for their copy */
+    int64_t alone_since_ms;   /* the last time that anybody needed the log */
+    int spill_fd;             /* the log's file, -1: none yet */
     /* CLIENT KILL; repl_peers.h. */
     struct repl_peer primary; /* the mutex; id 0: no connection */
     _Atomic bool kill_feeds;
@@ -228,8 +229,8 @@ void repl_release(struct repl *r);
 
 /* Any thread. */
 void repl_wake(struct repl *r);
-/* Any thread, at the end of a round in which its unit was published. */
-void repl_tell(struct repl *r);
+/* Any thread, now and then, that has published up to `end`: wakes the thread if the log is to be trimmed. */
+void repl_tell(struct repl *r, uint64_t end);
 
 /* ---- roles (gate) ---- */
 

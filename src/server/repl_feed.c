@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/err.h"
 #include "base/log.h"
 #include "os/sock.h"
 #include "server/repl.h"
@@ -56,18 +57,20 @@ static void set_state(struct feed *f, enum feed_state state)
     atomic_store_explicit(&f->state, (int)state, memory_order_relaxed);
 }
 
-static void lose(struct feed *f, const char *why)
+static void lose(struct repl *r, struct feed *f, const char *why)
 {
     if (feed_state(f) == FEED_GONE)
         return;
     log_warning("Replica %s is disconnected: %s.", f->name, why);
     set_state(f, FEED_GONE);
+    if (feed_keeps_up(f))
+        repl_hand_remove(r, f);
 }
 
-static void say(struct feed *f, const char *text)
+static void say(struct repl *r, struct feed *f, const char *text)
 {
     if (buf_puts(&f->out, str_of(text)) != 0)
-        lose(f, "out of memory");
+        lose(r, f, "out of memory");
 }
 
 /* In a round: the dead are buried. */
@@ -102,6 +105,7 @@ void repl_feeds_release(struct repl *r)
         else
             repl_waiter_free(l);
     }
+    r->hand = (struct hand){0};
     while (r->feeds != NULL) {
         struct feed *f = r->feeds;
         r->feeds = f->next;
@@ -114,7 +118,7 @@ void repl_feeds_release(struct repl *r)
 void repl_feeds_cut(struct repl *r, const char *why)
 {
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
-        lose(f, why);
+        lose(r, f, why);
     r->copy.spoilt = true;
 }
 
@@ -122,7 +126,7 @@ void repl_feeds_kill(struct repl *r)
 {
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
         if (atomic_load(&f->kill))
-            lose(f, "killed by CLIENT KILL");
+            lose(r, f, "killed by CLIENT KILL");
 }
 
 /* ---- arriving ---------------------------------------------------------------------------- */
@@ -140,17 +144,17 @@ static bool join_copy(struct repl *r, struct feed *f)
     f->copy_at = 0;
     f->copy_fd = dup(c->fd);
     if (f->copy_fd < 0) {
-        lose(f, "no descriptor for its copy");
+        lose(r, f, "no descriptor for its copy");
         return true;
     }
     if (!f->wants_sync_only) {
         snprintf(text, sizeof text, "+FULLRESYNC %s %llu\r\n", c->id, (unsigned long long)c->offset);
-        say(f, text);
+        say(r, f, text);
     }
     if (f->joiner.knows_eof) {
         memcpy(f->mark, c->mark, sizeof f->mark);
         snprintf(text, sizeof text, "$EOF:%s\r\n", c->mark);
-        say(f, text);
+        say(r, f, text);
     }
     set_state(f, FEED_COPY);
     atomic_fetch_add(&r->shown.full, 1);
@@ -164,7 +168,7 @@ static bool go_on(struct repl *r, struct feed *f)
         return false;
     f->reading = true;
     snprintf(text, sizeof text, f->joiner.knows_psync2 ? "+CONTINUE %s\r\n" : "+CONTINUE\r\n", r->history.id);
-    say(f, text);
+    say(r, f, text);
     set_state(f, FEED_STREAM);
     atomic_fetch_add(&r->shown.partial_ok, 1);
     log_notice("Replica %s goes on from offset %lld.", f->name, (long long)f->wish.from - 1);
@@ -174,9 +178,9 @@ static bool go_on(struct repl *r, struct feed *f)
 static void answer(struct repl *r, struct feed *f)
 {
     if (f->hands_over) {
-        say(f, "-");
-        say(f, failover_refusal(r, str_of(f->wish.id)));
-        say(f, "\r\n");
+        say(r, f, "-");
+        say(r, f, failover_refusal(r, str_of(f->wish.id)));
+        say(r, f, "\r\n");
         f->last_words = true;
         return;
     }
@@ -185,7 +189,7 @@ static void answer(struct repl *r, struct feed *f)
     if (f->wish.has_history)
         atomic_fetch_add(&r->shown.partial_err, 1);
     if (r->is_replica && !atomic_load(&r->link_up)) {
-        say(f, "-NOMASTERLINK Can't SYNC while not connected with my master\r\n");
+        say(r, f, "-NOMASTERLINK Can't SYNC while not connected with my master\r\n");
         f->last_words = true;
         return;
     }
@@ -256,7 +260,7 @@ void repl_feeds_copy(struct repl *r)
     bool begun = repl_copy_begin(r) == 0;
     for (struct feed *f = r->feeds; f != NULL && !begun; f = f->next)
         if (feed_state(f) == FEED_WAIT)
-            lose(f, "its full copy cannot be made");
+            lose(r, f, "its full copy cannot be made");
     join_waiting(r);
 }
 
@@ -273,9 +277,9 @@ static void end_copy(struct repl *r)
         f->copy_grows = false;
         f->copy_n = bytes;
         if (repl_copy_state(c) == COPY_FAILED)
-            lose(f, "its full copy cannot be made");
+            lose(r, f, "its full copy cannot be made");
         else if (!f->joiner.knows_eof)
-            say(f, text);
+            say(r, f, text);
     }
     changelog_reader_close(&r->log, &c->anchor);
     c->over = true;
@@ -298,24 +302,30 @@ static void set_interest(struct repl *r, struct feed *f, unsigned interest)
     f->interest = interest;
 }
 
-/* What `out` holds. True when all of it is gone. */
-static bool send_out(struct repl *r, struct feed *f)
+int feed_send(struct repl *r, struct feed *f)
 {
     while (f->sent < f->out.n) {
         ssize_t n = send(f->fd, f->out.p + f->sent, f->out.n - f->sent, MSG_NOSIGNAL);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return false;
-        if (n < 0) {
-            lose(f, strerror(errno));
-            return false;
-        }
+        if (n < 0)
+            return errno == EAGAIN || errno == EINTR ? ERR_AGAIN : ERR_IO;
         f->sent += (size_t)n;
-        f->moved_ms = r->now_ms;
-        atomic_fetch_add(&r->shown.net_out, (uint64_t)n);
+        atomic_fetch_add_explicit(&r->shown.net_out, (uint64_t)n, memory_order_relaxed);
     }
     buf_clear(&f->out);
     f->sent = 0;
-    return true;
+    return 0;
+}
+
+/* True when all of it is gone. */
+static bool send_out(struct repl *r, struct feed *f)
+{
+    size_t before = f->sent;
+    int rc = feed_send(r, f);
+    if (rc == 0 || f->sent != before)
+        f->moved_ms = r->now_ms;
+    if (rc == ERR_IO)
+        lose(r, f, strerror(errno));
+    return rc == 0;
 }
 
 static void begin_stream(struct repl *r, struct feed *f)
@@ -334,7 +344,7 @@ static void copy_is_sent(struct repl *r, struct feed *f)
     f->last_words = f->joiner.rdb_only;
     set_state(f, FEED_LOAD);
     if (f->joiner.knows_eof)
-        say(f, f->mark);
+        say(r, f, f->mark);
     else if (!f->last_words)
         begin_stream(r, f);
 }
@@ -347,7 +357,7 @@ static bool next_of_copy(struct repl *r, struct feed *f)
     uint64_t left = (f->copy_grows ? atomic_load(&r->copy.bytes) : f->copy_n) - f->copy_at;
     ssize_t n = pread(f->copy_fd, f->out.p, left < REPL_READ_SIZE ? left : REPL_READ_SIZE, (off_t)f->copy_at);
     if (n < 0 || (n == 0 && left > 0)) {
-        lose(f, "the file with its copy cannot be read");
+        lose(r, f, "the file with its copy cannot be read");
         return false;
     }
     f->out.n = (size_t)n;
@@ -361,7 +371,7 @@ static bool next_of_copy(struct repl *r, struct feed *f)
 static bool next_piece(struct repl *r, struct feed *f)
 {
     if (buf_reserve(&f->out, REPL_READ_SIZE) != 0) {
-        lose(f, "out of memory");
+        lose(r, f, "out of memory");
         return false;
     }
     if (feed_state(f) == FEED_COPY)
@@ -370,8 +380,9 @@ static bool next_piece(struct repl *r, struct feed *f)
         return false;
     int64_t n = changelog_read(&r->log, &f->reader, f->out.p, REPL_READ_SIZE);
     if (n < 0)
-        lose(f, n == ERR_IO ? "the log's file cannot be read"
-                            : "the log goes on without it: the disk is full, or a new history began");
+        lose(r, f,
+             n == ERR_IO ? "the log's file cannot be read"
+                         : "the log goes on without it: the disk is full, or a new history began");
     f->out.n = n > 0 ? (size_t)n : 0;
     return n > 0;
 }
@@ -395,6 +406,8 @@ static void feed_push(struct repl *r, struct feed *f)
     atomic_store_explicit(&f->unsent, f->out.n - f->sent, memory_order_relaxed);
     if (feed_state(f) != FEED_GONE)
         set_interest(r, f, LOOP_READ | (done ? 0 : LOOP_WRITE));
+    if (done && !more && feed_state(f) == FEED_STREAM)
+        repl_hand_add(r, f);
 }
 
 /* ---- what replicas say -------------------------------------------------------------------------- */
@@ -419,7 +432,8 @@ static void read_requests(struct repl *r, struct feed *f)
     size_t used;
     int rc = joiner_acks(buf_str(&f->in), repl_offset(r), &r->arena, &ack, &used);
     if (rc != 0)
-        lose(f, rc == ERR_RANGE ? "it acknowledges what was never sent" : "it does not speak the protocol");
+        lose(r, f,
+             rc == ERR_RANGE ? "it acknowledges what was never sent" : "it does not speak the protocol");
     else if (ack.any)
         acknowledged(r, f, &ack);
     buf_consume(&f->in, used);
@@ -428,14 +442,14 @@ static void read_requests(struct repl *r, struct feed *f)
 static void feed_receive(struct repl *r, struct feed *f)
 {
     if (f->in.n >= JOINER_INPUT_MAX || buf_reserve(&f->in, FEED_READ) != 0) {
-        lose(f, "it talks too much");
+        lose(r, f, "it talks too much");
         return;
     }
     ssize_t n = recv(f->fd, f->in.p + f->in.n, FEED_READ, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
-        lose(f, n == 0 ? "it closed the connection" : strerror(errno));
+        lose(r, f, n == 0 ? "it closed the connection" : strerror(errno));
         return;
     }
     f->heard_ms = r->now_ms;
@@ -459,14 +473,15 @@ void repl_feeds_push(struct repl *r)
     else if (repl_copy_state(&r->copy) == COPY_GROWING && (r->copy.spoilt || !copy_is_wanted(r)))
         repl_copy_give_up(r);
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (feed_state(f) != FEED_GONE && !(f->interest & LOOP_WRITE))
+        if (feed_state(f) != FEED_GONE && !feed_keeps_up(f) && !(f->interest & LOOP_WRITE))
             feed_push(r, f);
+    r->owes = !repl_hand(r, changelog_published(&r->log));
     sweep(r);
 }
 
 void repl_feed_writable(struct repl *r, struct feed *f)
 {
-    if (feed_state(f) != FEED_GONE)
+    if (feed_state(f) != FEED_GONE && !feed_keeps_up(f))
         feed_push(r, f);
 }
 
@@ -474,12 +489,13 @@ static void check_timeouts(struct repl *r)
 {
     int64_t timeout_ms = (int64_t)r->server->config.repl_timeout * 1000;
     for (struct feed *f = r->feeds; f != NULL; f = f->next) {
-        if (f->out.n == 0)
+        bool idle = feed_keeps_up(f) || f->out.n == 0;
+        if (idle)
             f->moved_ms = r->now_ms; /* there is nothing that it could take */
         if (r->now_ms - f->moved_ms > timeout_ms)
-            lose(f, "it has taken nothing of what there is for 'repl-timeout' seconds");
-        if (feed_state(f) == FEED_STREAM && r->now_ms - atomic_load(&f->ack_ms) > timeout_ms && f->out.n == 0)
-            lose(f, "it has acknowledged nothing for 'repl-timeout' seconds");
+            lose(r, f, "it has taken nothing of what there is for 'repl-timeout' seconds");
+        if (feed_state(f) == FEED_STREAM && r->now_ms - atomic_load(&f->ack_ms) > timeout_ms && idle)
+            lose(r, f, "it has acknowledged nothing for 'repl-timeout' seconds");
         if (feed_state(f) == FEED_WAIT && r->is_replica && !atomic_load(&r->link_up))
             answer(r, f);
     }
@@ -500,9 +516,10 @@ void repl_feeds_check_good(struct repl *r, int64_t now_ms)
 static void comfort(struct repl *r)
 {
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
-        if (f->out.n == 0 && (feed_state(f) == FEED_WAIT ||
-                              (feed_state(f) == FEED_COPY && f->copy_grows && !f->joiner.knows_eof)))
-            say(f, "\n");
+        if ((feed_state(f) == FEED_WAIT ||
+             (feed_state(f) == FEED_COPY && f->copy_grows && !f->joiner.knows_eof)) &&
+            f->out.n == 0)
+            say(r, f, "\n");
 }
 
 /* A Redis that is to take over in a cluster waits for the very offset that it was told. */

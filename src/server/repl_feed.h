@@ -1,5 +1,6 @@
 /* A replica that this node feeds. Owner: the replication thread, or the gate; what INFO reads is atomic, and
- * repl.mutex guards the list. */
+ * repl.mutex guards the list. Of one that keeps up, `reader`, `out` and `sent` belong to whoever holds the
+ * lock of repl_hand.h. */
 #ifndef LARDER_SERVER_REPL_FEED_H
 #define LARDER_SERVER_REPL_FEED_H
 
@@ -44,8 +45,10 @@ struct feed {
     struct repl_peer peer;
     struct joiner joiner;
     struct joiner_wish wish;
-    bool wants_sync_only; /* SYNC, not PSYNC */
-    bool hands_over;      /* wish.failover, which this node has not granted */
+    bool wants_sync_only;   /* SYNC, not PSYNC */
+    bool hands_over;        /* wish.failover, which this node has not granted */
+    _Atomic bool keeps_up;  /* it is in the list of repl_hand.h, whose lock guards both ... */
+    struct feed *hand_next; /* ... but the thread alone puts it in */
     /* The thread's. */
     unsigned interest;
     bool last_words; /* close when `out` is sent */
@@ -66,9 +69,17 @@ static inline enum feed_state feed_state(const struct feed *f)
     return (enum feed_state)atomic_load_explicit(&f->state, memory_order_relaxed);
 }
 
+static inline bool feed_keeps_up(const struct feed *f)
+{
+    return atomic_load_explicit(&f->keeps_up, memory_order_acquire);
+}
+
 struct feed *feed_new(int fd); /* takes fd, unless it returns NULL */
 void feed_free(struct feed *f);
 const char *feed_state_name(const struct feed *f);
+/* Send what `out` holds: 0, and it is empty; ERR_AGAIN, the socket takes no more of it; ERR_IO, errno says
+ * why. */
+int feed_send(struct repl *r, struct feed *f);
 
 /* The replication thread, in a round. */
 void repl_feed_comes(struct repl *r, struct feed *f);   /* from a worker; takes f */

@@ -60,6 +60,7 @@ void repl_link_drop(struct repl *r, const char *why)
     rep->retry_ms = os_wall_ms() + REPL_RETRY_MS;
     rep->more = rep->blocked = rep->wants_alone = rep->wants_write = false;
     rep->at = rep->wait_for = rep->sent = 0;
+    rep->ended[0] = '\0';
     rep->link.state = LINK_IDLE;
     atomic_store(&r->shown.state, LINK_IDLE);
     buf_release(&rep->in);
@@ -98,6 +99,10 @@ static bool flush(struct repl *r)
         ssize_t n = send(rep->fd, out->p + rep->sent, out->n - rep->sent, MSG_NOSIGNAL);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             break;
+        if (n < 0 && rep->link.state == LINK_STREAM && (errno == EPIPE || errno == ECONNRESET)) {
+            rep->sent = out->n; /* nobody reads it; what the primary has sent before is read to its end */
+            break;
+        }
         if (n < 0) {
             repl_link_drop(r, strerror(errno));
             return false;
@@ -231,6 +236,22 @@ static void take(struct repl *r, struct str in)
         repl_link_drop(r, "out of memory");
 }
 
+static bool applies(const struct replica *rep)
+{
+    return rep->link.state == LINK_STREAM && !rep->spool_whole && !rep->loading;
+}
+
+/* Nothing more comes. What has come is applied before the link is given up: clients may have been told that
+ * it is done. */
+static void end_of_stream(struct repl *r, const char *why)
+{
+    struct replica *rep = &r->replica;
+    if (applies(rep) && rep->at < rep->in.n)
+        snprintf(rep->ended, sizeof rep->ended, "%s", why);
+    else
+        repl_link_drop(r, why);
+}
+
 static void receive(struct repl *r)
 {
     struct replica *rep = &r->replica;
@@ -248,7 +269,7 @@ static void receive(struct repl *r)
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n <= 0) {
-            repl_link_drop(r, n == 0 ? "the primary closed the connection" : strerror(errno));
+            end_of_stream(r, n == 0 ? "the primary closed the connection" : strerror(errno));
             return;
         }
         rep->heard_ms = r->now_ms;
@@ -270,10 +291,12 @@ void repl_link_event(struct repl *r, const struct loop_event *ev)
         return;
     if (ev != NULL && (ev->readable || ev->hangup) && rep->in.n <= 4 * REPL_READ_MAX)
         receive(r);
-    if (rep->fd >= 0 && rep->link.state == LINK_STREAM && !rep->spool_whole && !rep->loading)
+    if (rep->fd >= 0 && applies(rep))
         apply_what_is_there(r);
     else if (rep->fd >= 0)
         (void)flush(r);
+    if (rep->fd >= 0 && rep->ended[0] != '\0' && !rep->more)
+        repl_link_drop(r, rep->ended);
 }
 
 /* ---- a full copy --------------------------------------------------------------------------- */
@@ -393,8 +416,7 @@ void repl_link_cron(struct repl *r)
     }
     rep->wait_for = 0;
     rep->more |= rep->link.state == LINK_STREAM && rep->in.n > 0;
-    if (rep->link.state == LINK_STREAM && !rep->spool_whole && !rep->loading &&
-        r->now_ms - rep->ack_ms >= REPL_ACK_MS) {
+    if (applies(rep) && r->now_ms - rep->ack_ms >= REPL_ACK_MS) {
         rep->ack_ms = r->now_ms;
         link_ack(&rep->link, repl_offset(r));
         (void)flush(r);

@@ -26,11 +26,13 @@ enum worker_pace {
     MAINTAIN_SHARE = 2,   /* ... half of what the round has taken */
     READ_SHARE = 64, /* of maxmemory: the buffers that clients' requests arrive in, of all workers together */
     WAIT_MAX_US = 1000 * 1000,
-    OVERDUE_SCAN_MIN = 16,  /* connections looked at per cron, more when there are many */
-    ACCEPTS_A_ROUND = 64,   /* of one listener, so that clients are served in between */
-    CLOCK_JUMP_MS = 10000,  /* something due later than this: the clock was set back */
-    LAST_STEP_MS = 20,      /* at the end: between looks at what is still unsent ... */
-    LAST_IDLE_MS = 500,     /* ... which is given up when nobody takes any of it for so long ... */
+    OVERDUE_SCAN_MIN = 16, /* connections looked at per cron, more when there are many */
+    ACCEPTS_A_ROUND = 64,  /* of one listener, so that clients are served in between */
+    CLOCK_JUMP_MS = 10000, /* something due later than this: the clock was set back */
+    HELD_MAX = 32,         /* replies wait for no more than so many others ... */
+    OWED_US = 50,       /* ... or so long, where replicas could not be handed at once what they acknowledge */
+    LAST_STEP_MS = 20,  /* at the end: between looks at what is still unsent ... */
+    LAST_IDLE_MS = 500, /* ... which is given up when nobody takes any of it for so long ... */
     LAST_MAX_MS = 5 * 1000, /* ... or after so long in any case */
 };
 
@@ -89,6 +91,7 @@ int worker_init(struct worker *w, struct server *s, uint32_t index)
                               .serves_key = route_allows_key,
                               .host = w};
     w->parked_due_ms = INT64_MAX;
+    w->held_end = &w->held;
     w->read_buf = mem_alloc(CONN_READ_SIZE);
     if (w->read_buf == NULL)
         return ERR_OOM;
@@ -152,6 +155,7 @@ void worker_release(struct worker *w)
     arena_release(&w->arena);
     unit_release(&w->unit);
     hot_free(w->hot);
+    conns_release(w);
     mem_free(w->read_buf);
 }
 
@@ -383,6 +387,7 @@ static void serve(struct worker *w, int nevents)
         struct loop_event ev = loop_event(w->loop, i);
         if (ev.tag == NULL)
             continue; /* forgotten in this round */
+        w->last_turn = i + 1 == nevents;
         if (tag_is_listener(ev.tag)) {
             worker_accept(w, tag_listener(ev.tag));
             continue;
@@ -398,15 +403,18 @@ static void serve(struct worker *w, int nevents)
             conn_received(c, ev.data, ev.n);
         else if (ev.tag != NULL && (ev.readable || ev.hangup))
             conn_readable(c);
+        if (unlikely(w->nheld >= HELD_MAX || gate_is_asked(gate)))
+            conns_settle(w);
         gate_yield(gate, w->index);
     }
+    w->last_turn = false;
 }
 
 /* Upkeep without an end rests as long as it has worked: others may want this CPU. */
 static int64_t next_timeout_us(const struct worker *w)
 {
     int64_t wait = (w->due_ms - os_wall_ms()) * 1000;
-    int64_t most = w->rest_us != 0 ? w->rest_us : WAIT_MAX_US;
+    int64_t most = w->owed != 0 ? OWED_US : w->rest_us != 0 ? w->rest_us : WAIT_MAX_US;
     return wait < 0 ? 0 : wait > most ? most : wait;
 }
 
@@ -470,6 +478,7 @@ static void farewell(struct worker *w)
         int n = loop_wait(w->loop, LAST_STEP_MS * 1000);
         begin_round(w);
         serve_last(w, n);
+        conns_settle(w);
         int64_t now = os_mono_ns();
         if (counter_read(&w->metrics.net_out) != sent || !last)
             progress = now;
@@ -500,6 +509,7 @@ static void *worker_main(void *arg)
         uint64_t from = os_ticks(), commands = counter_read(&w->metrics.commands);
         check_care(w);
         serve(w, n);
+        conns_settle(w);
         if (is_due(w, w->cron_ms))
             worker_cron(w);
         clients_relieve(w);
@@ -509,11 +519,11 @@ static void *worker_main(void *arg)
             cache_wait_look(w);
         if (unlikely(cache_has_debts(&w->ctx.a)))
             cache_pay_debts(&w->ctx.a);
+        if (unlikely(w->unit.fresh))
+            conns_settle(w); /* what upkeep has removed */
         set_deadline(w);
         metrics_end_round(&w->metrics, from, commands);
         gate_leave(&s->gate, w->index);
-        if (unlikely(unit_take_fresh(&w->unit)))
-            repl_tell(&s->repl);
     }
     farewell(w);
     crash_thread_end();

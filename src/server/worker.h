@@ -58,12 +58,17 @@ struct worker {
     struct long_memo long_memo[1 << WORKER_LONG_MEMO_BITS];
     struct rng rng;
     struct appender *app;
-    int32_t until_sample;         /* keys until the next one is noted in `hot` */
-    struct hot *hot;              /* owned; has a lock of its own (hot.h) */
-    struct unit unit;             /* its effects, when they are logged */
-    struct conn *conns;           /* all of them */
-    struct conn *sweep;           /* where the timeout scan goes on */
-    struct conn *paused;          /* parked by CLIENT PAUSE */
+    int32_t until_sample;          /* keys until the next one is noted in `hot` */
+    struct hot *hot;               /* owned; has a lock of its own (hot.h) */
+    struct unit unit;              /* its effects, when they are logged */
+    struct conn *conns;            /* all of them */
+    struct conn *sweep;            /* where the timeout scan goes on */
+    struct conn *paused;           /* parked by CLIENT PAUSE */
+    struct conn *held, **held_end; /* their replies wait for replicas (conn_out.c) */
+    bool last_turn;                /* nobody else has written in this round after this */
+    uint32_t nheld, nspares;
+    uint64_t owed;                /* of the change log: replicas are to have what lies before; 0: they have */
+    struct conn_out *spares;      /* for those who will be held */
     struct cache_parked *parked;  /* wait for a value (cache_wait.c) ... */
     int64_t parked_due_ms;        /* ... and one of them wants to be looked after then */
     struct relay *relays;         /* that are looking at its connections now */

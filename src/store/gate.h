@@ -81,10 +81,16 @@ static inline void gate_leave(struct gate *g, uint32_t worker)
         gate_leave_slow(g, worker);
 }
 
+/* Does somebody wait for rounds to end? */
+static inline bool gate_is_asked(const struct gate *g)
+{
+    return atomic_load_explicit(&g->asked, memory_order_relaxed) != 0;
+}
+
 /* In a round, no lock held: let through who waits for it to end. */
 static inline void gate_yield(struct gate *g, uint32_t worker)
 {
-    if (unlikely(atomic_load_explicit(&g->asked, memory_order_relaxed) != 0)) {
+    if (unlikely(gate_is_asked(g))) {
         gate_leave(g, worker);
         gate_enter(g, worker);
     }
