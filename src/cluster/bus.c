@@ -28,7 +28,8 @@ void bus_header(struct machine *m, enum frame_type type, struct frame_header *h)
         .larder = {.is = true,
                    .asks = m->election_asked,
                    .data_epoch = m->data_epoch,
-                   .replid = m->data.replid},
+                   .replid = m->data.replid,
+                   .unsettled = m->mute || taking_any(m)},
     };
     if (self->primary != NULL)
         h->primary = self->primary->id;
@@ -381,6 +382,9 @@ static void read_self(struct machine *m, struct node *sender, const struct frame
         ownership_disown(m, sender, f);
         ownership_claim(m, sender, f->h.config_epoch, f->h.slots);
     }
+    if (sender == m->self->primary && node_is(sender, NODE_PRIMARY) && !f->h.larder.unsettled &&
+        f->h.config_epoch == sender->config_epoch)
+        ownership_keep(m, sender, f->h.slots);
 }
 
 static void note_sender(struct machine *m, struct node *sender, const struct frame *f, uint32_t link)
@@ -400,8 +404,12 @@ static void note_sender(struct machine *m, struct node *sender, const struct fra
     }
     if (node_id_none(&f->h.primary) && f->h.config_epoch > sender->config_epoch) {
         sender->config_epoch = f->h.config_epoch;
+        ownership_keep(m, sender, f->h.slots);
+        if (node_is(sender, NODE_PRIMARY)) /* an epoch is known with all that is claimed in it */
+            ownership_claim(m, sender, f->h.config_epoch, f->h.slots);
         machine_dirty(m);
     }
+    sender->current_epoch = f->h.current_epoch;
     sender->offset = f->h.offset;
     sender->offset_ms = m->now_ms;
     sender->data_epoch = f->h.larder.data_epoch;
@@ -446,6 +454,7 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
         read_pong(m, sender, f, link);
     read_self(m, sender, f);
     taking_heard(m, sender, f);
+    giving_heard(m, sender, f);
     ownership_answer(m, sender, f, link);
     ownership_collision(m, sender, f->h.config_epoch);
     failure_meet(m, sender);
@@ -471,6 +480,8 @@ static void publish_frame(struct machine *m, const struct frame *f)
 static void update_frame(struct machine *m, const struct frame *f)
 {
     struct node *n = slotmap_find(&m->map, &f->node);
+    if (n == m->self && f->update_epoch == n->config_epoch)
+        taking_again(m, f->update_slots);
     if (n == NULL || n->config_epoch >= f->update_epoch)
         return;
     if (!node_is(n, NODE_PRIMARY)) {
@@ -482,6 +493,7 @@ static void update_frame(struct machine *m, const struct frame *f)
     if (f->update_epoch > m->current_epoch)
         m->current_epoch = f->update_epoch;
     machine_dirty(m);
+    ownership_keep(m, n, f->update_slots);
     ownership_claim(m, n, f->update_epoch, f->update_slots);
 }
 

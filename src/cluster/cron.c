@@ -109,7 +109,7 @@ static void yield(struct machine *m)
 static void restart_tick(struct machine *m)
 {
     unsigned unheard = 0;
-    bool waits = m->mute || (m->restored && machine_is_primary(m) && m->data.empty);
+    bool waits = m->mute || (m->restored && node_votes(m->self) && m->data.empty);
     if (!waits || !m->asked_data)
         return;
     m->self->data_epoch = m->data_epoch;

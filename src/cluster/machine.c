@@ -280,7 +280,12 @@ static void persist(struct machine *m)
 {
     size_t at = m->out.n;
     struct machine_action *a;
-    if (machine_save(m, &m->out) != 0 || (a = machine_act(m, ACT_PERSIST)) == NULL) {
+    if (MUTANT(CLAIM_ON_DISK))
+        machine_add_takings(m, m->self->slots);
+    int err = machine_save(m, &m->out);
+    for (unsigned s = 0; MUTANT(CLAIM_ON_DISK) && s < SLOT_COUNT; s++)
+        slots_set(m->self->slots, s, m->map.owner[s] == m->self);
+    if (err != 0 || (a = machine_act(m, ACT_PERSIST)) == NULL) {
         m->out.n = at;
         m->out.oom = false;
         return;

@@ -71,7 +71,7 @@ enum machine_command_kind {
     CMD_BUMPEPOCH,
     CMD_SET_CONFIG_EPOCH, /* epoch */
     CMD_SAVECONFIG,
-    CMD_OFFER, /* slots, all ours: current_epoch is one afterwards that nobody else has, for who takes them */
+    CMD_OFFER, /* slots, all ours, to id: machine.offer.epoch is an epoch afterwards in which it takes them */
     CMD_TAKE,  /* slots of node id, epoch: they are ours from when machine_takes() does not say so any more */
     CMD_RECLAIM,  /* slots, all ours still: whoever would take them does not get them */
     CMD_HANDOVER, /* we are about to end: the best replica shall take over, until machine_handed_over() */
@@ -186,6 +186,12 @@ struct machine {
     bool some_disowned;
     uint8_t lost[SLOT_BYTES];
     unsigned nlost;
+    struct offer {      /* our last CMD_OFFER */
+        uint64_t epoch; /* 0: none */
+        struct node_id to;
+        uint8_t slots[SLOT_BYTES];
+        bool given; /* it has claimed them; whether it serves them we do not know */
+    } offer;
     struct taking {
         bool on;
         struct node_id from;
@@ -240,6 +246,9 @@ uint64_t machine_write_until_ms(const struct machine *m);
 uint64_t machine_lease_until_ms(const struct machine *m);
 /* Where a slot is going or coming from, NULL if it stays. */
 const struct slot_move *machine_move(const struct machine *m, unsigned slot);
+/* After CMD_OFFER: may the slots be taken now? A majority knows of the offered epoch, so that nobody is
+ * elected in it any more, and we may write. */
+bool machine_offer_stands(const struct machine *m, uint64_t now_ms);
 /* Is the slot claimed, and not ours yet? */
 bool machine_takes(const struct machine *m, unsigned slot);
 void machine_add_takings(const struct machine *m, uint8_t *slots); /* all of those */

@@ -63,7 +63,7 @@ struct node {
     struct node *same_bucket;
     uint32_t flags; /* enum node_flag */
     unsigned nslots;
-    uint64_t config_epoch;
+    uint64_t config_epoch, current_epoch;
     struct node *primary; /* of a replica; may be NULL while it is not known */
     unsigned mark;        /* scratch of whoever walks the table */
     unsigned living;      /* slotmap_count_living() */

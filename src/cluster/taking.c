@@ -1,6 +1,6 @@
 /* Slots that their owner hands to this primary (decision 026).
  *
- *      owner     offers an epoch that nobody has ──> holds the slots ──────────────────┐
+ *      owner     offers an epoch that nobody has (giving.c), holds the slots ──────────┐
  *      here      takes it, claims the slots in every frame, serves none of them         │ waits
  *      owner     hears the claim, which is of a greater epoch: they are not its own ────┘
  *      here      its replicas and it have all said frames without them: now they are served
@@ -10,12 +10,13 @@
  * for, unless it has failed. A promise of a majority is waited for, too, so that we may acknowledge writes at
  * once.
  *
- * The owner may change its mind, if it hears nothing: it takes an epoch above ours, and its claim ends this.
+ * The owner may change its mind, if it hears nothing: it has an epoch above ours, and its claim ends this.
  * Before it has accepted we have not served. So whoever dies or is cut off, one owns the slots, and has
  * everything: the greater epoch.
  *
  * In our own map they stay the old owner's until then, so that nodes.conf never says that a restarted, empty
- * node owns what it was only about to get. */
+ * node owns what it was only about to get. If it is restarted when they have given them up, others tell it
+ * that it has claimed them in its epoch, and it begins again (taking_again()). */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"
@@ -50,6 +51,14 @@ void machine_add_takings(const struct machine *m, uint8_t *slots)
             slots_add(slots, m->takings[i].slots);
 }
 
+bool taking_any(const struct machine *m)
+{
+    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+        if (m->takings[i].on)
+            return true;
+    return false;
+}
+
 bool machine_takes(const struct machine *m, unsigned slot)
 {
     for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
@@ -57,45 +66,6 @@ bool machine_takes(const struct machine *m, unsigned slot)
             return true;
     return false;
 }
-
-/* ---- the old owner ------------------------------------------------------------------------------------- */
-
-static bool owns_all(const struct machine *m, const uint8_t *slots, const struct node *n)
-{
-    for (unsigned s = 0; s < SLOT_COUNT; s++)
-        if (slots_has(slots, s) && m->map.owner[s] != n)
-            return false;
-    return true;
-}
-
-int taking_offer(struct machine *m, const struct machine_command *c)
-{
-    if (!machine_is_primary(m) || !owns_all(m, c->slots, m->self))
-        return machine_fail_command(m, ERR_TYPE, "Slots are not served by this node.");
-    if (!machine_may_write(m, m->now_ms) || m->manual != MANUAL_NONE)
-        return machine_fail_command(m, ERR_AGAIN,
-                                    "This node may not write now: it is cut off, or hands its role over.");
-    /* A replica that is away could come back and claim them, with an epoch of its own. */
-    for (unsigned i = 0; i < m->map.n; i++) {
-        const struct node *n = m->map.nodes[i];
-        if (n->primary == m->self && node_is(n, NODE_PFAIL | NODE_FAIL))
-            return machine_fail_command(
-                m, ERR_AGAIN, "A replica of this node has failed: it must return, or be forgotten.");
-    }
-    m->current_epoch++;
-    machine_dirty(m);
-    return 0;
-}
-
-int taking_reclaim(struct machine *m, const struct machine_command *c)
-{
-    if (!machine_is_primary(m) || !owns_all(m, c->slots, m->self))
-        return machine_fail_command(m, ERR_TYPE, "Slots are not served by this node.");
-    ownership_renew(m);
-    return 0;
-}
-
-/* ---- the new one --------------------------------------------------------------------------------------- */
 
 static void drop(struct machine *m, struct taking *t)
 {
@@ -117,36 +87,61 @@ static struct taking *free_place(struct machine *m)
     return NULL;
 }
 
-static bool is_taken_epoch(const struct machine *m, uint64_t epoch)
+bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch)
 {
-    for (unsigned i = 0; i < m->map.n; i++)
-        if (m->map.nodes[i]->config_epoch >= epoch)
-            return true;
-    return epoch < m->current_epoch;
+    struct taking *t = free_place(m);
+    if (t == NULL)
+        return false;
+    *t = (struct taking){.on = true, .from = *from};
+    memcpy(t->slots, slots, SLOT_BYTES);
+    for (unsigned i = 0; i < m->map.n; i++) {
+        m->map.nodes[i]->gives &= ~(1u << (t - m->takings));
+        m->map.nodes[i]->conceded &= ~(1u << (t - m->takings));
+    }
+    m->self->config_epoch = epoch;
+    if (m->current_epoch < epoch)
+        m->current_epoch = epoch;
+    machine_hold(m);
+    machine_view(m);
+    return true;
 }
 
 int taking_begin(struct machine *m, const struct machine_command *c)
 {
     const struct node *from = slotmap_find(&m->map, &c->id);
-    struct taking *t = free_place(m);
     if (!machine_is_primary(m) || !m->ok || m->mute)
         return machine_fail_command(m, ERR_TYPE, "This node is no primary, or its cluster is down.");
-    if (from == NULL || from == m->self || node_is(from, NODE_FAIL) || !owns_all(m, c->slots, from))
+    if (m->self->nslots > 0 && !machine_may_write(m, m->now_ms))
+        return machine_fail_command(m, ERR_AGAIN,
+                                    "This node may not write now: another may be elected in its place.");
+    if (from == NULL || from == m->self || node_is(from, NODE_FAIL) || !machine_owns_all(m, c->slots, from))
         return machine_fail_command(m, ERR_NOTFOUND, "Slots are no longer owned by source node");
-    if (is_taken_epoch(m, c->epoch))
+    if (giving_is_taken_epoch(m, c->epoch) && !MUTANT(TAKE_ANY_EPOCH))
         return machine_fail_command(m, ERR_AGAIN, "Another node has taken the offered epoch meanwhile");
-    if (t == NULL)
+    if (!taking_start(m, &c->id, c->slots, c->epoch))
         return machine_fail_command(m, ERR_FULL, "Too many slot migrations end here at once");
-    *t = (struct taking){.on = true, .from = c->id};
-    memcpy(t->slots, c->slots, SLOT_BYTES);
-    for (unsigned i = 0; i < m->map.n; i++) {
-        m->map.nodes[i]->gives &= ~(1u << (t - m->takings));
-        m->map.nodes[i]->conceded &= ~(1u << (t - m->takings));
-    }
-    m->current_epoch = m->self->config_epoch = c->epoch;
-    machine_hold(m);
-    machine_view(m);
     return 0;
+}
+
+/* These we have claimed in our epoch, others say, and we do not know of it: we were restarted before we
+ * served them. Nobody else can have claimed them in it; whoever has in a greater one will say so. */
+void taking_again(struct machine *m, const uint8_t *slots)
+{
+    static const struct node_id nobody;
+    uint8_t again[SLOT_BYTES] = {0};
+    const struct node *from = NULL;
+    bool some = false;
+    for (unsigned s = 0; s < SLOT_COUNT; s++) {
+        const struct node *owner = m->map.owner[s];
+        if (!slots_has(slots, s) || owner == m->self || (some && owner != from) || machine_takes(m, s) ||
+            (owner != NULL && owner->config_epoch >= m->self->config_epoch))
+            continue;
+        slots_set(again, s, true);
+        from = owner;
+        some = true;
+    }
+    if (some && machine_is_primary(m) && !m->mute)
+        (void)taking_start(m, from == NULL ? &nobody : &from->id, again, m->self->config_epoch);
 }
 
 /* Those who must answer are asked at once: the old owner's shard, and who may promise that we can write. */
@@ -165,12 +160,12 @@ void taking_ask(struct machine *m)
 static bool is_conceded(struct machine *m, unsigned i)
 {
     const struct node *from = slotmap_find(&m->map, &m->takings[i].from);
-    bool owner = from == NULL || has_conceded(from, i), other = false;
+    bool owner = from == NULL || has_conceded(from, i) || MUTANT(TAKE_AT_ONCE), other = false;
     for (unsigned k = 0; k < m->map.n; k++) {
         struct node *n = m->map.nodes[k];
         if (n == from || !note_giver(m, i, n))
             continue;
-        if (!has_conceded(n, i) && !node_is(n, NODE_FAIL))
+        if (!has_conceded(n, i) && !node_is(n, NODE_FAIL) && !MUTANT(TAKE_ALONE))
             return false;
         other |= has_conceded(n, i);
     }
@@ -199,13 +194,12 @@ static bool has_majority(const struct machine *m, const struct taking *t)
     return 2 * have > voters;
 }
 
-/* Somebody was elected in the old owner's place, and claims them. */
+/* Somebody was elected in the old owner's place and claims them, or it has called them back. */
 static bool is_lost(const struct machine *m, const struct taking *t)
 {
     for (unsigned s = 0; s < SLOT_COUNT; s++) {
         const struct node *owner = m->map.owner[s];
-        if (slots_has(t->slots, s) && owner != NULL && !node_id_eq(&owner->id, &t->from) &&
-            owner->config_epoch >= m->self->config_epoch)
+        if (slots_has(t->slots, s) && owner != NULL && owner->config_epoch >= m->self->config_epoch)
             return true;
     }
     return false;
@@ -227,7 +221,7 @@ void taking_check(struct machine *m)
         struct taking *t = &m->takings[i];
         if (!t->on)
             continue;
-        if (!machine_is_primary(m) || is_lost(m, t))
+        if (!machine_is_primary(m) || (is_lost(m, t) && !MUTANT(TAKE_ANYWAY)))
             drop(m, t);
         else if (!machine_held(m) && is_conceded(m, i) && has_majority(m, t))
             finish(m, t);
@@ -240,9 +234,10 @@ void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
         struct taking *t = &m->takings[i];
         if (!t->on || !note_giver(m, i, sender))
             continue;
-        bool claims = slots_overlap(f->h.slots, t->slots);
+        /* Who follows us already, having given its last slots away, tells of ours. */
+        bool claims = slots_overlap(f->h.slots, t->slots) && !node_id_eq(&f->h.primary, &m->self->id);
         sender->conceded = claims ? sender->conceded & ~(1u << i) : sender->conceded | 1u << i;
-        if (claims && f->h.config_epoch > m->self->config_epoch)
+        if (claims && f->h.config_epoch > m->self->config_epoch && !MUTANT(TAKE_ANYWAY))
             drop(m, t); /* they are kept after all */
     }
     taking_check(m);

@@ -1,0 +1,183 @@
+/* Slots that one primary hands to another, at either end: which epochs they go by, when they may be taken,
+ * when they are served, and that none is left to nobody. */
+#include "lone.h"
+
+#include "base/err.h"
+
+#include <string.h>
+
+#define CONF                                                                                                 \
+    A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B                                     \
+      " 127.0.0.1:7001@17001 master - 0 0 3 connected 5001-16383\n" VARS
+
+static void on_disk(struct lone *l)
+{
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+}
+
+static int order(struct lone *l, enum machine_command_kind kind, const uint8_t *slots, uint64_t epoch)
+{
+    struct machine_command c = {.kind = kind, .slots = slots, .epoch = epoch};
+    memcpy(c.id.c, B, NODE_ID);
+    return event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+}
+
+static void range(uint8_t *slots, unsigned first, unsigned last)
+{
+    memset(slots, 0, SLOT_BYTES);
+    for (unsigned i = first; i <= last; i++)
+        slots_set(slots, i, true);
+}
+
+/* A frame of B, which owns `slots` at `epoch`. */
+static void b_says(struct lone *l, const uint8_t *slots, uint64_t epoch, uint64_t current, bool unsettled)
+{
+    struct frame_header h;
+    from(&h, FRAME_PONG, B);
+    h.config_epoch = epoch;
+    h.current_epoch = current;
+    h.slots = slots;
+    h.larder.is = unsettled;
+    h.larder.unsettled = unsettled;
+    send_frame(l, &h, node_named(l, B)->out);
+}
+
+/* It has been heard for so long that we may write. */
+static struct lone *start_with_b(void)
+{
+    struct lone *l = start(CONF);
+    on_disk(l);
+    b_says(l, node_named(l, B)->slots, 3, 6, false);
+    l->now += 2000;
+    b_says(l, node_named(l, B)->slots, 3, 6, false);
+    assert_true(machine_may_write(&l->m, l->now));
+    return l;
+}
+
+/* Three epochs: that of the claim, that of a call back, and one that a majority must know of. */
+static void test_an_offer(void **state)
+{
+    struct lone *l = start_with_b();
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 0, 9);
+    assert_int_equal(order(l, CMD_OFFER, slots, 0), 0);
+    assert_int_equal(l->m.offer.epoch, 7);
+    assert_false(machine_offer_stands(&l->m, l->now));
+    b_says(l, node_named(l, B)->slots, 3, 8, false);
+    assert_false(machine_offer_stands(&l->m, l->now));
+    b_says(l, node_named(l, B)->slots, 3, 9, false);
+    assert_true(machine_offer_stands(&l->m, l->now));
+    assert_int_equal(order(l, CMD_RECLAIM, slots, 0), 0);
+    assert_int_equal(l->m.self->config_epoch, 8);
+    on_disk(l);
+    l->m.ok = false; /* cut off: the others know better */
+    assert_int_equal(order(l, CMD_RECLAIM, slots, 0), ERR_AGAIN);
+    l->m.ok = false;
+    assert_int_equal(order(l, CMD_OFFER, slots, 0), ERR_AGAIN);
+    end(l);
+}
+
+/* B gives its last slots, and follows us as soon as it has heard the claim: its frames tell of ours then. */
+static void test_who_follows_has_conceded(void **state)
+{
+    struct lone *l = start_with_b();
+    struct frame_header h;
+    uint8_t slots[SLOT_BYTES], all[SLOT_BYTES];
+    range(slots, 5001, SLOT_COUNT - 1);
+    range(all, 0, SLOT_COUNT - 1);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    on_disk(l);
+    b_says(l, slots, 3, 6, false);
+    assert_true(machine_takes(&l->m, 5001));
+    from(&h, FRAME_PING, B);
+    memcpy(h.primary.c, A, NODE_ID);
+    h.flags = NODE_REPLICA;
+    h.config_epoch = h.current_epoch = 7;
+    h.slots = all;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_false(machine_takes(&l->m, 5001));
+    assert_ptr_equal(l->m.map.owner[5001], l->m.self);
+    end(l);
+}
+
+/* We were restarted before we served what we had claimed: others tell us of it, and B does not claim it. */
+static void test_claims_again(void **state)
+{
+    struct lone *l = start_with_b();
+    struct node told = *l->m.self;
+    struct frame_header h;
+    uint8_t rest[SLOT_BYTES];
+    slots_set(told.slots, 6000, true);
+    l->update = &told;
+    from(&h, FRAME_UPDATE, B);
+    told.config_epoch = 3; /* in an older epoch we had much */
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_false(machine_takes(&l->m, 6000));
+    told.config_epoch = 4;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(machine_takes(&l->m, 6000));
+    assert_ptr_not_equal(l->m.map.owner[6000], l->m.self);
+    on_disk(l);
+    range(rest, 5001, SLOT_COUNT - 1);
+    slots_set(rest, 6000, false);
+    b_says(l, rest, 3, 6, false);
+    assert_ptr_equal(l->m.map.owner[6000], l->m.self);
+    end(l);
+}
+
+/* B has claimed what we gave it, and is a replica before it has served it, of one who does not know of it. */
+static void test_takes_back(void **state)
+{
+    struct lone *l = start_with_b();
+    struct frame_header h;
+    uint8_t slots[SLOT_BYTES], more[SLOT_BYTES], none[SLOT_BYTES] = {0};
+    range(slots, 0, 9);
+    range(more, 5001, SLOT_COUNT - 1);
+    slots_add(more, slots);
+    assert_int_equal(order(l, CMD_OFFER, slots, 0), 0);
+    b_says(l, more, 7, 9, true);
+    assert_ptr_equal(l->m.map.owner[0], node_named(l, B));
+    assert_true(l->m.offer.given);
+    assert_int_equal(order(l, CMD_OFFER, l->m.self->slots, 0), ERR_AGAIN); /* one after the other */
+    from(&h, FRAME_PING, B);
+    memcpy(h.primary.c, C, NODE_ID);
+    h.flags = NODE_REPLICA;
+    h.config_epoch = h.current_epoch = 12;
+    h.slots = none;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(machine_takes(&l->m, 0));
+    assert_int_equal(l->m.self->config_epoch, 8);
+    end(l);
+    l = start_with_b();
+    assert_int_equal(order(l, CMD_OFFER, slots, 0), 0);
+    b_says(l, more, 7, 9, true);
+    b_says(l, more, 7, 9, false); /* it serves them */
+    assert_false(l->m.offer.given);
+    end(l);
+}
+
+/* In a new epoch a node has what it claims in it, and nothing that it had. */
+static void test_a_new_epoch(void **state)
+{
+    struct lone *l = start_with_b();
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 6000, SLOT_COUNT - 1);
+    b_says(l, slots, 3, 6, false);
+    assert_ptr_equal(l->m.map.owner[5001], node_named(l, B));
+    b_says(l, slots, 7, 7, false);
+    assert_null(l->m.map.owner[5001]);
+    range(slots, 5001, 5999);
+    b_says(l, slots, 3, 7, false); /* an old frame, late */
+    assert_null(l->m.map.owner[5001]);
+    end(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_an_offer),     cmocka_unit_test(test_who_follows_has_conceded),
+        cmocka_unit_test(test_claims_again), cmocka_unit_test(test_takes_back),
+        cmocka_unit_test(test_a_new_epoch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
