@@ -59,10 +59,15 @@ void check_disk(struct sim *s, int node)
     n->config_disk = own_epoch(text);
 }
 
-static bool overlap(const struct node *a, const struct node *b)
+/* Do both own a slot that neither holds back for a move? */
+static bool may_both_write(const struct sim *s, int a, int b)
 {
+    const uint8_t *mine = s->nodes[a].m.self->slots, *its = s->nodes[b].m.self->slots;
+    uint8_t held[SLOT_BYTES] = {0};
+    moves_add_held(s, a, held);
+    moves_add_held(s, b, held);
     for (unsigned i = 0; i < SLOT_BYTES; i++) {
-        if (a->slots[i] & b->slots[i])
+        if (mine[i] & its[i] & ~held[i])
             return true;
     }
     return false;
@@ -77,12 +82,12 @@ void check_step(struct sim *s, int node)
     bool writes = n->paused_until <= s->now && machine_may_write(&n->m, sim_clock(s, node));
     for (int i = 0; i < s->n; i++) {
         const struct sim_node *o = &s->nodes[i];
-        if (i == node || !o->alive || !node_votes(o->m.self) || !overlap(o->m.self, self))
+        if (i == node || !o->alive || !node_votes(o->m.self) || !slots_overlap(o->m.self->slots, self->slots))
             continue;
         if (o->m.self->config_epoch == self->config_epoch)
             sim_fail(s, "nodes %d and %d own the same slot in epoch %llu", node, i,
                      (unsigned long long)self->config_epoch);
-        if (writes && machine_may_write(&o->m, sim_clock(s, i)))
+        if (writes && machine_may_write(&o->m, sim_clock(s, i)) && may_both_write(s, node, i))
             sim_fail(s, "nodes %d (epoch %llu) and %d (epoch %llu) may both write the same slot", node,
                      (unsigned long long)self->config_epoch, i, (unsigned long long)o->m.self->config_epoch);
     }
