@@ -83,17 +83,27 @@ void bus_vote(struct machine *m, struct node *n)
     send_written(m, &w, FRAME_AUTH_ACK, n->out);
 }
 
-void bus_update(struct machine *m, const struct node *n, uint32_t link)
+static void update(struct machine *m, const struct node *n, const uint8_t *slots, uint32_t link)
 {
     struct frame_header h;
     struct frame_writer w;
-    uint8_t slots[SLOT_BYTES]; /* without what it does not claim itself any more */
-    for (unsigned b = 0; b < SLOT_BYTES; b++)
-        slots[b] = n->slots[b] & (uint8_t) ~(n == m->self ? 0 : m->disowned[b]);
     bus_header(m, FRAME_UPDATE, &h);
     frame_begin(&w, &m->out, &h);
     frame_put_update(&w, n, slots);
     send_written(m, &w, FRAME_UPDATE, link);
+}
+
+void bus_update(struct machine *m, const struct node *n, uint32_t link)
+{
+    uint8_t slots[SLOT_BYTES]; /* without what it does not claim itself any more */
+    for (unsigned b = 0; b < SLOT_BYTES; b++)
+        slots[b] = n->slots[b] & (uint8_t)~m->disowned[b];
+    update(m, n, n == m->self ? taking_claims(m) : slots, link);
+}
+
+void bus_remind(struct machine *m, const struct node *n, uint32_t link)
+{
+    update(m, n, n->slots, link);
 }
 
 void bus_broadcast(struct machine *m, enum frame_type type)

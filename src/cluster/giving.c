@@ -6,6 +6,10 @@
  * the call back and an election of one of our replicas no two have the same epoch, and each is above those
  * before it.
  *
+ * An offer that stands is in the file, and a restart calls it back, by the second epoch: we write again, and a
+ * claim that comes late has an older one. So that this takes nothing back that was given, what we gave is out
+ * of the file before anybody hears of it: until then our frames claim it.
+ *
  * Who has claimed them serves them later: when we and our replicas have heard the claim, and its file says
  * so. If it is restarted before that, it does not know of the claim; but it has its epoch, and all who
  * remember what it has claimed in it tell it (taking_again()). If it is replaced before that by somebody who
@@ -51,14 +55,63 @@ int giving_offer(struct machine *m, const struct machine_command *c)
     return 0;
 }
 
-bool machine_offer_stands(const struct machine *m, uint64_t now_ms)
+/* Does a majority know of it since now? Then it goes into the file. */
+void giving_check(struct machine *m)
 {
+    struct offer *o = &m->offer;
     unsigned know = 0;
+    if (o->epoch == 0 || o->seq != 0)
+        return;
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
-        know += node_votes(n) && (n == m->self || n->current_epoch + 1 >= m->offer.epoch + OFFER_EPOCHS);
+        know += node_votes(n) && (n == m->self || n->current_epoch + 1 >= o->epoch + OFFER_EPOCHS);
     }
-    return (know >= machine_quorum(m) && machine_may_write(m, now_ms)) || MUTANT(OFFER_AT_ONCE);
+    if (know < machine_quorum(m))
+        return;
+    machine_dirty(m);
+    o->seq = machine_persist_next(m);
+}
+
+bool machine_offer_stands(const struct machine *m, uint64_t now_ms)
+{
+    const struct offer *o = &m->offer;
+    return (o->seq != 0 && m->persisted_seq >= o->seq && machine_may_write(m, now_ms)) ||
+           MUTANT(OFFER_AT_ONCE);
+}
+
+void giving_restore(struct machine *m, uint64_t offered)
+{
+    if (!node_votes(m->self) || offered < m->self->config_epoch || MUTANT(OFFER_LOST))
+        return;
+    m->self->config_epoch = offered + 1;
+    machine_hold(m);
+}
+
+static bool is_given_unsaid(const struct machine *m)
+{
+    return m->offer.given && m->persisted_seq < m->offer.given_seq && !MUTANT(GIVE_EARLY);
+}
+
+bool giving_awaits_disk(const struct machine *m)
+{
+    return m->offer.seq > m->persisted_seq || is_given_unsaid(m);
+}
+
+void giving_add(const struct machine *m, uint8_t *slots)
+{
+    if (is_given_unsaid(m))
+        slots_add(slots, m->offer.slots);
+}
+
+/* Who waits for it hears it at once. */
+void giving_persisted(struct machine *m)
+{
+    struct node *to = m->offer.given_seq == 0 ? NULL : slotmap_find(&m->map, &m->offer.to);
+    if (to == NULL || is_given_unsaid(m))
+        return;
+    m->offer.given_seq = 0;
+    if (to->out_up)
+        bus_ping(m, to, FRAME_PONG, to->out, 0);
 }
 
 bool giving_is_taken_epoch(const struct machine *m, uint64_t epoch)
@@ -94,8 +147,11 @@ int giving_reclaim(struct machine *m, const struct machine_command *c)
 void giving_lost(struct machine *m, const struct node *to, uint64_t epoch)
 {
     struct offer *o = &m->offer;
-    o->given |= o->epoch != 0 && epoch >= o->epoch && node_id_eq(&to->id, &o->to) &&
-                slots_overlap(m->lost, o->slots) && !MUTANT(GIVE_AND_FORGET);
+    if (o->epoch == 0 || epoch < o->epoch || !node_id_eq(&to->id, &o->to) ||
+        !slots_overlap(m->lost, o->slots) || MUTANT(GIVE_AND_FORGET))
+        return;
+    o->given = true;
+    o->given_seq = machine_persist_next(m);
 }
 
 /* Some may be another's meanwhile, by a greater epoch. */
@@ -112,6 +168,7 @@ static bool are_its_or_nobodys(const struct machine *m, const struct node *to)
 void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
 {
     struct offer *o = &m->offer;
+    giving_check(m);
     if (!o->given || !node_id_eq(&sender->id, &o->to) || f->h.larder.unsettled ||
         f->h.config_epoch < o->epoch)
         return;

@@ -147,6 +147,7 @@ int machine_restore(struct machine *m, const struct machine_config *c, struct st
     m->current_epoch = nc.current_epoch;
     m->vote_epoch = nc.vote_epoch;
     m->data_epoch = nc.data_epoch;
+    m->takes_epoch = nc.takes_epoch;
     m->nvotes = nc.nvotes;
     memcpy(m->votes, nc.votes, sizeof(m->votes));
     m->restored = true;
@@ -162,6 +163,7 @@ int machine_restore(struct machine *m, const struct machine_config *c, struct st
     m->mute = node_votes(m->self) && slotmap_replicas(&m->map, m->self, false) > 0;
     describe_self(m);
     m->dirty = true;
+    giving_restore(m, nc.offers_epoch);
     return 0;
 }
 
@@ -327,7 +329,8 @@ bool machine_may_feed(const struct machine *m, uint64_t offset)
 
 bool machine_awaits_disk(const struct machine *m)
 {
-    return m->vote_seq != 0 || (m->election_asked && !m->election_sent) || m->announce_seq > m->persisted_seq;
+    return m->vote_seq != 0 || (m->election_asked && !m->election_sent) ||
+           m->announce_seq > m->persisted_seq || giving_awaits_disk(m);
 }
 
 unsigned machine_tick_ms(const struct machine *m)
@@ -352,6 +355,8 @@ static struct nodesconf view_of(const struct machine *m)
                            .current_epoch = m->current_epoch,
                            .vote_epoch = m->vote_epoch,
                            .data_epoch = m->data_epoch,
+                           .takes_epoch = m->takes_epoch,
+                           .offers_epoch = m->offer.seq == 0 ? 0 : m->offer.epoch,
                            .nvotes = m->nvotes,
                            .moves = m->moves,
                            .nmoves = m->nmoves};

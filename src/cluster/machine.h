@@ -188,10 +188,13 @@ struct machine {
     unsigned nlost;
     struct offer {      /* our last CMD_OFFER */
         uint64_t epoch; /* 0: none */
+        uint64_t seq;   /* of the PERSIST with it, since a majority knows of it; 0: it does not */
         struct node_id to;
         uint8_t slots[SLOT_BYTES];
-        bool given; /* it has claimed them; whether it serves them we do not know */
+        bool given;         /* it has claimed them; whether it serves them we do not know */
+        uint64_t given_seq; /* of the PERSIST without them */
     } offer;
+    uint64_t takes_epoch; /* of the claims in takings, 0: none; also from before a restart, which forgets them */
     struct taking {
         bool on;
         struct node_id from;

@@ -25,6 +25,7 @@ void bus_header(struct machine *m, enum frame_type type, struct frame_header *h)
 void bus_frame(struct machine *m, const struct frame *f, uint32_t link);
 void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t link, uint32_t seq);
 void bus_update(struct machine *m, const struct node *n, uint32_t link); /* tell who n is */
+void bus_remind(struct machine *m, const struct node *n, uint32_t link); /* ... n, what it has claimed */
 void bus_send(struct machine *m, enum frame_type type, const struct node *n);
 void bus_vote(struct machine *m, struct node *n); /* AUTH_ACK, and a promise with it */
 void bus_broadcast(struct machine *m, enum frame_type type);
@@ -99,6 +100,7 @@ bool failure_promised(const struct machine *m, const struct node *n, uint64_t at
 void ownership_disown(struct machine *m, const struct node *sender, const struct frame *f);
 void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots);
 void ownership_keep(struct machine *m, struct node *n, const uint8_t *slots);
+bool ownership_is_disowned(const struct machine *m, unsigned slot);
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
 bool ownership_bump(struct machine *m);  /* a new epoch without agreement, if ours is not the greatest */
@@ -130,6 +132,7 @@ int manual_offer(struct machine *m);
 /* taking.c */
 const uint8_t *taking_claims(struct machine *m); /* what our frames claim */
 bool taking_any(const struct machine *m);
+bool taking_votes(const struct machine *m, const struct node *n); /* once what we take is ours */
 int taking_begin(struct machine *m, const struct machine_command *c);
 /* False: too many at once. */
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch);
@@ -147,6 +150,11 @@ bool giving_is_taken_epoch(const struct machine *m, uint64_t epoch); /* or will 
 void giving_lost(struct machine *m, const struct node *to,
                  uint64_t epoch); /* slots of ours, m->lost, by that claim */
 void giving_heard(struct machine *m, struct node *sender, const struct frame *f);
+void giving_add(const struct machine *m, uint8_t *slots); /* those that nobody may know yet that we gave */
+void giving_check(struct machine *m);
+void giving_persisted(struct machine *m);
+bool giving_awaits_disk(const struct machine *m);
+void giving_restore(struct machine *m, uint64_t offered);
 
 /* command.c */
 int command_run(struct machine *m, const struct machine_command *c);

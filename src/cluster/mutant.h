@@ -36,7 +36,9 @@
     X(OFFER_AT_ONCE)                                                                                         \
     X(GIVE_AND_FORGET)                                                                                       \
     X(KEEP_LOST)                                                                                             \
-    X(TAKE_AND_FORGET)
+    X(TAKE_AND_FORGET)                                                                                       \
+    X(OFFER_LOST)                                                                                            \
+    X(GIVE_EARLY)
 
 enum cluster_mutant {
     MUTANT_NONE,

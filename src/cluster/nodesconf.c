@@ -247,6 +247,10 @@ static int read_vars(struct nodesconf *c, struct str line)
             c->vote_epoch = v;
         else if (str_eq(key, STR("larderDataEpoch")))
             c->data_epoch = v;
+        else if (str_eq(key, STR("larderTakes")))
+            c->takes_epoch = v;
+        else if (str_eq(key, STR("larderOffers")))
+            c->offers_epoch = v;
         else if (!read_voted(c, key, v))
             return ERR_CORRUPT;
     }
@@ -383,6 +387,10 @@ int nodesconf_write(const struct nodesconf *c, struct buf *out)
     buf_printf(out, "vars currentEpoch %llu lastVoteEpoch %llu larderDataEpoch %llu",
                (unsigned long long)c->current_epoch, (unsigned long long)c->vote_epoch,
                (unsigned long long)c->data_epoch);
+    if (c->takes_epoch != 0)
+        buf_printf(out, " larderTakes %llu", (unsigned long long)c->takes_epoch);
+    if (c->offers_epoch != 0)
+        buf_printf(out, " larderOffers %llu", (unsigned long long)c->offers_epoch);
     for (unsigned i = 0; i < c->nvotes; i++)
         buf_printf(out, " %s%.*s-%.*s %llu", voted_key, NODE_ID, c->votes[i].about.c, NODE_ID,
                    c->votes[i].by.c, (unsigned long long)c->votes[i].epoch);

@@ -4,7 +4,9 @@
  * [slots...] vars currentEpoch <n> lastVoteEpoch <n> larderDataEpoch <n>
  *
  * Slots are "7", "0-5460", and on the own line "[7->-id]" (leaves for id) and "[7-<-id]" (comes from id).
- * larderVoted-<about>-<by> <epoch>, for each open vote (electorate.c).
+ * larderVoted-<about>-<by> <epoch>, for each open vote (electorate.c); larderTakes <epoch>, in which it has
+ * claimed slots that it does not serve yet (taking.c); larderOffers <epoch>, in which another may take slots of
+ * its own (giving.c).
  * Redis logs and skips variables that it does not know. How the file gets onto the disk is its owner's
  * business: write beside it, fsync, rename, fsync the folder. */
 #ifndef LARDER_CLUSTER_NODESCONF_H
@@ -24,6 +26,7 @@ struct nodesconf {
     struct slotmap *map; /* borrowed */
     struct node *self;   /* in map */
     uint64_t current_epoch, vote_epoch, data_epoch;
+    uint64_t takes_epoch, offers_epoch; /* 0: none */
     struct node_dispute votes[NODE_DISPUTES_MAX];
     unsigned nvotes;
     struct slot_move *moves; /* reading: from the heap, the caller's; NULL if none */

@@ -31,7 +31,7 @@ void ownership_follow(struct machine *m, struct node *primary)
     memset(m->lost, 0, sizeof(m->lost));
     m->nlost = m->nmoves = 0;
     taking_reset(m);
-    m->offer.given = false;
+    memset(&m->offer, 0, sizeof(m->offer));
     m->mute = false;
     m->yield_ms = 0;
     self->flags = (self->flags & ~(uint32_t)(NODE_PRIMARY | NODE_MIGRATE_TO)) | NODE_REPLICA;
@@ -69,7 +69,7 @@ void ownership_disown(struct machine *m, const struct node *sender, const struct
     }
 }
 
-static bool is_disowned(const struct machine *m, unsigned slot)
+bool ownership_is_disowned(const struct machine *m, unsigned slot)
 {
     return m->some_disowned && m->map.owner[slot] != m->self && slots_has(m->disowned, slot);
 }
@@ -88,7 +88,7 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
         }
         struct node *owner = m->map.owner[slot];
         if (!slots_has(slots, slot) || owner == sender || importing(m, slot) != NULL ||
-            (owner != NULL && !is_disowned(m, slot) &&
+            (owner != NULL && !ownership_is_disowned(m, slot) &&
              (MUTANT(CLAIM_EQUAL) ? owner->config_epoch > epoch : owner->config_epoch >= epoch)))
             continue;
         if (owner != NULL)
@@ -146,7 +146,7 @@ void ownership_answer(struct machine *m, const struct node *sender, const struct
     if (claims == sender && f->h.larder.is && !f->h.larder.unsettled && !taking_any(m) &&
         f->h.config_epoch == sender->config_epoch && !slots_within(sender->slots, f->h.slots) &&
         !MUTANT(TAKE_AND_FORGET)) {
-        bus_update(m, sender, link); /* it does not claim all that it did in this epoch: it was restarted */
+        bus_remind(m, sender, link); /* it does not claim all that it did in this epoch: it was restarted */
         return;
     }
     for (unsigned i = 0; i < m->map.n; i++) {

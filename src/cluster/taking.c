@@ -41,6 +41,7 @@ const uint8_t *taking_claims(struct machine *m)
 {
     memcpy(m->claims, m->self->slots, SLOT_BYTES);
     machine_add_takings(m, m->claims);
+    giving_add(m, m->claims);
     return m->claims;
 }
 
@@ -67,9 +68,12 @@ bool machine_takes(const struct machine *m, unsigned slot)
     return false;
 }
 
-static void drop(struct machine *m, struct taking *t)
+static void end(struct machine *m, struct taking *t)
 {
     t->on = false;
+    if (!taking_any(m))
+        m->takes_epoch = 0;
+    machine_dirty(m);
     machine_view(m);
 }
 
@@ -77,6 +81,7 @@ void taking_reset(struct machine *m)
 {
     for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
         m->takings[i].on = false;
+    m->takes_epoch = 0;
 }
 
 static struct taking *free_place(struct machine *m)
@@ -98,7 +103,7 @@ bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *
         m->map.nodes[i]->gives &= ~(1u << (t - m->takings));
         m->map.nodes[i]->conceded &= ~(1u << (t - m->takings));
     }
-    m->self->config_epoch = epoch;
+    m->self->config_epoch = m->takes_epoch = epoch;
     if (m->current_epoch < epoch)
         m->current_epoch = epoch;
     machine_hold(m);
@@ -124,23 +129,27 @@ int taking_begin(struct machine *m, const struct machine_command *c)
 }
 
 /* These we have claimed in our epoch, others say, and we do not know of it: we were restarted before we
- * served them. Nobody else can have claimed them in it; whoever has in a greater one will say so. */
+ * served them. Nobody else can have claimed them in it; whoever has in a greater one will say so. What has
+ * come here may be lost: who has not given them up keeps them. */
 void taking_again(struct machine *m, const uint8_t *slots)
 {
     static const struct node_id nobody;
     uint8_t again[SLOT_BYTES] = {0};
     const struct node *from = NULL;
     bool some = false;
+    if (m->takes_epoch != m->self->config_epoch || !machine_is_primary(m) || m->mute)
+        return; /* an operator has taken them from us */
     for (unsigned s = 0; s < SLOT_COUNT; s++) {
         const struct node *owner = m->map.owner[s];
         if (!slots_has(slots, s) || owner == m->self || (some && owner != from) || machine_takes(m, s) ||
-            (owner != NULL && owner->config_epoch >= m->self->config_epoch))
+            (owner != NULL &&
+             (owner->config_epoch >= m->self->config_epoch || !ownership_is_disowned(m, s))))
             continue;
         slots_set(again, s, true);
         from = owner;
         some = true;
     }
-    if (some && machine_is_primary(m) && !m->mute)
+    if (some)
         (void)taking_start(m, from == NULL ? &nobody : &from->id, again, m->self->config_epoch);
 }
 
@@ -172,19 +181,28 @@ static bool is_conceded(struct machine *m, unsigned i)
     return owner || (node_is(from, NODE_FAIL) && other);
 }
 
-/* With these slots, may we acknowledge writes at once? Voters are those that will be: who gives its last
- * slots away promises nothing any more. */
-static bool has_majority(const struct machine *m, const struct taking *t)
+bool taking_votes(const struct machine *m, const struct node *n)
+{
+    if (!taking_any(m) || !node_is(n, NODE_PRIMARY))
+        return node_votes(n);
+    uint8_t taken[SLOT_BYTES] = {0};
+    machine_add_takings(m, taken);
+    for (unsigned b = 0; b < SLOT_BYTES; b++)
+        if (n == m->self || (n->slots[b] & (uint8_t)~taken[b]) != 0)
+            return true;
+    return false;
+}
+
+/* May we acknowledge writes at once? Voters are those that will be: who gives its last slots away promises
+ * nothing any more. */
+static bool has_majority(const struct machine *m)
 {
     unsigned voters = 1, have = 1;
     struct electorate e;
     electorate_hear(&e, m, failure_promised, m->now_ms, 0);
     for (unsigned k = 0; k < m->map.n; k++) {
         const struct node *n = m->map.nodes[k];
-        unsigned kept = 0;
-        for (unsigned b = 0; n != m->self && node_votes(n) && b < SLOT_BYTES; b++)
-            kept |= n->slots[b] & (uint8_t)~t->slots[b];
-        if (kept == 0)
+        if (n == m->self || !taking_votes(m, n))
             continue;
         voters++;
         if (!node_is(n, NODE_LARDER))
@@ -207,12 +225,11 @@ static bool is_lost(const struct machine *m, const struct taking *t)
 
 static void finish(struct machine *m, struct taking *t)
 {
-    t->on = false;
     for (unsigned s = 0; s < SLOT_COUNT; s++)
         if (slots_has(t->slots, s))
             slotmap_assign(&m->map, s, m->self);
+    end(m, t);
     machine_hold(m);
-    machine_view(m);
 }
 
 void taking_check(struct machine *m)
@@ -222,8 +239,8 @@ void taking_check(struct machine *m)
         if (!t->on)
             continue;
         if (!machine_is_primary(m) || (is_lost(m, t) && !MUTANT(TAKE_ANYWAY)))
-            drop(m, t);
-        else if (!machine_held(m) && is_conceded(m, i) && has_majority(m, t))
+            end(m, t);
+        else if (!machine_held(m) && is_conceded(m, i) && has_majority(m))
             finish(m, t);
     }
 }
@@ -238,7 +255,7 @@ void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
         bool claims = slots_overlap(f->h.slots, t->slots) && !node_id_eq(&f->h.primary, &m->self->id);
         sender->conceded = claims ? sender->conceded & ~(1u << i) : sender->conceded | 1u << i;
         if (claims && f->h.config_epoch > m->self->config_epoch && !MUTANT(TAKE_ANYWAY))
-            drop(m, t); /* they are kept after all */
+            end(m, t); /* they are kept after all */
     }
     taking_check(m);
 }

@@ -2,6 +2,7 @@
 #include "sim.h"
 
 #include "cluster/frame.h"
+#include "cluster/machine_internal.h"
 
 void check_sent(struct sim *s, int from, uint32_t link, struct str bytes)
 {
@@ -115,6 +116,28 @@ void check_agreed(struct sim *s)
 {
     if (!same_views(s))
         sim_fail(s, "one node does not learn who owns its slots, though only one link is cut");
+}
+
+/* What each node believes, into the trace. */
+void check_note(const struct sim *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        const struct machine *m = &s->nodes[i].m;
+        if (!s->nodes[i].alive) {
+            sim_note(s, "node %d is down", i);
+            continue;
+        }
+        sim_note(s, "node %d: %s, epoch %llu of %llu, owns %u%s%s%s, %u votes open", i, m->ok ? "ok" : "fail",
+                 (unsigned long long)m->self->config_epoch, (unsigned long long)m->current_epoch,
+                 m->self->nslots, m->mute ? ", mute" : "", taking_any(m) ? ", takes" : "",
+                 machine_may_write(m, sim_clock(s, i)) ? ", writes" : "", m->nvotes);
+        for (unsigned k = 0; k < m->map.n; k++) {
+            const struct node *n = m->map.nodes[k];
+            int primary = n->primary == NULL ? -1 : sim_find(s, &n->primary->id);
+            sim_note(s, "    sees node %d: flags %#x, primary %d, epoch %llu, owns %u", sim_find(s, &n->id),
+                     n->flags & NODE_WIRE, primary, (unsigned long long)n->config_epoch, n->nslots);
+        }
+    }
 }
 
 static bool epochs_differ(const struct sim *s)

@@ -214,7 +214,10 @@ void fault_move(struct sim *s, int from, int to)
     switch (rng_below(&s->rng, 10)) {
     case 0: sim_crash(s, a, 50 + rng_below(&s->rng, 3000)); break;
     case 1:
-    case 2: s->nodes[a].paused_until = s->now + rng_below(&s->rng, 3 * t); break;
+    case 2:
+        s->nodes[a].paused_until = s->now + rng_below(&s->rng, 3 * t);
+        sim_note(s, "node %d sleeps until %llu", a, (unsigned long long)s->nodes[a].paused_until);
+        break;
     case 3: s->cut[b][a] = true; /* fall through */
     case 4: s->cut[a][b] = true; break;
     case 5: isolate(s, a); break;

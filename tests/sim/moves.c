@@ -7,7 +7,7 @@
  *
  * The copy before it is nothing here: what is sent while the groups are held is all that counts. Letters go
  * over a connection, so none is lost but with it; one that meets a cut link waits there, and may arrive long
- * after its sender has given up. At each step something may happen to either side. */
+ * after its sender has given up, or was restarted. At each step something may happen to either side. */
 #include "sim.h"
 
 #include "cluster/mutant.h"
@@ -113,6 +113,8 @@ static void hold(struct sim *s, struct sim_move *v)
     if (!v->on)
         return;
     v->epoch = m->offer.epoch;
+    sim_note(s, "node %d offers groups %#llx to node %d in epoch %llu", v->from, (unsigned long long)v->groups,
+             v->to, (unsigned long long)v->epoch);
     for (unsigned g = 0; g < SIM_GROUPS; g++)
         v->values[g] = groups_value(s, v->from, g);
     push(s, v, SIM_LETTER, KEYS, delay(s));
@@ -156,9 +158,11 @@ static void await(struct sim *s, struct sim_move *v)
     if (!owns_all(s, v)) {
         v->on = false;
         s->given++;
+        sim_note(s, "node %d has given its groups to node %d", v->from, v->to);
     } else if (s->now > v->until && order(s, v, v->from, CMD_RECLAIM)) {
         v->on = false;
         s->kept++;
+        sim_note(s, "node %d has called its groups back", v->from);
     }
 }
 
@@ -199,15 +203,14 @@ static bool write_keys(struct sim *s, struct sim_move *v)
 static void arrive(struct sim *s, struct sim_move *v, enum letter what)
 {
     struct sim_node *n = &s->nodes[v->to];
-    const struct sim_node *from = &s->nodes[v->from];
-    if (from->alive && from->life != v->from_life)
-        return; /* its connection went with the process that was there before */
     if (is_cut(s, v)) {
         if (v->on)
             push(s, v, SIM_LETTER, what, AGAIN_MS);
     } else if (what == KEYS) {
         push(s, v, SIM_ANSWER, write_keys(s, v), delay(s));
     } else if (node_is(n->m.self, NODE_PRIMARY) && n->reign == v->to_reign && order(s, v, v->to, CMD_TAKE)) {
+        sim_note(s, "node %d takes groups of node %d in epoch %llu", v->to, v->from,
+                 (unsigned long long)v->epoch);
         groups_take(s, v->to, v->groups);
     }
 }

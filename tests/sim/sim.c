@@ -400,6 +400,8 @@ bool sim_run(struct sim *s, uint64_t seed, bool moving, bool trace)
     }
     calm(s);
     until(s, s->now + HEAL_MS, true);
+    if (s->failure[0] != '\0')
+        check_note(s);
     for (int i = 0; i < s->n; i++) {
         if (s->nodes[i].alive)
             machine_release(&s->nodes[i].m);

@@ -214,6 +214,7 @@ void check_sent(struct sim *s, int from, uint32_t link, struct str bytes);
 void check_step(struct sim *s, int node);
 void check_disk(struct sim *s, int node);
 bool check_whole(struct sim *s, const char **why);
+void check_note(const struct sim *s);
 void check_agreed(struct sim *s);
 
 #endif

@@ -6,9 +6,10 @@
 
 #include <string.h>
 
-#define CONF                                                                                                 \
+#define CONF_WITH(vars)                                                                                      \
     A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B                                     \
-      " 127.0.0.1:7001@17001 master - 0 0 3 connected 5001-16383\n" VARS
+      " 127.0.0.1:7001@17001 master - 0 0 3 connected 5001-16383\n"                                          \
+      "vars currentEpoch 6 lastVoteEpoch 5 " vars "\n"
 
 static void on_disk(struct lone *l)
 {
@@ -43,15 +44,20 @@ static void b_says(struct lone *l, const uint8_t *slots, uint64_t epoch, uint64_
 }
 
 /* It has been heard for so long that we may write. */
-static struct lone *start_with_b(void)
+static struct lone *start_with(const char *conf)
 {
-    struct lone *l = start(CONF);
+    struct lone *l = start(conf);
     on_disk(l);
     b_says(l, node_named(l, B)->slots, 3, 6, false);
     l->now += 2000;
     b_says(l, node_named(l, B)->slots, 3, 6, false);
     assert_true(machine_may_write(&l->m, l->now));
     return l;
+}
+
+static struct lone *start_with_b(void)
+{
+    return start_with(CONF_WITH(""));
 }
 
 /* Three epochs: that of the claim, that of a call back, and one that a majority must know of. */
@@ -66,6 +72,8 @@ static void test_an_offer(void **state)
     b_says(l, node_named(l, B)->slots, 3, 8, false);
     assert_false(machine_offer_stands(&l->m, l->now));
     b_says(l, node_named(l, B)->slots, 3, 9, false);
+    assert_false(machine_offer_stands(&l->m, l->now)); /* a restart would not call it back */
+    on_disk(l);
     assert_true(machine_offer_stands(&l->m, l->now));
     assert_int_equal(order(l, CMD_RECLAIM, slots, 0), 0);
     assert_int_equal(l->m.self->config_epoch, 8);
@@ -100,10 +108,40 @@ static void test_who_follows_has_conceded(void **state)
     end(l);
 }
 
+/* A restart calls an offer back by the second of its epochs, unless that, or more, has happened since. */
+static void test_an_offer_before_a_restart(void **state)
+{
+    struct lone *l = start(CONF_WITH("larderOffers 6"));
+    assert_int_equal(l->m.self->config_epoch, 7);
+    assert_true(machine_held(&l->m));
+    end(l);
+    l = start(CONF_WITH("larderOffers 3"));
+    assert_int_equal(l->m.self->config_epoch, 4);
+    end(l);
+}
+
+/* What was given is told when it is on the disk: else a restart would call it back. */
+static void test_given_on_disk(void **state)
+{
+    struct lone *l = start_with_b();
+    uint8_t slots[SLOT_BYTES], more[SLOT_BYTES];
+    range(slots, 0, 9);
+    range(more, 5001, SLOT_COUNT - 1);
+    slots_add(more, slots);
+    assert_int_equal(order(l, CMD_OFFER, slots, 0), 0);
+    b_says(l, more, 7, 9, true);
+    assert_ptr_equal(l->m.map.owner[0], node_named(l, B));
+    assert_true(slots_has(taking_claims(&l->m), 0));
+    on_disk(l);
+    assert_false(slots_has(taking_claims(&l->m), 0));
+    assert_non_null(acted(l, ACT_SEND));
+    end(l);
+}
+
 /* We were restarted before we served what we had claimed: others tell us of it, and B does not claim it. */
 static void test_claims_again(void **state)
 {
-    struct lone *l = start_with_b();
+    struct lone *l = start_with(CONF_WITH("larderTakes 4"));
     struct node told = *l->m.self;
     struct frame_header h;
     uint8_t rest[SLOT_BYTES];
@@ -115,13 +153,20 @@ static void test_claims_again(void **state)
     assert_false(machine_takes(&l->m, 6000));
     told.config_epoch = 4;
     send_frame(l, &h, LINK_INBOUND | 1);
-    assert_true(machine_takes(&l->m, 6000));
-    assert_ptr_not_equal(l->m.map.owner[6000], l->m.self);
-    on_disk(l);
+    assert_false(machine_takes(&l->m, 6000)); /* B has not given it up, for all that we know, and has it */
     range(rest, 5001, SLOT_COUNT - 1);
     slots_set(rest, 6000, false);
     b_says(l, rest, 3, 6, false);
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(machine_takes(&l->m, 6000));
+    assert_ptr_not_equal(l->m.map.owner[6000], l->m.self);
+    on_disk(l);
+    b_says(l, rest, 3, 6, false);
     assert_ptr_equal(l->m.map.owner[6000], l->m.self);
+    assert_int_equal(l->m.takes_epoch, 0);
+    slotmap_assign(&l->m.map, 6000, NULL); /* an operator takes it from us */
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_false(machine_takes(&l->m, 6000));
     end(l);
 }
 
@@ -177,7 +222,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_offer),     cmocka_unit_test(test_who_follows_has_conceded),
         cmocka_unit_test(test_claims_again), cmocka_unit_test(test_takes_back),
-        cmocka_unit_test(test_a_new_epoch),
+        cmocka_unit_test(test_a_new_epoch),  cmocka_unit_test(test_an_offer_before_a_restart),
+        cmocka_unit_test(test_given_on_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

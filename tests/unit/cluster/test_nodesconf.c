@@ -44,7 +44,9 @@ static void text_comes_back(void **state)
     static const char text[] =
         A " 10.0.0.1:6379@16379,h.example,nodename=n1,tls-port=6380,shard-id=" B
           " myself,master - 0 0 5 connected"
-          " 1 3-9 [3->-" B "] [77-<-" B "]\n" B " ::1:6379@16379 slave " A " 0 0 4 disconnected\n" VARS;
+          " 1 3-9 [3->-" B "] [77-<-" B "]\n" B
+          " ::1:6379@16379 slave " A " 0 0 4 disconnected\n"
+          "vars currentEpoch 5 lastVoteEpoch 4 larderDataEpoch 0 larderTakes 5 larderOffers 3 larderVoted-" A "-" B " 2\n";
     struct slotmap *map = test_malloc(sizeof(*map));
     struct nodesconf c;
     struct buf out;
@@ -52,6 +54,7 @@ static void text_comes_back(void **state)
     assert_int_equal(read_text(map, &c, str_of(text)), 0);
     assert_int_equal(c.nmoves, 2);
     assert_true(!c.moves[0].importing && c.moves[1].importing && c.moves[1].slot == 77);
+    assert_true(c.takes_epoch == 5 && c.offers_epoch == 3 && c.nvotes == 1);
     assert_int_equal(nodesconf_write(&c, &out), 0);
     assert_str(buf_str(&out), str_of(text));
     buf_release(&out);
