@@ -83,27 +83,17 @@ void bus_vote(struct machine *m, struct node *n)
     send_written(m, &w, FRAME_AUTH_ACK, n->out);
 }
 
-static void update(struct machine *m, const struct node *n, const uint8_t *slots, uint32_t link)
+void bus_update(struct machine *m, const struct node *n, uint32_t link)
 {
     struct frame_header h;
     struct frame_writer w;
-    bus_header(m, FRAME_UPDATE, &h);
-    frame_begin(&w, &m->out, &h);
-    frame_put_update(&w, n, slots);
-    send_written(m, &w, FRAME_UPDATE, link);
-}
-
-void bus_update(struct machine *m, const struct node *n, uint32_t link)
-{
     uint8_t slots[SLOT_BYTES]; /* without what it does not claim itself any more */
     for (unsigned b = 0; b < SLOT_BYTES; b++)
         slots[b] = n->slots[b] & (uint8_t)~m->disowned[b];
-    update(m, n, n == m->self ? taking_claims(m) : slots, link);
-}
-
-void bus_remind(struct machine *m, const struct node *n, uint32_t link)
-{
-    update(m, n, n->slots, link);
+    bus_header(m, FRAME_UPDATE, &h);
+    frame_begin(&w, &m->out, &h);
+    frame_put_update(&w, n, n == m->self ? taking_claims(m) : slots);
+    send_written(m, &w, FRAME_UPDATE, link);
 }
 
 void bus_broadcast(struct machine *m, enum frame_type type)
@@ -490,8 +480,6 @@ static void publish_frame(struct machine *m, const struct frame *f)
 static void update_frame(struct machine *m, const struct frame *f)
 {
     struct node *n = slotmap_find(&m->map, &f->node);
-    if (n == m->self && f->update_epoch == n->config_epoch)
-        taking_again(m, f->update_slots);
     if (n == NULL || n->config_epoch >= f->update_epoch)
         return;
     if (!node_is(n, NODE_PRIMARY)) {

@@ -140,6 +140,7 @@ void bus_tick(struct machine *m)
     restart_tick(m);
     failure_tick(m);
     manual_tick(m);
+    giving_check(m);
     taking_ask(m);
     taking_check(m);
     election_tick(m);

@@ -136,7 +136,7 @@ int machine_init(struct machine *m, const struct machine_config *c, const struct
 int machine_restore(struct machine *m, const struct machine_config *c, struct str text, struct rng *rng,
                     uint64_t now_ms, unsigned *line)
 {
-    struct nodesconf nc = {.map = &m->map};
+    struct nodesconf nc = {.map = &m->map, .takings = m->takings, .gift = &m->offer.gift};
     prepare(m, c, rng, now_ms);
     int err = nodesconf_read(text, now_ms, &nc, line);
     if (err != 0)
@@ -147,7 +147,6 @@ int machine_restore(struct machine *m, const struct machine_config *c, struct st
     m->current_epoch = nc.current_epoch;
     m->vote_epoch = nc.vote_epoch;
     m->data_epoch = nc.data_epoch;
-    m->takes_epoch = nc.takes_epoch;
     m->nvotes = nc.nvotes;
     memcpy(m->votes, nc.votes, sizeof(m->votes));
     m->restored = true;
@@ -160,9 +159,10 @@ int machine_restore(struct machine *m, const struct machine_config *c, struct st
     }
     if (node_id_none(&m->self->shard))
         machine_random_id(m, &m->self->shard);
-    m->mute = node_votes(m->self) && slotmap_replicas(&m->map, m->self, false) > 0;
+    m->mute = (node_votes(m->self) || taking_any(m)) && slotmap_replicas(&m->map, m->self, false) > 0;
     describe_self(m);
     m->dirty = true;
+    taking_restore(m);
     giving_restore(m, nc.offers_epoch);
     return 0;
 }
@@ -350,13 +350,15 @@ const struct slot_move *machine_move(const struct machine *m, unsigned slot)
 
 static struct nodesconf view_of(const struct machine *m)
 {
+    bool offer = m->offer.seq != 0 || m->offer.gift.on || m->offer.recall;
     struct nodesconf nc = {.map = (struct slotmap *)&m->map,
                            .self = m->self,
                            .current_epoch = m->current_epoch,
                            .vote_epoch = m->vote_epoch,
                            .data_epoch = m->data_epoch,
-                           .takes_epoch = m->takes_epoch,
-                           .offers_epoch = m->offer.seq == 0 ? 0 : m->offer.epoch,
+                           .takings = (struct handover *)m->takings,
+                           .gift = (struct handover *)&m->offer.gift,
+                           .offers_epoch = offer ? m->offer.epoch : 0,
                            .nvotes = m->nvotes,
                            .moves = m->moves,
                            .nmoves = m->nmoves};

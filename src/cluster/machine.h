@@ -32,7 +32,6 @@ enum machine_limits {
     MACHINE_MF_TIMEOUT_MS = 5000,
     MACHINE_FORGET_MS = 60000,
     MACHINE_ERROR_MAX = 160,
-    MACHINE_TAKINGS = 8, /* slots taken from so many nodes at once */
 };
 
 enum machine_event_kind {
@@ -189,17 +188,11 @@ struct machine {
     struct offer {      /* our last CMD_OFFER */
         uint64_t epoch; /* 0: none */
         uint64_t seq;   /* of the PERSIST with it, since a majority knows of it; 0: it does not */
-        struct node_id to;
-        uint8_t slots[SLOT_BYTES];
-        bool given;         /* it has claimed them; whether it serves them we do not know */
-        uint64_t given_seq; /* of the PERSIST without them */
+        bool recall;    /* from before a restart: to be called back before we serve */
+        struct handover gift; /* on: it has claimed them; whether it serves them we do not know */
+        uint64_t given_seq;   /* of the PERSIST without them */
     } offer;
-    uint64_t takes_epoch; /* of the claims in takings, 0: none; also from before a restart, which forgets them */
-    struct taking {
-        bool on;
-        struct node_id from;
-        uint8_t slots[SLOT_BYTES];
-    } takings[MACHINE_TAKINGS];
+    struct handover takings[NODE_TAKINGS_MAX];
     struct machine_census { /* of the nodes, as of the last view (failure_state()) */
         bool taken;
         unsigned voters, reachable, failed; /* failed: owners of slots */

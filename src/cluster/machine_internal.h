@@ -25,7 +25,6 @@ void bus_header(struct machine *m, enum frame_type type, struct frame_header *h)
 void bus_frame(struct machine *m, const struct frame *f, uint32_t link);
 void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t link, uint32_t seq);
 void bus_update(struct machine *m, const struct node *n, uint32_t link); /* tell who n is */
-void bus_remind(struct machine *m, const struct node *n, uint32_t link); /* ... n, what it has claimed */
 void bus_send(struct machine *m, enum frame_type type, const struct node *n);
 void bus_vote(struct machine *m, struct node *n); /* AUTH_ACK, and a promise with it */
 void bus_broadcast(struct machine *m, enum frame_type type);
@@ -100,7 +99,6 @@ bool failure_promised(const struct machine *m, const struct node *n, uint64_t at
 void ownership_disown(struct machine *m, const struct node *sender, const struct frame *f);
 void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots);
 void ownership_keep(struct machine *m, struct node *n, const uint8_t *slots);
-bool ownership_is_disowned(const struct machine *m, unsigned slot);
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
 bool ownership_bump(struct machine *m);  /* a new epoch without agreement, if ours is not the greatest */
@@ -136,7 +134,7 @@ bool taking_votes(const struct machine *m, const struct node *n); /* once what w
 int taking_begin(struct machine *m, const struct machine_command *c);
 /* False: too many at once. */
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch);
-void taking_again(struct machine *m, const uint8_t *slots);
+void taking_restore(struct machine *m);
 void taking_reset(struct machine *m);
 void taking_ask(struct machine *m);
 void taking_check(struct machine *m);

@@ -69,7 +69,7 @@ void ownership_disown(struct machine *m, const struct node *sender, const struct
     }
 }
 
-bool ownership_is_disowned(const struct machine *m, unsigned slot)
+static bool is_disowned(const struct machine *m, unsigned slot)
 {
     return m->some_disowned && m->map.owner[slot] != m->self && slots_has(m->disowned, slot);
 }
@@ -88,7 +88,7 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
         }
         struct node *owner = m->map.owner[slot];
         if (!slots_has(slots, slot) || owner == sender || importing(m, slot) != NULL ||
-            (owner != NULL && !ownership_is_disowned(m, slot) &&
+            (owner != NULL && !is_disowned(m, slot) &&
              (MUTANT(CLAIM_EQUAL) ? owner->config_epoch > epoch : owner->config_epoch >= epoch)))
             continue;
         if (owner != NULL)
@@ -106,7 +106,7 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
     }
     if (m->nlost > lost)
         giving_lost(m, sender, epoch);
-    if (mine == m->self && (m->offer.given || taking_any(m)))
+    if (mine == m->self && (m->offer.gift.on || taking_any(m)))
         return; /* not before they are served, or what comes here has come */
     if (taken > 0 && taken == had && mine->nslots == 0 && sender != mine &&
         (m->config.replica_migration || sender->nslots == taken))
@@ -129,26 +129,12 @@ void ownership_keep(struct machine *m, struct node *n, const uint8_t *slots)
     }
 }
 
-static bool slots_within(const uint8_t *part, const uint8_t *all)
-{
-    for (unsigned i = 0; i < SLOT_BYTES; i++)
-        if (part[i] & ~all[i])
-            return false;
-    return true;
-}
-
 /* The sender does not know that another has its slots: tell it, once a frame. */
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link)
 {
     const struct node *claims = sender->primary != NULL ? sender->primary : sender;
     if (MUTANT(NO_UPDATE) || memcmp(claims->slots, f->h.slots, SLOT_BYTES) == 0)
         return;
-    if (claims == sender && f->h.larder.is && !f->h.larder.unsettled && !taking_any(m) &&
-        f->h.config_epoch == sender->config_epoch && !slots_within(sender->slots, f->h.slots) &&
-        !MUTANT(TAKE_AND_FORGET)) {
-        bus_remind(m, sender, link); /* it does not claim all that it did in this epoch: it was restarted */
-        return;
-    }
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
         if (n != claims && n->nslots > 0 && n->config_epoch > f->h.config_epoch &&

@@ -18,6 +18,7 @@ enum slotmap_limits {
     NODE_HOST_MAX = 256,      /* with its NUL */
     SLOTMAP_NODES_MAX = 8192, /* more than any cluster; a hostile peer cannot make us hold more */
     NODE_REPORTS_MAX = 1024,  /* failure reports kept about one node */
+    NODE_TAKINGS_MAX = 8,     /* slots taken from so many nodes at once */
     NODE_DISPUTES_MAX = 8,    /* votes of one node whose end it does not know */
     SLOTMAP_BUCKETS = 1024,   /* nodes by id; a power of two */
 };

@@ -14,9 +14,8 @@
  * Before it has accepted we have not served. So whoever dies or is cut off, one owns the slots, and has
  * everything: the greater epoch.
  *
- * In our own map they stay the old owner's until then, so that nodes.conf never says that a restarted, empty
- * node owns what it was only about to get. If it is restarted when they have given them up, others tell it
- * that it has claimed them in its epoch, and it begins again (taking_again()). */
+ * In our own map they stay the old owner's until then. nodes.conf says that we are taking them: after a
+ * restart we claim what we did in our epoch, or take a new one (taking_restore()). */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"
@@ -26,7 +25,7 @@
 /* Whoever was of the old owner's shard once may have its claim in mind. */
 static bool note_giver(struct machine *m, unsigned i, struct node *n)
 {
-    const struct node_id *from = &m->takings[i].from;
+    const struct node_id *from = &m->takings[i].with;
     if (node_id_eq(&n->id, from) || (n->primary != NULL && node_id_eq(&n->primary->id, from)))
         n->gives |= 1u << i;
     return (n->gives >> i) & 1;
@@ -47,14 +46,14 @@ const uint8_t *taking_claims(struct machine *m)
 
 void machine_add_takings(const struct machine *m, uint8_t *slots)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
         if (m->takings[i].on)
             slots_add(slots, m->takings[i].slots);
 }
 
 bool taking_any(const struct machine *m)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
         if (m->takings[i].on)
             return true;
     return false;
@@ -62,31 +61,28 @@ bool taking_any(const struct machine *m)
 
 bool machine_takes(const struct machine *m, unsigned slot)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
         if (m->takings[i].on && slots_has(m->takings[i].slots, slot))
             return true;
     return false;
 }
 
-static void end(struct machine *m, struct taking *t)
+static void end(struct machine *m, struct handover *t)
 {
     t->on = false;
-    if (!taking_any(m))
-        m->takes_epoch = 0;
     machine_dirty(m);
     machine_view(m);
 }
 
 void taking_reset(struct machine *m)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
         m->takings[i].on = false;
-    m->takes_epoch = 0;
 }
 
-static struct taking *free_place(struct machine *m)
+static struct handover *free_place(struct machine *m)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
         if (!m->takings[i].on)
             return &m->takings[i];
     return NULL;
@@ -94,16 +90,16 @@ static struct taking *free_place(struct machine *m)
 
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch)
 {
-    struct taking *t = free_place(m);
+    struct handover *t = free_place(m);
     if (t == NULL)
         return false;
-    *t = (struct taking){.on = true, .from = *from};
+    *t = (struct handover){.on = true, .with = *from};
     memcpy(t->slots, slots, SLOT_BYTES);
     for (unsigned i = 0; i < m->map.n; i++) {
         m->map.nodes[i]->gives &= ~(1u << (t - m->takings));
         m->map.nodes[i]->conceded &= ~(1u << (t - m->takings));
     }
-    m->self->config_epoch = m->takes_epoch = epoch;
+    m->self->config_epoch = epoch;
     if (m->current_epoch < epoch)
         m->current_epoch = epoch;
     machine_hold(m);
@@ -128,35 +124,25 @@ int taking_begin(struct machine *m, const struct machine_command *c)
     return 0;
 }
 
-/* These we have claimed in our epoch, others say, and we do not know of it: we were restarted before we
- * served them. Nobody else can have claimed them in it; whoever has in a greater one will say so. What has
- * come here may be lost: who has not given them up keeps them. */
-void taking_again(struct machine *m, const uint8_t *slots)
+/* What we claimed before a restart. With replicas, which have it, we go on. Without them it is lost, and is the
+ * old owner's, whether it has given it up or not: in a new epoch, which was kept for that, we claim it no more.
+ */
+void taking_restore(struct machine *m)
 {
-    static const struct node_id nobody;
-    uint8_t again[SLOT_BYTES] = {0};
-    const struct node *from = NULL;
-    bool some = false;
-    if (m->takes_epoch != m->self->config_epoch || !machine_is_primary(m) || m->mute)
-        return; /* an operator has taken them from us */
-    for (unsigned s = 0; s < SLOT_COUNT; s++) {
-        const struct node *owner = m->map.owner[s];
-        if (!slots_has(slots, s) || owner == m->self || (some && owner != from) || machine_takes(m, s) ||
-            (owner != NULL &&
-             (owner->config_epoch >= m->self->config_epoch || !ownership_is_disowned(m, s))))
-            continue;
-        slots_set(again, s, true);
-        from = owner;
-        some = true;
-    }
-    if (some)
-        (void)taking_start(m, from == NULL ? &nobody : &from->id, again, m->self->config_epoch);
+    if (!taking_any(m) || slotmap_replicas(&m->map, m->self, false) > 0)
+        return;
+    taking_reset(m);
+    if (!MUTANT(TAKE_AND_FORGET))
+        m->self->config_epoch += 2;
+    if (m->current_epoch < m->self->config_epoch)
+        m->current_epoch = m->self->config_epoch;
+    machine_hold(m);
 }
 
 /* Those who must answer are asked at once: the old owner's shard, and who may promise that we can write. */
 void taking_ask(struct machine *m)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
         for (unsigned k = 0; m->takings[i].on && k < m->map.n; k++) {
             struct node *n = m->map.nodes[k];
             if (node_votes(n) || note_giver(m, i, n))
@@ -168,7 +154,7 @@ void taking_ask(struct machine *m)
 /* Nobody of the old owner's shard will claim them any more. */
 static bool is_conceded(struct machine *m, unsigned i)
 {
-    const struct node *from = slotmap_find(&m->map, &m->takings[i].from);
+    const struct node *from = slotmap_find(&m->map, &m->takings[i].with);
     bool owner = from == NULL || has_conceded(from, i) || MUTANT(TAKE_AT_ONCE), other = false;
     for (unsigned k = 0; k < m->map.n; k++) {
         struct node *n = m->map.nodes[k];
@@ -213,7 +199,7 @@ static bool has_majority(const struct machine *m)
 }
 
 /* Somebody was elected in the old owner's place and claims them, or it has called them back. */
-static bool is_lost(const struct machine *m, const struct taking *t)
+static bool is_lost(const struct machine *m, const struct handover *t)
 {
     for (unsigned s = 0; s < SLOT_COUNT; s++) {
         const struct node *owner = m->map.owner[s];
@@ -223,7 +209,7 @@ static bool is_lost(const struct machine *m, const struct taking *t)
     return false;
 }
 
-static void finish(struct machine *m, struct taking *t)
+static void finish(struct machine *m, struct handover *t)
 {
     for (unsigned s = 0; s < SLOT_COUNT; s++)
         if (slots_has(t->slots, s))
@@ -234,8 +220,8 @@ static void finish(struct machine *m, struct taking *t)
 
 void taking_check(struct machine *m)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
-        struct taking *t = &m->takings[i];
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
+        struct handover *t = &m->takings[i];
         if (!t->on)
             continue;
         if (!machine_is_primary(m) || (is_lost(m, t) && !MUTANT(TAKE_ANYWAY)))
@@ -247,8 +233,8 @@ void taking_check(struct machine *m)
 
 void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
-        struct taking *t = &m->takings[i];
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
+        struct handover *t = &m->takings[i];
         if (!t->on || !note_giver(m, i, sender))
             continue;
         /* Who follows us already, having given its last slots away, tells of ours. */

@@ -96,7 +96,7 @@ static void look(struct cluster_core *core, void *arg)
     uint32_t ours = count_of(m, d->slots, m->self), all = count_slots(d->slots);
     d->owns = primary && ours == all;
     d->given = (primary && ours == 0) || (n != NULL && count_of(m, d->slots, n) == all);
-    d->settled = !m->offer.given;
+    d->settled = !m->offer.gift.on;
     d->port = 0;
     if (n == NULL || !node_is(n, NODE_PRIMARY) || node_is(n, NODE_FAIL))
         return;
