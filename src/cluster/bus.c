@@ -351,11 +351,12 @@ static void read_successor(struct machine *m, const struct node *sender, struct 
         f->h.config_epoch <= sender->config_epoch || f->h.config_epoch < primary->config_epoch)
         return;
     for (unsigned b = 0; b < SLOT_BYTES; b++)
-        slots[b] = (uint8_t)(sender->slots[b] & f->h.slots[b]) | primary->slots[b];
+        slots[b] = (uint8_t)((sender->slots[b] | primary->slots[b]) & f->h.slots[b]);
     if (!node_is(primary, NODE_PRIMARY))
         ownership_primary(primary);
     primary->config_epoch = f->h.config_epoch;
     machine_dirty(m);
+    ownership_keep(m, primary, slots); /* an epoch is known with all that is claimed in it */
     ownership_claim(m, primary, f->h.config_epoch, slots);
 }
 

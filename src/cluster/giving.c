@@ -60,10 +60,19 @@ static uint64_t epoch_back(const struct machine *m)
     return m->self->config_epoch > m->offer.epoch ? m->self->config_epoch : m->offer.epoch + 1;
 }
 
+static void call_back(struct machine *m)
+{
+    m->self->config_epoch = epoch_back(m);
+    memset(&m->offer, 0, sizeof(m->offer));
+    machine_hold(m);
+    machine_view(m);
+}
+
 void giving_restore(struct machine *m, uint64_t offered)
 {
     m->offer.epoch = offered;
-    m->offer.recall = offered != 0 && offered >= m->self->config_epoch && !MUTANT(OFFER_LOST);
+    m->offer.gift.on = offered != 0 && !machine_owns_all(m, m->offer.gift.slots, m->self);
+    m->offer.recall = offered != 0 && !MUTANT(OFFER_LOST);
 }
 
 /* With promises of a majority nobody has been elected in our place, nor has finished to take what we offered:
@@ -71,15 +80,13 @@ void giving_restore(struct machine *m, uint64_t offered)
 static void recall(struct machine *m)
 {
     m->offer.recall = false;
-    if (!node_votes(m->self))
+    if (!node_votes(m->self) || m->offer.gift.on)
         return;
     if (!machine_may_write(m, m->now_ms)) {
         m->offer.recall = true;
         return;
     }
-    m->self->config_epoch = epoch_back(m);
-    machine_hold(m);
-    machine_view(m);
+    call_back(m);
 }
 
 /* Does a majority know of it since now? Then it goes into the file. */
@@ -150,11 +157,8 @@ int giving_reclaim(struct machine *m, const struct machine_command *c)
         return machine_fail_command(m, ERR_TYPE, "Slots are not served by this node.");
     if (!machine_may_write(m, m->now_ms))
         return machine_fail_command(m, ERR_AGAIN, "This node may not write now: it may have been replaced.");
-    if (!MUTANT(KEEP_EPOCH)) {
-        m->self->config_epoch = epoch_back(m);
-        machine_hold(m);
-        machine_view(m);
-    }
+    if (!MUTANT(KEEP_EPOCH))
+        call_back(m);
     return 0;
 }
 
@@ -189,7 +193,8 @@ void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
     bool claims = slots_overlap(f->h.slots, o->gift.slots), others = !are_its_or_nobodys(m, sender);
     if (!claims && !others && !taking_start(m, &o->gift.with, o->gift.slots, epoch_back(m)))
         return;
-    o->gift.on = false;
+    memset(o, 0, sizeof(*o));
+    machine_dirty(m);
     if ((claims || others) && m->self->nslots == 0 && m->config.replica_migration && !taking_any(m))
         ownership_follow(m, node_is(sender, NODE_PRIMARY) ? sender : sender->primary);
 }

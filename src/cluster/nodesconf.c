@@ -422,7 +422,7 @@ int nodesconf_write(const struct nodesconf *c, struct buf *out)
     for (unsigned i = 0; c->takings != NULL && i < NODE_TAKINGS_MAX; i++)
         if (c->takings[i].on)
             put_handover(out, takes_key, &c->takings[i]);
-    if (c->gift != NULL && c->gift->on)
+    if (c->gift != NULL && c->offers_epoch != 0)
         put_handover(out, gives_key, c->gift);
     if (c->offers_epoch != 0)
         buf_printf(out, " larderOffers %llu", (unsigned long long)c->offers_epoch);

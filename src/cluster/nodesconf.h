@@ -6,7 +6,7 @@
  * Slots are "7", "0-5460", and on the own line "[7->-id]" (leaves for id) and "[7-<-id]" (comes from id).
  * larderVoted-<about>-<by> <epoch>, for each open vote (electorate.c); larderTakes-<from>-<first> <last>, slots
  * that it claims and does not serve yet (taking.c); larderOffers <epoch>, in which another may take slots of its
- * own, and larderGives-<to>-<first> <last>, those that it has taken and may not serve yet (giving.c).
+ * own, and larderGives-<to>-<first> <last>, those; what is not its own of them it has given (giving.c).
  * Redis logs and skips variables that it does not know. How the file gets onto the disk is its owner's
  * business: write beside it, fsync, rename, fsync the folder. */
 #ifndef LARDER_CLUSTER_NODESCONF_H

@@ -240,7 +240,9 @@ void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
         /* Who follows us already, having given its last slots away, tells of ours. */
         bool claims = slots_overlap(f->h.slots, t->slots) && !node_id_eq(&f->h.primary, &m->self->id);
         sender->conceded = claims ? sender->conceded & ~(1u << i) : sender->conceded | 1u << i;
-        if (claims && f->h.config_epoch > m->self->config_epoch && !MUTANT(TAKE_ANYWAY))
+        /* A replica may know its primary's new epoch, and its old slots. */
+        if (claims && node_id_none(&f->h.primary) && f->h.config_epoch > m->self->config_epoch &&
+            !MUTANT(TAKE_ANYWAY))
             end(m, t); /* they are kept after all */
     }
     taking_check(m);

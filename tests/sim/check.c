@@ -131,6 +131,9 @@ void check_note(const struct sim *s)
                  (unsigned long long)m->self->config_epoch, (unsigned long long)m->current_epoch,
                  m->self->nslots, m->mute ? ", mute" : "", taking_any(m) ? ", takes" : "",
                  machine_may_write(m, sim_clock(s, i)) ? ", writes" : "", m->nvotes);
+        for (unsigned g = 0; g < SIM_GROUPS; g++)
+            if (m->map.owner[g * (SLOT_COUNT / SIM_GROUPS)] == NULL)
+                sim_note(s, "    group %u is nobody's", g);
         for (unsigned k = 0; k < m->map.n; k++) {
             const struct node *n = m->map.nodes[k];
             int primary = n->primary == NULL ? -1 : sim_find(s, &n->primary->id);
