@@ -138,11 +138,11 @@ void bus_tick(struct machine *m)
         ping_somebody(m);
     }
     restart_tick(m);
-    failure_tick(m);
-    manual_tick(m);
     giving_check(m);
     taking_ask(m);
-    taking_check(m);
+    taking_check(m); /* who votes is settled before anybody is judged */
+    failure_tick(m);
+    manual_tick(m);
     election_tick(m);
     migration_tick(m);
 }

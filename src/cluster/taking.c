@@ -124,16 +124,31 @@ int taking_begin(struct machine *m, const struct machine_command *c)
     return 0;
 }
 
+static bool has_owner(const struct machine *m, const uint8_t *slots)
+{
+    for (unsigned s = 0; s < SLOT_COUNT; s++)
+        if (slots_has(slots, s) && m->map.owner[s] != NULL)
+            return true;
+    return false;
+}
+
 /* What we claimed before a restart. With replicas, which have it, we go on. Without them it is lost, and is the
- * old owner's, whether it has given it up or not: in a new epoch, which was kept for that, we claim it no more.
- */
+ * old owner's, if there is one, whether it has given it up or not: in a new epoch, which was kept for that, we
+ * claim it no more. */
 void taking_restore(struct machine *m)
 {
-    if (!taking_any(m) || slotmap_replicas(&m->map, m->self, false) > 0)
+    bool fewer = false;
+    if (slotmap_replicas(&m->map, m->self, false) > 0)
         return;
-    taking_reset(m);
-    if (!MUTANT(TAKE_AND_FORGET))
-        m->self->config_epoch += 2;
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
+        if (!m->takings[i].on || !has_owner(m, m->takings[i].slots))
+            continue;
+        m->takings[i].on = false;
+        fewer = true;
+    }
+    if (!fewer || MUTANT(TAKE_AND_FORGET))
+        return;
+    m->self->config_epoch += 2;
     if (m->current_epoch < m->self->config_epoch)
         m->current_epoch = m->self->config_epoch;
     machine_hold(m);

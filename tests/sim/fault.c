@@ -211,7 +211,9 @@ void fault_move(struct sim *s, int from, int to)
     bool first = rng_below(&s->rng, 2) == 0;
     int a = first ? from : to, b = first ? to : from, replica = replica_of(s, a);
     uint64_t t = s->config.node_timeout_ms;
-    switch (rng_below(&s->rng, 10)) {
+    switch (rng_below(&s->rng, 12)) {
+    case 10: sim_crash(s, b, 50 + rng_below(&s->rng, 3000)); /* fall through */
+    case 11:
     case 0: sim_crash(s, a, 50 + rng_below(&s->rng, 3000)); break;
     case 1:
     case 2:

@@ -148,7 +148,8 @@ static bool offer_stands(const struct sim *s, const struct sim_move *v)
 
 static void tell(struct sim *s, struct sim_move *v)
 {
-    push(s, v, SIM_LETTER, TAKE, delay(s));
+    bool late = rng_below(&s->rng, 4) == 0; /* perhaps after the source has called the groups back */
+    push(s, v, SIM_LETTER, TAKE, late ? SLOW_MS / 3 + rng_below(&s->rng, 2 * SLOW_MS) : delay(s));
     enter(s, v, GIVES, 100 + rng_below(&s->rng, DOUBT_MS));
 }
 
@@ -159,6 +160,8 @@ static void await(struct sim *s, struct sim_move *v)
         v->on = false;
         s->given++;
         sim_note(s, "node %d has given its groups to node %d", v->from, v->to);
+        if (!s->calm && rng_below(&s->rng, 4) == 0)
+            fault_move(s, v->from, v->to);
     } else if (s->now > v->until && order(s, v, v->from, CMD_RECLAIM)) {
         v->on = false;
         s->kept++;
