@@ -7,8 +7,8 @@
  *
  * Nobody but the old owner and its replicas can ever claim the slots against us; who of them has sent a frame
  * without them has accepted our epoch, and claims them no more, elected or not. Who has not will be waited
- * for, unless it has failed. A promise of a majority is waited for, too, so that we may acknowledge writes at
- * once.
+ * for, unless it has failed; for an owner that has failed, until one of its replicas was elected. A promise of
+ * a majority is waited for, too, so that we may acknowledge writes at once.
  *
  * The owner may change its mind, if it hears nothing: it has an epoch above ours, and its claim ends this.
  * Before it has accepted we have not served. So whoever dies or is cut off, one owns the slots, and has
@@ -21,6 +21,8 @@
 #include "base/err.h"
 
 #include <stdio.h>
+
+enum { EPOCHS_KEPT = 2 }; /* so far above the claim is an epoch for us: the one between is for calling back */
 
 /* Whoever was of the old owner's shard once may have its claim in mind. */
 static bool note_giver(struct machine *m, unsigned i, struct node *n)
@@ -148,7 +150,7 @@ void taking_restore(struct machine *m)
     }
     if (!fewer || MUTANT(TAKE_AND_FORGET))
         return;
-    m->self->config_epoch += 2;
+    m->self->config_epoch += EPOCHS_KEPT;
     if (m->current_epoch < m->self->config_epoch)
         m->current_epoch = m->self->config_epoch;
     machine_hold(m);
@@ -166,20 +168,24 @@ void taking_ask(struct machine *m)
     }
 }
 
-/* Nobody of the old owner's shard will claim them any more. */
-static bool is_conceded(struct machine *m, unsigned i)
+/* Nobody of the old owner's shard will claim them any more. Of an owner that has failed that is known when
+ * another was elected in its place and does not claim them: it has no lease then. *heir: so it is. It may have
+ * called them back, unheard. */
+static bool is_conceded(struct machine *m, unsigned i, bool *heir)
 {
     const struct node *from = slotmap_find(&m->map, &m->takings[i].with);
-    bool owner = from == NULL || has_conceded(from, i) || MUTANT(TAKE_AT_ONCE), other = false;
+    *heir = false;
     for (unsigned k = 0; k < m->map.n; k++) {
         struct node *n = m->map.nodes[k];
         if (n == from || !note_giver(m, i, n))
             continue;
         if (!has_conceded(n, i) && !node_is(n, NODE_FAIL) && !MUTANT(TAKE_ALONE))
             return false;
-        other |= has_conceded(n, i);
+        *heir |= has_conceded(n, i) && node_is(n, NODE_PRIMARY) && n->config_epoch > m->self->config_epoch;
     }
-    return owner || (node_is(from, NODE_FAIL) && other);
+    bool owner = from == NULL || has_conceded(from, i) || MUTANT(TAKE_AT_ONCE);
+    *heir = *heir && !owner;
+    return owner || *heir;
 }
 
 bool taking_votes(const struct machine *m, const struct node *n)
@@ -224,8 +230,10 @@ static bool is_lost(const struct machine *m, const struct handover *t)
     return false;
 }
 
-static void finish(struct machine *m, struct handover *t)
+static void finish(struct machine *m, struct handover *t, bool heir)
 {
+    if (heir)
+        m->self->config_epoch += EPOCHS_KEPT;
     for (unsigned s = 0; s < SLOT_COUNT; s++)
         if (slots_has(t->slots, s))
             slotmap_assign(&m->map, s, m->self);
@@ -237,12 +245,13 @@ void taking_check(struct machine *m)
 {
     for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
         struct handover *t = &m->takings[i];
+        bool heir;
         if (!t->on)
             continue;
         if (!machine_is_primary(m) || (is_lost(m, t) && !MUTANT(TAKE_ANYWAY)))
             end(m, t);
-        else if (!machine_held(m) && is_conceded(m, i) && has_majority(m))
-            finish(m, t);
+        else if (!machine_held(m) && is_conceded(m, i, &heir) && has_majority(m))
+            finish(m, t, heir);
     }
 }
 

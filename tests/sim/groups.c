@@ -74,6 +74,7 @@ static void serve_one(struct sim *s, int node, unsigned group)
         g->acked = has;
         g->holder = (uint32_t)node + 1;
         n->inherits &= ~bit(group);
+        s->replaced &= ~bit(group);
         forget_lost(s, bit(group));
     }
     if (g->holder != (uint32_t)node + 1)
@@ -125,20 +126,6 @@ void groups_take(struct sim *s, int node, uint64_t groups)
     s->nodes[node].takes |= groups;
 }
 
-/* It takes the group from one that it holds for failed, whose replicas have given it up: that is an election.
- * If that one has called the group back, and nobody has heard it, it will have it again. */
-static bool has_failed(struct sim *s, int by, unsigned group)
-{
-    uint32_t holder = s->groups[group].holder;
-    struct sim_node *h = &s->nodes[holder == 0 ? by : (int)holder - 1];
-    const struct node *n = slotmap_find(&s->nodes[by].m.map, &h->id);
-    if (!node_is(n, NODE_FAIL))
-        return false;
-    if (h->alive && h->m.self->config_epoch > s->nodes[by].m.self->config_epoch)
-        h->inherits |= bit(group);
-    return true;
-}
-
 /* Whoever has been told to take a group and owns it now must have everything. */
 static void gain(struct sim *s, int node, unsigned group)
 {
@@ -146,7 +133,7 @@ static void gain(struct sim *s, int node, unsigned group)
     if (n->takes & bit(group)) {
         n->takes &= ~bit(group);
         n->inherits |= bit(group);
-        if (!has_failed(s, node, group) && groups_value(s, node, group) != s->groups[group].acked)
+        if (!(s->replaced & bit(group)) && groups_value(s, node, group) != s->groups[group].acked)
             sim_fail(s, "node %d has taken group %u without write %u of it", node, group,
                      s->groups[group].acked);
     } else if (was_lost(s, group)) {
@@ -170,7 +157,8 @@ void groups_step(struct sim *s, int node)
     n->inherits &= owns;
 }
 
-/* An election loses what its winner does not have. */
+/* An election loses what its winner does not have; also what its loser had called back, unheard, of groups that
+ * somebody takes. */
 void groups_promote(struct sim *s, int node, int in_place_of)
 {
     struct sim_node *n = &s->nodes[node];
@@ -179,6 +167,7 @@ void groups_promote(struct sim *s, int node, int in_place_of)
     for (unsigned g = 0; g < SIM_GROUPS; g++)
         its |= s->groups[g].holder == (uint32_t)in_place_of + 1 ? bit(g) : 0;
     n->inherits |= owns & its;
+    s->replaced |= its & ~owns;
 }
 
 /* Slots that are another's now are deleted by a primary; its replicas hear of it. */

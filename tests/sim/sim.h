@@ -106,6 +106,7 @@ struct sim {
     struct sim_write *log;
     size_t nlog, log_cap;
     uint32_t values;
+    uint64_t replaced; /* groups: another was elected in their holder's place, and does not have them */
     struct sim_move moves[SIM_MOVES];
     unsigned begun, given, kept; /* moves: all; those that were; those that their source has called back */
     uint32_t reigns;

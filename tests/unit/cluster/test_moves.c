@@ -204,6 +204,36 @@ static void test_takes_back(void **state)
     end(l);
 }
 
+/* B has failed before it said anything. That its replica has heard the claim is not enough: B may live, and call
+ * the slots back. When the replica was elected it cannot, and what it called back unheard is older than our epoch.
+ */
+static void test_a_source_that_fails(void **state)
+{
+    struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 slave " B " 0 0 3 connected\n", ""));
+    struct frame_header h;
+    uint8_t slots[SLOT_BYTES], rest[SLOT_BYTES];
+    range(slots, 5001, 5010);
+    range(rest, 5011, SLOT_COUNT - 1);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    on_disk(l);
+    node_named(l, B)->flags |= NODE_FAIL;
+    from(&h, FRAME_PING, C);
+    memcpy(h.primary.c, B, NODE_ID);
+    h.flags = NODE_REPLICA;
+    h.config_epoch = 3;
+    h.current_epoch = 11;
+    h.slots = rest;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(machine_takes(&l->m, 5001));
+    from(&h, FRAME_PING, C);
+    h.config_epoch = h.current_epoch = 12;
+    h.slots = rest;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_ptr_equal(l->m.map.owner[5001], l->m.self);
+    assert_int_equal(l->m.self->config_epoch, 9);
+    end(l);
+}
+
 /* In a new epoch a node has what it claims in it, and nothing that it had. */
 static void test_a_new_epoch(void **state)
 {
@@ -226,7 +256,7 @@ int main(void)
         cmocka_unit_test(test_an_offer),     cmocka_unit_test(test_who_follows_has_conceded),
         cmocka_unit_test(test_claims_again), cmocka_unit_test(test_takes_back),
         cmocka_unit_test(test_a_new_epoch),  cmocka_unit_test(test_an_offer_before_a_restart),
-        cmocka_unit_test(test_given_on_disk),
+        cmocka_unit_test(test_given_on_disk), cmocka_unit_test(test_a_source_that_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
