@@ -1,20 +1,21 @@
 /* Slots that we hand to another primary: the old owner's side of taking.c.
  *
  * An offer takes five epochs out of the count. Whoever takes the slots claims them in the first. In the
- * second they are called back. Two are for whoever claims them in one of these and, being restarted, does so no
- * more (taking_restore()). Once a majority of the voters knows of the last, nobody is elected in the others, nor
- * in an older one, and then the slots may be taken (machine_offer_stands()). So of a claim, the call back and
- * an election of one of our replicas no two have the same epoch, and each is above those before it.
+ * second they are called back. Two are for whoever claims them in one of these and, being restarted, does so
+ * no more (taking_restore()). Once a majority of the voters knows of the last, nobody is elected in the
+ * others, nor in an older one, and then the slots may be taken (machine_offer_stands()). So of a claim, the
+ * call back and an election of one of our replicas no two have the same epoch, and each is above those before
+ * it.
  *
  * An offer that stands is in the file, and after a restart it is called back, by the second epoch, before we
- * write again: a claim that comes late has an older one. So that this takes nothing back that was given, what we
- * gave is out of the file before anybody hears of it: until then our frames claim it.
+ * write again: a claim that comes late has an older one. So that this takes nothing back that was given, what
+ * we gave is out of the file before anybody hears of it: until then our frames claim it.
  *
  * Who has claimed them serves them later: when we and our replicas have heard the claim, and its file says
  * so. If before that it is replaced by somebody who had not heard of the claim, or is restarted without
- * replicas, the slots would be nobody's: we have given them up. So until it says that it serves them we remember
- * that we gave them, take them back then, as we would take them from anybody, and if they were our last, we
- * follow it only when it serves them. */
+ * replicas, the slots would be nobody's: we have given them up. So until it says that it serves them we
+ * remember that we gave them, take them back then, as we would take them from anybody, and if they were our
+ * last, we follow it only when it serves them. */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"

@@ -185,10 +185,10 @@ struct machine {
     bool some_disowned;
     uint8_t lost[SLOT_BYTES];
     unsigned nlost;
-    struct offer {      /* our last CMD_OFFER */
-        uint64_t epoch; /* 0: none */
-        uint64_t seq;   /* of the PERSIST with it, since a majority knows of it; 0: it does not */
-        bool recall;    /* from before a restart: to be called back before we serve */
+    struct offer {            /* our last CMD_OFFER */
+        uint64_t epoch;       /* 0: none */
+        uint64_t seq;         /* of the PERSIST with it, since a majority knows of it; 0: it does not */
+        bool recall;          /* from before a restart: to be called back before we serve */
         struct handover gift; /* on: it has claimed them; whether it serves them we do not know */
         uint64_t given_seq;   /* of the PERSIST without them */
     } offer;

@@ -7,8 +7,8 @@
  *
  * Nobody but the old owner and its replicas can ever claim the slots against us; who of them has sent a frame
  * without them has accepted our epoch, and claims them no more, elected or not. Who has not will be waited
- * for, unless it has failed; for an owner that has failed, until one of its replicas was elected. A promise of
- * a majority is waited for, too, so that we may acknowledge writes at once.
+ * for, unless it has failed; for an owner that has failed, until one of its replicas was elected. A promise
+ * of a majority is waited for, too, so that we may acknowledge writes at once.
  *
  * The owner may change its mind, if it hears nothing: it has an epoch above ours, and its claim ends this.
  * Before it has accepted we have not served. So whoever dies or is cut off, one owns the slots, and has
@@ -134,9 +134,9 @@ static bool has_owner(const struct machine *m, const uint8_t *slots)
     return false;
 }
 
-/* What we claimed before a restart. With replicas, which have it, we go on. Without them it is lost, and is the
- * old owner's, if there is one, whether it has given it up or not: in a new epoch, which was kept for that, we
- * claim it no more. */
+/* What we claimed before a restart. With replicas, which have it, we go on. Without them it is lost, and is
+ * the old owner's, if there is one, whether it has given it up or not: in a new epoch, which was kept for
+ * that, we claim it no more. */
 void taking_restore(struct machine *m)
 {
     bool fewer = false;
@@ -169,8 +169,8 @@ void taking_ask(struct machine *m)
 }
 
 /* Nobody of the old owner's shard will claim them any more. Of an owner that has failed that is known when
- * another was elected in its place and does not claim them: it has no lease then. *heir: so it is. It may have
- * called them back, unheard. */
+ * another was elected in its place and does not claim them: it has no lease then. *heir: so it is. It may
+ * have called them back, unheard. */
 static bool is_conceded(struct machine *m, unsigned i, bool *heir)
 {
     const struct node *from = slotmap_find(&m->map, &m->takings[i].with);

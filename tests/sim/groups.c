@@ -157,8 +157,8 @@ void groups_step(struct sim *s, int node)
     n->inherits &= owns;
 }
 
-/* An election loses what its winner does not have; also what its loser had called back, unheard, of groups that
- * somebody takes. */
+/* An election loses what its winner does not have; also what its loser had called back, unheard, of groups
+ * that somebody takes. */
 void groups_promote(struct sim *s, int node, int in_place_of)
 {
     struct sim_node *n = &s->nodes[node];

@@ -113,8 +113,8 @@ static void hold(struct sim *s, struct sim_move *v)
     if (!v->on)
         return;
     v->epoch = m->offer.epoch;
-    sim_note(s, "node %d offers groups %#llx to node %d in epoch %llu", v->from, (unsigned long long)v->groups,
-             v->to, (unsigned long long)v->epoch);
+    sim_note(s, "node %d offers groups %#llx to node %d in epoch %llu", v->from,
+             (unsigned long long)v->groups, v->to, (unsigned long long)v->epoch);
     for (unsigned g = 0; g < SIM_GROUPS; g++)
         v->values[g] = groups_value(s, v->from, g);
     push(s, v, SIM_LETTER, KEYS, delay(s));

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define CONF_OF(nodes, vars)                                                                          \
+#define CONF_OF(nodes, vars)                                                                                 \
     A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B                                     \
       " 127.0.0.1:7001@17001 master - 0 0 3 connected 5001-16383\n" nodes                                    \
       "vars currentEpoch 6 lastVoteEpoch 5 " vars "\n"
@@ -62,7 +62,8 @@ static struct lone *start_with_b(void)
     return l;
 }
 
-/* Five epochs: those of the claim, of a call back, of a restart after either; one that a majority must know of.
+/* Five epochs: those of the claim, of a call back, of a restart after either; one that a majority must know
+ * of.
  */
 static void test_an_offer(void **state)
 {
@@ -159,7 +160,8 @@ static void test_claims_again(void **state)
     assert_int_equal(l->m.self->config_epoch, 6);
     assert_true(machine_held(&l->m));
     end(l);
-    l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 slave " A " 0 0 4 connected\n", "larderTakes-" B "-6000 6001"));
+    l = start_with(
+        CONF_OF(C " 127.0.0.1:7002@17002 slave " A " 0 0 4 connected\n", "larderTakes-" B "-6000 6001"));
     uint8_t rest[SLOT_BYTES];
     assert_true(l->m.mute); /* it may have more */
     assert_int_equal(l->m.self->config_epoch, 4);
@@ -204,8 +206,9 @@ static void test_takes_back(void **state)
     end(l);
 }
 
-/* B has failed before it said anything. That its replica has heard the claim is not enough: B may live, and call
- * the slots back. When the replica was elected it cannot, and what it called back unheard is older than our epoch.
+/* B has failed before it said anything. That its replica has heard the claim is not enough: B may live, and
+ * call the slots back. When the replica was elected it cannot, and what it called back unheard is older than
+ * our epoch.
  */
 static void test_a_source_that_fails(void **state)
 {
@@ -253,9 +256,9 @@ static void test_a_new_epoch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_an_offer),     cmocka_unit_test(test_who_follows_has_conceded),
-        cmocka_unit_test(test_claims_again), cmocka_unit_test(test_takes_back),
-        cmocka_unit_test(test_a_new_epoch),  cmocka_unit_test(test_an_offer_before_a_restart),
+        cmocka_unit_test(test_an_offer),      cmocka_unit_test(test_who_follows_has_conceded),
+        cmocka_unit_test(test_claims_again),  cmocka_unit_test(test_takes_back),
+        cmocka_unit_test(test_a_new_epoch),   cmocka_unit_test(test_an_offer_before_a_restart),
         cmocka_unit_test(test_given_on_disk), cmocka_unit_test(test_a_source_that_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

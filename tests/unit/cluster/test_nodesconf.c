@@ -50,9 +50,9 @@ static void text_comes_back(void **state)
     static const char text[] =
         A " 10.0.0.1:6379@16379,h.example,nodename=n1,tls-port=6380,shard-id=" B
           " myself,master - 0 0 5 connected"
-          " 1 3-9 [3->-" B "] [77-<-" B "]\n" B
-          " ::1:6379@16379 slave " A " 0 0 4 disconnected\n"
-          "vars currentEpoch 5 lastVoteEpoch 4 larderDataEpoch 0 larderTakes-" B "-7 9 larderTakes-" B "-12 12 larderGives-" A "-3 3 larderOffers 3 larderVoted-" A "-" B " 2\n";
+          " 1 3-9 [3->-" B "] [77-<-" B "]\n" B " ::1:6379@16379 slave " A " 0 0 4 disconnected\n"
+          "vars currentEpoch 5 lastVoteEpoch 4 larderDataEpoch 0 larderTakes-" B "-7 9 larderTakes-" B
+          "-12 12 larderGives-" A "-3 3 larderOffers 3 larderVoted-" A "-" B " 2\n";
     struct slotmap *map = test_malloc(sizeof(*map));
     struct nodesconf c;
     struct buf out;
