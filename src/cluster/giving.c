@@ -188,14 +188,17 @@ void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
 {
     struct offer *o = &m->offer;
     giving_check(m);
+    bool primary = node_id_none(&f->h.primary); /* a replica tells its primary's epoch */
     if (!o->gift.on || !node_id_eq(&sender->id, &o->gift.with) || f->h.larder.unsettled ||
-        f->h.config_epoch < o->epoch)
+        (primary ? f->h.config_epoch : f->h.current_epoch) < o->epoch)
         return;
     bool claims = slots_overlap(f->h.slots, o->gift.slots), others = !are_its_or_nobodys(m, sender);
     if (!claims && !others && !taking_start(m, &o->gift.with, o->gift.slots, epoch_back(m)))
         return;
     memset(o, 0, sizeof(*o));
     machine_dirty(m);
-    if ((claims || others) && m->self->nslots == 0 && m->config.replica_migration && !taking_any(m))
-        ownership_follow(m, node_is(sender, NODE_PRIMARY) ? sender : sender->primary);
+    struct node *to = primary ? sender : sender->primary;
+    if ((claims || others) && m->self->nslots == 0 && m->config.replica_migration && !taking_any(m) &&
+        to != NULL && to != m->self)
+        ownership_follow(m, to);
 }

@@ -192,7 +192,8 @@ static void test_takes_back(void **state)
     from(&h, FRAME_PING, B);
     memcpy(h.primary.c, C, NODE_ID);
     h.flags = NODE_REPLICA;
-    h.config_epoch = h.current_epoch = 12;
+    h.config_epoch = 3; /* its primary's */
+    h.current_epoch = 12;
     h.slots = none;
     send_frame(l, &h, LINK_INBOUND | 1);
     assert_true(machine_takes(&l->m, 0));
