@@ -207,6 +207,42 @@ static void test_takes_back(void **state)
     end(l);
 }
 
+/* Voters are those that the others see: B is none any more when its last slots are taken. */
+static void test_voters(void **state)
+{
+    struct lone *l = start_with_b();
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 5001, SLOT_COUNT - 2);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    assert_true(taking_votes(&l->m, node_named(l, B)) && taking_votes(&l->m, l->m.self));
+    on_disk(l);
+    range(slots, SLOT_COUNT - 1, SLOT_COUNT - 1);
+    assert_int_equal(order(l, CMD_TAKE, slots, 12), 0);
+    assert_false(taking_votes(&l->m, node_named(l, B)));
+    end(l);
+}
+
+/* B follows D now, and says what D has in its new epoch: more than it had, and less. */
+static void test_a_new_epoch_by_a_follower(void **state)
+{
+    struct lone *l = start(A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B
+                             " 127.0.0.1:7001@17001 master - 0 0 3 connected 5001-9999\n" D
+                             " 127.0.0.1:7003@17003 master - 0 0 2 connected 10000-16383\n" VARS);
+    struct frame_header h;
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 5001, 16000);
+    from(&h, FRAME_PING, B);
+    memcpy(h.primary.c, D, NODE_ID);
+    h.flags = NODE_REPLICA;
+    h.config_epoch = h.current_epoch = 7;
+    h.slots = slots;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_ptr_equal(l->m.map.owner[5001], node_named(l, D));
+    assert_ptr_equal(l->m.map.owner[10000], node_named(l, D));
+    assert_null(l->m.map.owner[16001]);
+    end(l);
+}
+
 /* B has failed before it said anything. That its replica has heard the claim is not enough: B may live, and
  * call the slots back. When the replica was elected it cannot, and what it called back unheard is older than
  * our epoch.
@@ -224,6 +260,10 @@ static void test_a_source_that_fails(void **state)
     from(&h, FRAME_PING, C);
     memcpy(h.primary.c, B, NODE_ID);
     h.flags = NODE_REPLICA;
+    h.config_epoch = 8; /* B's, and the slots that B had before */
+    h.slots = node_named(l, B)->slots;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(machine_takes(&l->m, 5001));
     h.config_epoch = 3;
     h.current_epoch = 11;
     h.slots = rest;
@@ -261,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_claims_again),  cmocka_unit_test(test_takes_back),
         cmocka_unit_test(test_a_new_epoch),   cmocka_unit_test(test_an_offer_before_a_restart),
         cmocka_unit_test(test_given_on_disk), cmocka_unit_test(test_a_source_that_fails),
+        cmocka_unit_test(test_voters),        cmocka_unit_test(test_a_new_epoch_by_a_follower),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
