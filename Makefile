@@ -115,8 +115,8 @@ debug: needs ## build with every assertion, unoptimised, in build-debug
 	@test -f $(BUILD)-debug/build.ninja || meson setup $(BUILD)-debug -Ddebug_checks=true -Doptimization=0
 	@ninja -C $(BUILD)-debug -j $(J)
 
-sim: all ## run RUNS (1000) simulated clusters from SEED (1) on
-	@$(BUILD)/tests/sim/sim $(or $(SEED),1) $(or $(RUNS),1000)
+sim: all ## run RUNS (1000) simulated clusters from SEED (1) on; MOVES=1: slots move in them
+	@$(BUILD)/tests/sim/sim $(if $(MOVES),--moves) $(or $(SEED),1) $(or $(RUNS),1000)
 
 fuzz: needs ## run the fuzz targets, FUZZ_SECONDS each (3600)
 	@scripts/fuzz $(FUZZ_SECONDS)

@@ -28,7 +28,8 @@ void bus_header(struct machine *m, enum frame_type type, struct frame_header *h)
         .larder = {.is = true,
                    .asks = m->election_asked,
                    .data_epoch = m->data_epoch,
-                   .replid = m->data.replid},
+                   .replid = m->data.replid,
+                   .unsettled = m->mute || taking_any(m)},
     };
     if (self->primary != NULL)
         h->primary = self->primary->id;
@@ -88,10 +89,10 @@ void bus_update(struct machine *m, const struct node *n, uint32_t link)
     struct frame_writer w;
     uint8_t slots[SLOT_BYTES]; /* without what it does not claim itself any more */
     for (unsigned b = 0; b < SLOT_BYTES; b++)
-        slots[b] = n->slots[b] & (uint8_t) ~(n == m->self ? 0 : m->disowned[b]);
+        slots[b] = n->slots[b] & (uint8_t)~m->disowned[b];
     bus_header(m, FRAME_UPDATE, &h);
     frame_begin(&w, &m->out, &h);
-    frame_put_update(&w, n, slots);
+    frame_put_update(&w, n, n == m->self ? taking_claims(m) : slots);
     send_written(m, &w, FRAME_UPDATE, link);
 }
 
@@ -352,11 +353,12 @@ static void read_successor(struct machine *m, const struct node *sender, struct 
         f->h.config_epoch <= sender->config_epoch || f->h.config_epoch < primary->config_epoch)
         return;
     for (unsigned b = 0; b < SLOT_BYTES; b++)
-        slots[b] = (uint8_t)(sender->slots[b] & f->h.slots[b]) | primary->slots[b];
+        slots[b] = (uint8_t)((sender->slots[b] | primary->slots[b]) & f->h.slots[b]);
     if (!node_is(primary, NODE_PRIMARY))
         ownership_primary(primary);
     primary->config_epoch = f->h.config_epoch;
     machine_dirty(m);
+    ownership_keep(m, primary, slots); /* an epoch is known with all that is claimed in it */
     ownership_claim(m, primary, f->h.config_epoch, slots);
 }
 
@@ -383,6 +385,9 @@ static void read_self(struct machine *m, struct node *sender, const struct frame
         ownership_disown(m, sender, f);
         ownership_claim(m, sender, f->h.config_epoch, f->h.slots);
     }
+    if (sender == m->self->primary && node_is(sender, NODE_PRIMARY) && !f->h.larder.unsettled &&
+        f->h.config_epoch == sender->config_epoch)
+        ownership_keep(m, sender, f->h.slots);
 }
 
 static void note_sender(struct machine *m, struct node *sender, const struct frame *f, uint32_t link)
@@ -402,8 +407,12 @@ static void note_sender(struct machine *m, struct node *sender, const struct fra
     }
     if (node_id_none(&f->h.primary) && f->h.config_epoch > sender->config_epoch) {
         sender->config_epoch = f->h.config_epoch;
+        ownership_keep(m, sender, f->h.slots);
+        if (node_is(sender, NODE_PRIMARY)) /* an epoch is known with all that is claimed in it */
+            ownership_claim(m, sender, f->h.config_epoch, f->h.slots);
         machine_dirty(m);
     }
+    sender->current_epoch = f->h.current_epoch;
     sender->offset = f->h.offset;
     sender->offset_ms = m->now_ms;
     sender->data_epoch = f->h.larder.data_epoch;
@@ -448,6 +457,7 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
         read_pong(m, sender, f, link);
     read_self(m, sender, f);
     taking_heard(m, sender, f);
+    giving_heard(m, sender, f);
     ownership_answer(m, sender, f, link);
     ownership_collision(m, sender, f->h.config_epoch);
     failure_meet(m, sender);
@@ -485,6 +495,7 @@ static void update_frame(struct machine *m, const struct frame *f)
     if (f->update_epoch > m->current_epoch)
         m->current_epoch = f->update_epoch;
     machine_dirty(m);
+    ownership_keep(m, n, f->update_slots);
     ownership_claim(m, n, f->update_epoch, f->update_slots);
 }
 

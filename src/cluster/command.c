@@ -173,6 +173,7 @@ static int reset(struct machine *m, const struct machine_command *c)
     }
     slotmap_drop_all(&m->map, m->self);
     taking_reset(m);
+    memset(&m->offer, 0, sizeof(m->offer));
     m->nmoves = 0;
     while (m->map.n > 1) {
         struct node *n = m->map.nodes[m->map.nodes[0] == m->self ? 1 : 0];
@@ -223,9 +224,9 @@ int command_run(struct machine *m, const struct machine_command *c)
     case CMD_BUMPEPOCH: return ownership_bump(m) ? 0 : ERR_EXISTS; /* "STILL" */
     case CMD_SET_CONFIG_EPOCH: return set_config_epoch(m, c->epoch);
     case CMD_SAVECONFIG: machine_dirty(m); return 0;
-    case CMD_OFFER: return taking_offer(m, c);
+    case CMD_OFFER: return giving_offer(m, c);
     case CMD_TAKE: return taking_begin(m, c);
-    case CMD_RECLAIM: return taking_reclaim(m, c);
+    case CMD_RECLAIM: return giving_reclaim(m, c);
     case CMD_HANDOVER: return manual_offer(m);
     }
     return 0;

@@ -110,7 +110,7 @@ static void yield(struct machine *m)
 static void restart_tick(struct machine *m)
 {
     unsigned unheard = 0;
-    bool waits = m->mute || (m->restored && machine_is_primary(m) && m->data.empty);
+    bool waits = m->mute || (m->restored && node_votes(m->self) && m->data.empty);
     if (!waits || !m->asked_data)
         return;
     m->self->data_epoch = m->data_epoch;
@@ -139,10 +139,11 @@ void bus_tick(struct machine *m)
         ping_somebody(m);
     }
     restart_tick(m);
+    giving_check(m);
+    taking_ask(m);
+    taking_check(m); /* who votes is settled before anybody is judged */
     failure_tick(m);
     manual_tick(m);
-    taking_ask(m);
-    taking_check(m);
     election_tick(m);
     migration_tick(m);
 }

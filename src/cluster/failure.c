@@ -193,7 +193,7 @@ uint64_t failure_lease(const struct machine *m)
 static bool serves(const struct machine *m)
 {
     return m->ok && !m->mute && machine_is_primary(m) && m->self->nslots > 0 && m->manual != MANUAL_PAUSED &&
-           !machine_held(m);
+           !machine_held(m) && !m->offer.recall;
 }
 
 bool machine_may_write(const struct machine *m, uint64_t now_ms)

@@ -136,7 +136,7 @@ int machine_init(struct machine *m, const struct machine_config *c, const struct
 int machine_restore(struct machine *m, const struct machine_config *c, struct str text, struct rng *rng,
                     uint64_t now_ms, unsigned *line)
 {
-    struct nodesconf nc = {.map = &m->map};
+    struct nodesconf nc = {.map = &m->map, .takings = m->takings, .gift = &m->offer.gift};
     prepare(m, c, rng, now_ms);
     int err = nodesconf_read(text, now_ms, &nc, line);
     if (err != 0)
@@ -159,9 +159,11 @@ int machine_restore(struct machine *m, const struct machine_config *c, struct st
     }
     if (node_id_none(&m->self->shard))
         machine_random_id(m, &m->self->shard);
-    m->mute = node_votes(m->self) && slotmap_replicas(&m->map, m->self, false) > 0;
     describe_self(m);
     m->dirty = true;
+    taking_restore(m);
+    giving_restore(m, nc.offers_epoch);
+    m->mute = (node_votes(m->self) || taking_any(m)) && slotmap_replicas(&m->map, m->self, false) > 0;
     return 0;
 }
 
@@ -280,7 +282,12 @@ static void persist(struct machine *m)
 {
     size_t at = m->out.n;
     struct machine_action *a;
-    if (machine_save(m, &m->out) != 0 || (a = machine_act(m, ACT_PERSIST)) == NULL) {
+    if (MUTANT(CLAIM_ON_DISK))
+        machine_add_takings(m, m->self->slots);
+    int err = machine_save(m, &m->out);
+    for (unsigned s = 0; MUTANT(CLAIM_ON_DISK) && s < SLOT_COUNT; s++)
+        slots_set(m->self->slots, s, m->map.owner[s] == m->self);
+    if (err != 0 || (a = machine_act(m, ACT_PERSIST)) == NULL) {
         m->out.n = at;
         m->out.oom = false;
         return;
@@ -322,7 +329,8 @@ bool machine_may_feed(const struct machine *m, uint64_t offset)
 
 bool machine_awaits_disk(const struct machine *m)
 {
-    return m->vote_seq != 0 || (m->election_asked && !m->election_sent) || m->announce_seq > m->persisted_seq;
+    return m->vote_seq != 0 || (m->election_asked && !m->election_sent) ||
+           m->announce_seq > m->persisted_seq || giving_awaits_disk(m);
 }
 
 unsigned machine_tick_ms(const struct machine *m)
@@ -342,11 +350,15 @@ const struct slot_move *machine_move(const struct machine *m, unsigned slot)
 
 static struct nodesconf view_of(const struct machine *m)
 {
+    bool offer = m->offer.seq != 0 || m->offer.gift.on || m->offer.recall;
     struct nodesconf nc = {.map = (struct slotmap *)&m->map,
                            .self = m->self,
                            .current_epoch = m->current_epoch,
                            .vote_epoch = m->vote_epoch,
                            .data_epoch = m->data_epoch,
+                           .takings = (struct handover *)m->takings,
+                           .gift = (struct handover *)&m->offer.gift,
+                           .offers_epoch = offer ? m->offer.epoch : 0,
                            .nvotes = m->nvotes,
                            .moves = m->moves,
                            .nmoves = m->nmoves};

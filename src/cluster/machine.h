@@ -32,7 +32,6 @@ enum machine_limits {
     MACHINE_MF_TIMEOUT_MS = 5000,
     MACHINE_FORGET_MS = 60000,
     MACHINE_ERROR_MAX = 160,
-    MACHINE_TAKINGS = 8, /* slots taken from so many nodes at once */
 };
 
 enum machine_event_kind {
@@ -71,7 +70,7 @@ enum machine_command_kind {
     CMD_BUMPEPOCH,
     CMD_SET_CONFIG_EPOCH, /* epoch */
     CMD_SAVECONFIG,
-    CMD_OFFER, /* slots, all ours: current_epoch is one afterwards that nobody else has, for who takes them */
+    CMD_OFFER, /* slots, all ours, to id: machine.offer.epoch is an epoch afterwards in which it takes them */
     CMD_TAKE,  /* slots of node id, epoch: they are ours from when machine_takes() does not say so any more */
     CMD_RECLAIM,  /* slots, all ours still: whoever would take them does not get them */
     CMD_HANDOVER, /* we are about to end: the best replica shall take over, until machine_handed_over() */
@@ -187,12 +186,16 @@ struct machine {
     bool some_disowned;
     uint8_t lost[SLOT_BYTES];
     unsigned nlost;
-    uint32_t takes; /* bit i: takings[i] is under way */
-    struct taking {
-        bool replaces; /* a voter: we had no slots, and somebody has none without these */
-        struct node_id from;
-        uint8_t slots[SLOT_BYTES];
-    } takings[MACHINE_TAKINGS];
+    struct offer {            /* our last CMD_OFFER */
+        uint64_t epoch;       /* 0: none */
+        uint64_t seq;         /* of the PERSIST with it, since a majority knows of it; 0: it does not */
+        bool recall;          /* from before a restart: to be called back before we serve */
+        struct handover gift; /* on: it has claimed them; whether it serves them we do not know */
+        uint64_t given_seq;   /* of the PERSIST without them */
+    } offer;
+    struct handover takings[NODE_TAKINGS_MAX];
+    uint32_t takes;         /* bit i: takings[i].on */
+    uint32_t replaces;      /* bit i: with takings[i] we are a voter, and somebody is none any more */
     struct machine_census { /* of the nodes, as of the last view (failure_state()) */
         bool taken;
         unsigned voters, reachable, failed; /* failed: owners of slots */
@@ -242,6 +245,9 @@ uint64_t machine_write_until_ms(const struct machine *m);
 uint64_t machine_lease_until_ms(const struct machine *m);
 /* Where a slot is going or coming from, NULL if it stays. */
 const struct slot_move *machine_move(const struct machine *m, unsigned slot);
+/* After CMD_OFFER: may the slots be taken now? A majority knows of the offered epoch, so that nobody is
+ * elected in it any more, and we may write. */
+bool machine_offer_stands(const struct machine *m, uint64_t now_ms);
 /* Is the slot claimed, and not ours yet? */
 bool machine_takes(const struct machine *m, unsigned slot);
 void machine_add_takings(const struct machine *m, uint8_t *slots); /* all of those */

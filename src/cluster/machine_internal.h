@@ -99,6 +99,7 @@ bool failure_promised(const struct machine *m, const struct node *n, uint64_t at
 /* ownership.c */
 void ownership_disown(struct machine *m, const struct node *sender, const struct frame *f);
 void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots);
+void ownership_keep(struct machine *m, struct node *n, const uint8_t *slots);
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
 bool ownership_bump(struct machine *m);  /* a new epoch without agreement, if ours is not the greatest */
@@ -131,9 +132,12 @@ int manual_offer(struct machine *m);
 
 /* taking.c */
 const uint8_t *taking_claims(struct machine *m); /* what our frames claim */
-int taking_offer(struct machine *m, const struct machine_command *c);
+bool taking_any(const struct machine *m);
+bool taking_votes(const struct machine *m, const struct node *n); /* once what we take is ours */
 int taking_begin(struct machine *m, const struct machine_command *c);
-int taking_reclaim(struct machine *m, const struct machine_command *c);
+/* False: too many at once. */
+bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch);
+void taking_restore(struct machine *m);
 void taking_reset(struct machine *m);
 void taking_ask(struct machine *m);
 void taking_check(struct machine *m);
@@ -145,6 +149,20 @@ bool taking_votes(const struct machine *m, const struct node *n);
 /* May we promise? From our claim on, as others need it; but in the place of another voter only when that has
  * conceded. */
 bool taking_promises(const struct machine *m);
+
+/* giving.c */
+bool machine_owns_all(const struct machine *m, const uint8_t *slots, const struct node *n);
+int giving_offer(struct machine *m, const struct machine_command *c);
+int giving_reclaim(struct machine *m, const struct machine_command *c);
+bool giving_is_taken_epoch(const struct machine *m, uint64_t epoch); /* or will be, for all that we know */
+void giving_lost(struct machine *m, const struct node *to,
+                 uint64_t epoch); /* slots of ours, m->lost, by that claim */
+void giving_heard(struct machine *m, struct node *sender, const struct frame *f);
+void giving_add(const struct machine *m, uint8_t *slots); /* those that nobody may know yet that we gave */
+void giving_check(struct machine *m);
+void giving_persisted(struct machine *m);
+bool giving_awaits_disk(const struct machine *m);
+void giving_restore(struct machine *m, uint64_t offered);
 
 /* command.c */
 int command_run(struct machine *m, const struct machine_command *c);

@@ -24,7 +24,21 @@
     X(NO_DISPUTE)                                                                                            \
     X(VOTE_ON)                                                                                               \
     X(VOTE_NEW)                                                                                              \
-    X(NO_ADOPTION)
+    X(NO_ADOPTION)                                                                                           \
+    X(TAKE_AT_ONCE)                                                                                          \
+    X(TAKE_ALONE)                                                                                            \
+    X(TAKE_ANY_EPOCH)                                                                                        \
+    X(TAKE_ANYWAY)                                                                                           \
+    X(CLAIM_ON_DISK)                                                                                         \
+    X(KEEP_EPOCH)                                                                                            \
+    X(OFFER_ANYWAY)                                                                                          \
+    X(NO_HOLD)                                                                                               \
+    X(OFFER_AT_ONCE)                                                                                         \
+    X(GIVE_AND_FORGET)                                                                                       \
+    X(KEEP_LOST)                                                                                             \
+    X(TAKE_AND_FORGET)                                                                                       \
+    X(OFFER_LOST)                                                                                            \
+    X(GIVE_EARLY)
 
 enum cluster_mutant {
     MUTANT_NONE,

@@ -4,9 +4,11 @@
  * [slots...] vars currentEpoch <n> lastVoteEpoch <n> larderDataEpoch <n>
  *
  * Slots are "7", "0-5460", and on the own line "[7->-id]" (leaves for id) and "[7-<-id]" (comes from id).
- * larderVoted-<about>-<by> <epoch>, for each open vote (electorate.c).
- * Redis logs and skips variables that it does not know. How the file gets onto the disk is its owner's
- * business: write beside it, fsync, rename, fsync the folder. */
+ * larderVoted-<about>-<by> <epoch>, for each open vote (electorate.c); larderTakes-<from>-<first> <last>,
+ * slots that it claims and does not serve yet (taking.c); larderOffers <epoch>, in which another may take
+ * slots of its own, and larderGives-<to>-<first> <last>, those; what is not its own of them it has given
+ * (giving.c). Redis logs and skips variables that it does not know. How the file gets onto the disk is its
+ * owner's business: write beside it, fsync, rename, fsync the folder. */
 #ifndef LARDER_CLUSTER_NODESCONF_H
 #define LARDER_CLUSTER_NODESCONF_H
 
@@ -20,10 +22,19 @@ struct slot_move {
     struct node_id id;
 };
 
+/* Slots that their owner hands to us, or that we hand to another. */
+struct handover {
+    bool on;
+    struct node_id with;
+    uint8_t slots[SLOT_BYTES];
+};
+
 struct nodesconf {
     struct slotmap *map; /* borrowed */
     struct node *self;   /* in map */
     uint64_t current_epoch, vote_epoch, data_epoch;
+    uint64_t offers_epoch;           /* 0: none */
+    struct handover *takings, *gift; /* borrowed, NODE_TAKINGS_MAX and one; may be NULL */
     struct node_dispute votes[NODE_DISPUTES_MAX];
     unsigned nvotes;
     struct slot_move *moves; /* reading: from the heap, the caller's; NULL if none */

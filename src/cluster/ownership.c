@@ -31,6 +31,7 @@ void ownership_follow(struct machine *m, struct node *primary)
     memset(m->lost, 0, sizeof(m->lost));
     m->nlost = m->nmoves = 0;
     taking_reset(m);
+    memset(&m->offer, 0, sizeof(m->offer));
     m->mute = false;
     m->yield_ms = 0;
     self->flags = (self->flags & ~(uint32_t)(NODE_PRIMARY | NODE_MIGRATE_TO)) | NODE_REPLICA;
@@ -77,9 +78,9 @@ static bool is_disowned(const struct machine *m, unsigned slot)
 void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots)
 {
     struct node *mine = m->self->primary != NULL ? m->self->primary : m->self;
-    unsigned had = mine->nslots, taken = 0;
-    if (sender == m->self || memcmp(sender->slots, slots, SLOT_BYTES) == 0)
-        return;
+    unsigned had = mine->nslots, taken = 0, lost = m->nlost;
+    if (sender == m->self || epoch < sender->config_epoch || memcmp(sender->slots, slots, SLOT_BYTES) == 0)
+        return; /* what it claimed in an older epoch says nothing of this one */
     for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
         if (slot % 8 == 0 && (slots[slot / 8] & ~sender->slots[slot / 8]) == 0) {
             slot += 7;
@@ -103,9 +104,29 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
         machine_dirty(m);
         machine_view(m);
     }
+    if (m->nlost > lost)
+        giving_lost(m, sender, epoch);
+    if (mine == m->self && (m->offer.gift.on || taking_any(m)))
+        return; /* not before they are served, or what comes here has come */
     if (taken > 0 && taken == had && mine->nslots == 0 && sender != mine &&
         (m->config.replica_migration || sender->nslots == taken))
         ownership_follow(m, sender);
+}
+
+/* What n does not claim is not its own any more, whoever has it. Said by our primary, for which we speak; and
+ * by anybody who has taken a new epoch: a slot that it lost in an older one would count as claimed in this.
+ */
+void ownership_keep(struct machine *m, struct node *n, const uint8_t *slots)
+{
+    if (n == m->self || memcmp(n->slots, slots, SLOT_BYTES) == 0 || MUTANT(KEEP_LOST))
+        return;
+    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
+        if (m->map.owner[slot] != n || slots_has(slots, slot))
+            continue;
+        slotmap_assign(&m->map, slot, NULL);
+        machine_dirty(m);
+        machine_view(m);
+    }
 }
 
 /* The sender does not know that another has its slots: tell it, once a frame. */

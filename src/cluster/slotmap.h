@@ -18,6 +18,7 @@ enum slotmap_limits {
     NODE_HOST_MAX = 256,      /* with its NUL */
     SLOTMAP_NODES_MAX = 8192, /* more than any cluster; a hostile peer cannot make us hold more */
     NODE_REPORTS_MAX = 1024,  /* failure reports kept about one node */
+    NODE_TAKINGS_MAX = 8,     /* slots taken from so many nodes at once */
     NODE_DISPUTES_MAX = 8,    /* votes of one node whose end it does not know */
     SLOTMAP_BUCKETS = 1024,   /* nodes by id; a power of two */
 };
@@ -63,7 +64,7 @@ struct node {
     struct node *same_bucket;
     uint32_t flags; /* enum node_flag */
     unsigned nslots;
-    uint64_t config_epoch;
+    uint64_t config_epoch, current_epoch;
     struct node *primary; /* of a replica; may be NULL while it is not known */
     unsigned mark;        /* scratch of whoever walks the table */
     unsigned living;      /* slotmap_count_living() */

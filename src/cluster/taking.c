@@ -1,38 +1,35 @@
 /* Slots that their owner hands to this primary (decision 026).
  *
- *      owner     offers an epoch that nobody has ──> holds the slots ──────────────────┐
+ *      owner     offers an epoch that nobody has (giving.c), holds the slots ──────────┐
  *      here      takes it, claims the slots in every frame, serves none of them         │ waits
  *      owner     hears the claim, which is of a greater epoch: they are not its own ────┘
  *      here      its replicas and it have all said frames without them: now they are served
  *
  * Nobody but the old owner and its replicas can ever claim the slots against us; who of them has sent a frame
  * without them has accepted our epoch, and claims them no more, elected or not. Who has not will be waited
- * for, unless it has failed. A promise of a majority is waited for, too, so that we may acknowledge writes at
- * once.
+ * for, unless it has failed; for an owner that has failed, until one of its replicas was elected. A promise
+ * of a majority is waited for, too, so that we may acknowledge writes at once.
  *
- * The owner may change its mind, if it hears nothing: it takes an epoch above ours, and its claim ends this.
+ * The owner may change its mind, if it hears nothing: it has an epoch above ours, and its claim ends this.
  * Before it has accepted we have not served. So whoever dies or is cut off, one owns the slots, and has
  * everything: the greater epoch.
  *
- * In our own map they stay the old owner's until then, so that nodes.conf never says that a restarted, empty
- * node owns what it was only about to get. Everybody else's map says already what we claim: who votes is
- * judged by that (taking_votes()), or no promise to us would count, since we saw other voters than who gives
- * it. */
+ * In our own map they stay the old owner's until then. Everybody else's map says already what we claim: who
+ * votes is judged by that (taking_votes()), or no promise to us would count, since we saw other voters than
+ * who gives it. nodes.conf says that we are taking them: after a restart we claim what we did in our epoch,
+ * or take a new one (taking_restore()). */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"
 
 #include <stdio.h>
 
-static bool is_on(const struct machine *m, unsigned i)
-{
-    return (m->takes >> i) & 1;
-}
+enum { EPOCHS_KEPT = 2 }; /* so far above the claim is an epoch for us: the one between is for calling back */
 
 /* Whoever was of the old owner's shard once may have its claim in mind. */
 static bool note_giver(struct machine *m, unsigned i, struct node *n)
 {
-    const struct node_id *from = &m->takings[i].from;
+    const struct node_id *from = &m->takings[i].with;
     if (node_id_eq(&n->id, from) || (n->primary != NULL && node_id_eq(&n->primary->id, from)))
         n->gives |= 1u << i;
     return (n->gives >> i) & 1;
@@ -47,22 +44,28 @@ const uint8_t *taking_claims(struct machine *m)
 {
     memcpy(m->claims, m->self->slots, SLOT_BYTES);
     machine_add_takings(m, m->claims);
+    giving_add(m, m->claims);
     return m->claims;
 }
 
 void machine_add_takings(const struct machine *m, uint8_t *slots)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
-        if (is_on(m, i))
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
+        if (m->takings[i].on)
             slots_add(slots, m->takings[i].slots);
+}
+
+bool taking_any(const struct machine *m)
+{
+    return m->takes != 0;
 }
 
 static bool keeps_slots(const struct machine *m, const struct node *n)
 {
     for (unsigned b = 0; b < SLOT_BYTES; b++) {
         uint8_t kept = n->slots[b];
-        for (unsigned i = 0; kept != 0 && i < MACHINE_TAKINGS; i++)
-            kept &= is_on(m, i) ? (uint8_t)~m->takings[i].slots[b] : 0xff;
+        for (unsigned i = 0; kept != 0 && i < NODE_TAKINGS_MAX; i++)
+            kept &= m->takings[i].on ? (uint8_t)~m->takings[i].slots[b] : 0xff;
         if (kept != 0)
             return true;
     }
@@ -78,16 +81,13 @@ bool taking_votes(const struct machine *m, const struct node *n)
 
 bool taking_promises(const struct machine *m)
 {
-    bool may = taking_votes(m, m->self);
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
-        may &= !is_on(m, i) || !m->takings[i].replaces;
-    return may;
+    return taking_votes(m, m->self) && (m->takes & m->replaces) == 0;
 }
 
 bool machine_takes(const struct machine *m, unsigned slot)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++)
-        if (is_on(m, i) && slots_has(m->takings[i].slots, slot))
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
+        if (m->takings[i].on && slots_has(m->takings[i].slots, slot))
             return true;
     return false;
 }
@@ -100,62 +100,24 @@ bool taking_covers(const struct machine *m)
     return true;
 }
 
-/* ---- the old owner ------------------------------------------------------------------------------------- */
-
-static bool owns_all(const struct machine *m, const uint8_t *slots, const struct node *n)
+static void put_on(struct machine *m, struct handover *t, bool on)
 {
-    for (unsigned s = 0; s < SLOT_COUNT; s++)
-        if (slots_has(slots, s) && m->map.owner[s] != n)
-            return false;
-    return true;
+    uint32_t bit = 1u << (t - m->takings);
+    t->on = on;
+    m->takes = on ? m->takes | bit : m->takes & ~bit;
 }
 
-int taking_offer(struct machine *m, const struct machine_command *c)
+static void end(struct machine *m, struct handover *t)
 {
-    if (!machine_is_primary(m) || !owns_all(m, c->slots, m->self))
-        return machine_fail_command(m, ERR_TYPE, "Slots are not served by this node.");
-    if (!machine_may_write(m, m->now_ms) || m->manual != MANUAL_NONE)
-        return machine_fail_command(m, ERR_AGAIN,
-                                    "This node may not write now: it is cut off, or hands its role over.");
-    /* A replica that is away could come back and claim them, with an epoch of its own. */
-    for (unsigned i = 0; i < m->map.n; i++) {
-        const struct node *n = m->map.nodes[i];
-        if (n->primary == m->self && node_is(n, NODE_PFAIL | NODE_FAIL))
-            return machine_fail_command(
-                m, ERR_AGAIN, "A replica of this node has failed: it must return, or be forgotten.");
-    }
-    m->current_epoch++;
+    put_on(m, t, false);
     machine_dirty(m);
-    return 0;
-}
-
-int taking_reclaim(struct machine *m, const struct machine_command *c)
-{
-    if (!machine_is_primary(m) || !owns_all(m, c->slots, m->self))
-        return machine_fail_command(m, ERR_TYPE, "Slots are not served by this node.");
-    ownership_renew(m);
-    return 0;
-}
-
-/* ---- the new one --------------------------------------------------------------------------------------- */
-
-static void drop(struct machine *m, unsigned i)
-{
-    m->takes &= ~(1u << i);
     machine_view(m);
 }
 
 void taking_reset(struct machine *m)
 {
-    m->takes = 0;
-}
-
-static unsigned free_place(const struct machine *m)
-{
-    unsigned i = 0;
-    while (i < MACHINE_TAKINGS && is_on(m, i))
-        i++;
-    return i;
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
+        put_on(m, &m->takings[i], false);
 }
 
 /* With what we take we are a voter, and somebody is none any more: two voters change at once. */
@@ -177,47 +139,98 @@ static void stand_for(struct machine *m, unsigned i)
             electorate_inherit(m, m->map.nodes[k]);
 }
 
-static bool is_taken_epoch(const struct machine *m, uint64_t epoch)
+/* takings[i] is under way from now on, or was before a restart. */
+static void put_under_way(struct machine *m, unsigned i)
 {
-    for (unsigned i = 0; i < m->map.n; i++)
-        if (m->map.nodes[i]->config_epoch >= epoch)
-            return true;
-    return epoch < m->current_epoch;
-}
-
-int taking_begin(struct machine *m, const struct machine_command *c)
-{
-    const struct node *from = slotmap_find(&m->map, &c->id);
-    unsigned i = free_place(m);
-    if (!machine_is_primary(m) || !m->ok || m->mute)
-        return machine_fail_command(m, ERR_TYPE, "This node is no primary, or its cluster is down.");
-    if (from == NULL || from == m->self || node_is(from, NODE_FAIL) || !owns_all(m, c->slots, from))
-        return machine_fail_command(m, ERR_NOTFOUND, "Slots are no longer owned by source node");
-    if (is_taken_epoch(m, c->epoch))
-        return machine_fail_command(m, ERR_AGAIN, "Another node has taken the offered epoch meanwhile");
-    if (i == MACHINE_TAKINGS)
-        return machine_fail_command(m, ERR_FULL, "Too many slot migrations end here at once");
-    m->takes |= 1u << i;
-    m->takings[i].from = c->id;
-    memcpy(m->takings[i].slots, c->slots, SLOT_BYTES);
+    put_on(m, &m->takings[i], true);
     for (unsigned k = 0; k < m->map.n; k++) {
         struct node *n = m->map.nodes[k];
         n->gives &= ~(1u << i);
         n->conceded &= ~(1u << i);
         note_giver(m, i, n);
     }
-    m->takings[i].replaces = replaces_voter(m);
-    m->current_epoch = m->self->config_epoch = c->epoch;
+    m->replaces &= ~(1u << i);
+    m->replaces |= (uint32_t)replaces_voter(m) << i;
+}
+
+static struct handover *free_place(struct machine *m)
+{
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
+        if (!m->takings[i].on)
+            return &m->takings[i];
+    return NULL;
+}
+
+bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch)
+{
+    struct handover *t = free_place(m);
+    if (t == NULL)
+        return false;
+    t->with = *from;
+    memcpy(t->slots, slots, SLOT_BYTES);
+    put_under_way(m, (unsigned)(t - m->takings));
+    m->self->config_epoch = epoch;
+    if (m->current_epoch < epoch)
+        m->current_epoch = epoch;
     machine_hold(m);
     machine_view(m);
+    return true;
+}
+
+int taking_begin(struct machine *m, const struct machine_command *c)
+{
+    const struct node *from = slotmap_find(&m->map, &c->id);
+    if (!machine_is_primary(m) || !m->ok || m->mute)
+        return machine_fail_command(m, ERR_TYPE, "This node is no primary, or its cluster is down.");
+    if (m->self->nslots > 0 && !machine_may_write(m, m->now_ms))
+        return machine_fail_command(m, ERR_AGAIN,
+                                    "This node may not write now: another may be elected in its place.");
+    if (from == NULL || from == m->self || node_is(from, NODE_FAIL) || !machine_owns_all(m, c->slots, from))
+        return machine_fail_command(m, ERR_NOTFOUND, "Slots are no longer owned by source node");
+    if (giving_is_taken_epoch(m, c->epoch) && !MUTANT(TAKE_ANY_EPOCH))
+        return machine_fail_command(m, ERR_AGAIN, "Another node has taken the offered epoch meanwhile");
+    if (!taking_start(m, &c->id, c->slots, c->epoch))
+        return machine_fail_command(m, ERR_FULL, "Too many slot migrations end here at once");
     return 0;
+}
+
+static bool has_owner(const struct machine *m, const uint8_t *slots)
+{
+    for (unsigned s = 0; s < SLOT_COUNT; s++)
+        if (slots_has(slots, s) && m->map.owner[s] != NULL)
+            return true;
+    return false;
+}
+
+/* What we claimed before a restart. With replicas, which have it, we go on. Without them it is lost, and is
+ * the old owner's, if there is one, whether it has given it up or not: in a new epoch, which was kept for
+ * that, we claim it no more. */
+void taking_restore(struct machine *m)
+{
+    bool fewer = false, kept = slotmap_replicas(&m->map, m->self, false) > 0;
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
+        if (!m->takings[i].on)
+            continue;
+        if (kept || !has_owner(m, m->takings[i].slots)) {
+            put_under_way(m, i);
+            continue;
+        }
+        m->takings[i].on = false;
+        fewer = true;
+    }
+    if (!fewer || MUTANT(TAKE_AND_FORGET))
+        return;
+    m->self->config_epoch += EPOCHS_KEPT;
+    if (m->current_epoch < m->self->config_epoch)
+        m->current_epoch = m->self->config_epoch;
+    machine_hold(m);
 }
 
 /* Those who must answer are asked at once: the old owner's shard, and who may promise that we can write. */
 void taking_ask(struct machine *m)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
-        for (unsigned k = 0; is_on(m, i) && k < m->map.n; k++) {
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
+        for (unsigned k = 0; m->takings[i].on && k < m->map.n; k++) {
             struct node *n = m->map.nodes[k];
             if (node_votes(n) || note_giver(m, i, n))
                 failure_ask_one(m, n);
@@ -225,20 +238,24 @@ void taking_ask(struct machine *m)
     }
 }
 
-/* Nobody of the old owner's shard will claim them any more. */
-static bool is_conceded(struct machine *m, unsigned i)
+/* Nobody of the old owner's shard will claim them any more. Of an owner that has failed that is known when
+ * another was elected in its place and does not claim them: it has no lease then. *heir: so it is. It may
+ * have called them back, unheard. */
+static bool is_conceded(struct machine *m, unsigned i, bool *heir)
 {
-    const struct node *from = slotmap_find(&m->map, &m->takings[i].from);
-    bool owner = from == NULL || has_conceded(from, i), other = false;
+    const struct node *from = slotmap_find(&m->map, &m->takings[i].with);
+    *heir = false;
     for (unsigned k = 0; k < m->map.n; k++) {
         struct node *n = m->map.nodes[k];
         if (n == from || !note_giver(m, i, n))
             continue;
-        if (!has_conceded(n, i) && !node_is(n, NODE_FAIL))
+        if (!has_conceded(n, i) && !node_is(n, NODE_FAIL) && !MUTANT(TAKE_ALONE))
             return false;
-        other |= has_conceded(n, i);
+        *heir |= has_conceded(n, i) && node_is(n, NODE_PRIMARY) && n->config_epoch > m->self->config_epoch;
     }
-    return owner || (node_is(from, NODE_FAIL) && other);
+    bool owner = from == NULL || has_conceded(from, i) || MUTANT(TAKE_AT_ONCE);
+    *heir = *heir && !owner;
+    return owner || *heir;
 }
 
 /* With these slots, may we acknowledge writes at once? */
@@ -259,55 +276,60 @@ static bool has_majority(const struct machine *m)
     return 2 * have > voters;
 }
 
-/* Somebody was elected in the old owner's place, and claims them. */
-static bool is_lost(const struct machine *m, const struct taking *t)
+/* Somebody was elected in the old owner's place and claims them, or it has called them back. */
+static bool is_lost(const struct machine *m, const struct handover *t)
 {
     for (unsigned s = 0; s < SLOT_COUNT; s++) {
         const struct node *owner = m->map.owner[s];
-        if (slots_has(t->slots, s) && owner != NULL && !node_id_eq(&owner->id, &t->from) &&
-            owner->config_epoch >= m->self->config_epoch)
+        if (slots_has(t->slots, s) && owner != NULL && owner->config_epoch >= m->self->config_epoch)
             return true;
     }
     return false;
 }
 
-static void finish(struct machine *m, unsigned i)
+static void finish(struct machine *m, unsigned i, bool heir)
 {
-    m->takes &= ~(1u << i);
-    if (m->takings[i].replaces)
+    struct handover *t = &m->takings[i];
+    if (heir)
+        m->self->config_epoch += EPOCHS_KEPT;
+    if ((m->replaces >> i) & 1)
         stand_for(m, i);
     for (unsigned s = 0; s < SLOT_COUNT; s++)
         if (slots_has(m->takings[i].slots, s))
             slotmap_assign(&m->map, s, m->self);
+    end(m, t);
     machine_hold(m);
-    machine_view(m);
 }
 
 void taking_check(struct machine *m)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
-        if (!is_on(m, i))
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
+        struct handover *t = &m->takings[i];
+        bool heir;
+        if (!t->on)
             continue;
-        if (!machine_is_primary(m) || is_lost(m, &m->takings[i]))
-            drop(m, i);
-        else if (!machine_held(m) && is_conceded(m, i) && has_majority(m))
-            finish(m, i);
+        if (!machine_is_primary(m) || (is_lost(m, t) && !MUTANT(TAKE_ANYWAY)))
+            end(m, t);
+        else if (!machine_held(m) && is_conceded(m, i, &heir) && has_majority(m))
+            finish(m, i, heir);
     }
 }
 
 void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
 {
-    for (unsigned i = 0; i < MACHINE_TAKINGS; i++) {
-        if (!is_on(m, i) || !note_giver(m, i, sender))
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
+        struct handover *t = &m->takings[i];
+        if (!t->on || !note_giver(m, i, sender))
             continue;
         /* Who follows us already, having given its last slots away, tells of ours. */
-        bool claims =
-            slots_overlap(f->h.slots, m->takings[i].slots) && !node_id_eq(&f->h.primary, &m->self->id);
+        bool claims = slots_overlap(f->h.slots, t->slots) && !node_id_eq(&f->h.primary, &m->self->id);
         if (claims)
             sender->conceded &= ~(1u << i);
         else if (f->h.type == FRAME_PONG) /* with it comes what it has voted */
             sender->conceded |= 1u << i;
-        if (claims && f->h.config_epoch > m->self->config_epoch)
-            drop(m, i); /* they are kept after all */
+        /* A replica may know its primary's new epoch, and its old slots. */
+        if (claims && node_id_none(&f->h.primary) && f->h.config_epoch > m->self->config_epoch &&
+            !MUTANT(TAKE_ANYWAY))
+            end(m, t); /* they are kept after all */
     }
 }

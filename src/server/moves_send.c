@@ -32,6 +32,8 @@ struct sender {
     uint64_t epoch;    /* that we offer */
     bool owns, given;  /* all the slots are ours; they are another's, with our consent */
     bool refused;      /* the machine does not do it now */
+    bool settled;      /* what we gave last is served */
+    bool stands;       /* the slots may be taken in the epoch that we offer */
 
     struct talk t;
     uint64_t flushes; /* of the store, at the beginning */
@@ -94,6 +96,7 @@ static void look(struct cluster_core *core, void *arg)
     uint32_t ours = count_of(m, d->slots, m->self), all = count_slots(d->slots);
     d->owns = primary && ours == all;
     d->given = (primary && ours == 0) || (n != NULL && count_of(m, d->slots, n) == all);
+    d->settled = !m->offer.gift.on;
     d->port = 0;
     if (n == NULL || !node_is(n, NODE_PRIMARY) || node_is(n, NODE_FAIL))
         return;
@@ -106,7 +109,9 @@ static void look(struct cluster_core *core, void *arg)
 
 static struct machine_command order(struct sender *d, enum machine_command_kind kind)
 {
-    return (struct machine_command){.kind = kind, .slots = d->slots};
+    struct machine_command c = {.kind = kind, .slots = d->slots};
+    memcpy(c.id.c, d->mv->target, NODE_ID);
+    return c;
 }
 
 static void set_held(struct cluster_core *core, const struct sender *d, bool on)
@@ -120,12 +125,18 @@ static void hold(struct cluster_core *core, void *arg)
     struct sender *d = arg;
     const struct machine_command c = order(d, CMD_OFFER);
     const char *no = cluster_core_command(core, &c);
-    d->epoch = core->machine.current_epoch;
+    d->epoch = core->machine.offer.epoch;
     d->held = no == NULL;
     if (d->held)
         set_held(core, d, true);
     else
         fail(d, "%s", no + strlen("ERR "));
+}
+
+static void ask_offer(struct cluster_core *core, void *arg)
+{
+    struct sender *d = arg;
+    d->stands = machine_offer_stands(&core->machine, core->now_ms);
 }
 
 static void let_go(struct cluster_core *core, void *arg)
@@ -400,6 +411,34 @@ static bool await_claim(struct sender *d, int64_t ms)
     return false;
 }
 
+/* Asks the cluster's thread until it says so. */
+static bool await(struct sender *d, void (*fn)(struct cluster_core *core, void *arg), const bool *done,
+                  int64_t ms, const char *why)
+{
+    int64_t until = os_mono_ns() + ms * 1000000;
+    for (;;) {
+        if (!ask_cluster(d, fn))
+            return false;
+        if (*done)
+            return true;
+        if (os_mono_ns() > until || atomic_load(&d->m->ends))
+            return fail(d, "%s", why);
+        os_nap_us(NAP_US);
+    }
+}
+
+/* A majority was asked when the slots were held: it has answered long ago, or one of us is cut off. */
+static bool await_offer(struct sender *d)
+{
+    return await(d, ask_offer, &d->stands, MOVES_REPLICAS_MS, "A majority of the primaries does not answer");
+}
+
+/* The machine makes no offer before that. */
+static bool await_last_move(struct sender *d)
+{
+    return await(d, look, &d->settled, MOVES_CLAIM_MS, "Slots that were moved last are not served yet");
+}
+
 /* From here on only the bus decides. True: they are another's now. */
 static bool give(struct sender *d)
 {
@@ -427,8 +466,11 @@ static bool give(struct sender *d)
 
 static bool hand_over(struct sender *d)
 {
+    if (!await_last_move(d))
+        return false;
     note(d, MOVE_HOLDS);
-    return ask_cluster(d, hold) && !d->failed && send_rest(d) && await_replicas(d) && give(d);
+    return ask_cluster(d, hold) && !d->failed && send_rest(d) && await_replicas(d) && await_offer(d) &&
+           give(d);
 }
 
 static bool run(struct sender *d)

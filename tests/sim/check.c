@@ -2,6 +2,7 @@
 #include "sim.h"
 
 #include "cluster/frame.h"
+#include "cluster/machine_internal.h"
 
 void check_sent(struct sim *s, int from, uint32_t link, struct str bytes)
 {
@@ -59,10 +60,15 @@ void check_disk(struct sim *s, int node)
     n->config_disk = own_epoch(text);
 }
 
-static bool overlap(const struct node *a, const struct node *b)
+/* Do both own a slot that neither holds back for a move? */
+static bool may_both_write(const struct sim *s, int a, int b)
 {
+    const uint8_t *mine = s->nodes[a].m.self->slots, *its = s->nodes[b].m.self->slots;
+    uint8_t held[SLOT_BYTES] = {0};
+    moves_add_held(s, a, held);
+    moves_add_held(s, b, held);
     for (unsigned i = 0; i < SLOT_BYTES; i++) {
-        if (a->slots[i] & b->slots[i])
+        if (mine[i] & its[i] & ~held[i])
             return true;
     }
     return false;
@@ -77,12 +83,12 @@ void check_step(struct sim *s, int node)
     bool writes = n->paused_until <= s->now && machine_may_write(&n->m, sim_clock(s, node));
     for (int i = 0; i < s->n; i++) {
         const struct sim_node *o = &s->nodes[i];
-        if (i == node || !o->alive || !node_votes(o->m.self) || !overlap(o->m.self, self))
+        if (i == node || !o->alive || !node_votes(o->m.self) || !slots_overlap(o->m.self->slots, self->slots))
             continue;
         if (o->m.self->config_epoch == self->config_epoch)
             sim_fail(s, "nodes %d and %d own the same slot in epoch %llu", node, i,
                      (unsigned long long)self->config_epoch);
-        if (writes && machine_may_write(&o->m, sim_clock(s, i)))
+        if (writes && machine_may_write(&o->m, sim_clock(s, i)) && may_both_write(s, node, i))
             sim_fail(s, "nodes %d (epoch %llu) and %d (epoch %llu) may both write the same slot", node,
                      (unsigned long long)self->config_epoch, i, (unsigned long long)o->m.self->config_epoch);
     }
@@ -110,6 +116,31 @@ void check_agreed(struct sim *s)
 {
     if (!same_views(s))
         sim_fail(s, "one node does not learn who owns its slots, though only one link is cut");
+}
+
+/* What each node believes, into the trace. */
+void check_note(const struct sim *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        const struct machine *m = &s->nodes[i].m;
+        if (!s->nodes[i].alive) {
+            sim_note(s, "node %d is down", i);
+            continue;
+        }
+        sim_note(s, "node %d: %s, epoch %llu of %llu, owns %u%s%s%s, %u votes open", i, m->ok ? "ok" : "fail",
+                 (unsigned long long)m->self->config_epoch, (unsigned long long)m->current_epoch,
+                 m->self->nslots, m->mute ? ", mute" : "", taking_any(m) ? ", takes" : "",
+                 machine_may_write(m, sim_clock(s, i)) ? ", writes" : "", m->nvotes);
+        for (unsigned g = 0; g < SIM_GROUPS; g++)
+            if (m->map.owner[g * (SLOT_COUNT / SIM_GROUPS)] == NULL)
+                sim_note(s, "    group %u is nobody's", g);
+        for (unsigned k = 0; k < m->map.n; k++) {
+            const struct node *n = m->map.nodes[k];
+            int primary = n->primary == NULL ? -1 : sim_find(s, &n->primary->id);
+            sim_note(s, "    sees node %d: flags %#x, primary %d, epoch %llu, owns %u", sim_find(s, &n->id),
+                     n->flags & NODE_WIRE, primary, (unsigned long long)n->config_epoch, n->nslots);
+        }
+    }
 }
 
 static bool epochs_differ(const struct sim *s)

@@ -1,6 +1,6 @@
 /* The data of a node as a list of reigns. A primary that may write adds to its own reign; a replica copies
  * what its primary has, or, when its own writes are not the beginning of them, takes a full copy and loses
- * what it had. */
+ * what it had. What is written to which slots: groups.c. */
 #include "sim.h"
 
 enum { COPY_MAX = 200 };
@@ -23,17 +23,16 @@ static bool is_prefix(const struct sim_data *a, const struct sim_data *b)
     return true;
 }
 
-static void write_some(struct sim *s, struct sim_node *n)
+bool data_write(struct sim_node *n, uint64_t more)
 {
-    uint64_t more = 1 + rng_below(&s->rng, 20);
     if (n->data.n == 0 || n->data.runs[n->data.n - 1].reign != n->reign) {
         if (n->data.n == SIM_SEGMENTS)
-            return;
+            return false;
         n->data.runs[n->data.n] = (struct sim_run){n->reign, data_offset(&n->data)};
         n->data.n++;
     }
     n->data.runs[n->data.n - 1].end += more;
-    s->writes += more;
+    return true;
 }
 
 /* Up to `most` writes further along the primary's. */
@@ -50,8 +49,8 @@ static void copy_some(struct sim_data *to, const struct sim_data *from, uint64_t
 static void replicate(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node], *p = n->following < 0 ? NULL : &s->nodes[n->following];
-    bool reach = p != NULL && p->alive && p->paused_until <= s->now && !s->cut[node][n->following] &&
-                 !s->cut[n->following][node];
+    bool reach = p != NULL && p->alive && p->m.asked_data && p->paused_until <= s->now &&
+                 !s->cut[node][n->following] && !s->cut[n->following][node];
     if (!reach || (!is_prefix(&n->data, &p->data) && !machine_may_feed(&p->m, data_offset(&n->data)))) {
         n->synced = false;
         return;
@@ -75,10 +74,12 @@ void data_tick(struct sim *s, int node)
     struct sim_node *n = &s->nodes[node];
     struct machine *m = &n->m;
     bool primary = node_is(m->self, NODE_PRIMARY), first = !m->asked_data;
-    if (primary && !n->pause && machine_may_write(m, sim_clock(s, node)))
-        write_some(s, n);
-    else if (!primary)
+    if (primary && !n->pause && machine_may_write(m, sim_clock(s, node))) {
+        (void)data_write(n, 1 + rng_below(&s->rng, 20));
+        groups_write(s, node);
+    } else if (!primary) {
         replicate(s, node);
+    }
     struct machine_data d = {.offset = data_offset(&n->data),
                              .replid = n->data.n == 0 ? 0 : 1,
                              .silent_ms = s->now - n->heard_ms,

@@ -14,7 +14,7 @@ static void isolate(struct sim *s, int a)
         s->cut[a][i] = s->cut[i][a] = i != a;
 }
 
-static bool awake(const struct sim *s, int node)
+bool fault_awake(const struct sim *s, int node)
 {
     return s->nodes[node].alive && s->nodes[node].paused_until <= s->now;
 }
@@ -23,7 +23,7 @@ static void order(struct sim *s, int node, enum machine_command_kind kind)
 {
     struct machine_command c = {.kind = kind, .how = FAILOVER_PLAIN};
     sim_note(s, "node %d shall take over", node);
-    sim_step(s, node, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+    (void)sim_order(s, node, &c);
 }
 
 static int primary_of(const struct sim *s, int node)
@@ -38,7 +38,7 @@ static int some_replica(struct sim *s)
     int from = any(s);
     for (int i = 0; i < s->n; i++) {
         int node = (from + i) % s->n;
-        if (awake(s, node) && primary_of(s, node) >= 0)
+        if (fault_awake(s, node) && primary_of(s, node) >= 0)
             return node;
     }
     return -1;
@@ -49,7 +49,7 @@ static int some_voter(struct sim *s, int but)
     int from = any(s);
     for (int i = 0; i < s->n; i++) {
         int node = (from + i) % s->n;
-        if (node != but && awake(s, node) && node_votes(s->nodes[node].m.self))
+        if (node != but && fault_awake(s, node) && node_votes(s->nodes[node].m.self))
             return node;
     }
     return from;
@@ -125,7 +125,7 @@ static void stale_voters(struct sim *s, int replica, int primary)
     unsigned left = machine_quorum(&s->nodes[replica].m) - 1;
     for (int i = 0, from = any(s); i < s->n && left > 0; i++) {
         int node = (from + i) % s->n;
-        if (node != primary && awake(s, node) && node_votes(s->nodes[node].m.self)) {
+        if (node != primary && fault_awake(s, node) && node_votes(s->nodes[node].m.self)) {
             with |= 1U << node;
             left--;
         }
@@ -173,9 +173,67 @@ static void plain_fault(struct sim *s)
         sim_note(s, "the cuts are healed");
         break;
     default:
-        if (awake(s, a) && n->m.self->primary != NULL)
+        if (fault_awake(s, a) && n->m.self->primary != NULL)
             order(s, a, CMD_FAILOVER);
     }
+}
+
+/* Somebody who follows `node`. */
+static int replica_of(struct sim *s, int node)
+{
+    int from = any(s);
+    for (int i = 0; i < s->n; i++) {
+        int at = (from + i) % s->n;
+        if (fault_awake(s, at) && primary_of(s, at) == node)
+            return at;
+    }
+    return -1;
+}
+
+/* Who gives slots, and its replicas, do not hear who takes them; perhaps one of these is elected meanwhile.
+ */
+static void deaf(struct sim *s, int from, int to)
+{
+    int replica = replica_of(s, from);
+    for (int i = 0; i < s->n; i++) {
+        if (i != to && (i == from || primary_of(s, i) == from))
+            s->cut[i][to] = s->cut[to][i] = true;
+    }
+    if (rng_below(&s->rng, 3) == 0)
+        sim_crash(s, from, 50 + rng_below(&s->rng, 5000));
+    else if (rng_below(&s->rng, 2) == 0 && replica >= 0)
+        order(s, replica, CMD_FAILOVER);
+}
+
+/* Slots are about to change hands: something happens to one of the two, or to what follows it. */
+void fault_move(struct sim *s, int from, int to)
+{
+    bool first = rng_below(&s->rng, 2) == 0;
+    int a = first ? from : to, b = first ? to : from, replica = replica_of(s, a);
+    uint64_t t = s->config.node_timeout_ms;
+    switch (rng_below(&s->rng, 12)) {
+    case 10: sim_crash(s, b, 50 + rng_below(&s->rng, 3000)); /* fall through */
+    case 11:
+    case 0: sim_crash(s, a, 50 + rng_below(&s->rng, 3000)); break;
+    case 1:
+    case 2:
+        s->nodes[a].paused_until = s->now + rng_below(&s->rng, 3 * t);
+        sim_note(s, "node %d sleeps until %llu", a, (unsigned long long)s->nodes[a].paused_until);
+        break;
+    case 3: s->cut[b][a] = true; /* fall through */
+    case 4: s->cut[a][b] = true; break;
+    case 5: isolate(s, a); break;
+    case 6:
+        if (replica >= 0)
+            order(s, replica, CMD_FAILOVER);
+        break;
+    case 7:
+    case 8: deaf(s, from, to); break;
+    default:
+        if (replica >= 0)
+            sim_crash(s, replica, 50 + rng_below(&s->rng, 3000));
+    }
+    sim_push(s, (struct sim_event){.kind = SIM_HEAL_LINK}, 100 + rng_below(&s->rng, 4 * t));
 }
 
 void fault_strike(struct sim *s)

@@ -139,12 +139,14 @@ static void act(struct sim *s, int node, const struct machine_action *a)
         s->elections++;
         sim_note(s, "node %d is elected in epoch %llu", node, (unsigned long long)n->m.self->config_epoch);
         watch_promoted(s, node, n->ordered);
+        groups_promote(s, node, n->following);
         data_promote(s, node);
         break;
     case ACT_FOLLOW:
         follow(s, node, a->node);
         sim_note(s, "node %d follows node %d", node, n->following);
         break;
+    case ACT_DROP: groups_drop(s, node, (const uint8_t *)bytes.p); break;
     case ACT_FLUSH: n->data.n = n->saved.n = 0; break;
     case ACT_PAUSE: n->pause = true; break;
     case ACT_RESUME: n->pause = false; break;
@@ -166,7 +168,14 @@ void sim_step(struct sim *s, int node, const struct machine_event *e)
     for (unsigned i = 0; i < n->m.nactions; i++)
         act(s, node, &n->m.actions[i]);
     watch_step(s, node, read ? &w : NULL);
+    groups_step(s, node);
     check_step(s, node);
+}
+
+bool sim_order(struct sim *s, int node, const struct machine_command *c)
+{
+    sim_step(s, node, &(struct machine_event){.kind = EV_COMMAND, .command = c});
+    return s->nodes[node].m.error[0] == '\0';
 }
 
 static void boot(struct sim *s, int node)
@@ -186,6 +195,7 @@ static void boot(struct sim *s, int node)
     sim_note(s, "node %d is back", node);
     check_disk(s, node);
     watch_boot(s, node);
+    n->owns = groups_in(n->m.self->slots);
     n->following = n->m.self->primary == NULL ? -1 : sim_find(s, &n->m.self->primary->id);
     n->synced = n->pause = false;
     n->heard_ms = s->now;
@@ -202,6 +212,8 @@ void sim_crash(struct sim *s, int node, uint64_t back_ms)
     sim_note(s, "node %d crashes", node);
     n->life++;
     net_crash(s, node);
+    moves_crash(s, node);
+    groups_crash(s, node);
     data_crash(s, node);
     machine_release(&n->m);
     if (n->writing != NULL &&
@@ -258,6 +270,11 @@ static void handle(struct sim *s, struct sim_event *e)
         if (!n->alive)
             boot(s, e->node);
         break;
+    case SIM_MOVER:
+    case SIM_LETTER:
+    case SIM_ANSWER:
+    case SIM_MOVE:
+    case SIM_MOVE_FAULT: moves_event(s, e); break;
     default: net_event(s, e);
     }
 }
@@ -304,6 +321,7 @@ static void begin(struct sim *s, uint64_t seed)
         n->clock_ms = (int64_t)(1000000 + rng_below(&s->rng, 1000000000));
         n->rate = 0.99 + rng_unit(&s->rng) * 0.02;
         n->following = -1;
+        n->reign = ++s->reigns;
     }
     int primaries = s->n <= 5 ? 3 : s->n / 2 < 3 ? 3 : s->n / 2;
     s->sharp = seed % 2 != 0;
@@ -360,15 +378,18 @@ static void until(struct sim *s, uint64_t end, bool whole)
     s->now = end > s->now ? end : s->now;
 }
 
-bool sim_run(struct sim *s, uint64_t seed, bool trace)
+bool sim_run(struct sim *s, uint64_t seed, bool moving, bool trace)
 {
     memset(s, 0, sizeof(*s));
     s->seed = seed;
+    s->moving = moving;
     s->trace = trace;
     begin(s, seed);
     until(s, START_MS, false);
     s->started = true;
     sim_push(s, (struct sim_event){.kind = SIM_FAULT}, 0);
+    if (moving)
+        sim_push(s, (struct sim_event){.kind = SIM_MOVE}, 0);
     until(s, s->now + CHAOS_MS, false);
     if (s->sharp && rng_below(&s->rng, 3) == 0) {
         calm(s);
@@ -379,6 +400,8 @@ bool sim_run(struct sim *s, uint64_t seed, bool trace)
     }
     calm(s);
     until(s, s->now + HEAL_MS, true);
+    if (s->failure[0] != '\0')
+        check_note(s);
     for (int i = 0; i < s->n; i++) {
         if (s->nodes[i].alive)
             machine_release(&s->nodes[i].m);
@@ -390,6 +413,7 @@ bool sim_run(struct sim *s, uint64_t seed, bool trace)
             free(s->heap[i].bytes);
     }
     free(s->heap);
+    free(s->log);
     s->heap = NULL;
     return s->failure[0] == '\0';
 }

@@ -12,6 +12,8 @@ enum sim_limits {
     SIM_SEGMENTS = 64,
     SIM_EPOCHS = 4096,
     SIM_TEXT = 256,
+    SIM_GROUPS = 64, /* of slots; 64 bits of a word */
+    SIM_MOVES = 64,  /* at once, and those whose letters may still be on their way */
 };
 
 /* What a node holds: runs of writes, each by one primary in one reign. The first k writes of two nodes are
@@ -22,6 +24,28 @@ struct sim_data {
         uint64_t end;
     } runs[SIM_SEGMENTS];
     unsigned n;
+};
+
+/* A write to a group of slots. It is in whoever's data reach so far (groups.c). */
+struct sim_write {
+    uint32_t reign, value, before; /* value 0: deleted; before: the group's last one, its place + 1 */
+    uint64_t end;
+};
+
+struct sim_group {
+    uint32_t newest;        /* its last write: place + 1 */
+    uint32_t acked, holder; /* the value that was acknowledged last; who serves: its number + 1, 0 nobody */
+};
+
+/* Slots on their way from one primary to another (moves.c). */
+struct sim_move {
+    unsigned number; /* rising; letters of another are void */
+    bool on, held, said;
+    int from, to, step;
+    unsigned from_life, to_life;
+    uint64_t groups, until, epoch;
+    uint8_t slots[SLOT_BYTES];
+    uint32_t values[SIM_GROUPS], to_reign;
 };
 
 struct sim_conn {
@@ -60,6 +84,9 @@ struct sim_node {
     uint64_t promised[SIM_NODES], acked[SIM_NODES], suspected[SIM_NODES];
     uint32_t failed; /* bits: held for failed here */
     bool ordered;    /* a failover by order runs */
+    /* Groups of slots, as bits: it owns them; it was told to take them and has not got them yet; it was so
+     * when it crashed; they are its own by an election, or after a restart, and it has not served them. */
+    uint64_t owns, takes, took, inherits;
 };
 
 struct sim {
@@ -74,10 +101,18 @@ struct sim {
     unsigned delay_ms;
     bool calm; /* no more faults */
     bool sharp, equal_epochs, started;
+    bool moving; /* slots move in this history */
+    struct sim_group groups[SIM_GROUPS];
+    struct sim_write *log;
+    size_t nlog, log_cap;
+    uint32_t values;
+    uint64_t replaced; /* groups: another was elected in their holder's place, and does not have them */
+    struct sim_move moves[SIM_MOVES];
+    unsigned begun, given, kept; /* moves: all; those that were; those that their source has called back */
     uint32_t reigns;
     struct sim_event *heap;
     size_t nheap, heap_cap;
-    uint64_t order, steps, elections, writes;
+    uint64_t order, steps, elections;
     bool trace;
     char failure[SIM_TEXT]; /* empty: none */
 };
@@ -99,11 +134,16 @@ enum sim_event_kind {
     SIM_FRAME,
     SIM_DISK,
     SIM_DATA,
-    SIM_FAULT, /* from here on: no matter who sleeps */
+    SIM_MOVER,  /* conn, gen: the move and its number */
+    SIM_LETTER, /* to its target; seq: what it says */
+    SIM_ANSWER, /* to its source; seq: 0 no, 1 yes */
+    SIM_FAULT,  /* from here on: no matter who sleeps */
     SIM_RESTART,
     SIM_HEAL_LINK,
     SIM_CRASH, /* seq: back in so many ms */
     SIM_PART,  /* seq: the nodes (bits) that hear each other only, as the others do */
+    SIM_MOVE,
+    SIM_MOVE_FAULT, /* conn, gen */
 };
 
 /* What arrived in a step, and what the receiver had voted before it. */
@@ -114,8 +154,9 @@ struct watch {
     const char *objection;
 };
 
-/* One history, told on stderr if `trace`. True: no invariant broke; else sim->failure says which and when. */
-bool sim_run(struct sim *s, uint64_t seed, bool trace);
+/* One history, in which slots move or not, told on stderr if `trace`. True: no invariant broke; else
+ * sim->failure says which and when. */
+bool sim_run(struct sim *s, uint64_t seed, bool moving, bool trace);
 void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A line of the history, where it is traced. */
 void sim_note(const struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -126,10 +167,13 @@ void sim_step(struct sim *s, int node, const struct machine_event *e);
 uint64_t sim_clock(const struct sim *s, int node);
 int sim_find(const struct sim *s, const struct node_id *id);
 void sim_crash(struct sim *s, int node, uint64_t back_ms);
+bool sim_order(struct sim *s, int node, const struct machine_command *c); /* the machine has done it */
 /* fault.c */
 void fault_strike(struct sim *s);
 void fault_last(struct sim *s);
 void fault_part(struct sim *s, uint32_t set);
+void fault_move(struct sim *s, int from, int to);
+bool fault_awake(const struct sim *s, int node);
 /* watch.c */
 void watch_sent(struct sim *s, int from, uint32_t link, const struct frame *f);
 void watch_arrives(struct sim *s, int node, const struct frame *f, struct watch *w);
@@ -148,11 +192,30 @@ void data_tick(struct sim *s, int node);
 void data_promote(struct sim *s, int node);
 void data_crash(struct sim *s, int node);
 uint64_t data_offset(const struct sim_data *d);
+bool data_write(struct sim_node *n, uint64_t more); /* false: no room */
+/* groups.c */
+uint32_t groups_value(const struct sim *s, int node, unsigned group);
+uint64_t groups_in(const uint8_t *slots);
+bool groups_put(struct sim *s, int node, unsigned group, uint32_t value);
+void groups_serve(struct sim *s, int node);
+void groups_write(struct sim *s, int node);
+void groups_step(struct sim *s, int node);
+void groups_promote(struct sim *s, int node, int in_place_of);
+void groups_take(struct sim *s, int node, uint64_t groups);
+void groups_drop(struct sim *s, int node, const uint8_t *slots);
+void groups_crash(struct sim *s, int node);
+/* moves.c */
+void moves_event(struct sim *s, struct sim_event *e);
+void moves_crash(struct sim *s, int node);
+void moves_add_held(const struct sim *s, int node, uint8_t *slots);
+uint64_t moves_held(const struct sim *s, int node);   /* groups that it holds for a move */
+uint64_t moves_wanted(const struct sim *s, int node); /* groups that are to leave it */
 /* check.c */
 void check_sent(struct sim *s, int from, uint32_t link, struct str bytes);
 void check_step(struct sim *s, int node);
 void check_disk(struct sim *s, int node);
 bool check_whole(struct sim *s, const char **why);
+void check_note(const struct sim *s);
 void check_agreed(struct sim *s);
 
 #endif

@@ -15,13 +15,15 @@
 #define D "dddddddddddddddddddddddddddddddddddddddd"
 #define E "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
 #define F "ffffffffffffffffffffffffffffffffffffffff"
+#define VARS "vars currentEpoch 6 lastVoteEpoch 5\n"
 
 struct lone {
     struct machine m;
     struct rng rng;
     uint64_t now;
-    uint32_t promised; /* with its last vote */
-    bool other_view;   /* frames to it come from who sees other voters, or does not say */
+    uint32_t promised;         /* with its last vote */
+    bool other_view;           /* frames to it come from who sees other voters, or does not say */
+    const struct node *update; /* of the next UPDATE */
 };
 
 static inline int event(struct lone *l, const struct machine_event *e)
@@ -99,6 +101,8 @@ static inline int send_frame_of(struct lone *l, const struct frame_header *h, ui
     frame_begin(&w, &b, h);
     if (h->type == FRAME_FAIL)
         frame_put_fail(&w, &h->sender);
+    if (h->type == FRAME_UPDATE)
+        frame_put_update(&w, l->update, l->update->slots);
     bool view = h->type == FRAME_PONG || h->type == FRAME_AUTH_REQUEST || h->type == FRAME_AUTH_ACK;
     if (h->larder.is && view && !l->other_view)
         put_view(l, &w, d);

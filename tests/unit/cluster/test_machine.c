@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 
-#define VARS "vars currentEpoch 6 lastVoteEpoch 5\n"
 #define CONF(flags_of_b)                                                                                     \
     A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B " 127.0.0.1:7001@17001 " flags_of_b \
       " - 0 0 3 connected 5001-16383\n" C " 127.0.0.1:7002@17002 slave " B " 0 0 3 connected\n" VARS

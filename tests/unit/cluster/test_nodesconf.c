@@ -4,15 +4,21 @@
 #include "base/err.h"
 #include "cluster/nodesconf.h"
 
+#include <string.h>
+
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define VARS "vars currentEpoch 5 lastVoteEpoch 4 larderDataEpoch 0\n"
+
+static struct handover takings[NODE_TAKINGS_MAX], gift;
 
 static int read_text(struct slotmap *map, struct nodesconf *c, struct str text)
 {
     unsigned line;
     slotmap_init(map);
-    *c = (struct nodesconf){.map = map};
+    memset(takings, 0, sizeof(takings));
+    memset(&gift, 0, sizeof(gift));
+    *c = (struct nodesconf){.map = map, .takings = takings, .gift = &gift};
     return nodesconf_read(text, 1000, c, &line);
 }
 
@@ -44,7 +50,9 @@ static void text_comes_back(void **state)
     static const char text[] =
         A " 10.0.0.1:6379@16379,h.example,nodename=n1,tls-port=6380,shard-id=" B
           " myself,master - 0 0 5 connected"
-          " 1 3-9 [3->-" B "] [77-<-" B "]\n" B " ::1:6379@16379 slave " A " 0 0 4 disconnected\n" VARS;
+          " 1 3-9 [3->-" B "] [77-<-" B "]\n" B " ::1:6379@16379 slave " A " 0 0 4 disconnected\n"
+          "vars currentEpoch 5 lastVoteEpoch 4 larderDataEpoch 0 larderTakes-" B "-7 9 larderTakes-" B
+          "-12 12 larderGives-" A "-3 3 larderOffers 3 larderVoted-" A "-" B " 2\n";
     struct slotmap *map = test_malloc(sizeof(*map));
     struct nodesconf c;
     struct buf out;
@@ -52,6 +60,7 @@ static void text_comes_back(void **state)
     assert_int_equal(read_text(map, &c, str_of(text)), 0);
     assert_int_equal(c.nmoves, 2);
     assert_true(!c.moves[0].importing && c.moves[1].importing && c.moves[1].slot == 77);
+    assert_true(c.takings[0].on && slots_has(c.takings[0].slots, 8) && c.offers_epoch == 3 && c.nvotes == 1);
     assert_int_equal(nodesconf_write(&c, &out), 0);
     assert_str(buf_str(&out), str_of(text));
     buf_release(&out);

@@ -1,0 +1,204 @@
+/* Slots that we hand to another primary: the old owner's side of taking.c.
+ *
+ * An offer takes five epochs out of the count. Whoever takes the slots claims them in the first. In the
+ * second they are called back. Two are for whoever claims them in one of these and, being restarted, does so
+ * no more (taking_restore()). Once a majority of the voters knows of the last, nobody is elected in the
+ * others, nor in an older one, and then the slots may be taken (machine_offer_stands()). So of a claim, the
+ * call back and an election of one of our replicas no two have the same epoch, and each is above those before
+ * it.
+ *
+ * An offer that stands is in the file, and after a restart it is called back, by the second epoch, before we
+ * write again: a claim that comes late has an older one. So that this takes nothing back that was given, what
+ * we gave is out of the file before anybody hears of it: until then our frames claim it.
+ *
+ * Who has claimed them serves them later: when we and our replicas have heard the claim, and its file says
+ * so. If before that it is replaced by somebody who had not heard of the claim, or is restarted without
+ * replicas, the slots would be nobody's: we have given them up. So until it says that it serves them we
+ * remember that we gave them, take them back then, as we would take them from anybody, and if they were our
+ * last, we follow it only when it serves them. */
+#include "cluster/machine_internal.h"
+
+#include "base/err.h"
+
+enum { OFFER_EPOCHS = 5 };
+
+bool machine_owns_all(const struct machine *m, const uint8_t *slots, const struct node *n)
+{
+    for (unsigned s = 0; s < SLOT_COUNT; s++)
+        if (slots_has(slots, s) && m->map.owner[s] != n)
+            return false;
+    return true;
+}
+
+int giving_offer(struct machine *m, const struct machine_command *c)
+{
+    struct offer *o = &m->offer;
+    if (!machine_is_primary(m) || !machine_owns_all(m, c->slots, m->self))
+        return machine_fail_command(m, ERR_TYPE, "Slots are not served by this node.");
+    if (!machine_may_write(m, m->now_ms) || m->manual != MANUAL_NONE)
+        return machine_fail_command(m, ERR_AGAIN,
+                                    "This node may not write now: it is cut off, or hands its role over.");
+    if (o->gift.on || taking_any(m))
+        return machine_fail_command(m, ERR_AGAIN, "Slots that were moved last are not served yet.");
+    /* A replica that is away could come back and claim them, with an epoch of its own. */
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        if (n->primary == m->self && node_is(n, NODE_PFAIL | NODE_FAIL) && !MUTANT(OFFER_ANYWAY))
+            return machine_fail_command(
+                m, ERR_AGAIN, "A replica of this node has failed: it must return, or be forgotten.");
+    }
+    *o = (struct offer){.epoch = m->current_epoch + 1, .gift = {.with = c->id}};
+    memcpy(o->gift.slots, c->slots, SLOT_BYTES);
+    m->current_epoch += MUTANT(OFFER_AT_ONCE) ? 1 : OFFER_EPOCHS;
+    machine_dirty(m);
+    failure_ask(m);
+    return 0;
+}
+
+/* Above the claim. A later epoch of whoever was to take the slots is one without it. */
+static uint64_t epoch_back(const struct machine *m)
+{
+    return m->self->config_epoch > m->offer.epoch ? m->self->config_epoch : m->offer.epoch + 1;
+}
+
+static void call_back(struct machine *m)
+{
+    m->self->config_epoch = epoch_back(m);
+    memset(&m->offer, 0, sizeof(m->offer));
+    machine_hold(m);
+    machine_view(m);
+}
+
+void giving_restore(struct machine *m, uint64_t offered)
+{
+    m->offer.epoch = offered;
+    m->offer.gift.on = offered != 0 && !machine_owns_all(m, m->offer.gift.slots, m->self);
+    m->offer.recall = offered != 0 && !MUTANT(OFFER_LOST);
+}
+
+/* With promises of a majority nobody has been elected in our place, nor has finished to take what we offered:
+ * we would know. */
+static void recall(struct machine *m)
+{
+    m->offer.recall = false;
+    if (!node_votes(m->self) || m->offer.gift.on)
+        return;
+    if (!machine_may_write(m, m->now_ms)) {
+        m->offer.recall = true;
+        return;
+    }
+    call_back(m);
+}
+
+/* Does a majority know of it since now? Then it goes into the file. */
+void giving_check(struct machine *m)
+{
+    struct offer *o = &m->offer;
+    unsigned know = 0;
+    if (o->recall)
+        recall(m);
+    if (o->epoch == 0 || o->seq != 0 || o->gift.on)
+        return;
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        know += node_votes(n) && (n == m->self || n->current_epoch + 1 >= o->epoch + OFFER_EPOCHS);
+    }
+    if (know < machine_quorum(m))
+        return;
+    machine_dirty(m);
+    o->seq = machine_persist_next(m);
+}
+
+bool machine_offer_stands(const struct machine *m, uint64_t now_ms)
+{
+    const struct offer *o = &m->offer;
+    return (o->seq != 0 && m->persisted_seq >= o->seq && machine_may_write(m, now_ms)) ||
+           MUTANT(OFFER_AT_ONCE);
+}
+
+static bool is_given_unsaid(const struct machine *m)
+{
+    return m->offer.gift.on && m->persisted_seq < m->offer.given_seq && !MUTANT(GIVE_EARLY);
+}
+
+bool giving_awaits_disk(const struct machine *m)
+{
+    return m->offer.seq > m->persisted_seq || is_given_unsaid(m);
+}
+
+void giving_add(const struct machine *m, uint8_t *slots)
+{
+    if (is_given_unsaid(m))
+        slots_add(slots, m->offer.gift.slots);
+}
+
+/* Who waits for it hears it at once. */
+void giving_persisted(struct machine *m)
+{
+    struct node *to = m->offer.given_seq == 0 ? NULL : slotmap_find(&m->map, &m->offer.gift.with);
+    if (to == NULL || is_given_unsaid(m))
+        return;
+    m->offer.given_seq = 0;
+    if (to->out_up)
+        bus_ping(m, to, FRAME_PONG, to->out, 0);
+}
+
+bool giving_is_taken_epoch(const struct machine *m, uint64_t epoch)
+{
+    for (unsigned i = 0; i < m->map.n; i++)
+        if (m->map.nodes[i]->config_epoch >= epoch)
+            return true;
+    return m->current_epoch >= epoch + OFFER_EPOCHS;
+}
+
+/* Without a lease the others know better whose they are. */
+int giving_reclaim(struct machine *m, const struct machine_command *c)
+{
+    if (!machine_is_primary(m) || !machine_owns_all(m, c->slots, m->self))
+        return machine_fail_command(m, ERR_TYPE, "Slots are not served by this node.");
+    if (!machine_may_write(m, m->now_ms))
+        return machine_fail_command(m, ERR_AGAIN, "This node may not write now: it may have been replaced.");
+    if (!MUTANT(KEEP_EPOCH))
+        call_back(m);
+    return 0;
+}
+
+void giving_lost(struct machine *m, const struct node *to, uint64_t epoch)
+{
+    struct offer *o = &m->offer;
+    if (o->epoch == 0 || epoch < o->epoch || !node_id_eq(&to->id, &o->gift.with) ||
+        !slots_overlap(m->lost, o->gift.slots) || MUTANT(GIVE_AND_FORGET))
+        return;
+    o->gift.on = true;
+    o->given_seq = machine_persist_next(m);
+}
+
+/* Some may be another's meanwhile, by a greater epoch. */
+static bool are_its_or_nobodys(const struct machine *m, const struct node *to)
+{
+    for (unsigned s = 0; s < SLOT_COUNT; s++) {
+        const struct node *owner = m->map.owner[s];
+        if (slots_has(m->offer.gift.slots, s) && owner != NULL && owner != to)
+            return false;
+    }
+    return true;
+}
+
+void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
+{
+    struct offer *o = &m->offer;
+    giving_check(m);
+    bool primary = node_id_none(&f->h.primary); /* a replica tells its primary's epoch */
+    if (!o->gift.on || !node_id_eq(&sender->id, &o->gift.with) || f->h.larder.unsettled ||
+        (primary ? f->h.config_epoch : f->h.current_epoch) < o->epoch)
+        return;
+    bool claims = slots_overlap(f->h.slots, o->gift.slots), others = !are_its_or_nobodys(m, sender);
+    if (!claims && !others && !taking_start(m, &o->gift.with, o->gift.slots, epoch_back(m)))
+        return;
+    memset(o, 0, sizeof(*o));
+    machine_dirty(m);
+    struct node *to = primary ? sender : sender->primary;
+    if ((claims || others) && m->self->nslots == 0 && m->config.replica_migration && !taking_any(m) &&
+        to != NULL && to != m->self)
+        ownership_follow(m, to);
+}

@@ -1,0 +1,307 @@
+/* Slots that one primary hands to another, at either end: which epochs they go by, when they may be taken,
+ * when they are served, and that none is left to nobody. */
+#include "lone.h"
+
+#include "base/err.h"
+
+#include <string.h>
+
+#define CONF_OF(nodes, vars)                                                                                 \
+    A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B                                     \
+      " 127.0.0.1:7001@17001 master - 0 0 3 connected 5001-16383\n" nodes                                    \
+      "vars currentEpoch 6 lastVoteEpoch 5 " vars "\n"
+#define CONF_WITH(vars) CONF_OF("", vars)
+
+static void on_disk(struct lone *l)
+{
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+}
+
+static int order(struct lone *l, enum machine_command_kind kind, const uint8_t *slots, uint64_t epoch)
+{
+    struct machine_command c = {.kind = kind, .slots = slots, .epoch = epoch};
+    memcpy(c.id.c, B, NODE_ID);
+    return event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+}
+
+static void range(uint8_t *slots, unsigned first, unsigned last)
+{
+    memset(slots, 0, SLOT_BYTES);
+    for (unsigned i = first; i <= last; i++)
+        slots_set(slots, i, true);
+}
+
+/* A frame of B, which owns `slots` at `epoch`. */
+static void b_says(struct lone *l, const uint8_t *slots, uint64_t epoch, uint64_t current, bool unsettled)
+{
+    struct frame_header h;
+    from(&h, FRAME_PONG, B);
+    h.config_epoch = epoch;
+    h.current_epoch = current;
+    h.slots = slots;
+    h.larder.is = unsettled;
+    h.larder.unsettled = unsettled;
+    send_frame(l, &h, node_named(l, B)->out);
+}
+
+/* It has been heard for so long that we may write. */
+static struct lone *start_with(const char *conf)
+{
+    struct lone *l = start(conf);
+    on_disk(l);
+    b_says(l, node_named(l, B)->slots, 3, 6, false);
+    l->now += 2000;
+    b_says(l, node_named(l, B)->slots, 3, 6, false);
+    return l;
+}
+
+static struct lone *start_with_b(void)
+{
+    struct lone *l = start_with(CONF_WITH(""));
+    assert_true(machine_may_write(&l->m, l->now));
+    return l;
+}
+
+/* Five epochs: those of the claim, of a call back, of a restart after either; one that a majority must know
+ * of.
+ */
+static void test_an_offer(void **state)
+{
+    struct lone *l = start_with_b();
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 0, 9);
+    assert_int_equal(order(l, CMD_OFFER, slots, 0), 0);
+    assert_int_equal(l->m.offer.epoch, 7);
+    assert_false(machine_offer_stands(&l->m, l->now));
+    b_says(l, node_named(l, B)->slots, 3, 10, false);
+    assert_false(machine_offer_stands(&l->m, l->now));
+    b_says(l, node_named(l, B)->slots, 3, 11, false);
+    assert_false(machine_offer_stands(&l->m, l->now)); /* a restart would not call it back */
+    on_disk(l);
+    assert_true(machine_offer_stands(&l->m, l->now));
+    assert_int_equal(order(l, CMD_RECLAIM, slots, 0), 0);
+    assert_int_equal(l->m.self->config_epoch, 8);
+    on_disk(l);
+    l->m.ok = false; /* cut off: the others know better */
+    assert_int_equal(order(l, CMD_RECLAIM, slots, 0), ERR_AGAIN);
+    l->m.ok = false;
+    assert_int_equal(order(l, CMD_OFFER, slots, 0), ERR_AGAIN);
+    end(l);
+}
+
+/* B gives its last slots, and follows us as soon as it has heard the claim: its frames tell of ours then. */
+static void test_who_follows_has_conceded(void **state)
+{
+    struct lone *l = start_with_b();
+    struct frame_header h;
+    uint8_t slots[SLOT_BYTES], all[SLOT_BYTES];
+    range(slots, 5001, SLOT_COUNT - 1);
+    range(all, 0, SLOT_COUNT - 1);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    on_disk(l);
+    b_says(l, slots, 3, 6, false);
+    assert_true(machine_takes(&l->m, 5001));
+    from(&h, FRAME_PONG, B);
+    memcpy(h.primary.c, A, NODE_ID);
+    h.flags = NODE_REPLICA;
+    h.config_epoch = h.current_epoch = 7;
+    h.slots = all;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_false(machine_takes(&l->m, 5001));
+    assert_ptr_equal(l->m.map.owner[5001], l->m.self);
+    end(l);
+}
+
+/* A restart calls an offer back by the second of its epochs, unless that, or more, has happened since. */
+static void test_an_offer_before_a_restart(void **state)
+{
+    struct lone *l = start(CONF_WITH("larderGives-" B "-0 9 larderOffers 6"));
+    on_disk(l);
+    assert_int_equal(l->m.self->config_epoch, 4);
+    assert_true(l->m.offer.recall); /* we may have been replaced, and not know it */
+    assert_false(machine_may_write(&l->m, l->now));
+    b_says(l, node_named(l, B)->slots, 3, 6, false);
+    l->now += 2000;
+    b_says(l, node_named(l, B)->slots, 3, 6, false);
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_int_equal(l->m.self->config_epoch, 7);
+    on_disk(l);
+    assert_true(machine_may_write(&l->m, l->now));
+    end(l);
+    l = start_with(CONF_WITH("larderGives-" B "-6000 6001 larderOffers 5"));
+    assert_true(l->m.offer.gift.on); /* B has taken them, and may not serve them yet */
+    end(l);
+}
+
+/* What was given is told when it is on the disk: else a restart would call it back. */
+static void test_given_on_disk(void **state)
+{
+    struct lone *l = start_with_b();
+    uint8_t slots[SLOT_BYTES], more[SLOT_BYTES];
+    range(slots, 0, 9);
+    range(more, 5001, SLOT_COUNT - 1);
+    slots_add(more, slots);
+    assert_int_equal(order(l, CMD_OFFER, slots, 0), 0);
+    b_says(l, more, 7, 11, true);
+    assert_ptr_equal(l->m.map.owner[0], node_named(l, B));
+    assert_true(slots_has(taking_claims(&l->m), 0));
+    on_disk(l);
+    assert_false(slots_has(taking_claims(&l->m), 0));
+    assert_non_null(acted(l, ACT_SEND));
+    end(l);
+}
+
+/* We were restarted before we served what we had claimed: our replica has it, and we claim it still. Without
+ * one it is lost, and B's again: in a new epoch we do not claim it. */
+static void test_claims_again(void **state)
+{
+    struct lone *l = start(CONF_OF("", "larderTakes-" B "-6000 6001"));
+    assert_false(machine_takes(&l->m, 6000));
+    assert_int_equal(l->m.self->config_epoch, 6);
+    assert_true(machine_held(&l->m));
+    end(l);
+    l = start_with(
+        CONF_OF(C " 127.0.0.1:7002@17002 slave " A " 0 0 4 connected\n", "larderTakes-" B "-6000 6001"));
+    uint8_t rest[SLOT_BYTES];
+    assert_true(l->m.mute); /* it may have more */
+    assert_int_equal(l->m.self->config_epoch, 4);
+    assert_true(machine_takes(&l->m, 6000) && machine_takes(&l->m, 6001) && !machine_takes(&l->m, 6002));
+    assert_ptr_equal(l->m.map.owner[6000], node_named(l, B));
+    range(rest, 5001, SLOT_COUNT - 1);
+    slots_set(rest, 6000, false);
+    slots_set(rest, 6001, false);
+    b_says(l, rest, 3, 6, false);
+    assert_ptr_equal(l->m.map.owner[6000], l->m.self);
+    end(l);
+}
+
+/* B has claimed what we gave it, and is a replica before it has served it, of one who does not know of it. */
+static void test_takes_back(void **state)
+{
+    struct lone *l = start_with_b();
+    struct frame_header h;
+    uint8_t slots[SLOT_BYTES], more[SLOT_BYTES], none[SLOT_BYTES] = {0};
+    range(slots, 0, 9);
+    range(more, 5001, SLOT_COUNT - 1);
+    slots_add(more, slots);
+    assert_int_equal(order(l, CMD_OFFER, slots, 0), 0);
+    b_says(l, more, 7, 11, true);
+    assert_ptr_equal(l->m.map.owner[0], node_named(l, B));
+    assert_true(l->m.offer.gift.on);
+    assert_int_equal(order(l, CMD_OFFER, l->m.self->slots, 0), ERR_AGAIN); /* one after the other */
+    from(&h, FRAME_PING, B);
+    memcpy(h.primary.c, C, NODE_ID);
+    h.flags = NODE_REPLICA;
+    h.config_epoch = 3; /* its primary's */
+    h.current_epoch = 12;
+    h.slots = none;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(machine_takes(&l->m, 0));
+    assert_int_equal(l->m.self->config_epoch, 8);
+    end(l);
+    l = start_with_b();
+    assert_int_equal(order(l, CMD_OFFER, slots, 0), 0);
+    b_says(l, more, 7, 11, true);
+    b_says(l, more, 7, 11, false); /* it serves them */
+    assert_false(l->m.offer.gift.on);
+    end(l);
+}
+
+/* Voters are those that the others see: B is none any more when its last slots are taken. */
+static void test_voters(void **state)
+{
+    struct lone *l = start_with_b();
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 5001, SLOT_COUNT - 2);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    assert_true(taking_votes(&l->m, node_named(l, B)) && taking_votes(&l->m, l->m.self));
+    on_disk(l);
+    range(slots, SLOT_COUNT - 1, SLOT_COUNT - 1);
+    assert_int_equal(order(l, CMD_TAKE, slots, 12), 0);
+    assert_false(taking_votes(&l->m, node_named(l, B)));
+    end(l);
+}
+
+/* B follows D now, and says what D has in its new epoch: more than it had, and less. */
+static void test_a_new_epoch_by_a_follower(void **state)
+{
+    struct lone *l = start(A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B
+                             " 127.0.0.1:7001@17001 master - 0 0 3 connected 5001-9999\n" D
+                             " 127.0.0.1:7003@17003 master - 0 0 2 connected 10000-16383\n" VARS);
+    struct frame_header h;
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 5001, 16000);
+    from(&h, FRAME_PING, B);
+    memcpy(h.primary.c, D, NODE_ID);
+    h.flags = NODE_REPLICA;
+    h.config_epoch = h.current_epoch = 7;
+    h.slots = slots;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_ptr_equal(l->m.map.owner[5001], node_named(l, D));
+    assert_ptr_equal(l->m.map.owner[10000], node_named(l, D));
+    assert_null(l->m.map.owner[16001]);
+    end(l);
+}
+
+/* B has failed before it said anything. That its replica has heard the claim is not enough: B may live, and
+ * call the slots back. When the replica was elected it cannot, and what it called back unheard is older than
+ * our epoch.
+ */
+static void test_a_source_that_fails(void **state)
+{
+    struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 slave " B " 0 0 3 connected\n", ""));
+    struct frame_header h;
+    uint8_t slots[SLOT_BYTES], rest[SLOT_BYTES];
+    range(slots, 5001, 5010);
+    range(rest, 5011, SLOT_COUNT - 1);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    on_disk(l);
+    node_named(l, B)->flags |= NODE_FAIL;
+    from(&h, FRAME_PING, C);
+    memcpy(h.primary.c, B, NODE_ID);
+    h.flags = NODE_REPLICA;
+    h.config_epoch = 8; /* B's, and the slots that B had before */
+    h.slots = node_named(l, B)->slots;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(machine_takes(&l->m, 5001));
+    h.config_epoch = 3;
+    h.current_epoch = 11;
+    h.slots = rest;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(machine_takes(&l->m, 5001));
+    from(&h, FRAME_PONG, C);
+    h.config_epoch = h.current_epoch = 12;
+    h.slots = rest;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_ptr_equal(l->m.map.owner[5001], l->m.self);
+    assert_int_equal(l->m.self->config_epoch, 9);
+    end(l);
+}
+
+/* In a new epoch a node has what it claims in it, and nothing that it had. */
+static void test_a_new_epoch(void **state)
+{
+    struct lone *l = start_with_b();
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 6000, SLOT_COUNT - 1);
+    b_says(l, slots, 3, 6, false);
+    assert_ptr_equal(l->m.map.owner[5001], node_named(l, B));
+    b_says(l, slots, 7, 7, false);
+    assert_null(l->m.map.owner[5001]);
+    range(slots, 5001, 5999);
+    b_says(l, slots, 3, 7, false); /* an old frame, late */
+    assert_null(l->m.map.owner[5001]);
+    end(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_an_offer),      cmocka_unit_test(test_who_follows_has_conceded),
+        cmocka_unit_test(test_claims_again),  cmocka_unit_test(test_takes_back),
+        cmocka_unit_test(test_a_new_epoch),   cmocka_unit_test(test_an_offer_before_a_restart),
+        cmocka_unit_test(test_given_on_disk), cmocka_unit_test(test_a_source_that_fails),
+        cmocka_unit_test(test_voters),        cmocka_unit_test(test_a_new_epoch_by_a_follower),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
