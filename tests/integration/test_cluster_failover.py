@@ -43,9 +43,13 @@ def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(cluster):
     harness.wait_until(lambda: ask(new, "DBSIZE") == ask(old, "DBSIZE"), what="the replica to have it all")
     slots = row_of(new, old).slots
     epoch = int(info(new)["cluster_current_epoch"])
-    cluster.kill(old)
+    key = next(k for k in ("count%d" % i for i in range(1000)) if cluster.owner_of(k) is old)
+    with old.wire() as w:
+        acknowledged = [w("INCR", key) for _ in range(200)][-1]
+        cluster.kill(old)  # at once: what it has said is on its way
     harness.wait_until(roles_changed(new, old), what="the replica to take over")
     cluster.settle()
+    assert int(ask(new, "GET", key)) == acknowledged
     assert row_of(new, new).slots == slots
     assert int(info(new)["cluster_current_epoch"]) > epoch
     assert "fail" in row_of(new, old).flags
