@@ -215,7 +215,8 @@ void store_excuse_overrun(struct store *s)
 }
 
 /* Short slices hold nobody up, but writers may be faster than they are: whoever overruns the limit pays with
- * longer ones. What a lowered limit has left over is nobody's doing; as it goes it is not excused again. */
+ * longer ones. What a lowered limit has left over is nobody's doing, and goes in upkeep's slices alone; as it
+ * goes it is not excused again. */
 int64_t store_reclaim_ns(struct store *s)
 {
     uint64_t limit = limit_of(s), used = store_used(s), over = used > limit ? used - limit : 0;
@@ -224,6 +225,8 @@ int64_t store_reclaim_ns(struct store *s)
         atomic_store_explicit(&s->evict.excused, over, memory_order_relaxed);
         excused = over;
     }
+    if (over > 0 && over == excused)
+        return 0;
     uint64_t times = (over - excused) / (limit / OVERRUN_SHARE + 1);
     return (int64_t)RECLAIM_NS << (times < RECLAIM_DOUBLE_MAX ? times : RECLAIM_DOUBLE_MAX);
 }
@@ -234,8 +237,9 @@ int64_t store_reclaim_ns(struct store *s)
 static COLD void reclaim(struct store *s, struct appender *app)
 {
     const struct access *a = app->upkeep;
-    if (a != NULL && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed))
-        sweep_evict(a, os_work_ns() + store_reclaim_ns(s));
+    int64_t ns = store_reclaim_ns(s);
+    if (a != NULL && ns > 0 && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed))
+        sweep_evict(a, os_work_ns() + ns);
     if (segments_surplus_bytes(&s->segs) > limit_of(s) / SURPLUS_SHARE)
         (void)segments_trim(&s->segs, trim_before_round(s));
     store_trim_heap(s, PURGE_HERE_MAX);

@@ -383,7 +383,7 @@ void store_update_pressure(struct store *s);
 void store_limit_excess(struct store *s);
 /* Gate: what is in use beyond maxmemory now, which may have been lowered, is no writer's overrun. */
 void store_excuse_overrun(struct store *s);
-/* How long a thread may make room before a round. */
+/* How long a thread may make room before a round; 0: upkeep does. */
 int64_t store_reclaim_ns(struct store *s);
 /* Give memory that nobody needs back to the system until the time is over; true while there is more. */
 bool store_give_back(struct store *s, int64_t until_ns);
