@@ -219,20 +219,20 @@ void store_trim_surplus(struct store *s)
         (void)segments_trim(&s->segs, n > TRIM_SEGMENTS ? n : TRIM_SEGMENTS);
 }
 
-/* A small cache may be written anew between two of store_note_process(). */
+/* A small cache may be written anew between two of store_note_process(), which has said what the heap had
+ * before. */
 static void look_at_holes(struct store *s, struct appender *app)
 {
+    struct store_process p = {.heap_before = atomic_load_explicit(&s->heap_before, memory_order_relaxed)};
     struct mem_stats ms;
     uint64_t share = limit_of(s) / HOLES_SHARE;
-    if (app->heap_moved < (share > HOLES_MIN ? share : HOLES_MIN))
+    if (p.heap_before == 0 || app->heap_moved < (share > HOLES_MIN ? share : HOLES_MIN))
         return;
     app->heap_moved = 0;
     mem_stats_read(&ms);
-    struct store_process p = {.heap_before = atomic_load_explicit(&s->heap_before, memory_order_relaxed),
-                              .heap_allocated = ms.allocated,
-                              .heap_active = ms.active};
-    if (p.heap_allocated != 0) /* else it is a sanitizer's */
-        atomic_store_explicit(&s->heap_slack, slack_of(&p, values_of(s)), memory_order_relaxed);
+    p.heap_allocated = ms.allocated;
+    p.heap_active = ms.active;
+    atomic_store_explicit(&s->heap_slack, slack_of(&p, values_of(s)), memory_order_relaxed);
 }
 
 void store_excuse_overrun(struct store *s)

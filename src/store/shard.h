@@ -176,11 +176,12 @@ struct store {
     CACHE_ALIGNED _Atomic int64_t heap; /* bytes of heap values */
     _Atomic int64_t heap_doomed;        /* ... that a flush left behind */
     _Atomic uint64_t heap_peak;         /* the most that values took of the heap since it was trimmed */
-    _Atomic uint64_t heap_slack;  /* the heap's rounding and holes, the values' share (store_note_process) */
-    _Atomic uint64_t rss_excess;  /* resident beyond all accounts, as far as it counts as used */
-    _Atomic int64_t rss_gap;      /* resident less all accounts, smoothed; may be negative */
-    _Atomic uint64_t heap_before; /* allocated before the first key, as the observing thread says */
-    int64_t observed_ms;          /* the observing thread's */
+    _Atomic uint64_t heap_slack; /* the heap's rounding and holes, the values' share (store_note_process) */
+    _Atomic uint64_t rss_excess; /* resident beyond all accounts, as far as it counts as used */
+    _Atomic int64_t rss_gap;     /* resident less all accounts, smoothed; may be negative */
+    _Atomic uint64_t
+        heap_before;     /* allocated before the first key, as the observing thread says; 0: unknown */
+    int64_t observed_ms; /* the observing thread's */
     CACHE_ALIGNED struct evictor evict;
     CACHE_ALIGNED struct sweep sweep;
     struct lock graves_lock;

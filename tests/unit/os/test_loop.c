@@ -278,7 +278,7 @@ static void streams_deliver_in_order_then_end(void **state)
 /* All that a hundred streams bring arrives, in rounds of no more than a bounded ring's buffers. */
 static void reading_is_bounded(void **state)
 {
-    enum { STREAMS = 100, TIMES = 3, EACH = 64 << 10, LEAST = 32 * (16 << 10) };
+    enum { STREAMS = 100, TIMES = 3, EACH = 64 << 10, LEAST = 16 * (16 << 10) };
     static const char bytes[EACH];
     static struct pair p[STREAMS];
     if (!with_ring)

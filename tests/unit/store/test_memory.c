@@ -249,8 +249,12 @@ static void test_holes_between_observations(void **state)
     enum { N = 1200, BYTES = 9000 };
     struct store *s;
     struct access a = setup_store(&s, 16 * MB);
+    struct process o = new_process(s);
     struct store_memory m;
     struct mem_stats ms;
+    mem_stats_read(&ms);
+    o.p.heap_before = ms.allocated;
+    observe(&o, 0, 1);
     for (uint32_t i = 0; i < N; i++)
         put(&a, i, 0, BYTES, 0);
     for (uint32_t i = 0; i < N; i++)
