@@ -11,6 +11,7 @@ A new case is a class with `name`, `title` and `disturb()`, and a row in CASES. 
 
 import contextlib
 import dataclasses
+import subprocess
 import threading
 import time
 
@@ -53,6 +54,23 @@ class Bed:
     cpu: int
     size: Size
     rate: int  # of the probe, requests a second
+
+
+class Witness:
+    """How long the machine itself stood still on the server's CPU, in microseconds: witness.c. None where it may not tell."""
+
+    def __init__(self, bed):
+        self.longest = self.sum = None
+        self.process = subprocess.Popen([bed.build / "bench/witness", str(bed.cpu)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        out, _ = self.process.communicate()
+        if self.process.returncode == 0:
+            self.longest, self.sum = map(float, out.split(","))
 
 
 class Case:
@@ -384,6 +402,9 @@ class Result:
     errors: int
     unsent: int
     note: str
+    still_quiet: float = None  # how long the machine itself stood still, at the longest
+    still_during: float = None
+    still_sum: float = None  # in all while it happened
 
     def ratio(self):
         return self.during / self.quiet
@@ -394,12 +415,14 @@ def run(bed, round_, case_name, server_name):
     case = CASES[case_name](bed, server_name)
     try:
         case.start()
-        with case.quiet():
+        with case.quiet(), Witness(bed) as before:
             quiet = case.probe(bed.size.window)
         if hasattr(case, "before_event"):
             case.before_event()
-        during = case.probe(case.window(), case.disturb)
+        with Witness(bed) as then:
+            during = case.probe(case.window(), case.disturb)
         return Result(round_, server_name, case_name, float(quiet["p99_9_us"]), float(during["p99_9_us"]), float(quiet["max_us"]),
-                      float(during["max_us"]), int(quiet["errors"]) + int(during["errors"]), int(during["unsent"]), case.note), case.title  # fmt: skip
+                      float(during["max_us"]), int(quiet["errors"]) + int(during["errors"]), int(during["unsent"]), case.note, before.longest, then.longest,
+                      then.sum), case.title  # fmt: skip
     finally:
         case.server.stop()

@@ -153,6 +153,7 @@ static void advance_epoch(void)
 
 static void purge_all_arenas(void)
 {
+    (void)mallctl("thread.tcache.flush", NULL, NULL, NULL, 0);
     (void)mallctl("arena." TEXT_OF(MALLCTL_ARENAS_ALL) ".purge", NULL, NULL, NULL, 0);
 }
 

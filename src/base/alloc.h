@@ -35,7 +35,8 @@ struct mem_stats {
 const char *mem_allocator_name(void); /* "jemalloc-5.3.0" or "libc" */
 void mem_stats_read(struct mem_stats *out);
 
-/* Give the heap's unused pages back to the system. May take milliseconds. */
+/* Give the heap's unused pages back to the system, and what the calling thread keeps for itself of what it
+ * has freed. May take milliseconds. */
 void mem_purge(void);
 
 /* The heap's report on itself, in pieces of text. May take milliseconds. */

@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 enum ring_limits {
-    RING_BUFFERS_FIRST = 32, /* doubled whenever a round finds none free, ... */
+    RING_BUFFERS_FIRST = 16, /* doubled whenever a round finds none free, ... */
     RING_BUFFERS = 256,      /* ... up to this, or fewer by ring_bound(); both are powers of two */
     RING_BUFFER_SIZE = 16 << 10,
 };

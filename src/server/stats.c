@@ -115,6 +115,7 @@ void stats_note_empty(struct server *s)
     struct mem_stats ms;
     mem_stats_read(&ms);
     s->stats.beside_heap = (int64_t)rss_of_memory() - (int64_t)ms.resident;
+    s->stats.heap_before = ms.allocated;
 }
 
 static void sample_memory(struct server *s, int64_t now_ns)
@@ -128,6 +129,7 @@ static void sample_memory(struct server *s, int64_t now_ns)
     struct store_process p = {
         .rss = rss_of_memory(),
         .beside = st->beside_heap,
+        .heap_before = st->heap_before,
         .heap_allocated = ms.allocated,
         .heap_active = ms.active,
         .heap_resident = ms.resident,

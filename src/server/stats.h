@@ -34,6 +34,7 @@ struct stats {
     unsigned at;
     _Atomic uint64_t peak_memory; /* bytes */
     int64_t beside_heap;   /* resident before the first client, less the heap; boot, then main thread */
+    uint64_t heap_before;  /* ... and what was allocated of that */
     pthread_mutex_t mutex; /* leaf: errors */
     uint32_t nerrors;
     struct {

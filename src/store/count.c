@@ -67,6 +67,7 @@ void store_count_heap(const struct access *a, int64_t bytes)
 {
     struct appender *app = a->app;
     app->heap_unseen += bytes;
+    app->heap_moved += (uint64_t)(bytes < 0 ? -bytes : bytes);
     if (app->heap_unseen < HEAP_UNSEEN && app->heap_unseen > -HEAP_UNSEEN)
         return;
     int64_t sum = app->heap_unseen;

@@ -37,13 +37,16 @@ enum {
     TRIM_BYTES = 4 << 20,   /* ... so much at a time, since a round may write as much, ... */
     TRIM_SEGMENTS = 8,      /* ... or so many if that is more */
     SPARE_SHARE = 64, /* of maxmemory: more pages than this the heap does not keep for values to come, ... */
-    SPARE_MIN = 512 << 10,         /* ... nor less than this */
+    SPARE_MIN = 256 << 10,         /* ... nor less than this */
     SPARE_SHARE_UNLIMITED = 8,     /* of what values took: the same without maxmemory, ... */
     SPARE_MIN_UNLIMITED = 8 << 20, /* ... and the least */
     PREPARE_END_SHARE = 8, /* of maxmemory: while more than 1/8 is left, huge pages are prepared: one, ... */
     PREPARE_ONE_MORE = 1 << 29, /* ... one more for so many bytes in use, ... */
     PREPARE_MAX = 8,            /* ... at most */
     PURGE_HERE_MAX = 4 << 20, /* bytes: a worker gives so many back itself, in a fraction of a millisecond */
+    HOLES_SHARE =
+        16, /* of maxmemory: a thread that put so much into the heap, or took it out, looks at holes */
+    HOLES_MIN = 1 << 20, /* ... but not for less */
 };
 
 static uint64_t not_negative(int64_t v)
@@ -120,9 +123,16 @@ static uint64_t doomed_bytes(const struct store *s)
     return atomic_load_explicit(&s->segs.doomed, memory_order_relaxed) + sum_of(&s->heap_doomed);
 }
 
+static uint64_t values_of(struct store *s)
+{
+    return sum_of(&s->heap) + sum_of(&s->heap_doomed);
+}
+
+/* Of what has come to the heap since the start, how much is values. */
 static double share_of(const struct store_process *p, uint64_t values)
 {
-    return values < p->heap_allocated ? (double)values / (double)p->heap_allocated : 1;
+    uint64_t come = not_negative((int64_t)p->heap_allocated - (int64_t)p->heap_before);
+    return values < come ? (double)values / (double)come : 1;
 }
 
 /* The values' share of what the heap's pages hold beyond what was asked of them. */
@@ -146,7 +156,7 @@ static int64_t unexplained(struct store *s, const struct store_process *p, uint6
 
 void store_note_process(struct store *s, const struct store_process *p)
 {
-    uint64_t values = sum_of(&s->heap) + sum_of(&s->heap_doomed), slack = slack_of(p, values);
+    uint64_t values = values_of(s), slack = slack_of(p, values);
     int64_t gap = atomic_load_explicit(&s->rss_gap, memory_order_relaxed);
     int64_t now = unexplained(s, p, values, slack), passed = p->now_ms - s->observed_ms;
     bool first = s->observed_ms == 0;
@@ -155,6 +165,7 @@ void store_note_process(struct store *s, const struct store_process *p)
     if (!first)
         gap += (now - gap) / SMOOTH_MS * passed;
     atomic_store_explicit(&s->rss_gap, gap, memory_order_relaxed);
+    atomic_store_explicit(&s->heap_before, p->heap_before, memory_order_relaxed);
     atomic_store_explicit(&s->heap_slack, slack, memory_order_relaxed);
     atomic_store_explicit(&s->rss_excess, excess_of(s, gap), memory_order_relaxed);
 }
@@ -190,7 +201,7 @@ void store_set_active_expire(struct store *s, bool on)
 /* Values that have left the heap leave pages there, which it would keep for ten seconds. */
 void store_trim_heap(struct store *s, uint64_t most)
 {
-    uint64_t limit = limit_of(s), held = sum_of(&s->heap) + sum_of(&s->heap_doomed);
+    uint64_t limit = limit_of(s), held = values_of(s);
     uint64_t peak = atomic_load_explicit(&s->heap_peak, memory_order_relaxed),
              spare = peak > held ? peak - held : 0;
     uint64_t share = limit != 0 ? limit / SPARE_SHARE : peak / SPARE_SHARE_UNLIMITED;
@@ -201,10 +212,27 @@ void store_trim_heap(struct store *s, uint64_t most)
     mem_purge();
 }
 
-static unsigned trim_before_round(const struct store *s)
+void store_trim_surplus(struct store *s)
 {
     unsigned n = (unsigned)TRIM_BYTES >> s->segs.shift;
-    return n > TRIM_SEGMENTS ? n : TRIM_SEGMENTS;
+    if (segments_surplus_bytes(&s->segs) > limit_of(s) / SURPLUS_SHARE)
+        (void)segments_trim(&s->segs, n > TRIM_SEGMENTS ? n : TRIM_SEGMENTS);
+}
+
+/* A small cache may be written anew between two of store_note_process(), which has said what the heap had
+ * before. */
+static void look_at_holes(struct store *s, struct appender *app)
+{
+    struct store_process p = {.heap_before = atomic_load_explicit(&s->heap_before, memory_order_relaxed)};
+    struct mem_stats ms;
+    uint64_t share = limit_of(s) / HOLES_SHARE;
+    if (p.heap_before == 0 || app->heap_moved < (share > HOLES_MIN ? share : HOLES_MIN))
+        return;
+    app->heap_moved = 0;
+    mem_stats_read(&ms);
+    p.heap_allocated = ms.allocated;
+    p.heap_active = ms.active;
+    atomic_store_explicit(&s->heap_slack, slack_of(&p, values_of(s)), memory_order_relaxed);
 }
 
 void store_excuse_overrun(struct store *s)
@@ -215,7 +243,8 @@ void store_excuse_overrun(struct store *s)
 }
 
 /* Short slices hold nobody up, but writers may be faster than they are: whoever overruns the limit pays with
- * longer ones. What a lowered limit has left over is nobody's doing; as it goes it is not excused again. */
+ * longer ones. What a lowered limit has left over is nobody's doing, and goes in upkeep's slices alone; as it
+ * goes it is not excused again. */
 int64_t store_reclaim_ns(struct store *s)
 {
     uint64_t limit = limit_of(s), used = store_used(s), over = used > limit ? used - limit : 0;
@@ -224,6 +253,8 @@ int64_t store_reclaim_ns(struct store *s)
         atomic_store_explicit(&s->evict.excused, over, memory_order_relaxed);
         excused = over;
     }
+    if (over > 0 && over == excused)
+        return 0;
     uint64_t times = (over - excused) / (limit / OVERRUN_SHARE + 1);
     return (int64_t)RECLAIM_NS << (times < RECLAIM_DOUBLE_MAX ? times : RECLAIM_DOUBLE_MAX);
 }
@@ -234,10 +265,11 @@ int64_t store_reclaim_ns(struct store *s)
 static COLD void reclaim(struct store *s, struct appender *app)
 {
     const struct access *a = app->upkeep;
-    if (a != NULL && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed))
-        sweep_evict(a, os_work_ns() + store_reclaim_ns(s));
-    if (segments_surplus_bytes(&s->segs) > limit_of(s) / SURPLUS_SHARE)
-        (void)segments_trim(&s->segs, trim_before_round(s));
+    look_at_holes(s, app);
+    int64_t ns = store_reclaim_ns(s);
+    if (a != NULL && ns > 0 && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed))
+        sweep_evict(a, os_work_ns() + ns);
+    store_trim_surplus(s);
     store_trim_heap(s, PURGE_HERE_MAX);
 }
 

@@ -79,6 +79,7 @@ struct appender {
     struct walk walk;
     struct packing pack;
     int64_t heap_unseen; /* bytes of heap values not yet in store.heap */
+    uint64_t heap_moved; /* bytes of them, to and from, since this thread looked at the heap's holes */
     /* Written by the owner only (relaxed), read by anybody. */
     _Atomic uint64_t expired, evicted, compacted, ghost_hits;
     _Atomic uint64_t evicted_class[STORE_CLASSES], evicted_age_ms; /* the sum of ages */
@@ -178,7 +179,9 @@ struct store {
     _Atomic uint64_t heap_slack; /* the heap's rounding and holes, the values' share (store_note_process) */
     _Atomic uint64_t rss_excess; /* resident beyond all accounts, as far as it counts as used */
     _Atomic int64_t rss_gap;     /* resident less all accounts, smoothed; may be negative */
-    int64_t observed_ms;         /* the observing thread's */
+    _Atomic uint64_t
+        heap_before;     /* allocated before the first key, as the observing thread says; 0: unknown */
+    int64_t observed_ms; /* the observing thread's */
     CACHE_ALIGNED struct evictor evict;
     CACHE_ALIGNED struct sweep sweep;
     struct lock graves_lock;
@@ -385,8 +388,10 @@ void store_update_pressure(struct store *s);
 void store_limit_excess(struct store *s);
 /* Gate: what is in use beyond maxmemory now, which may have been lowered, is no writer's overrun. */
 void store_excuse_overrun(struct store *s);
-/* How long a thread may make room before a round. */
+/* How long a thread may make room before a round; 0: upkeep does. */
 int64_t store_reclaim_ns(struct store *s);
+/* Of free segments that are more than a small share of maxmemory, give some megabytes back. */
+void store_trim_surplus(struct store *s);
 /* Give memory that nobody needs back to the system until the time is over; true while there is more. */
 bool store_give_back(struct store *s, int64_t until_ns);
 

@@ -387,6 +387,7 @@ uint64_t store_outside_heap(const struct store *s);
 struct store_process {
     uint64_t rss;            /* resident, without mapped files */
     int64_t beside;          /* of that, what lay outside of the heap before the first key */
+    uint64_t heap_before;    /* of heap_allocated, what there was before the first key; 0: unknown */
     uint64_t heap_allocated; /* these three as mem_stats has them */
     uint64_t heap_active;
     uint64_t heap_resident;

@@ -6,8 +6,10 @@ Figures of the tiny runs are not looked at, only that everything is measured and
 import importlib.machinery
 import importlib.util
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as xml
 
 import pytest
@@ -134,6 +136,24 @@ def test_a_ratio_is_made_within_a_round():
     worse = stall.Figures([stalled(100, 151)], {"flushall": "it is flushed"})
     assert stall.targets(worse, ["flushall"])[0][3] is False
     assert stall.targets(stall.Figures([stalled(1, 1, "redis")], {"flushall": "x"}), ["flushall"])[0][3] is None
+
+
+def test_what_the_machine_did_stands_beside():
+    result = stalled(100, 140)
+    cells = lambda: [c.strip() for c in stall.case_table(stall.Figures([result], {}), "flushall", ["larder"]).splitlines()[-1].split("|")][-5:-1]  # noqa: E731
+    assert cells() == ["", "", "", "done"]
+    result.still_quiet, result.still_during, result.still_sum = 1000.0, 29500.0, 88100.0
+    assert cells() == ["1.0", "29.5", "88.1", "done"]
+
+
+def test_the_witness_is_late_when_it_is_stopped():
+    bed = stalls.Bed(ROOT / "build", None, 0, stalls.QUICK, 0)
+    with stalls.Witness(bed) as w:
+        time.sleep(0.1)
+        w.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)
+        w.process.send_signal(signal.SIGCONT)
+    assert w.process.returncode == 1 or (w.longest >= 150000 and w.sum >= w.longest)
 
 
 def test_stall_refuses_what_it_does_not_know():

@@ -521,8 +521,10 @@ uint32_t store_maintain(const struct access *a, uint32_t budget_us)
     int64_t until_ns = os_work_ns() + (int64_t)budget_us * 1000;
     a->app->upkeep = a;
     bool digging = store_dig(a, until_ns), reaping = store_reap(a->store, until_ns);
-    if (evict_wanted(a))
+    if (evict_wanted(a)) {
         sweep_evict(a, until_ns);
+        store_trim_surplus(s);
+    }
     while (os_work_ns() < until_ns && sweep_step(a, until_ns))
         segment_refill(&s->segs, &a->app->writer);
     bool packing = store_pack(a, until_ns), surplus = store_give_back(s, until_ns);

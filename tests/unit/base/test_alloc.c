@@ -85,6 +85,27 @@ static void statistics_see_a_large_block(void **state)
 #endif
 }
 
+/* What a thread has freed and keeps for itself goes back, too. */
+static void a_purge_empties_the_threads_cache(void **state)
+{
+    enum { N = 20, BYTES = 10 << 10 };
+    void *p[N];
+    struct mem_stats before, freed, after;
+    mem_purge();
+    mem_stats_read(&before);
+    for (int i = 0; i < N; i++)
+        p[i] = mem_must(mem_alloc(BYTES));
+    for (int i = 0; i < N; i++)
+        mem_free(p[i]);
+    mem_stats_read(&freed);
+    mem_purge();
+    mem_stats_read(&after);
+#ifdef LARDER_JEMALLOC
+    assert_true(freed.allocated >= before.allocated + BYTES);
+#endif
+    assert_in_range(after.allocated, 0, before.allocated + BYTES - 1);
+}
+
 #ifdef LARDER_DEBUG
 static void the_nth_allocation_fails_once(void **state)
 {
@@ -148,6 +169,7 @@ int main(void)
         cmocka_unit_test(aligned_is_aligned),
         cmocka_unit_test(strndup_ends_with_nul),
         cmocka_unit_test(statistics_see_a_large_block),
+        cmocka_unit_test(a_purge_empties_the_threads_cache),
 #ifdef LARDER_DEBUG
         cmocka_unit_test(the_nth_allocation_fails_once),
         cmocka_unit_test(one_thread_alone_meets_the_failure),
