@@ -166,6 +166,12 @@ bool admit_well_formed(struct cmd_ctx *c, const struct pending *p)
     return false;
 }
 
+bool admit_pauses(const struct cmd_ctx *c, const struct server *s)
+{
+    uint32_t care = atomic_load_explicit(&s->care, memory_order_relaxed);
+    return (care & (CARE_PAUSE | CARE_FAILOVER)) && admit_writes(c);
+}
+
 bool admit_late(struct cmd_ctx *c, struct server *s)
 {
     bool replica = (atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_REPLICA) != 0;

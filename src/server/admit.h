@@ -25,7 +25,10 @@ bool admit_is_ours(struct cmd_ctx *c, const struct server *s, bool locked);
 /* After that has said no: because the slot changes hands, and then conn is parked until it has. */
 bool admit_waits(struct cmd_ctx *c, struct conn *conn);
 
-/* On the lane, where it has waited for its turn: what a primary has accepted a replica must not do. */
+/* On the lane, where it has waited for its turn: a write that was admitted before writes were paused, and
+ * would change what is said to be final, waits for the end of the pause. */
+bool admit_pauses(const struct cmd_ctx *c, const struct server *s);
+/* The same: what a primary has accepted a replica must not do. */
 bool admit_late(struct cmd_ctx *c, struct server *s);
 
 /* It is not run, and neither is the transaction that it would have been part of. */

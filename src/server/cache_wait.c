@@ -87,7 +87,7 @@ static bool decline(struct worker *w, struct cache_parked *p)
     return true;
 }
 
-/* The waiter is in no record: reply, or wait again. False: the shard is busy. */
+/* The waiter is in no record: reply, or wait again. False: the shard is busy, or the slot is held. */
 static bool run_again(struct worker *w, struct cache_parked *p)
 {
     struct cmd_ctx *c = &w->ctx;
@@ -106,7 +106,13 @@ static bool run_again(struct worker *w, struct cache_parked *p)
             return false;
         }
         const struct cluster_view *v = server_view(conn->worker->server);
-        if (v == NULL || route_allows(c, v, true)) {
+        bool allowed = v == NULL || route_allows(c, v, true);
+        if (c->again) { /* its slot changes hands just now */
+            c->again = c->reply->mute = false;
+            store_unlock_one(c->a.store, shard);
+            return false;
+        }
+        if (allowed) {
             c->waiter = &p->waiter;
             c->cmd->fn(c);
             c->waiter = NULL;

@@ -236,9 +236,15 @@ static bool asks_too_much(struct conn *c)
     return true;
 }
 
+/* Who waits for others is gone, and shall inherit no lease. */
+static bool waits_in_vain(const struct conn *c)
+{
+    return c->state == CONN_PARKED && (c->parked == PARK_LEASE || waits_for_pause(c));
+}
+
 void conn_finish(struct conn *c)
 {
-    if (conn_flush(c) && !c->held && c->saw_eof && (c->state == CONN_OPEN || waits_for_pause(c)))
+    if (conn_flush(c) && !c->held && c->saw_eof && (c->state == CONN_OPEN || waits_in_vain(c)))
         conn_close(c, "closed by peer");
 }
 
@@ -304,8 +310,8 @@ static bool read_target(struct conn *c, char **p, size_t *n)
 /* n <= 0: the peer sends no more, or -errno. */
 static void end_input(struct conn *c, int n)
 {
-    /* What it has asked for is still being done. Who waits for others is gone, and shall inherit no lease. */
-    bool is_served = c->state == CONN_PARKED && c->parked != PARK_LEASE && !waits_for_pause(c);
+    /* What it has asked for is still being done. */
+    bool is_served = c->state == CONN_PARKED && !waits_in_vain(c);
     if (n == 0 && (is_served || c->held)) {
         c->saw_eof = true;
         conn_set_interest(c);

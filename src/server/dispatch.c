@@ -538,7 +538,8 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     c->a.expired = server_expired_rule(conn->worker->server);
     c->again = false;
     uint64_t t0 = os_ticks();
-    if (admit_late(c, conn->worker->server))
+    job->held = admit_pauses(c, conn->worker->server);
+    if (!job->held && admit_late(c, conn->worker->server))
         run_job(job, c, m);
     effect_publish(c);
     job->written = c->unit != NULL ? c->unit->last_end : 0;

@@ -41,6 +41,7 @@ static void end(struct repl *r)
     f->host[0] = '\0';
     f->until_ms = 0;
     server_care_set(r->server, CARE_FAILOVER, false);
+    lane_retry_held(&r->server->lane);
     workers_wake(r->server);
 }
 

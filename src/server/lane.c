@@ -314,14 +314,17 @@ static void run_busy(struct lane *l, struct lane_job *job)
 }
 
 /* A view in which nothing is held was put in place before lane_retry_held() was called, and one in which
- * something is will be followed by another call. So none is missed. */
+ * something is will be followed by another call; so for pauses. So none is missed. */
 static void hold(struct lane *l, struct lane_job *job)
 {
+    const struct server *s = l->server;
     job->held = false;
     job->freed = true;
     job->next = NULL;
     pthread_mutex_lock(&l->mutex);
-    if (server_view(l->server)->holds) {
+    const struct cluster_view *v = server_view(s);
+    uint32_t care = atomic_load_explicit(&s->care, memory_order_relaxed);
+    if ((v != NULL && v->holds) || (care & (CARE_PAUSE | CARE_FAILOVER))) {
         *l->held_tail = job;
         l->held_tail = &job->next;
     } else {

@@ -48,7 +48,7 @@ struct lane_job {
     /* Set by the handler that runs it: when it has ended, its reply is not there yet, and this is called in
      * place of sending it home. Whoever has it then owes it lane_send_home(). */
     void (*take)(struct lane_job *job);
-    bool held;  /* its slots change hands just now: it is to be run again when they have */
+    bool held;  /* its slots change hands just now, or writes are paused: to be run again afterwards */
     bool freed; /* LANE_BUSY: its shards are not busy for it any more, and are taken when its turn comes */
     bool done;  /* the lane's mutex */
     uint64_t began;   /* ticks, when it is executed by neither lane nor worker */
@@ -72,7 +72,7 @@ struct lane {
     bool again;           /* the lane's own: they were free in between; these two say whose they are */
     struct lockset mine, lent;
     struct conn *waiters;               /* PARK_BUSY connections, through park_next */
-    struct lane_job *held, **held_tail; /* wait for the next view of the cluster */
+    struct lane_job *held, **held_tail; /* wait for the next view, or the end of a pause */
     uint64_t ended;                     /* jobs */
     bool at_work;                       /* on one more */
     struct loop *watcher;               /* of its end, or NULL */
@@ -122,7 +122,8 @@ bool lane_is_done(struct lane *l, const struct lane_job *job);
 uint64_t lane_at_hand(struct lane *l, struct loop *wake);
 bool lane_has_ended(struct lane *l, uint64_t job);
 
-/* Any thread: slots that were held are not any more; jobs that wait for them have their turn again. */
+/* Any thread: slots that were held are not any more, or a pause is over; jobs that wait for it have their
+ * turn again. */
 void lane_retry_held(struct lane *l);
 
 /* Any thread: a job that was taken goes home with its reply. */

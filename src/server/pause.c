@@ -16,7 +16,11 @@ void pause_tick(struct server *s, int64_t now_ms)
     for (int i = 0; i < PAUSE_REASONS; i++)
         if (is_on(&s->pauses[i], now_ms))
             what |= s->pauses[i].what;
-    server_care_set(s, CARE_PAUSE & ~what, false);
+    uint32_t over = atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_PAUSE & ~what;
+    if (over == 0)
+        return;
+    server_care_set(s, over, false);
+    lane_retry_held(&s->lane);
 }
 
 void pause_begin(struct server *s, enum pause_reason why, uint32_t what, int64_t now_ms, int64_t until_ms)

@@ -48,9 +48,9 @@ void repl_link_drop(struct repl *r, const char *why)
     if (atomic_exchange(&r->link_up, false) || rep->retry_ms == 0)
         atomic_store(&r->shown.down_since_ms, os_wall_ms());
     if (rep->fd >= 0) {
-        loop_remove(
-            r->loop,
-            rep->fd); /* an event that is on its way finds no descriptor, or another's, and nothing to read */
+        if (rep->ended[0] == '\0')
+            loop_remove(r->loop, rep->fd); /* an event that is on its way finds no descriptor, or another's,
+                                              and nothing to read */
         close(rep->fd);
     }
     rep->fd = -1;
@@ -81,7 +81,7 @@ void repl_link_release(struct repl *r)
 static void set_interest(struct repl *r, bool write)
 {
     struct replica *rep = &r->replica;
-    if (rep->wants_write != write)
+    if (rep->wants_write != write && rep->ended[0] == '\0')
         loop_change(r->loop, rep->fd, LOOP_READ | (write ? LOOP_WRITE : 0), rep);
     rep->wants_write = write;
 }
@@ -246,10 +246,12 @@ static bool applies(const struct replica *rep)
 static void end_of_stream(struct repl *r, const char *why)
 {
     struct replica *rep = &r->replica;
-    if (applies(rep) && rep->at < rep->in.n)
-        snprintf(rep->ended, sizeof rep->ended, "%s", why);
-    else
+    if (!applies(rep) || rep->at >= rep->in.n) {
         repl_link_drop(r, why);
+        return;
+    }
+    snprintf(rep->ended, sizeof rep->ended, "%s", why);
+    loop_remove(r->loop, rep->fd); /* its end would be told without end */
 }
 
 static void receive(struct repl *r)

@@ -18,7 +18,10 @@ def pair(servers, kind="larder", **options):
     p = servers(**options)
     r = servers(REDIS_SERVER) if kind == "redis" else servers()
     follow(r, p.port)
-    wait_until(lambda: p.client().info("replication").get("slave0", {}).get("state") == "online", what="a replica that keeps up")
+    wait_until(lambda: p.client().info("replication").get("slave0", {}).get("state") == "online", what="the replica")
+    with p.wire() as w:  # when it has acknowledged a write, its link has been seen to keep up
+        w("SET", "first", 1)
+        assert w("WAIT", 1, 0) == 1
     return p, r
 
 

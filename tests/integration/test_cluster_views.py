@@ -53,6 +53,27 @@ def test_commands_wait_for_the_job_that_may_know_better(cluster):
         assert long.read() == 400000
 
 
+def test_a_handover_comes_after_what_waits_for_the_lane(cluster):
+    """The replica is told an offset as the last: a job that was admitted before writes before it."""
+    primary = cluster.primaries()[0]
+    replica = cluster.replica_of(primary)
+    tag = tag_of(primary)
+    with primary.wire() as sleeps, primary.wire() as w:
+        for at in range(0, 400000, 20000):
+            assert w("SADD", tag + "1", *range(at, at + 20000)) == w("SADD", tag + "2", *range(-at, -at - 20000, -1)) == 20000
+        assert w("WAIT", 1, 0) == 1
+        sleeps.send(encode("DEBUG", "SLEEP", 1))
+        w.send(encode("SUNIONSTORE", tag + "3", tag + "1", tag + "2"))
+        assert ask(replica, "CLUSTER", "FAILOVER") == "OK"
+        assert sleeps.read() == "OK"
+        try:
+            said = w.read()
+        except EOFError:
+            said = "MOVED"  # it cannot be told whether it was done
+    harness.wait_until(lambda: "role:master" in ask(replica, "INFO", "replication"), what="the handover")
+    assert str(said).startswith("MOVED") or said == ask(replica, "SCARD", tag + "3") == 799999  # MOVED: it came too late
+
+
 def tag_of(server, start=0):
     """{...} of a slot that it owns."""
     first, _, last = row_of(server, server).slots[0].partition("-")
