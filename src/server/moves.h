@@ -132,6 +132,9 @@ void moves_release(struct moves *m);
 /* Any thread: a connection that has brought keys is gone. */
 void moves_connection_gone(struct moves *m, uint32_t importing);
 
+/* Any thread: is the slot part of a move that is not over? *arrives: to here. */
+bool moves_slot(struct moves *m, uint32_t slot, bool *arrives);
+
 /* Any thread: has a node that is away keys of slots that go there from here, or may it have some? */
 bool moves_miss_target(struct moves *m, const struct cluster_view *v);
 

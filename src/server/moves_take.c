@@ -149,12 +149,25 @@ static void give_up(struct cluster_core *core, struct moves_import *im, const ch
     log_warning("Slots that were on their way here from %s do not come: %s.", im->from, why);
 }
 
+/* What has come to be ours in another way is no remains. */
+static void leave_own(struct cluster_core *core, struct moves_import *im)
+{
+    uint8_t own[SLOT_BYTES];
+    for (unsigned b = 0; b < SLOT_BYTES; b++)
+        own[b] = im->slots[b] & core->machine.self->slots[b];
+    if (!slots_overlap(own, own))
+        return;
+    slots_drop(im->slots, own);
+    veil(core, own, false);
+}
+
 /* When nobody writes there any more, the slots are emptied. */
 static void clean(struct cluster_core *core, struct moves_import *im)
 {
     if (!im->drops && !core->todo.view && cluster_is_in_force(core)) {
+        leave_own(core, im);
         slots_add(core->dropping.slots, im->slots);
-        im->drops = true;
+        im->drops = core->todo.view = true;
     } else if (im->drops && !slots_overlap(core->dropping.slots, im->slots)) {
         moves_note(&core->server->moves, im->move, MOVE_FAILED, NULL);
         im->number = 0;

@@ -279,6 +279,64 @@ def test_cancelled(cluster):
     cluster.check_keys(300)
 
 
+def test_what_moves_whole_is_not_moved_by_hand(cluster):
+    """MIGRATE would take a key away that the move then deletes, SETSLOT NODE make the target an owner that empties the slot."""
+    source, target = cluster.primaries()[:2]
+    slot = with_keys(source)
+    by_hand = [("MIGRATING", my_id(target)), ("IMPORTING", my_id(source)), ("NODE", my_id(target)), ("NODE", my_id(source))]
+    keys = ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot)
+    name = stuck(source, target, slot, slot)
+
+    def assert_refused(server, word, where):
+        for words in by_hand:
+            reply = ask(server, "CLUSTER", "SETSLOT", slot, *words)
+            assert isinstance(reply, Error) and str(reply).startswith(f"ERR Slot {slot} {word} by CLUSTER MIGRATESLOTS") and str(reply).endswith(where), reply
+
+    assert_refused(source, "leaves", "CANCELSLOTMIGRATIONS here")
+    assert_refused(target, "arrives", "CANCELSLOTMIGRATIONS on its source")
+    assert ask(source, "CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
+    assert ask(source, "CLUSTER", "CANCELSLOTMIGRATIONS") == "OK"
+    assert outcome(source, name)["state"] == "cancelled"
+    harness.wait_until(lambda: one(target, name)["state"] == "cleaning-up", what="the target to hear of it")
+    assert_refused(target, "arrives", "CANCELSLOTMIGRATIONS on its source")  # it takes no writes, so it has not cleaned up
+    assert ask(target, "CLIENT", "UNPAUSE") == "OK"
+    assert outcome(target, name)["state"] == "failed"
+    # And the other way round: keys that MIGRATE has brought are nowhere else.
+    assert ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", my_id(source)) == "OK"
+    failed = outcome(source, begin(source, target, (slot, slot)))
+    assert failed["state"] == "failed" and "importing by CLUSTER SETSLOT" in failed["message"]
+    assert ask(target, "CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
+    assert ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", my_id(target)) == "OK"
+    assert "migrating by CLUSTER SETSLOT" in refused(source, "SLOTSRANGE", slot, slot, "NODE", my_id(target))
+    assert ask(source, "CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
+    assert ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == keys
+    cluster.check_keys(300)
+
+
+def test_a_slot_that_the_target_owns_meanwhile_is_not_emptied(cluster):
+    source, target = cluster.primaries()[:2]
+    slot = first_range(source)[0]
+    key = next(f"o:{i}" for i in range(1000000) if key_slot(b"o:%d" % i) == slot)
+    name = NAME[::-1][:39] + "a"
+    with source.wire() as w:
+        w("SET", key, "v")
+        value = w("DUMP", key)
+        w("DEL", key)
+    keys = ask(target, "DBSIZE")
+    with target.wire() as w, target.wire() as other:
+        assert w("CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", my_id(source), "NAME", name, "SLOTSRANGE", slot, slot) == "OK"
+        assert w("RESTORE", key, 0, value) == "OK"
+        assert ask(source, "CLUSTER", "DELSLOTS", slot) == "OK"
+        assert other.pipeline(("MULTI",), ("CLUSTER", "DELSLOTS", slot), ("CLUSTER", "ADDSLOTS", slot), ("EXEC",))[-1] == ["OK", "OK"]
+    assert outcome(target, name)["state"] == "failed"
+    assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 1 and ask(target, "DBSIZE") == keys + 1
+    cluster.settle()
+    assert ask(target, "GET", key) == "v"
+    ask(target, "DEL", key)
+    move(target, source, (slot, slot))
+    cluster.settle()
+
+
 def test_full_target(cluster):
     source, target = cluster.primaries()[:2]
     slot = with_keys(source)
