@@ -9,7 +9,8 @@
  * DBSIZE pass over them (store_slot_veil()). Should the slot come back, or begin to be imported, the view
  * holds it until it is empty (cluster_show.c): nothing old is served, and nothing new is removed.
  *
- * A replica removes nothing by itself: its primary's stream does. */
+ * A replica removes nothing by itself: its primary's stream does. While writes are paused nothing is removed:
+ * it goes on with a tick after that. */
 #include "base/log.h"
 #include "os/clock.h"
 #include "server/cluster_core.h"
@@ -51,6 +52,8 @@ static void drop_some(void *arg)
     struct dropping *d = &core->dropping;
     struct access *a = &core->server->lane.ctx.a;
     uint32_t budget = STEP_KEYS;
+    if (server_is_paused(core->server)) /* since it was sent out */
+        return;
     for (uint32_t slot = 0; slot < SLOT_COUNT && budget > 0; slot++) {
         if (!slots_has(d->part, slot))
             continue;
@@ -110,7 +113,7 @@ void cluster_drop_look(struct cluster_core *core)
 void cluster_drop_go_on(struct cluster_core *core)
 {
     struct dropping *d = &core->dropping;
-    if (d->out || !is_any(d->slots))
+    if (d->out || !is_any(d->slots) || server_is_paused(core->server))
         return;
     memcpy(d->part, d->slots, sizeof d->part);
     memset(d->emptied, 0, sizeof d->emptied);

@@ -121,6 +121,7 @@ struct moving {
     uint8_t told[SLOT_BYTES];
     uint64_t tell_ms; /* again then */
     bool telling;     /* the lane has it */
+    bool unsaid;      /* writes were paused when its turn came */
     struct lane_job tell;
 };
 

@@ -2,7 +2,7 @@
  * that takes over in the middle of a copy then knows that these keys are nobody's business, and drops them;
  * without that it could not tell them from keys that MIGRATE has brought, which are nowhere else. It is said
  * before the first key comes, when it changes, and once a second, for whoever has made a full copy meanwhile.
- */
+ * But not while writes are paused. */
 #include "repl/unit.h"
 #include "server/cluster_core.h"
 #include "server/server.h"
@@ -36,7 +36,9 @@ bool moves_take_note(struct repl *r, struct str note)
 static void tell(void *arg)
 {
     struct cluster_core *core = arg;
-    moves_put_note(&core->server->lane.ctx, core->moving.told);
+    core->moving.unsaid = server_is_paused(core->server); /* since it was sent out */
+    if (!core->moving.unsaid)
+        moves_put_note(&core->server->lane.ctx, core->moving.told);
 }
 
 void moves_tell_replicas(struct cluster_core *core)
@@ -47,7 +49,8 @@ void moves_tell_replicas(struct cluster_core *core)
         return;
     mo->telling = false;
     bool any = slots_overlap(mo->arriving, mo->arriving);
-    if (memcmp(mo->told, mo->arriving, SLOT_BYTES) == 0 && (!any || core->now_ms < mo->tell_ms))
+    bool same = !mo->unsaid && memcmp(mo->told, mo->arriving, SLOT_BYTES) == 0;
+    if (server_is_paused(core->server) || (same && (!any || core->now_ms < mo->tell_ms)))
         return;
     memcpy(mo->told, mo->arriving, SLOT_BYTES);
     mo->tell_ms = core->now_ms + MOVES_TELL_MS;

@@ -82,6 +82,8 @@ void moves_establish(struct cmd_ctx *c, struct cluster_core *core, const struct 
     move_slots(mv, slots);
     const char *no = no_source(core, mv->source, slots), *busy;
     struct moves_import *im = free_import(mo, slots, &busy);
+    if (no == NULL && core->machine.manual != MANUAL_NONE) /* the slots may have to be emptied first */
+        no = "Target node hands its role over";
     if (no == NULL && c->session->importing != 0)
         no = "This connection brings slots already";
     if (no != NULL || busy != NULL) {

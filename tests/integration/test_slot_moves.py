@@ -1,6 +1,8 @@
 """CLUSTER MIGRATESLOTS: slots change hands at one moment, under load, and whatever fails leaves one owner with everything."""
 
+import re
 import threading
+import time
 
 import pytest
 from redis.cluster import ClusterNode, RedisCluster
@@ -335,6 +337,41 @@ def test_a_slot_that_the_target_owns_meanwhile_is_not_emptied(cluster):
     ask(target, "DEL", key)
     move(target, source, (slot, slot))
     cluster.settle()
+
+
+def test_nothing_is_written_while_writes_are_paused(cluster):
+    """Who takes over waits for the offset that it was told: neither the notes for replicas nor what is deleted may add to it."""
+    source, target = cluster.primaries()[:2]
+    slot = next(s for s in range(first_range(source)[0], 16384) if ask(source, "CLUSTER", "COUNTKEYSINSLOT", s) == 0)
+    key = next(f"p:{i}" for i in range(1000000) if key_slot(b"p:%d" % i) == slot)
+    name = NAME[::-1][:39] + "b"
+
+    def written():
+        return int(re.search(r"master_repl_offset:(\d+)", ask(target, "INFO", "replication")).group(1))
+
+    assert ask(target, "CONFIG", "SET", "repl-ping-replica-period", 3600) == "OK"
+    with source.wire() as w:
+        w("SET", key, "v")
+        value = w("DUMP", key)
+        w("DEL", key)
+    with target.wire() as w:
+        assert w("CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", my_id(source), "NAME", name, "SLOTSRANGE", slot, slot) == "OK"
+        assert w("RESTORE", key, 0, value) == "OK"
+        before = written()
+        harness.wait_until(lambda: written() > before, what="a note to replicas")
+        assert ask(target, "CLIENT", "PAUSE", 100000, "WRITE") == "OK"
+        before = written()
+        time.sleep(1.5)  # a note is said once a second
+        assert written() == before
+    harness.wait_until(lambda: one(target, name)["state"] == "cleaning-up", what="the target to see the end")
+    time.sleep(0.5)
+    assert written() == before and ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 1
+    assert ask(target, "CLIENT", "UNPAUSE") == "OK"
+    assert outcome(target, name)["state"] == "failed"
+    assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0 and written() > before
+    replica = cluster.replica_of(target)
+    harness.wait_until(lambda: ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0, what="the replica to hear of it")
+    assert ask(target, "CONFIG", "SET", "repl-ping-replica-period", 10) == "OK"
 
 
 def test_full_target(cluster):
