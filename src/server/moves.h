@@ -162,12 +162,12 @@ void moves_take(struct cmd_ctx *c, struct cluster_core *core, uint64_t epoch);
 /* In every round: what has become of what arrives here? */
 void moves_look(struct cluster_core *core);
 
-/* moves_note.c. The lane: these slots arrive here, replicas are told. */
-void moves_put_note(struct cmd_ctx *c, const uint8_t *slots);
+/* moves_note.c. The cluster's thread: when this returns, replicas are told which slots arrive here. */
+void moves_tell_now(struct cluster_core *core);
 /* The replication thread: the argument of a PING. False: it is no such note. */
 struct repl;
 bool moves_take_note(struct repl *r, struct str note);
-/* The cluster's thread, in every round. */
+/* The cluster's thread, in every round: tells them what has changed. */
 void moves_tell_replicas(struct cluster_core *core);
 
 /* cmd_moves.c: the same for the commands. */

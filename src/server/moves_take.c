@@ -32,30 +32,6 @@ static const char *no_source(const struct cluster_core *core, const char *id, co
     return NULL;
 }
 
-/* ---- what the lane does ---------------------------------------------------------------------- */
-
-struct veil {
-    struct cluster_core *core;
-    const uint8_t *slots;
-    bool on;
-};
-
-static void put_veil(void *arg)
-{
-    const struct veil *v = arg;
-    for (uint32_t s = 0; s < SLOT_COUNT; s++)
-        if (slots_has(v->slots, s))
-            store_slot_veil(&v->core->server->lane.ctx.a, s, v->on);
-    if (v->on)
-        moves_put_note(&v->core->server->lane.ctx, v->core->moving.arriving);
-}
-
-static void veil(struct cluster_core *core, const uint8_t *slots, bool on)
-{
-    struct veil v = {core, slots, on};
-    (void)lane_call_shared(&core->server->lane, put_veil, &v);
-}
-
 /* ---- the beginning --------------------------------------------------------------------------- */
 
 static struct moves_import *free_import(struct moving *mo, const uint8_t *slots, const char **no)
@@ -104,7 +80,8 @@ void moves_establish(struct cmd_ctx *c, struct cluster_core *core, const struct 
     memcpy(im->slots, slots, sizeof im->slots);
     cluster_clear_slots(core, slots); /* what an earlier attempt has left */
     slots_add(mo->arriving, slots);
-    veil(core, slots, true);
+    cluster_veil(core, slots, true);
+    moves_tell_now(core);
     core->todo.view = true;
     c->session->importing = im->number;
     log_notice("Slot migration %s from %s has begun.", mv->name, mv->source);
@@ -160,7 +137,7 @@ static void leave_own(struct cluster_core *core, struct moves_import *im)
     if (!slots_overlap(own, own))
         return;
     slots_drop(im->slots, own);
-    veil(core, own, false);
+    cluster_veil(core, own, false);
 }
 
 /* When nobody writes there any more, the slots are emptied. */
@@ -179,7 +156,7 @@ static void clean(struct cluster_core *core, struct moves_import *im)
 static void finish(struct cluster_core *core, struct moves_import *im)
 {
     not_arriving(core, im);
-    veil(core, im->slots, false);
+    cluster_veil(core, im->slots, false);
     moves_note(&core->server->moves, im->move, MOVE_DONE, "");
     log_notice("Slots have come here from %s.", im->from);
     im->number = 0;

@@ -1,6 +1,7 @@
 """CLUSTER MIGRATESLOTS: slots change hands at one moment, under load, and whatever fails leaves one owner with everything."""
 
 import re
+import signal
 import threading
 import time
 
@@ -299,7 +300,6 @@ def test_what_moves_whole_is_not_moved_by_hand(cluster):
     assert ask(source, "CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
     assert ask(source, "CLUSTER", "CANCELSLOTMIGRATIONS") == "OK"
     assert outcome(source, name)["state"] == "cancelled"
-    harness.wait_until(lambda: one(target, name)["state"] == "cleaning-up", what="the target to hear of it")
     assert_refused(target, "arrives", "CANCELSLOTMIGRATIONS on its source")  # it takes no writes, so it has not cleaned up
     assert ask(target, "CLIENT", "UNPAUSE") == "OK"
     assert outcome(target, name)["state"] == "failed"
@@ -364,6 +364,7 @@ def test_nothing_is_written_while_writes_are_paused(cluster):
         time.sleep(1.5)  # a note is said once a second
         assert written() == before
     harness.wait_until(lambda: one(target, name)["state"] == "cleaning-up", what="the target to see the end")
+    assert f"Slot {slot} arrives" in str(ask(target, "CLUSTER", "SETSLOT", slot, "NODE", my_id(target)))
     time.sleep(0.5)
     assert written() == before and ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 1
     assert ask(target, "CLIENT", "UNPAUSE") == "OK"
@@ -471,3 +472,35 @@ def test_a_replica_that_takes_over_in_the_middle_drops_what_came():
         c.settle()
         move(source, replica, (slot, slot))
         assert ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 200000
+
+
+def test_what_was_given_and_not_served_comes_back_whole():
+    """A target without replicas dies before it serves what it has claimed: nobody but the source has it."""
+    with Cluster.create([NODE] * 3, extra={"cluster-node-timeout": 10000}) as c:
+        source, target = c[0], c[1]
+        replica = c.add(extra={"cluster-node-timeout": 10000})
+        clusters.larder("add", clusters.address(replica), clusters.address(source), "--replica-of", clusters.address(source), "--yes")
+        c.settle()
+        slot, _ = first_range(source)
+        tag = next("{%d}" % i for i in range(1000000) if key_slot(b"%d" % i) == slot)
+        with source.wire() as w:
+            assert w.pipeline(*(("SET", f"{tag}:{i}", i) for i in range(100))) == ["OK"] * 100
+        harness.wait_until(lambda: ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100, what="the replica")
+        replica.process.send_signal(signal.SIGSTOP)  # it does not concede: the target waits for it
+        name = begin(source, target, (slot, slot))
+        assert outcome(source, name)["state"] == "success"
+        assert one(target, name)["state"] == "failover-granted"
+        assert ask(source, "DBSIZE") == 0 and ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100
+        assert str(ask(source, "GET", f"{tag}:7")).startswith("MOVED")
+        c.kill(target)
+        replica.process.send_signal(signal.SIGCONT)
+        target.killed = False
+        target.start()
+        c.settle()
+        assert alive_owner(c, slot) is source
+        assert ask(source, "DBSIZE") == 100 and [ask(source, "GET", f"{tag}:{i}") for i in range(100)] == [str(i) for i in range(100)]
+        assert ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100
+        move(source, target, (slot, slot))
+        for node in (source, replica):
+            harness.wait_until(lambda n=node: ask(n, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0, what="what is served elsewhere to go")
+        assert ask(target, "DBSIZE") == 100 and ask(target, "GET", f"{tag}:7") == "7"
