@@ -66,7 +66,8 @@ struct dropping {
     bool out; /* the lane has the rest: a slice */
     struct lane_job job;
     uint8_t part[SLOT_BYTES], emptied[SLOT_BYTES];
-    uint64_t keys; /* so far */
+    uint64_t keys;            /* so far */
+    uint8_t kept[SLOT_BYTES]; /* hidden, but whole: given away, and not served there yet */
 };
 
 struct cluster_core {
@@ -153,8 +154,11 @@ void cluster_drop_lost(struct cluster_core *core);
 void cluster_hide_dropped(struct cluster_core *core); /* gate */
 /* Gate: this node takes over from its primary; slots that were on their way there do not come. */
 void cluster_drop_arrivals(struct cluster_core *core);
-void cluster_drop_look(struct cluster_core *core); /* how far is the lane? */
+/* How far is the lane, and have slots that were given away come back? */
+void cluster_drop_look(struct cluster_core *core);
 void cluster_drop_go_on(struct cluster_core *core);
+/* At once: to be passed over by whoever lists or counts keys, or not any more. */
+void cluster_veil(struct cluster_core *core, const uint8_t *slots, bool on);
 /* At once. */
 void cluster_clear_slots(struct cluster_core *core, const uint8_t *slots);
 

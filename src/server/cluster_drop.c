@@ -1,7 +1,14 @@
 /* Keys of slots that are not this node's any more, and of slots that were on their way here and do not come.
  *
  *      a slot is lost ──> hidden, with the new view ──> emptied by the lane, a slice at a time ──> shown
- * again it comes back meanwhile: held, till it is empty
+ *      it comes back meanwhile: held, till it is empty
+ *
+ *      a slot is given away ──> hidden, and kept ──> its taker serves it: emptied, as above
+ *                                               └──> it comes back: shown, and served
+ *
+ * What was given away by CLUSTER MIGRATESLOTS may come back, until its taker says that it serves it (decision
+ * 026): if that one dies before, nobody else has the data. So it stays as long as the machine remembers the
+ * gift.
  *
  * There may be millions, so neither the bus nor a worker waits for them: the lane removes some, a few under a
  * lock, and takes the jobs that have come meanwhile in between; the cluster's thread sends it out again until
@@ -9,7 +16,8 @@
  * DBSIZE pass over them (store_slot_veil()). Should the slot come back, or begin to be imported, the view
  * holds it until it is empty (cluster_show.c): nothing old is served, and nothing new is removed.
  *
- * A replica removes nothing by itself: its primary's stream does. */
+ * A replica removes nothing by itself: its primary's stream does. While writes are paused nothing is removed:
+ * it goes on with a tick after that. */
 #include "base/log.h"
 #include "os/clock.h"
 #include "server/cluster_core.h"
@@ -51,6 +59,8 @@ static void drop_some(void *arg)
     struct dropping *d = &core->dropping;
     struct access *a = &core->server->lane.ctx.a;
     uint32_t budget = STEP_KEYS;
+    if (server_is_paused(core->server)) /* since it was sent out */
+        return;
     for (uint32_t slot = 0; slot < SLOT_COUNT && budget > 0; slot++) {
         if (!slots_has(d->part, slot))
             continue;
@@ -68,8 +78,9 @@ static void drop_some(void *arg)
 /* Gate. */
 void cluster_hide_dropped(struct cluster_core *core)
 {
+    const struct dropping *d = &core->dropping;
     for (uint32_t slot = 0; slot < SLOT_COUNT; slot++)
-        if (slots_has(core->dropping.slots, slot) && !core->server->repl.is_replica)
+        if ((slots_has(d->slots, slot) || slots_has(d->kept, slot)) && !core->server->repl.is_replica)
             store_slot_veil(&core->server->lane.ctx.a, slot, true);
 }
 
@@ -83,18 +94,59 @@ void cluster_drop_arrivals(struct cluster_core *core)
 
 /* ---- the cluster's thread -------------------------------------------------------------------- */
 
+/* What both have. */
+static void slots_common(uint8_t *set, const uint8_t *a, const uint8_t *b)
+{
+    for (unsigned i = 0; i < SLOT_BYTES; i++)
+        set[i] = a[i] & b[i];
+}
+
 void cluster_drop_lost(struct cluster_core *core)
 {
     const struct machine *m = &core->machine;
+    struct dropping *d = &core->dropping;
+    uint8_t given[SLOT_BYTES] = {0};
     slots_drop(core->lost, m->self->slots);
-    if (node_is(m->self, NODE_PRIMARY))
-        slots_add(core->dropping.slots, core->lost);
+    machine_add_takings(m, given); /* back already */
+    if (m->offer.gift.on)
+        slots_add(given, m->offer.gift.slots);
+    slots_common(given, given, core->lost);
+    slots_drop(core->lost, given);
+    if (node_is(m->self, NODE_PRIMARY)) {
+        slots_add(d->kept, given);
+        slots_add(d->slots, core->lost);
+    }
     memset(core->lost, 0, sizeof core->lost);
+}
+
+/* Is it over with slots that were given away? Those that are being taken back are held. */
+static void look_at_kept(struct cluster_core *core)
+{
+    const struct machine *m = &core->machine;
+    struct dropping *d = &core->dropping;
+    uint8_t some[SLOT_BYTES];
+    if (!is_any(d->kept))
+        return;
+    slots_common(some, d->kept, m->self->slots);
+    if (is_any(some)) {
+        slots_drop(d->kept, some);
+        cluster_veil(core, some, false);
+        core->todo.view = true;
+    }
+    if (m->offer.gift.on)
+        return;
+    memcpy(some, d->kept, sizeof some);
+    memset(d->kept, 0, sizeof d->kept);
+    machine_add_takings(m, d->kept);
+    slots_common(d->kept, d->kept, some);
+    slots_drop(some, d->kept);
+    slots_add(d->slots, some);
 }
 
 void cluster_drop_look(struct cluster_core *core)
 {
     struct dropping *d = &core->dropping;
+    look_at_kept(core);
     if (!d->out || !lane_is_done(&core->server->lane, &d->job))
         return;
     d->out = false;
@@ -110,7 +162,7 @@ void cluster_drop_look(struct cluster_core *core)
 void cluster_drop_go_on(struct cluster_core *core)
 {
     struct dropping *d = &core->dropping;
-    if (d->out || !is_any(d->slots))
+    if (d->out || !is_any(d->slots) || server_is_paused(core->server))
         return;
     memcpy(d->part, d->slots, sizeof d->part);
     memset(d->emptied, 0, sizeof d->emptied);
@@ -120,6 +172,26 @@ void cluster_drop_go_on(struct cluster_core *core)
 }
 
 /* ---- at once --------------------------------------------------------------------------------- */
+
+struct veil {
+    struct server *server;
+    const uint8_t *slots;
+    bool on;
+};
+
+static void put_veil(void *arg)
+{
+    const struct veil *v = arg;
+    for (uint32_t s = 0; s < SLOT_COUNT; s++)
+        if (slots_has(v->slots, s))
+            store_slot_veil(&v->server->lane.ctx.a, s, v->on);
+}
+
+void cluster_veil(struct cluster_core *core, const uint8_t *slots, bool on)
+{
+    struct veil v = {core->server, slots, on};
+    (void)lane_call_shared(&core->server->lane, put_veil, &v);
+}
 
 struct clearing {
     struct server *server;
@@ -142,6 +214,7 @@ void cluster_clear_slots(struct cluster_core *core, const uint8_t *slots)
     struct clearing cl = {.server = core->server, .slots = slots};
     while (cl.at < SLOT_COUNT && lane_call_shared(&core->server->lane, clear_some, &cl))
         ;
+    slots_drop(core->dropping.kept, slots);
     slots_drop(core->dropping.slots,
                slots); /* no slice is out that would find any: the lane keeps the order */
 }

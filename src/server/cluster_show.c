@@ -86,6 +86,7 @@ bool cluster_core_is_up(const struct cluster_core *core)
 struct cluster_view *cluster_core_view(const struct cluster_core *core)
 {
     const struct machine *m = &core->machine;
+    const struct dropping *d = &core->dropping;
     struct cluster_view *v = cluster_view_new(m->map.n + 1);
     if (v == NULL)
         return NULL;
@@ -93,9 +94,9 @@ struct cluster_view *cluster_core_view(const struct cluster_core *core)
         show_node(core, m->map.nodes[i], &v->nodes[i + 1]);
     show_slots(m, v);
     for (unsigned i = 0; i < SLOT_BYTES; i++)
-        v->held[i] = (core->moving.held[i] | core->dropping.slots[i]) & m->self->slots[i];
+        v->held[i] = (core->moving.held[i] | d->slots[i]) & m->self->slots[i];
     for (unsigned i = 0; i < SLOT_COUNT; i++)
-        if (v->from[i] != VIEW_NOBODY && slots_has(core->dropping.slots, i))
+        if (v->from[i] != VIEW_NOBODY && (slots_has(d->slots, i) || slots_has(d->kept, i)))
             slots_set(v->held, i, true);
     machine_add_takings(m, v->held);
     v->holds = slots_overlap(v->held, v->held);

@@ -256,6 +256,19 @@ static void set_slot_node(struct cmd_ctx *c, struct cluster_core *core, const st
     carry_out(c, core, o);
 }
 
+/* What moves by hand and whole at a time is deleted by one of them while the other brings it. */
+static bool moves_whole(struct cmd_ctx *c, uint32_t slot)
+{
+    bool arrives;
+    if (!moves_slot(&ctx_server(c)->moves, slot, &arrives))
+        return false;
+    reply_errorf(c->reply,
+                 "ERR Slot %u %s by CLUSTER MIGRATESLOTS: wait until that is over, or end it by CLUSTER "
+                 "CANCELSLOTMIGRATIONS %s",
+                 slot, arrives ? "arrives" : "leaves", arrives ? "on its source" : "here");
+    return true;
+}
+
 static void do_setslot(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
     struct cluster_order *o = new_order(c, ORDER_STABLE);
@@ -266,6 +279,8 @@ static void do_setslot(struct cmd_ctx *c, struct cluster_core *core, const struc
         return;
     }
     if (!cluster_arg_slot(c, 2, &o->slot))
+        return;
+    if (!cmd_arg_is(c, 3, STR("STABLE")) && moves_whole(c, o->slot))
         return;
     if (cmd_arg_is(c, 3, STR("MIGRATING")) && c->argc == 5) {
         o->kind = ORDER_MIGRATING;

@@ -124,20 +124,23 @@ static bool is_moving(struct cmd_ctx *c, const struct moves *m, const struct mov
     return false;
 }
 
-static bool leaves_by_hand(struct cmd_ctx *c, const struct cluster_view *v, const struct move *mv)
+/* By the machine, not the view: an order before this one may not be in force yet. */
+static bool goes_by_hand(struct cmd_ctx *c, const struct machine *m, const struct move *mv)
 {
     uint8_t slots[SLOT_BYTES];
     move_slots(mv, slots);
-    for (uint32_t s = 0; s < SLOT_COUNT; s++)
-        if (slots_has(slots, s) && v->to[s] != VIEW_NOBODY) {
-            reply_errorf(c->reply, "ERR Slot %u is migrating by CLUSTER SETSLOT; end that first", s);
+    for (uint32_t i = 0; i < m->nmoves; i++)
+        if (slots_has(slots, m->moves[i].slot)) {
+            reply_errorf(c->reply, "ERR Slot %u is %s by CLUSTER SETSLOT; end that first", m->moves[i].slot,
+                         m->moves[i].importing ? "importing" : "migrating");
             return true;
         }
     return false;
 }
 
 /* The next SLOTSRANGE ... NODE ... */
-static bool parse_move(struct cmd_ctx *c, const struct cluster_view *v, uint32_t *at, struct move *mv)
+static bool parse_move(struct cmd_ctx *c, const struct cluster_core *core, const struct cluster_view *v,
+                       uint32_t *at, struct move *mv)
 {
     uint16_t owner;
     memset(mv, 0, sizeof *mv);
@@ -153,7 +156,7 @@ static bool parse_move(struct cmd_ctx *c, const struct cluster_view *v, uint32_t
         return false;
     }
     memcpy(mv->source, v->nodes[v->me].id, sizeof mv->source);
-    return parse_target(c, v, at, mv) && !leaves_by_hand(c, v, mv);
+    return parse_target(c, v, at, mv) && !goes_by_hand(c, &core->machine, mv);
 }
 
 static uint32_t free_places(const struct moves *m)
@@ -201,7 +204,7 @@ void moves_do_migrateslots(struct cmd_ctx *c, struct cluster_core *core, const s
             reply_error(c->reply, "ERR Too many slot migrations are under way");
             return;
         }
-        if (!parse_move(c, v, &at, &all[n]))
+        if (!parse_move(c, core, v, &at, &all[n]))
             return;
         for (uint32_t i = 0; i < n; i++)
             if (overlaps(&all[i], &all[n], &slot)) {
@@ -339,6 +342,8 @@ static void establish(struct cmd_ctx *c, struct cluster_core *core, const struct
         reply_error(c->reply, REPLY_SYNTAX);
         return;
     }
+    if (goes_by_hand(c, &core->machine, mv)) /* keys that MIGRATE has brought are nowhere else */
+        return;
     memcpy(mv->source, c->argv[4].p, VIEW_ID);
     memcpy(mv->name, c->argv[6].p, MOVES_NAME);
     memcpy(mv->target, v->nodes[v->me].id, VIEW_ID);

@@ -83,6 +83,27 @@ void moves_note_left(struct moves *m, uint64_t number, uint64_t left)
     pthread_mutex_unlock(&m->mutex);
 }
 
+static bool has_slot(const struct move *mv, uint32_t slot)
+{
+    for (uint32_t i = 0; i < mv->nranges; i++)
+        if (mv->ranges[i].first <= slot && slot <= mv->ranges[i].last)
+            return true;
+    return false;
+}
+
+bool moves_slot(struct moves *m, uint32_t slot, bool *arrives)
+{
+    bool found = false;
+    pthread_mutex_lock(&m->mutex);
+    for (unsigned i = 0; i < MOVES_RECORDS && !found; i++) {
+        const struct move *mv = &m->records[i];
+        found = mv->number != 0 && !move_is_over(mv->state) && has_slot(mv, slot);
+        *arrives = found && mv->arrives;
+    }
+    pthread_mutex_unlock(&m->mutex);
+    return found;
+}
+
 bool moves_miss_target(struct moves *m, const struct cluster_view *v)
 {
     bool misses = false;

@@ -121,6 +121,7 @@ struct moving {
     uint8_t told[SLOT_BYTES];
     uint64_t tell_ms; /* again then */
     bool telling;     /* the lane has it */
+    bool unsaid;      /* writes were paused when its turn came */
     struct lane_job tell;
 };
 
@@ -131,6 +132,9 @@ void moves_release(struct moves *m);
 
 /* Any thread: a connection that has brought keys is gone. */
 void moves_connection_gone(struct moves *m, uint32_t importing);
+
+/* Any thread: is the slot part of a move that is not over? *arrives: to here. */
+bool moves_slot(struct moves *m, uint32_t slot, bool *arrives);
 
 /* Any thread: has a node that is away keys of slots that go there from here, or may it have some? */
 bool moves_miss_target(struct moves *m, const struct cluster_view *v);
@@ -158,12 +162,12 @@ void moves_take(struct cmd_ctx *c, struct cluster_core *core, uint64_t epoch);
 /* In every round: what has become of what arrives here? */
 void moves_look(struct cluster_core *core);
 
-/* moves_note.c. The lane: these slots arrive here, replicas are told. */
-void moves_put_note(struct cmd_ctx *c, const uint8_t *slots);
+/* moves_note.c. The cluster's thread: when this returns, replicas are told which slots arrive here. */
+void moves_tell_now(struct cluster_core *core);
 /* The replication thread: the argument of a PING. False: it is no such note. */
 struct repl;
 bool moves_take_note(struct repl *r, struct str note);
-/* The cluster's thread, in every round. */
+/* The cluster's thread, in every round: tells them what has changed. */
 void moves_tell_replicas(struct cluster_core *core);
 
 /* cmd_moves.c: the same for the commands. */

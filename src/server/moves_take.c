@@ -32,30 +32,6 @@ static const char *no_source(const struct cluster_core *core, const char *id, co
     return NULL;
 }
 
-/* ---- what the lane does ---------------------------------------------------------------------- */
-
-struct veil {
-    struct cluster_core *core;
-    const uint8_t *slots;
-    bool on;
-};
-
-static void put_veil(void *arg)
-{
-    const struct veil *v = arg;
-    for (uint32_t s = 0; s < SLOT_COUNT; s++)
-        if (slots_has(v->slots, s))
-            store_slot_veil(&v->core->server->lane.ctx.a, s, v->on);
-    if (v->on)
-        moves_put_note(&v->core->server->lane.ctx, v->core->moving.arriving);
-}
-
-static void veil(struct cluster_core *core, const uint8_t *slots, bool on)
-{
-    struct veil v = {core, slots, on};
-    (void)lane_call_shared(&core->server->lane, put_veil, &v);
-}
-
 /* ---- the beginning --------------------------------------------------------------------------- */
 
 static struct moves_import *free_import(struct moving *mo, const uint8_t *slots, const char **no)
@@ -82,6 +58,8 @@ void moves_establish(struct cmd_ctx *c, struct cluster_core *core, const struct 
     move_slots(mv, slots);
     const char *no = no_source(core, mv->source, slots), *busy;
     struct moves_import *im = free_import(mo, slots, &busy);
+    if (no == NULL && core->machine.manual != MANUAL_NONE) /* the slots may have to be emptied first */
+        no = "Target node hands its role over";
     if (no == NULL && c->session->importing != 0)
         no = "This connection brings slots already";
     if (no != NULL || busy != NULL) {
@@ -102,7 +80,8 @@ void moves_establish(struct cmd_ctx *c, struct cluster_core *core, const struct 
     memcpy(im->slots, slots, sizeof im->slots);
     cluster_clear_slots(core, slots); /* what an earlier attempt has left */
     slots_add(mo->arriving, slots);
-    veil(core, slots, true);
+    cluster_veil(core, slots, true);
+    moves_tell_now(core);
     core->todo.view = true;
     c->session->importing = im->number;
     log_notice("Slot migration %s from %s has begun.", mv->name, mv->source);
@@ -149,12 +128,25 @@ static void give_up(struct cluster_core *core, struct moves_import *im, const ch
     log_warning("Slots that were on their way here from %s do not come: %s.", im->from, why);
 }
 
+/* What has come to be ours in another way is no remains. */
+static void leave_own(struct cluster_core *core, struct moves_import *im)
+{
+    uint8_t own[SLOT_BYTES];
+    for (unsigned b = 0; b < SLOT_BYTES; b++)
+        own[b] = im->slots[b] & core->machine.self->slots[b];
+    if (!slots_overlap(own, own))
+        return;
+    slots_drop(im->slots, own);
+    cluster_veil(core, own, false);
+}
+
 /* When nobody writes there any more, the slots are emptied. */
 static void clean(struct cluster_core *core, struct moves_import *im)
 {
     if (!im->drops && !core->todo.view && cluster_is_in_force(core)) {
+        leave_own(core, im);
         slots_add(core->dropping.slots, im->slots);
-        im->drops = true;
+        im->drops = core->todo.view = true;
     } else if (im->drops && !slots_overlap(core->dropping.slots, im->slots)) {
         moves_note(&core->server->moves, im->move, MOVE_FAILED, NULL);
         im->number = 0;
@@ -164,7 +156,7 @@ static void clean(struct cluster_core *core, struct moves_import *im)
 static void finish(struct cluster_core *core, struct moves_import *im)
 {
     not_arriving(core, im);
-    veil(core, im->slots, false);
+    cluster_veil(core, im->slots, false);
     moves_note(&core->server->moves, im->move, MOVE_DONE, "");
     log_notice("Slots have come here from %s.", im->from);
     im->number = 0;

@@ -108,11 +108,9 @@ static bool replicas_have(const struct repl *r, uint64_t offset, uint32_t there)
     return acked == feeds && feeds >= (server_view(r->server) != NULL ? known : there);
 }
 
-/* While the role is being handed over nothing may be added to the stream. */
 bool purge_may_write(const struct repl *r)
 {
-    const uint32_t paused = CARE_FAILOVER | CARE_PAUSE;
-    return !r->is_replica && !(atomic_load_explicit(&r->server->care, memory_order_relaxed) & paused);
+    return !r->is_replica && !server_is_paused(r->server);
 }
 
 void purge_tell(struct repl *r, uint64_t tag, uint64_t seq, bool soft)

@@ -154,6 +154,13 @@ static inline bool server_counts_slots(const struct server *s)
     return (atomic_load_explicit(&s->care, memory_order_relaxed) & CARE_SLOT_STATS) != 0;
 }
 
+/* Writes wait: nothing may be added to the stream either, for whoever is about to take over was told its end.
+ */
+static inline bool server_is_paused(const struct server *s)
+{
+    return (atomic_load_explicit(&s->care, memory_order_relaxed) & (CARE_PAUSE | CARE_FAILOVER)) != 0;
+}
+
 static inline void server_care_set(struct server *s, uint32_t bit, bool on)
 {
     if (on)

@@ -9,6 +9,7 @@ from redis.crc import key_slot
 import clusters
 import harness
 from clusters import Cluster, address, larder, my_id, row_of
+from liblarder import CLOSE, Peer
 
 NODE = harness.LARDER_SERVER
 
@@ -171,3 +172,85 @@ def test_a_run_that_was_killed_is_waited_for():
         c.settle()
         assert row_of(c[0], c[2]).slots == []
         c.check_keys(300)
+
+
+def bulk(text):
+    return b"$%d\r\n%s\r\n" % (len(text), text.encode())
+
+
+class Pair:
+    """Two nodes that pretend to be larder, of which the first has all slots. `answer(pair, node, argv)` answers what is about moving."""
+
+    def __init__(self, answer):
+        self.answer, self.begun, self.moved, self.asked = answer, [], False, []
+        self.peers = [Peer(lambda argv, i=i: self.say(i, argv)) for i in range(2)]
+
+    def nodes(self, me):
+        here, at = [], 0
+        for first, last in self.begun if self.moved else []:
+            here += [f"{at}-{first - 1}"] if at < first else []
+            at = last + 1
+        slots = [here + [f"{at}-16383"], [f"{a}-{b}" for a, b in self.begun] if self.moved else []]
+        return "".join(f"{'ab'[i] * 40} 127.0.0.1:{p.port}@1 {'myself,' * (i == me)}master - 0 0 {i + 1} connected {' '.join(slots[i])}".strip() + "\n"
+                       for i, p in enumerate(self.peers))
+
+    def say(self, i, argv):
+        if argv[0] != "CLUSTER":
+            return b":0\r\n" if argv[0] == "DBSIZE" else bulk("larder_version:1\r\nused_memory_human:1M\r\n")
+        if argv[1] in ("NODES", "INFO"):
+            return bulk(self.nodes(i) if argv[1] == "NODES" else "cluster_state:ok\r\n")
+        self.asked.append(argv[1])
+        if argv[1] == "MIGRATESLOTS":
+            numbers = [int(x) for x in argv[3:-2]]
+            self.begun = list(zip(numbers[::2], numbers[1::2]))
+        return self.answer(self, i, argv)
+
+    def move(self, operation, state):
+        """GETSLOTMIGRATIONS' reply."""
+        words = "operation", operation, "slot_ranges", " ".join(f"{a}-{b}" for a, b in self.begun), "source_node", "a" * 40, "target_node", "b" * 40, "state", state
+        return b"*1\r\n*%d\r\n" % len(words) + b"".join(map(bulk, words))
+
+    def rebalance(self, code=0):
+        with self.peers[0], self.peers[1]:
+            return larder("rebalance", self.peers[0].address, "--weight", f"{self.peers[1].address}=0.02", "--yes", code=code)
+
+
+def test_slots_that_are_under_way_are_waited_for():
+    """By another run, or by this one, whose reply was lost."""
+    for refusal in (b"-ERR I am already migrating slot 0.\r\n", CLOSE):
+        def answer(pair, i, argv, refusal=refusal):
+            if argv[1] == "MIGRATESLOTS":
+                return refusal
+            if argv[1] != "GETSLOTMIGRATIONS":
+                return b"-ERR not by hand\r\n"
+            pair.moved = pair.asked.count("GETSLOTMIGRATIONS") > 7
+            return b"*0\r\n" if not pair.begun else pair.move(("EXPORT", "IMPORT")[i], "success" if pair.moved else "snapshotting")
+
+        pair = Pair(answer)
+        said = pair.rebalance()
+        assert "slots moved" in said and "one by one" not in said and "SETSLOT" not in pair.asked
+
+
+def test_a_source_that_does_not_say_what_it_moves_ends_the_run():
+    def answer(pair, i, argv):
+        if argv[1] == "MIGRATESLOTS":
+            return b"+OK\r\n"
+        return CLOSE if pair.begun or argv[1] != "GETSLOTMIGRATIONS" else b"*0\r\n"
+
+    pair = Pair(answer)
+    assert "does not say which slots it moves" in pair.rebalance(code=1)
+    assert "SETSLOT" not in pair.asked and pair.asked.count("MIGRATESLOTS") == 1
+
+
+def test_what_fails_moves_one_by_one_when_the_target_has_cleaned_up():
+    def answer(pair, i, argv):
+        if argv[1] == "MIGRATESLOTS":
+            return b"+OK\r\n"
+        if argv[1] != "GETSLOTMIGRATIONS":
+            return b"-ERR here it ends\r\n"
+        cleans = "SETSLOT" not in pair.asked and pair.asked.count("GETSLOTMIGRATIONS") < 12
+        return b"*0\r\n" if not pair.begun else pair.move("IMPORT", "cleaning-up" if cleans else "failed") if i == 1 else pair.move("EXPORT", "failed")
+
+    pair = Pair(answer)
+    assert "here it ends" in pair.rebalance(code=1)
+    assert pair.asked.index("SETSLOT") >= 12

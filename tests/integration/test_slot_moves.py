@@ -1,8 +1,10 @@
 """CLUSTER MIGRATESLOTS: slots change hands at one moment, under load, and whatever fails leaves one owner with everything."""
 
 import os
+import re
 import signal
 import threading
+import time
 
 import pytest
 from redis.cluster import ClusterNode, RedisCluster
@@ -306,6 +308,99 @@ def test_cancelled(cluster):
     cluster.check_keys(300)
 
 
+def test_what_moves_whole_is_not_moved_by_hand(cluster):
+    """MIGRATE would take a key away that the move then deletes, SETSLOT NODE make the target an owner that empties the slot."""
+    source, target = cluster.primaries()[:2]
+    slot = with_keys(source)
+    by_hand = [("MIGRATING", my_id(target)), ("IMPORTING", my_id(source)), ("NODE", my_id(target)), ("NODE", my_id(source))]
+    keys = ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot)
+    name = stuck(source, target, slot, slot)
+
+    def assert_refused(server, word, where):
+        for words in by_hand:
+            reply = ask(server, "CLUSTER", "SETSLOT", slot, *words)
+            assert isinstance(reply, Error) and str(reply).startswith(f"ERR Slot {slot} {word} by CLUSTER MIGRATESLOTS") and str(reply).endswith(where), reply
+
+    assert_refused(source, "leaves", "CANCELSLOTMIGRATIONS here")
+    assert_refused(target, "arrives", "CANCELSLOTMIGRATIONS on its source")
+    assert ask(source, "CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
+    assert ask(source, "CLUSTER", "CANCELSLOTMIGRATIONS") == "OK"
+    assert outcome(source, name)["state"] == "cancelled"
+    assert_refused(target, "arrives", "CANCELSLOTMIGRATIONS on its source")  # it takes no writes, so it has not cleaned up
+    assert ask(target, "CLIENT", "UNPAUSE") == "OK"
+    assert outcome(target, name)["state"] == "failed"
+    # And the other way round: keys that MIGRATE has brought are nowhere else.
+    assert ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", my_id(source)) == "OK"
+    failed = outcome(source, begin(source, target, (slot, slot)))
+    assert failed["state"] == "failed" and "importing by CLUSTER SETSLOT" in failed["message"]
+    assert ask(target, "CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
+    assert ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", my_id(target)) == "OK"
+    assert "migrating by CLUSTER SETSLOT" in refused(source, "SLOTSRANGE", slot, slot, "NODE", my_id(target))
+    assert ask(source, "CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
+    assert ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == keys
+    cluster.check_keys(300)
+
+
+def test_a_slot_that_the_target_owns_meanwhile_is_not_emptied(cluster):
+    source, target = cluster.primaries()[:2]
+    slot = first_range(source)[0]
+    key = next(f"o:{i}" for i in range(1000000) if key_slot(b"o:%d" % i) == slot)
+    name = NAME[::-1][:39] + "a"
+    with source.wire() as w:
+        w("SET", key, "v")
+        value = w("DUMP", key)
+        w("DEL", key)
+    keys = ask(target, "DBSIZE")
+    with target.wire() as w, target.wire() as other:
+        assert w("CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", my_id(source), "NAME", name, "SLOTSRANGE", slot, slot) == "OK"
+        assert w("RESTORE", key, 0, value) == "OK"
+        assert ask(source, "CLUSTER", "DELSLOTS", slot) == "OK"
+        assert other.pipeline(("MULTI",), ("CLUSTER", "DELSLOTS", slot), ("CLUSTER", "ADDSLOTS", slot), ("EXEC",))[-1] == ["OK", "OK"]
+    assert outcome(target, name)["state"] == "failed"
+    assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 1 and ask(target, "DBSIZE") == keys + 1
+    cluster.settle()
+    assert ask(target, "GET", key) == "v"
+    ask(target, "DEL", key)
+    move(target, source, (slot, slot))
+    cluster.settle()
+
+
+def test_nothing_is_written_while_writes_are_paused(cluster):
+    """Who takes over waits for the offset that it was told: neither the notes for replicas nor what is deleted may add to it."""
+    source, target = cluster.primaries()[:2]
+    slot = next(s for s in range(first_range(source)[0], 16384) if ask(source, "CLUSTER", "COUNTKEYSINSLOT", s) == 0)
+    key = next(f"p:{i}" for i in range(1000000) if key_slot(b"p:%d" % i) == slot)
+    name = NAME[::-1][:39] + "b"
+
+    def written():
+        return int(re.search(r"master_repl_offset:(\d+)", ask(target, "INFO", "replication")).group(1))
+
+    assert ask(target, "CONFIG", "SET", "repl-ping-replica-period", 3600) == "OK"
+    with source.wire() as w:
+        w("SET", key, "v")
+        value = w("DUMP", key)
+        w("DEL", key)
+    with target.wire() as w:
+        assert w("CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", my_id(source), "NAME", name, "SLOTSRANGE", slot, slot) == "OK"
+        assert w("RESTORE", key, 0, value) == "OK"
+        before = written()
+        harness.wait_until(lambda: written() > before, what="a note to replicas")
+        assert ask(target, "CLIENT", "PAUSE", 100000, "WRITE") == "OK"
+        before = written()
+        time.sleep(1.5)  # a note is said once a second
+        assert written() == before
+    harness.wait_until(lambda: one(target, name)["state"] == "cleaning-up", what="the target to see the end")
+    assert f"Slot {slot} arrives" in str(ask(target, "CLUSTER", "SETSLOT", slot, "NODE", my_id(target)))
+    time.sleep(0.5)
+    assert written() == before and ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 1
+    assert ask(target, "CLIENT", "UNPAUSE") == "OK"
+    assert outcome(target, name)["state"] == "failed"
+    assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0 and written() > before
+    replica = cluster.replica_of(target)
+    harness.wait_until(lambda: ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0, what="the replica to hear of it")
+    assert ask(target, "CONFIG", "SET", "repl-ping-replica-period", 10) == "OK"
+
+
 def test_full_target(cluster):
     source, target = cluster.primaries()[:2]
     slot = with_keys(source)
@@ -403,3 +498,35 @@ def test_a_replica_that_takes_over_in_the_middle_drops_what_came():
         c.settle()
         move(source, replica, (slot, slot))
         assert ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 200000
+
+
+def test_what_was_given_and_not_served_comes_back_whole():
+    """A target without replicas dies before it serves what it has claimed: nobody but the source has it."""
+    with Cluster.create([NODE] * 3, extra={"cluster-node-timeout": 10000}) as c:
+        source, target = c[0], c[1]
+        replica = c.add(extra={"cluster-node-timeout": 10000})
+        clusters.larder("add", clusters.address(replica), clusters.address(source), "--replica-of", clusters.address(source), "--yes")
+        c.settle()
+        slot, _ = first_range(source)
+        tag = next("{%d}" % i for i in range(1000000) if key_slot(b"%d" % i) == slot)
+        with source.wire() as w:
+            assert w.pipeline(*(("SET", f"{tag}:{i}", i) for i in range(100))) == ["OK"] * 100
+        harness.wait_until(lambda: ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100, what="the replica")
+        replica.process.send_signal(signal.SIGSTOP)  # it does not concede: the target waits for it
+        name = begin(source, target, (slot, slot))
+        assert outcome(source, name)["state"] == "success"
+        assert one(target, name)["state"] == "failover-granted"
+        assert ask(source, "DBSIZE") == 0 and ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100
+        assert str(ask(source, "GET", f"{tag}:7")).startswith("MOVED")
+        c.kill(target)
+        replica.process.send_signal(signal.SIGCONT)
+        target.killed = False
+        target.start()
+        c.settle()
+        assert alive_owner(c, slot) is source
+        assert ask(source, "DBSIZE") == 100 and [ask(source, "GET", f"{tag}:{i}") for i in range(100)] == [str(i) for i in range(100)]
+        assert ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100
+        move(source, target, (slot, slot))
+        for node in (source, replica):
+            harness.wait_until(lambda n=node: ask(n, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0, what="what is served elsewhere to go")
+        assert ask(target, "DBSIZE") == 100 and ask(target, "GET", f"{tag}:7") == "7"

@@ -54,6 +54,7 @@ bool groups_put(struct sim *s, int node, unsigned group, uint32_t value)
         if (s->log == NULL)
             abort();
     }
+    n->kept &= ~bit(group);
     s->log[s->nlog++] = (struct sim_write){n->reign, value, s->groups[group].newest, data_offset(&n->data)};
     s->groups[group].newest = (uint32_t)s->nlog;
     return true;
@@ -111,7 +112,8 @@ void groups_write(struct sim *s, int node)
         s->groups[g].acked = s->values;
 }
 
-/* Has one died, or lost its place, who was about to serve the group? Then nobody has what was on its way. */
+/* Has one died, or lost its place, who was about to serve the group? Then nobody has what was on its way, but
+ * for who gave it, if that one has been up since. */
 static bool was_lost(const struct sim *s, unsigned group)
 {
     bool lost = false;
@@ -136,9 +138,36 @@ static void gain(struct sim *s, int node, unsigned group)
         if (!(s->replaced & bit(group)) && groups_value(s, node, group) != s->groups[group].acked)
             sim_fail(s, "node %d has taken group %u without write %u of it", node, group,
                      s->groups[group].acked);
-    } else if (was_lost(s, group)) {
+    } else if (was_lost(s, group) && !(n->kept & bit(group))) {
         n->inherits |= bit(group);
     }
+}
+
+/* A primary deletes groups; its replicas hear of it. */
+static void empty(struct sim *s, int node, uint64_t groups)
+{
+    for (unsigned g = 0; s->moving && node_is(s->nodes[node].m.self, NODE_PRIMARY) && g < SIM_GROUPS; g++) {
+        if (groups & bit(g))
+            (void)groups_put(s, node, g, 0);
+    }
+}
+
+/* Those that may come back. */
+static uint64_t may_come_back(const struct machine *m)
+{
+    uint8_t slots[SLOT_BYTES] = {0};
+    machine_add_takings(m, slots);
+    if (m->offer.gift.on)
+        slots_add(slots, m->offer.gift.slots);
+    return groups_in(slots);
+}
+
+static void drop_kept(struct sim *s, int node)
+{
+    struct sim_node *n = &s->nodes[node];
+    uint64_t gone = n->kept == 0 ? 0 : n->kept & ~may_come_back(&n->m);
+    n->kept &= ~gone;
+    empty(s, node, gone);
 }
 
 void groups_step(struct sim *s, int node)
@@ -154,7 +183,9 @@ void groups_step(struct sim *s, int node)
         }
     }
     n->owns = owns;
-    n->inherits &= owns;
+    n->kept &= ~owns;
+    drop_kept(s, node);
+    n->inherits &= owns | n->kept;
 }
 
 /* An election loses what its winner does not have; also what its loser had called back, unheard, of groups
@@ -170,14 +201,13 @@ void groups_promote(struct sim *s, int node, int in_place_of)
     s->replaced |= its & ~owns;
 }
 
-/* Slots that are another's now are deleted by a primary; its replicas hear of it. */
+/* Slots that are another's now are deleted, but those given away when they are served there. */
 void groups_drop(struct sim *s, int node, const uint8_t *slots)
 {
-    uint64_t lost = groups_in(slots);
-    for (unsigned g = 0; s->moving && node_is(s->nodes[node].m.self, NODE_PRIMARY) && g < SIM_GROUPS; g++) {
-        if (lost & bit(g))
-            (void)groups_put(s, node, g, 0);
-    }
+    struct sim_node *n = &s->nodes[node];
+    uint64_t lost = groups_in(slots), kept = lost & may_come_back(&n->m);
+    n->kept |= kept;
+    empty(s, node, lost & ~kept);
 }
 
 void groups_crash(struct sim *s, int node)
@@ -189,5 +219,5 @@ void groups_crash(struct sim *s, int node)
         else
             n->took |= (n->takes | n->inherits) & bit(g);
     }
-    n->takes = 0;
+    n->takes = n->kept = 0;
 }

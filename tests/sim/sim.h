@@ -85,8 +85,9 @@ struct sim_node {
     uint32_t failed; /* bits: held for failed here */
     bool ordered;    /* a failover by order runs */
     /* Groups of slots, as bits: it owns them; it was told to take them and has not got them yet; it was so
-     * when it crashed; they are its own by an election, or after a restart, and it has not served them. */
-    uint64_t owns, takes, took, inherits;
+     * when it crashed; they are its own by an election, or after a restart, and it has not served them; it
+     * has given them away, and still has all of them. */
+    uint64_t owns, takes, took, inherits, kept;
 };
 
 struct sim {

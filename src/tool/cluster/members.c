@@ -98,8 +98,7 @@ int cluster_remove(struct work *w)
 {
     if (!work_look(w, 0))
         return 1;
-    work_await_moves(w);
-    if (!work_look(w, 0))
+    if (!work_await_moves(w) || !work_look(w, 0))
         return 1;
     uint32_t node = named(w, w->words[1]);
     if (node == MAP_NOBODY)
@@ -168,8 +167,7 @@ int cluster_rebalance(struct work *w)
 {
     if (!work_look(w, 0))
         return 1;
-    work_await_moves(w);
-    if (!work_agree(w, w->map.n) || !weigh_all(w))
+    if (!work_await_moves(w) || !work_agree(w, w->map.n) || !weigh_all(w))
         return 1;
     plan_even(&w->plan, &w->map, w->weight, MAP_NOBODY, 0);
     for (uint32_t i = 0; i < w->map.n; i++) {

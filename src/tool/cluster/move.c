@@ -152,6 +152,7 @@ int work_move(struct work *w)
         }
         uint32_t n = work_piece(w, done);
         enum whole how = work_move_whole(w, &w->plan.moves[done], n, &set);
+        rc = how == WHOLE_UNKNOWN ? ERR_IO : 0;
         interrupted = how == WHOLE_LAST || how == WHOLE_CANCELLED;
         by_hand = how == WHOLE_NOT ? done + n : by_hand;
         done += how == WHOLE_DONE || how == WHOLE_LAST ? n : 0;

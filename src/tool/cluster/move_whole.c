@@ -4,7 +4,10 @@
  *
  * The nodes do the work; a run that is cut leaves them to it, and the next one waits for that first. Whatever
  * is in the way (a node that is not larder or does not log in to the other, a slot that is half open, a
- * replica that has failed) is no reason to stop: those slots move the other way. */
+ * replica that has failed) is no reason to stop: those slots move the other way.
+ *
+ * But never while the nodes may still be at it, who refuse that: not before both say that nothing moves
+ * between them. A node that does not say is asked again, then the run stops. */
 #include "base/err.h"
 #include "base/num.h"
 #include "os/clock.h"
@@ -14,7 +17,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RANGES_TEXT = WORK_PIECE * sizeof "16383-16383 ", LOOK_MS = 20 };
+enum {
+    RANGES_TEXT = WORK_PIECE * sizeof "16383-16383 ",
+    LOOK_MS = 20,
+    ASKS = 5, /* of a node that does not answer ... */
+    ASK_AGAIN_MS = 1000,
+};
 
 /* ---- what a node says of its moves ----------------------------------------------------------- */
 
@@ -33,9 +41,37 @@ static bool is_over(const struct reader_value *move)
     return str_is(state, "success") || str_is(state, "failed") || str_is(state, "cancelled");
 }
 
-static bool ask_moves(struct link *l, struct reader_value *moves)
+/* False after saying that it does not answer. The answer is good until the node's next one. */
+static bool ask_moves(struct work *w, uint32_t node, struct reader_value *moves)
 {
-    return link_say(l, moves, "CLUSTER GETSLOTMIGRATIONS") == 0;
+    const struct map_node *n = &w->map.nodes[node];
+    for (unsigned i = 0; i < ASKS; i++) {
+        struct link *l = work_link(w, node);
+        if (l != NULL && link_say(l, moves, "CLUSTER GETSLOTMIGRATIONS") == 0)
+            return true;
+        work_unlink(w, node);
+        usleep(ASK_AGAIN_MS * 1000);
+    }
+    work_fail("%s:%d does not say which slots it moves. Nothing more is done, because they may be under way. "
+              "'CLUSTER GETSLOTMIGRATIONS' there shows them.",
+              n->host, n->port);
+    return false;
+}
+
+/* *moving: is a move in this direction ("EXPORT", "IMPORT") under way there? `source` NULL: any; else those
+ * from that node. False as above. */
+static bool ask_moving(struct work *w, uint32_t node, const char *operation, const char *source, bool *moving)
+{
+    struct reader_value moves;
+    if (!ask_moves(w, node, &moves))
+        return false;
+    *moving = false;
+    for (uint64_t i = 0; i < moves.n && !*moving; i++) {
+        const struct reader_value *m = &moves.children[i];
+        *moving = str_eq_nocase(field(m, "operation"), str_of(operation)) && !is_over(m) &&
+                  (source == NULL || str_eq_nocase(field(m, "source_node"), str_of(source)));
+    }
+    return true;
 }
 
 static bool is_larder(struct work *w, uint32_t node)
@@ -117,16 +153,53 @@ static const struct reader_value *find(const struct reader_value *moves, const c
     return NULL;
 }
 
-static void say_why(const struct plan_move *mv, uint32_t n, struct str why)
+/* Who has all of them in the eyes of that node, by number in w->map; MAP_NOBODY: nobody, or it is not known.
+ */
+static uint32_t owner_of_all(struct work *w, uint32_t node, const struct plan_move *mv, uint32_t n)
 {
-    fprintf(stderr, "larder cluster: slots %u to %u do not move whole (%.*s); they move one by one.\n",
-            mv->slot, mv[n - 1].slot, why.n < 300 ? (int)why.n : 300, why.p);
+    struct link *l = work_link(w, node);
+    if (l == NULL || map_read(&w->other, l) != 0)
+        return MAP_NOBODY;
+    uint16_t owner = w->other.owner[mv->slot];
+    for (uint32_t i = 1; i < n; i++)
+        if (w->other.owner[mv[i].slot] != owner)
+            return MAP_NOBODY;
+    return owner == MAP_NOBODY ? MAP_NOBODY : map_find(&w->map, w->other.nodes[owner].id);
+}
+
+/* It has failed, or it is not known what has become of it: when nothing moves there any more, the owner says.
+ */
+static enum whole end_of(struct work *w, const struct plan_move *mv, uint32_t n, const char *why,
+                         const sigset_t *interrupts)
+{
+    const char *from = w->map.nodes[mv->from].id;
+    for (;;) {
+        bool leaves, arrives;
+        if (!ask_moving(w, mv->from, "EXPORT", NULL, &leaves) ||
+            !ask_moving(w, mv->to, "IMPORT", from, &arrives))
+            return WHOLE_UNKNOWN;
+        if (!leaves && !arrives)
+            break;
+        if (work_interrupted(interrupts))
+            return WHOLE_CANCELLED;
+        usleep(LOOK_MS * 1000);
+    }
+    uint32_t owner = owner_of_all(w, mv->from, mv, n);
+    if (owner == mv->to)
+        return WHOLE_DONE;
+    if (owner != mv->from) {
+        work_fail("slots %u to %u are not where they were: %s.", mv->slot, mv[n - 1].slot, why);
+        return WHOLE_UNKNOWN;
+    }
+    fprintf(stderr, "larder cluster: slots %u to %u do not move whole (%s); they move one by one.\n",
+            mv->slot, mv[n - 1].slot, why);
+    return WHOLE_NOT;
 }
 
 enum whole work_move_whole(struct work *w, const struct plan_move *mv, uint32_t n, const sigset_t *interrupts)
 {
     struct run runs[WORK_PIECE];
-    char ranges[RANGES_TEXT];
+    char ranges[RANGES_TEXT], why[LINK_ERR_MAX];
     uint32_t nruns = runs_of(mv, n, runs);
     struct reader_value moves, reply;
     const struct reader_value *m;
@@ -134,50 +207,45 @@ enum whole work_move_whole(struct work *w, const struct plan_move *mv, uint32_t 
     if (!is_larder(w, mv->from) || !is_larder(w, mv->to) || has_open_slots(w, mv->from) ||
         has_open_slots(w, mv->to))
         return WHOLE_NOT;
-    struct link *l = work_link(w, mv->from);
     if (begin(w, mv, runs, nruns) != 0) {
-        say_why(mv, n, str_of(l->error));
-        return WHOLE_NOT;
+        snprintf(why, sizeof why, "%s", work_link(w, mv->from)->error);
+        return end_of(w, mv, n, why, interrupts);
     }
     ranges_text(runs, nruns, ranges);
     do {
         usleep(LOOK_MS * 1000);
-        if (!cancelled && work_interrupted(interrupts)) {
+        struct link *l = work_link(w, mv->from);
+        if (l != NULL && !cancelled && work_interrupted(interrupts)) {
             cancelled = true;
             (void)link_say(l, &reply, "CLUSTER CANCELSLOTMIGRATIONS"); /* refused: it is over */
         }
-        m = ask_moves(l, &moves) ? find(&moves, w->map.nodes[mv->to].id, ranges) : NULL;
+        if (!ask_moves(w, mv->from, &moves))
+            return WHOLE_UNKNOWN;
+        m = find(&moves, w->map.nodes[mv->to].id, ranges);
     } while (m != NULL && !is_over(m));
     if (m != NULL && str_is(field(m, "state"), "success"))
         return cancelled ? WHOLE_LAST : WHOLE_DONE;
     if (cancelled)
         return WHOLE_CANCELLED;
-    say_why(mv, n, m != NULL ? field(m, "message") : str_of(l->error));
-    return WHOLE_NOT;
+    struct str said = m != NULL ? field(m, "message") : STR("the node has forgotten it");
+    snprintf(why, sizeof why, "%.*s", said.n < sizeof why ? (int)said.n : (int)sizeof why, said.p);
+    return end_of(w, mv, n, why, interrupts);
 }
 
 /* ---- before anything is planned -------------------------------------------------------------- */
 
-static bool is_giving(struct work *w, uint32_t node)
-{
-    struct reader_value moves;
-    struct link *l = work_link(w, node);
-    bool giving = false;
-    if (l == NULL || !ask_moves(l, &moves))
-        return false;
-    for (uint64_t i = 0; i < moves.n && !giving; i++)
-        giving = str_is(field(&moves.children[i], "operation"), "EXPORT") && !is_over(&moves.children[i]);
-    return giving;
-}
-
-void work_await_moves(struct work *w)
+bool work_await_moves(struct work *w)
 {
     for (uint32_t i = 0; i < w->map.n; i++) {
         const struct map_node *n = &w->map.nodes[i];
-        bool said = false;
+        bool said = false, moving = true;
         if (n->replica || n->failed || n->unknown || n->slots == 0 || !is_larder(w, i))
             continue;
-        while (is_giving(w, i)) {
+        for (;;) {
+            if (!ask_moving(w, i, "EXPORT", NULL, &moving))
+                return false;
+            if (!moving)
+                break;
             if (!said)
                 printf("%s:%d is still moving slots by itself: that is waited for. (CLUSTER "
                        "CANCELSLOTMIGRATIONS "
@@ -187,4 +255,5 @@ void work_await_moves(struct work *w)
             usleep(WORK_LOOK_MS * 1000);
         }
     }
+    return true;
 }

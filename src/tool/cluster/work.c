@@ -40,12 +40,16 @@ static void close_link(struct link *l)
     mem_free(l);
 }
 
+void work_unlink(struct work *w, uint32_t node)
+{
+    close_link(w->links[node]);
+    w->links[node] = NULL;
+}
+
 void work_release(struct work *w)
 {
-    for (uint32_t i = 0; i < MAP_NODES_MAX; i++) {
-        close_link(w->links[i]);
-        w->links[i] = NULL;
-    }
+    for (uint32_t i = 0; i < MAP_NODES_MAX; i++)
+        work_unlink(w, i);
 }
 
 bool work_look(struct work *w, uint32_t i)

@@ -45,6 +45,8 @@ int work_fail(const char *fmt, ...) PRINTF_LIKE(1, 2);
 bool work_look(struct work *w, uint32_t i);
 /* The link to a node, opened when first asked for. NULL after saying why. */
 struct link *work_link(struct work *w, uint32_t node);
+/* The next work_link() opens a new one. */
+void work_unlink(struct work *w, uint32_t node);
 void work_release(struct work *w);
 
 /* Until every node that lives says the same about who owns what, knows `nodes` nodes, and waits for nobody.
@@ -61,13 +63,14 @@ enum whole {
     WHOLE_LAST,      /* done, and SIGINT has come */
     WHOLE_CANCELLED, /* SIGINT has come, and nothing has moved */
     WHOLE_NOT,       /* they must move one by one; why has been said, if it is not plain */
+    WHOLE_UNKNOWN,   /* nothing more may be done; why has been said */
 };
 /* How many of the plan's moves from number `at` on may go as one. */
 uint32_t work_piece(const struct work *w, uint32_t at);
 enum whole work_move_whole(struct work *w, const struct plan_move *mv, uint32_t n,
                            const sigset_t *interrupts);
-/* What an earlier run has begun and left alone ends first. */
-void work_await_moves(struct work *w);
+/* What an earlier run has begun and left alone ends first. False after saying why that is not known. */
+bool work_await_moves(struct work *w);
 
 /* Has SIGINT come? It is blocked, as `set` says, while something is under way that must not be cut. */
 bool work_interrupted(const sigset_t *set);
