@@ -37,12 +37,17 @@ static void drop(struct machine *m, unsigned i)
     machine_dirty(m);
 }
 
+static void drop_closed(struct machine *m)
+{
+    for (unsigned i = m->nvotes; i-- > 0;)
+        if (!is_open(m, &m->votes[i]))
+            drop(m, i);
+}
+
 static void note(struct machine *m, const struct node_dispute *d)
 {
     unsigned i = 0;
-    for (unsigned k = m->nvotes; k-- > 0;)
-        if (!is_open(m, &m->votes[k]))
-            drop(m, k);
+    drop_closed(m);
     while (i < m->nvotes &&
            !(node_id_eq(&m->votes[i].about, &d->about) && node_id_eq(&m->votes[i].by, &d->by)))
         i++;
@@ -70,10 +75,14 @@ bool electorate_disputes(const struct machine *m, const struct node *n)
 
 void electorate_move(struct machine *m, const struct node *from, const struct node *to, uint64_t epoch)
 {
-    for (unsigned i = 0; i < m->nvotes; i++)
-        if (node_id_eq(&m->votes[i].about, &from->id) && m->votes[i].epoch > epoch &&
-            !node_id_eq(&m->votes[i].by, &to->id))
-            electorate_vote(m, to, slotmap_find(&m->map, &m->votes[i].by), m->votes[i].epoch);
+    drop_closed(m); /* note() moves none of them from now on */
+    for (unsigned i = 0, n = m->nvotes; i < n; i++) {
+        struct node_dispute d = m->votes[i]; /* `by` may be unknown by now: forgotten */
+        if (!node_id_eq(&d.about, &from->id) || d.epoch <= epoch || node_id_eq(&d.by, &to->id))
+            continue;
+        d.about = to->id;
+        note(m, &d);
+    }
 }
 
 /* It follows whom it would have replaced, still, or is the primary that it was: later it might have been

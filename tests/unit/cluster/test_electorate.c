@@ -233,6 +233,29 @@ static void test_an_older_claim(void **state)
     end(l);
 }
 
+/* What is late is barred, too, where the one that was voted for is forgotten; not where its end is known. */
+static void test_an_older_claim_after_a_forgotten_vote(void **state)
+{
+    static const char *const by[] = {"9999999999999999999999999999999999999999", E};
+    for (unsigned known = 0; known < 2; known++) {
+        struct lone *l = start_leading();
+        struct frame_header h;
+        uint8_t slots[SLOT_BYTES];
+        memcpy(slots, node_named(l, B)->slots, SLOT_BYTES);
+        slots_add(slots, node_named(l, C)->slots);
+        l->m.votes[l->m.nvotes++] = dispute(B, by[known], 8);
+        if (known)
+            node_named(l, E)->config_epoch = 8;
+        frame_of(l, &h, FRAME_PING, C);
+        h.config_epoch = 7;
+        h.slots = slots;
+        send_frame(l, &h, LINK_INBOUND | 1);
+        assert_ptr_equal(l->m.map.owner[1000], node_named(l, C));
+        assert_int_equal(electorate_disputes(&l->m, node_named(l, C)), !known);
+        end(l);
+    }
+}
+
 /* Frames may overtake each other: whom a candidate wants to replace it says itself. */
 static void test_whose_place(void **state)
 {
@@ -439,7 +462,7 @@ int main(void)
         cmocka_unit_test(test_whose_place),        cmocka_unit_test(test_renewal),
         cmocka_unit_test(test_redis_among_larder), cmocka_unit_test(test_who_was_elected),
         cmocka_unit_test(test_disowned),           cmocka_unit_test(test_gives_way),
-        cmocka_unit_test(test_who_yields),
+        cmocka_unit_test(test_who_yields),         cmocka_unit_test(test_an_older_claim_after_a_forgotten_vote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
