@@ -174,14 +174,20 @@ static int reset(struct machine *m, const struct machine_command *c)
     slotmap_drop_all(&m->map, m->self);
     taking_reset(m);
     memset(&m->offer, 0, sizeof(m->offer));
-    m->nmoves = 0;
+    memset(m->lost, 0, sizeof(m->lost));
+    memset(m->disowned, 0, sizeof(m->disowned));
+    m->some_disowned = m->mute = false;
+    m->nmoves = m->nlost = 0;
+    m->yield_ms = 0;
     while (m->map.n > 1) {
         struct node *n = m->map.nodes[m->map.nodes[0] == m->self ? 1 : 0];
         bus_close(m, &n->out);
         bus_close(m, &n->in);
         slotmap_remove(&m->map, n);
     }
-    if (c->hard) { /* another node from here on: no promise of the old one binds it */
+    if (c->hard) { /* another node from here on: no vote and no promise of the old one binds it */
+        m->nvotes = 0;
+        m->vote_seq = m->elected_ms = 0;
         m->current_epoch = m->vote_epoch = m->data_epoch = m->self->config_epoch = 0;
         slotmap_rename(&m->map, m->self, &c->new_id);
     }

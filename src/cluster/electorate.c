@@ -100,9 +100,18 @@ void electorate_heard(struct machine *m, const struct node *n, const struct fram
             drop(m, i);
 }
 
+/* No place for another vote: what is closed goes with the next. */
+static bool is_full(const struct machine *m)
+{
+    unsigned open = 0;
+    for (unsigned i = 0; i < m->nvotes; i++)
+        open += is_open(m, &m->votes[i]);
+    return open == NODE_DISPUTES_MAX;
+}
+
 bool electorate_is_barred(const struct machine *m)
 {
-    return m->nvotes == NODE_DISPUTES_MAX ||
+    return is_full(m) ||
            (slotmap_voters(&m->map) > ALL_MEET && electorate_disputes(m, m->self) && !MUTANT(VOTE_ON));
 }
 

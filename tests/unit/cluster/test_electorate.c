@@ -213,6 +213,33 @@ static void test_open_votes(void **state)
     end(l);
 }
 
+/* As many votes as there is place for: barred while they are open; their end, or a hard reset, ends that. */
+static void test_many_votes(void **state)
+{
+    struct lone *l = start_leading();
+    struct machine_command reset = {.kind = CMD_RESET, .hard = true};
+    for (unsigned i = 0; i < NODE_DISPUTES_MAX; i++) {
+        l->m.votes[i] = dispute(D, F, 7);
+        l->m.votes[i].by.c[0] = (char)('0' + i); /* they are unknown by now */
+    }
+    l->m.nvotes = NODE_DISPUTES_MAX;
+    assert_false(is_promised(l, C));
+    assert_false(votes_for_f(l, 8));
+    node_named(l, D)->config_epoch = 8; /* it was elected anew */
+    assert_true(is_promised(l, C));
+    assert_true(votes_for_f(l, 8));
+    assert_int_equal(l->m.nvotes, 1);
+    l->m.mute = true;
+    l->m.elected_ms = l->now;
+    slots_set(l->m.disowned, 9, true);
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.empty = true}});
+    memcpy(reset.new_id.c, "9999999999999999999999999999999999999999", NODE_ID);
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &reset}), 0);
+    assert_false(l->m.mute || slots_has(l->m.disowned, 9));
+    assert_int_equal(l->m.nvotes + l->m.elected_ms + l->m.vote_epoch, 0);
+    end(l);
+}
+
 /* A claim that is older than a vote of ours comes late: whoever makes it is barred like whom it replaces. */
 static void test_an_older_claim(void **state)
 {
@@ -462,7 +489,8 @@ int main(void)
         cmocka_unit_test(test_whose_place),        cmocka_unit_test(test_renewal),
         cmocka_unit_test(test_redis_among_larder), cmocka_unit_test(test_who_was_elected),
         cmocka_unit_test(test_disowned),           cmocka_unit_test(test_gives_way),
-        cmocka_unit_test(test_who_yields),         cmocka_unit_test(test_an_older_claim_after_a_forgotten_vote),
+        cmocka_unit_test(test_who_yields),         cmocka_unit_test(test_many_votes),
+        cmocka_unit_test(test_an_older_claim_after_a_forgotten_vote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
