@@ -195,9 +195,8 @@ static void renew_tick(struct machine *m)
 
 static void renew(struct machine *m)
 {
-    m->self->config_epoch = m->election_epoch;
+    taking_rise(m, m->election_epoch);
     election_abort(m);
-    machine_hold(m);
     machine_view(m);
 }
 

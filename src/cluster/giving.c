@@ -63,9 +63,8 @@ static uint64_t epoch_back(const struct machine *m)
 
 static void call_back(struct machine *m)
 {
-    m->self->config_epoch = epoch_back(m);
+    taking_rise(m, epoch_back(m));
     memset(&m->offer, 0, sizeof(m->offer));
-    machine_hold(m);
     machine_view(m);
 }
 

@@ -103,7 +103,6 @@ void ownership_keep(struct machine *m, struct node *n, const uint8_t *slots);
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
 bool ownership_bump(struct machine *m);  /* a new epoch without agreement, if ours is not the greatest */
-void ownership_renew(struct machine *m); /* a new epoch, whatever the others' are */
 void ownership_follow(struct machine *m, struct node *primary);
 void ownership_primary(struct node *n); /* make it one in the table */
 void ownership_replica(struct machine *m, struct node *n, struct node *primary);
@@ -135,9 +134,11 @@ const uint8_t *taking_claims(struct machine *m); /* what our frames claim */
 bool taking_any(const struct machine *m);
 bool taking_votes(const struct machine *m, const struct node *n); /* once what we take is ours */
 int taking_begin(struct machine *m, const struct machine_command *c);
-/* False: too many at once. */
+/* False: what is taken already comes first. */
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch);
-void taking_restore(struct machine *m);
+void taking_restore(struct machine *m, uint64_t epoch); /* of the claim; 0: the file does not say it */
+/* Our config epoch from now on, for whoever may be taking slots. */
+void taking_rise(struct machine *m, uint64_t epoch);
 void taking_reset(struct machine *m);
 void taking_ask(struct machine *m);
 void taking_check(struct machine *m);

@@ -147,14 +147,7 @@ void ownership_answer(struct machine *m, const struct node *sender, const struct
 
 static void new_epoch(struct machine *m)
 {
-    m->self->config_epoch = ++m->current_epoch;
-    machine_hold(m);
-}
-
-void ownership_renew(struct machine *m)
-{
-    new_epoch(m);
-    machine_view(m);
+    taking_rise(m, m->current_epoch + 1);
 }
 
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch)

@@ -14,6 +14,9 @@
  * Before it has accepted we have not served. So whoever dies or is cut off, one owns the slots, and has
  * everything: the greater epoch.
  *
+ * So a claim goes by its own epoch: under a later one of ours, of whatever cause, it would stand above a call
+ * back. What nobody can call back any more, being conceded, may wait under any. One claim at a time.
+ *
  * In our own map they stay the old owner's until then. Everybody else's map says already what we claim: who
  * votes is judged by that (taking_votes()), or no promise to us would count, since we saw other voters than
  * who gives it. nodes.conf says that we are taking them: after a restart we claim what we did in our epoch,
@@ -153,26 +156,16 @@ static void put_under_way(struct machine *m, unsigned i)
     m->replaces |= (uint32_t)replaces_voter(m) << i;
 }
 
-static struct handover *free_place(struct machine *m)
-{
-    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
-        if (!m->takings[i].on)
-            return &m->takings[i];
-    return NULL;
-}
-
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch)
 {
-    struct handover *t = free_place(m);
-    if (t == NULL)
+    struct handover *t = &m->takings[0];
+    if (taking_any(m))
         return false;
+    taking_rise(m, epoch);
     t->with = *from;
+    t->epoch = epoch;
     memcpy(t->slots, slots, SLOT_BYTES);
-    put_under_way(m, (unsigned)(t - m->takings));
-    m->self->config_epoch = epoch;
-    if (m->current_epoch < epoch)
-        m->current_epoch = epoch;
-    machine_hold(m);
+    put_under_way(m, 0);
     machine_view(m);
     return true;
 }
@@ -190,7 +183,7 @@ int taking_begin(struct machine *m, const struct machine_command *c)
     if (giving_is_taken_epoch(m, c->epoch) && !MUTANT(TAKE_ANY_EPOCH))
         return machine_fail_command(m, ERR_AGAIN, "Another node has taken the offered epoch meanwhile");
     if (!taking_start(m, &c->id, c->slots, c->epoch))
-        return machine_fail_command(m, ERR_FULL, "Too many slot migrations end here at once");
+        return machine_fail_command(m, ERR_AGAIN, "Slots that came here last are not served yet.");
     return 0;
 }
 
@@ -205,12 +198,14 @@ static bool has_owner(const struct machine *m, const uint8_t *slots)
 /* What we claimed before a restart. With replicas, which have it, we go on. Without them it is lost, and is
  * the old owner's, if there is one, whether it has given it up or not: in a new epoch, which was kept for
  * that, we claim it no more. */
-void taking_restore(struct machine *m)
+void taking_restore(struct machine *m, uint64_t epoch)
 {
+    uint64_t claimed = epoch != 0 ? epoch : m->self->config_epoch;
     bool fewer = false, kept = slotmap_replicas(&m->map, m->self, false) > 0;
     for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
         if (!m->takings[i].on)
             continue;
+        m->takings[i].epoch = claimed;
         if (kept || !has_owner(m, m->takings[i].slots)) {
             put_under_way(m, i);
             continue;
@@ -220,7 +215,8 @@ void taking_restore(struct machine *m)
     }
     if (!fewer || MUTANT(TAKE_AND_FORGET))
         return;
-    m->self->config_epoch += EPOCHS_KEPT;
+    if (m->self->config_epoch < claimed + EPOCHS_KEPT)
+        m->self->config_epoch = claimed + EPOCHS_KEPT;
     if (m->current_epoch < m->self->config_epoch)
         m->current_epoch = m->self->config_epoch;
     machine_hold(m);
@@ -251,11 +247,23 @@ static bool is_conceded(struct machine *m, unsigned i, bool *heir)
             continue;
         if (!has_conceded(n, i) && !node_is(n, NODE_FAIL) && !MUTANT(TAKE_ALONE))
             return false;
-        *heir |= has_conceded(n, i) && node_is(n, NODE_PRIMARY) && n->config_epoch > m->self->config_epoch;
+        *heir |= has_conceded(n, i) && node_is(n, NODE_PRIMARY) && n->config_epoch > m->takings[i].epoch;
     }
     bool owner = from == NULL || has_conceded(from, i) || MUTANT(TAKE_AT_ONCE);
     *heir = *heir && !owner;
     return owner || *heir;
+}
+
+void taking_rise(struct machine *m, uint64_t epoch)
+{
+    bool heir;
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
+        if (m->takings[i].on && epoch > m->self->config_epoch && !is_conceded(m, i, &heir))
+            end(m, &m->takings[i]);
+    m->self->config_epoch = epoch;
+    if (m->current_epoch < epoch)
+        m->current_epoch = epoch;
+    machine_hold(m);
 }
 
 /* With these slots, may we acknowledge writes at once? */
@@ -281,7 +289,7 @@ static bool is_lost(const struct machine *m, const struct handover *t)
 {
     for (unsigned s = 0; s < SLOT_COUNT; s++) {
         const struct node *owner = m->map.owner[s];
-        if (slots_has(t->slots, s) && owner != NULL && owner->config_epoch >= m->self->config_epoch)
+        if (slots_has(t->slots, s) && owner != NULL && owner->config_epoch >= t->epoch)
             return true;
     }
     return false;
@@ -290,8 +298,8 @@ static bool is_lost(const struct machine *m, const struct handover *t)
 static void finish(struct machine *m, unsigned i, bool heir)
 {
     struct handover *t = &m->takings[i];
-    if (heir)
-        m->self->config_epoch += EPOCHS_KEPT;
+    if (heir && m->self->config_epoch < t->epoch + EPOCHS_KEPT)
+        taking_rise(m, t->epoch + EPOCHS_KEPT);
     if ((m->replaces >> i) & 1)
         stand_for(m, i);
     for (unsigned s = 0; s < SLOT_COUNT; s++)
@@ -328,8 +336,7 @@ void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
         else if (f->h.type == FRAME_PONG) /* with it comes what it has voted */
             sender->conceded |= 1u << i;
         /* A replica may know its primary's new epoch, and its old slots. */
-        if (claims && node_id_none(&f->h.primary) && f->h.config_epoch > m->self->config_epoch &&
-            !MUTANT(TAKE_ANYWAY))
+        if (claims && node_id_none(&f->h.primary) && f->h.config_epoch > t->epoch && !MUTANT(TAKE_ANYWAY))
             end(m, t); /* they are kept after all */
     }
 }

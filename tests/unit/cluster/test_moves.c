@@ -160,6 +160,10 @@ static void test_claims_again(void **state)
     assert_int_equal(l->m.self->config_epoch, 6);
     assert_true(machine_held(&l->m));
     end(l);
+    l = start(CONF_OF("", "larderTakes-" B "-6000 6001 larderTakesIn 5"));
+    assert_int_equal(l->m.self->config_epoch, 7);
+    assert_int_equal(l->m.current_epoch, 7);
+    end(l);
     l = start_with(
         CONF_OF(C " 127.0.0.1:7002@17002 slave " A " 0 0 4 connected\n", "larderTakes-" B "-6000 6001"));
     uint8_t rest[SLOT_BYTES];
@@ -215,9 +219,10 @@ static void test_voters(void **state)
     range(slots, 5001, SLOT_COUNT - 2);
     assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
     assert_true(taking_votes(&l->m, node_named(l, B)) && taking_votes(&l->m, l->m.self));
-    on_disk(l);
-    range(slots, SLOT_COUNT - 1, SLOT_COUNT - 1);
-    assert_int_equal(order(l, CMD_TAKE, slots, 12), 0);
+    end(l);
+    l = start_with_b();
+    range(slots, 5001, SLOT_COUNT - 1);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
     assert_false(taking_votes(&l->m, node_named(l, B)));
     end(l);
 }
@@ -278,6 +283,35 @@ static void test_a_source_that_fails(void **state)
     end(l);
 }
 
+/* Another has our epoch, and ours is to rise. B may have called back what it has not conceded, in the second of
+ * its epochs: a claim in a later one would take it all the same. Nor is there a second claim, in its own epoch,
+ * beside the first. */
+static void test_a_claim_in_its_own_epoch(void **state)
+{
+    for (unsigned conceded = 0; conceded < 2; conceded++) {
+        struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 master - 0 0 2 connected\n", ""));
+        struct frame_header h;
+        uint8_t slots[SLOT_BYTES], rest[SLOT_BYTES];
+        range(slots, 5001, 5010);
+        range(rest, 5011, SLOT_COUNT - 1);
+        assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+        if (conceded)
+            b_says(l, rest, 3, 6, false); /* not on the disk yet: it is not served */
+        else
+            on_disk(l);
+        assert_int_equal(order(l, CMD_TAKE, rest, 12), ERR_AGAIN);
+        from(&h, FRAME_PING, C);
+        h.config_epoch = h.current_epoch = 7;
+        send_frame(l, &h, LINK_INBOUND | 1);
+        assert_int_equal(l->m.self->config_epoch, 8);
+        assert_int_equal(machine_takes(&l->m, 5001), conceded);
+        on_disk(l);
+        event(l, &(struct machine_event){.kind = EV_TICK});
+        assert_ptr_equal(l->m.map.owner[5001], conceded ? l->m.self : node_named(l, B));
+        end(l);
+    }
+}
+
 /* In a new epoch a node has what it claims in it, and nothing that it had. */
 static void test_a_new_epoch(void **state)
 {
@@ -302,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_a_new_epoch),   cmocka_unit_test(test_an_offer_before_a_restart),
         cmocka_unit_test(test_given_on_disk), cmocka_unit_test(test_a_source_that_fails),
         cmocka_unit_test(test_voters),        cmocka_unit_test(test_a_new_epoch_by_a_follower),
+        cmocka_unit_test(test_a_claim_in_its_own_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
