@@ -175,6 +175,20 @@ static bool find(const struct frame *f, struct str *out)
     return false;
 }
 
+static unsigned entries(struct str said)
+{
+    return (unsigned)((said.n - 8) / ENTRY);
+}
+
+static struct node_dispute entry(struct str said, unsigned i)
+{
+    const char *p = said.p + 8 + (size_t)i * ENTRY;
+    struct node_dispute d = {.epoch = frame_get_u64(p + 2 * (size_t)NODE_ID)};
+    memcpy(d.about.c, p, NODE_ID);
+    memcpy(d.by.c, p + NODE_ID, NODE_ID);
+    return d;
+}
+
 bool electorate_read(struct machine *m, struct node *sender, const struct frame *f)
 {
     struct str said;
@@ -185,16 +199,11 @@ bool electorate_read(struct machine *m, struct node *sender, const struct frame 
         return false;
     }
     unsigned had = sender->ndisputes;
-    sender->ndisputes = (unsigned)((said.n - 8) / ENTRY);
+    sender->ndisputes = entries(said);
     if (had + sender->ndisputes > 0)
         machine_view(m); /* who counts for our lease may be others */
-    for (unsigned i = 0; i < sender->ndisputes; i++) {
-        const char *p = said.p + 8 + (size_t)i * ENTRY;
-        struct node_dispute *d = &sender->disputes[i];
-        memcpy(d->about.c, p, NODE_ID);
-        memcpy(d->by.c, p + NODE_ID, NODE_ID);
-        d->epoch = frame_get_u64(p + 2 * (size_t)NODE_ID);
-    }
+    for (unsigned i = 0; i < sender->ndisputes; i++)
+        sender->disputes[i] = entry(said, i);
     sender->told_epoch = 0;
     return true;
 }
@@ -253,17 +262,28 @@ struct tally electorate_tally(const struct machine *m, electorate_says *says, ui
     return t;
 }
 
-void electorate_inherit(struct machine *m, const struct node *n)
+/* It is ours from now on. */
+static void adopt(struct machine *m, const struct node_dispute *d)
 {
-    for (unsigned k = 0; k < n->ndisputes; k++)
-        if (!node_id_eq(&n->disputes[k].by, &m->self->id) && is_open(m, &n->disputes[k]) &&
-            !MUTANT(NO_ADOPTION))
-            note(m, &n->disputes[k]);
+    if (!node_id_eq(&d->by, &m->self->id) && is_open(m, d) && !MUTANT(NO_ADOPTION))
+        note(m, d);
+}
+
+void electorate_inherit(struct machine *m, const struct frame *f)
+{
+    struct str said;
+    for (unsigned i = 0; find(f, &said) && i < entries(said); i++) {
+        struct node_dispute d = entry(said, i);
+        adopt(m, &d);
+        machine_view(m);
+    }
 }
 
 void electorate_adopt(struct machine *m, electorate_says *says, uint64_t at)
 {
-    for (unsigned i = 0; i < m->map.n; i++)
-        if (node_votes(m->map.nodes[i]) && says(m, m->map.nodes[i], at))
-            electorate_inherit(m, m->map.nodes[i]);
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        for (unsigned k = 0; k < n->ndisputes && node_votes(n) && says(m, n, at); k++)
+            adopt(m, &n->disputes[k]);
+    }
 }

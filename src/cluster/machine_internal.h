@@ -70,7 +70,8 @@ struct tally {
     const struct node *first_out; /* of the others, the smallest id; NULL: none */
 };
 struct tally electorate_tally(const struct machine *m, electorate_says *says, uint64_t at, uint64_t epoch);
-void electorate_inherit(struct machine *m, const struct node *n); /* what n disputes we dispute */
+/* What the frame's sender disputes we dispute, whatever voters it sees. */
+void electorate_inherit(struct machine *m, const struct frame *f);
 void electorate_adopt(struct machine *m, electorate_says *says,
                       uint64_t at); /* their disputes are ours from now on */
 

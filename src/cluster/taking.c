@@ -123,23 +123,15 @@ void taking_reset(struct machine *m)
         put_on(m, &m->takings[i], false);
 }
 
-/* With what we take we are a voter, and somebody is none any more: two voters change at once. */
+/* With what we take we are a voter, and somebody is none any more: two voters change at once. Majorities with
+ * it and with us need not meet, so we stand for it: what it has voted, by when it concedes, is our vote, and
+ * what it has promised is kept, by waiting, as who is elected waits. */
 static bool replaces_voter(const struct machine *m)
 {
     bool goes = false;
     for (unsigned i = 0; i < m->map.n; i++)
         goes |= node_votes(m->map.nodes[i]) && !taking_votes(m, m->map.nodes[i]);
     return goes && !node_votes(m->self);
-}
-
-/* Majorities with it and with us need not meet, so we stand for it: what it has voted is our vote, and what
- * it has promised is kept, by waiting, as who is elected waits. */
-static void stand_for(struct machine *m, unsigned i)
-{
-    m->elected_ms = m->now_ms;
-    for (unsigned k = 0; k < m->map.n; k++)
-        if ((m->map.nodes[k]->gives >> i) & 1)
-            electorate_inherit(m, m->map.nodes[k]);
 }
 
 /* takings[i] is under way from now on, or was before a restart. */
@@ -301,7 +293,7 @@ static void finish(struct machine *m, unsigned i, bool heir)
     if (heir && m->self->config_epoch < t->epoch + EPOCHS_KEPT)
         taking_rise(m, t->epoch + EPOCHS_KEPT);
     if ((m->replaces >> i) & 1)
-        stand_for(m, i);
+        m->elected_ms = m->now_ms;
     for (unsigned s = 0; s < SLOT_COUNT; s++)
         if (slots_has(m->takings[i].slots, s))
             slotmap_assign(&m->map, s, m->self);
@@ -333,8 +325,11 @@ void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
         bool claims = slots_overlap(f->h.slots, t->slots) && !node_id_eq(&f->h.primary, &m->self->id);
         if (claims)
             sender->conceded &= ~(1u << i);
-        else if (f->h.type == FRAME_PONG) /* with it comes what it has voted */
+        else if (f->h.type == FRAME_PONG) { /* with it comes what it has voted */
             sender->conceded |= 1u << i;
+            if ((m->replaces >> i) & 1)
+                electorate_inherit(m, f);
+        }
         /* A replica may know its primary's new epoch, and its old slots. */
         if (claims && node_id_none(&f->h.primary) && f->h.config_epoch > t->epoch && !MUTANT(TAKE_ANYWAY))
             end(m, t); /* they are kept after all */

@@ -106,16 +106,23 @@ static void test_another_view(void **state)
     end(l);
 }
 
-/* It disputes nothing any more, but sees other voters than we do. */
-static void sees_others(struct lone *l, const char *voter)
+/* It sees other voters than we do, claims these slots and disputes `d`; NULL: nothing. */
+static void sees_others(struct lone *l, const char *voter, const uint8_t *slots, const struct node_dispute *d)
 {
     struct frame_header h;
     struct frame_writer w;
     struct buf b;
+    char said[8 + 2 * NODE_ID + 8] = "anything";
     buf_init(&b);
     frame_of(l, &h, FRAME_PONG, voter);
+    h.slots = slots;
     frame_begin(&w, &b, &h);
-    frame_put_ext(&w, EXT_ELECTORATE, STR("anything"));
+    if (d != NULL) {
+        memcpy(said + 8, d->about.c, NODE_ID);
+        memcpy(said + 8 + NODE_ID, d->by.c, NODE_ID);
+        frame_put_u64(said + 8 + 2 * NODE_ID, d->epoch);
+    }
+    frame_put_ext(&w, EXT_ELECTORATE, (struct str){said, d != NULL ? sizeof said : 8});
     assert_int_equal(frame_end(&w), 0);
     event(l, &(struct machine_event){.kind = EV_FRAME,
                                      .link = node_named(l, voter)->out,
@@ -133,7 +140,7 @@ static void test_disputed(void **state)
     promises(l, B, &d);
     promises(l, C, NULL);
     assert_int_equal(machine_lease_until_ms(&l->m), 0);
-    sees_others(l, B); /* its promise of before is as it was */
+    sees_others(l, B, node_named(l, B)->slots, NULL); /* its promise of before is as it was */
     assert_int_equal(machine_lease_until_ms(&l->m), 0);
     promises(l, D, NULL);
     assert_int_not_equal(machine_lease_until_ms(&l->m), 0);
@@ -210,6 +217,34 @@ static void test_open_votes(void **state)
     assert_false(is_promised(l, B));
     node_named(l, B)->config_epoch = 8; /* it was elected anew */
     assert_true(is_promised(l, B));
+    end(l);
+}
+
+/* We come in the place of B, which sees other voters than we do: what it has voted is our vote all the same. */
+static void test_in_the_place_of_whom_sees_others(void **state)
+{
+    struct lone *l = start(NODE(A, "7000", "myself,master", "-", "1", "")
+                               NODE(B, "7001", "master", "-", "2", "0-1999")
+                                   NODE(C, "7002", "master", "-", "3", "2000-2999")
+                                       NODE(D, "7003", "master", "-", "4", "3000-3999")
+                                           NODE(E, "7004", "master", "-", "5", "4000-16383") VARS);
+    const struct node_dispute d = dispute(C, F, 7);
+    const uint8_t none[SLOT_BYTES] = {0};
+    uint8_t slots[SLOT_BYTES];
+    struct machine_command take = {.kind = CMD_TAKE, .slots = slots, .epoch = 7};
+    memcpy(slots, node_named(l, B)->slots, SLOT_BYTES);
+    memcpy(take.id.c, B, NODE_ID);
+    for (unsigned i = 0; i < 2; i++, l->now += 2000) /* long enough for the cluster to be up */
+        for (unsigned k = 0; k < 4; k++)
+            promises(l, (const char *const[]){B, C, D, E}[k], NULL);
+    l->now -= 2000;
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &take}), 0);
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+    sees_others(l, B, none, &d);
+    for (unsigned k = 0; k < 3; k++)
+        promises(l, (const char *const[]){C, D, E}[k], NULL);
+    assert_ptr_equal(l->m.map.owner[0], l->m.self);
+    assert_true(electorate_disputes(&l->m, node_named(l, C)));
     end(l);
 }
 
@@ -490,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_redis_among_larder), cmocka_unit_test(test_who_was_elected),
         cmocka_unit_test(test_disowned),           cmocka_unit_test(test_gives_way),
         cmocka_unit_test(test_who_yields),         cmocka_unit_test(test_many_votes),
+        cmocka_unit_test(test_in_the_place_of_whom_sees_others),
         cmocka_unit_test(test_an_older_claim_after_a_forgotten_vote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
