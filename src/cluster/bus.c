@@ -470,6 +470,7 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
     if (f->h.type == FRAME_PONG)
         read_promise(m, sender, f, link);
     taking_check(m); /* it may have been the last that was waited for */
+    ownership_settle(m);
 }
 
 static void publish_frame(struct machine *m, const struct frame *f)

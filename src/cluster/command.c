@@ -174,6 +174,7 @@ static int reset(struct machine *m, const struct machine_command *c)
     slotmap_drop_all(&m->map, m->self);
     taking_reset(m);
     memset(&m->offer, 0, sizeof(m->offer));
+    memset(&m->successor, 0, sizeof(m->successor));
     memset(m->lost, 0, sizeof(m->lost));
     memset(m->disowned, 0, sizeof(m->disowned));
     m->some_disowned = m->mute = false;

@@ -142,6 +142,7 @@ void bus_tick(struct machine *m)
     giving_check(m);
     taking_ask(m);
     taking_check(m); /* who votes is settled before anybody is judged */
+    ownership_settle(m);
     failure_tick(m);
     manual_tick(m);
     election_tick(m);

@@ -197,7 +197,8 @@ void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
     memset(o, 0, sizeof(*o));
     machine_dirty(m);
     struct node *to = primary ? sender : sender->primary;
-    if ((claims || others) && m->self->nslots == 0 && m->config.replica_migration && !taking_any(m) &&
-        to != NULL && to != m->self)
-        ownership_follow(m, to);
+    if ((claims || others) && m->self->nslots == 0 && m->config.replica_migration && to != NULL &&
+        node_id_none(&m->successor))
+        m->successor = to->id;
+    ownership_settle(m);
 }

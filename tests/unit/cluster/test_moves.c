@@ -312,6 +312,49 @@ static void test_a_claim_in_its_own_epoch(void **state)
     }
 }
 
+static void c_says(struct lone *l, uint64_t epoch, const uint8_t *slots)
+{
+    struct frame_header h;
+    from(&h, FRAME_PONG, C);
+    h.config_epoch = h.current_epoch = epoch;
+    h.slots = slots;
+    if (slots == NULL) {
+        h.flags = NODE_REPLICA;
+        memcpy(h.primary.c, A, NODE_ID);
+        h.slots = l->m.self->slots;
+    }
+    send_frame(l, &h, node_named(l, C)->out);
+}
+
+/* Our replica was elected in our place while slots were on their way, here or away: we follow it when that is
+ * over.
+ */
+static void test_replaced_meanwhile(void **state)
+{
+    for (unsigned gives = 0; gives < 2; gives++) {
+        struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 slave " A " 0 0 4 connected\n", ""));
+        uint8_t slots[SLOT_BYTES], all[SLOT_BYTES], more[SLOT_BYTES];
+        l->m.mute = false;
+        c_says(l, 4, NULL);
+        range(slots, gives ? 0 : 5001, gives ? 9 : 5010);
+        range(all, gives ? 10 : 0, gives ? 5000 : 5010);
+        assert_int_equal(order(l, gives ? CMD_OFFER : CMD_TAKE, slots, 7), 0);
+        on_disk(l);
+        if (gives) {
+            range(more, 5001, SLOT_COUNT - 1);
+            slots_add(more, slots);
+            b_says(l, more, 7, 11, true);
+            c_says(l, 12, all);
+            assert_true(node_is(l->m.self, NODE_PRIMARY)); /* nobody serves them yet */
+            b_says(l, more, 7, 12, false);
+        } else {
+            c_says(l, 12, all);
+        }
+        assert_ptr_equal(l->m.self->primary, node_named(l, C));
+        end(l);
+    }
+}
+
 /* In a new epoch a node has what it claims in it, and nothing that it had. */
 static void test_a_new_epoch(void **state)
 {
@@ -336,7 +379,7 @@ int main(void)
         cmocka_unit_test(test_a_new_epoch),   cmocka_unit_test(test_an_offer_before_a_restart),
         cmocka_unit_test(test_given_on_disk), cmocka_unit_test(test_a_source_that_fails),
         cmocka_unit_test(test_voters),        cmocka_unit_test(test_a_new_epoch_by_a_follower),
-        cmocka_unit_test(test_a_claim_in_its_own_epoch),
+        cmocka_unit_test(test_a_claim_in_its_own_epoch), cmocka_unit_test(test_replaced_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
