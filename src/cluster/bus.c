@@ -433,6 +433,8 @@ static void read_pong(struct machine *m, struct node *sender, const struct frame
     if (sender->out != link)
         return; /* an announcement, not an answer */
     sender->pong_ms = m->now_ms;
+    if (f->h.larder.seq == sender->ping_seq)
+        sender->answered_ms = sender->ping_sent_ms;
     sender->ping_sent_ms = 0;
     failure_heard(m, sender);
 }
