@@ -89,6 +89,32 @@ static void recall(struct machine *m)
     call_back(m);
 }
 
+/* What is another's meanwhile, by a greater epoch, is not our business any more. Nor is the rest, if whoever has
+ * claimed it is forgotten and will not say that it serves it: whose it is an operator says. */
+static void check_gift(struct machine *m)
+{
+    struct handover *g = &m->offer.gift;
+    const struct node *to = slotmap_find(&m->map, &g->with);
+    bool left = false;
+    for (unsigned s = 0; s < SLOT_COUNT; s++) {
+        const struct node *owner = m->map.owner[s];
+        if (!slots_has(g->slots, s))
+            continue;
+        if (owner == NULL || owner == to) {
+            left = true;
+            continue;
+        }
+        slots_set(g->slots, s, false);
+        machine_dirty(m);
+        if (m->self->nslots == 0 && m->config.replica_migration && node_id_none(&m->successor))
+            m->successor = owner->id;
+    }
+    if (left && to != NULL)
+        return;
+    memset(&m->offer, 0, sizeof(m->offer));
+    machine_dirty(m);
+}
+
 /* Does a majority know of it since now? Then it goes into the file. */
 void giving_check(struct machine *m)
 {
@@ -96,6 +122,8 @@ void giving_check(struct machine *m)
     unsigned know = 0;
     if (o->recall)
         recall(m);
+    if (o->gift.on)
+        check_gift(m);
     if (o->epoch == 0 || o->seq != 0 || o->gift.on)
         return;
     for (unsigned i = 0; i < m->map.n; i++) {
@@ -172,17 +200,6 @@ void giving_lost(struct machine *m, const struct node *to, uint64_t epoch)
     o->given_seq = machine_persist_next(m);
 }
 
-/* Some may be another's meanwhile, by a greater epoch. */
-static bool are_its_or_nobodys(const struct machine *m, const struct node *to)
-{
-    for (unsigned s = 0; s < SLOT_COUNT; s++) {
-        const struct node *owner = m->map.owner[s];
-        if (slots_has(m->offer.gift.slots, s) && owner != NULL && owner != to)
-            return false;
-    }
-    return true;
-}
-
 void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
 {
     struct offer *o = &m->offer;
@@ -191,13 +208,13 @@ void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
     if (!o->gift.on || !node_id_eq(&sender->id, &o->gift.with) || f->h.larder.unsettled ||
         (primary ? f->h.config_epoch : f->h.current_epoch) < o->epoch)
         return;
-    bool claims = slots_overlap(f->h.slots, o->gift.slots), others = !are_its_or_nobodys(m, sender);
-    if (!claims && !others && !taking_start(m, &o->gift.with, o->gift.slots, epoch_back(m)))
+    bool claims = slots_overlap(f->h.slots, o->gift.slots);
+    if (!claims && !taking_start(m, &o->gift.with, o->gift.slots, epoch_back(m)))
         return;
     memset(o, 0, sizeof(*o));
     machine_dirty(m);
     struct node *to = primary ? sender : sender->primary;
-    if ((claims || others) && m->self->nslots == 0 && m->config.replica_migration && to != NULL &&
+    if (claims && m->self->nslots == 0 && m->config.replica_migration && to != NULL &&
         node_id_none(&m->successor))
         m->successor = to->id;
     ownership_settle(m);

@@ -355,6 +355,37 @@ static void test_replaced_meanwhile(void **state)
     }
 }
 
+/* What was given is another's, or whoever has claimed it is forgotten: that it serves it nobody will say. */
+static void test_a_gift_ends(void **state)
+{
+    for (unsigned how = 0; how < 3; how++) {
+        struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 master - 0 0 2 connected\n", ""));
+        const struct machine_command forget = {.kind = CMD_FORGET, .id = node_named(l, B)->id};
+        uint8_t slots[SLOT_BYTES], more[SLOT_BYTES];
+        range(slots, 0, 9);
+        range(more, 5001, SLOT_COUNT - 1);
+        slots_add(more, slots);
+        assert_int_equal(order(l, CMD_OFFER, slots, 0), 0);
+        b_says(l, more, 7, 11, true);
+        on_disk(l);
+        event(l, &(struct machine_event){.kind = EV_TICK});
+        assert_true(l->m.offer.gift.on);
+        range(more, 0, how == 0 ? 4 : 9);
+        if (how < 2)
+            c_says(l, 12, more);
+        else
+            assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &forget}), 0);
+        event(l, &(struct machine_event){.kind = EV_TICK});
+        assert_int_equal(l->m.offer.gift.on, how == 0);
+        if (how == 0) { /* the rest is B's still, until it says that it has it not */
+            range(more, 5001, SLOT_COUNT - 1);
+            b_says(l, more, 13, 13, false);
+            assert_true(machine_takes(&l->m, 5) && !machine_takes(&l->m, 4));
+        }
+        end(l);
+    }
+}
+
 /* In a new epoch a node has what it claims in it, and nothing that it had. */
 static void test_a_new_epoch(void **state)
 {
@@ -380,6 +411,7 @@ int main(void)
         cmocka_unit_test(test_given_on_disk), cmocka_unit_test(test_a_source_that_fails),
         cmocka_unit_test(test_voters),        cmocka_unit_test(test_a_new_epoch_by_a_follower),
         cmocka_unit_test(test_a_claim_in_its_own_epoch), cmocka_unit_test(test_replaced_meanwhile),
+        cmocka_unit_test(test_a_gift_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
