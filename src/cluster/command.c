@@ -103,8 +103,10 @@ static int set_owner(struct machine *m, const struct machine_command *c, struct 
         machine_drop_move(m, c->slot);
     bool given = m->map.owner[c->slot] == m->self && n != m->self;
     slotmap_assign(&m->map, c->slot, n);
-    if (given && m->self->nslots == 0 && m->config.replica_migration)
-        ownership_follow(m, n); /* it was the last: this node serves as a replica where they went */
+    if (given && m->self->nslots == 0 && m->config.replica_migration) {
+        m->successor = n->id; /* it was the last: this node serves as a replica where they went */
+        ownership_settle(m);
+    }
     if (imported && ownership_bump(m))
         machine_view(m);
     if (imported)

@@ -355,6 +355,26 @@ static void test_replaced_meanwhile(void **state)
     }
 }
 
+/* Our last slot goes by hand, while others are on their way here: not before those have come, or not, we follow.
+ */
+static void test_last_slot_by_hand(void **state)
+{
+    struct lone *l = start_with(A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0\n" B
+                                  " 127.0.0.1:7001@17001 master - 0 0 3 connected 1-16383\n" VARS);
+    struct machine_command give = {
+        .kind = CMD_SETSLOT, .how = SETSLOT_NODE, .slot = 0, .id = node_named(l, B)->id};
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 1, 9);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    on_disk(l);
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &give}), 0);
+    assert_true(node_is(l->m.self, NODE_PRIMARY) && machine_takes(&l->m, 1));
+    range(slots, 0, SLOT_COUNT - 1);
+    b_says(l, slots, 8, 8, false); /* it has called them back */
+    assert_ptr_equal(l->m.self->primary, node_named(l, B));
+    end(l);
+}
+
 /* What was given is another's, or whoever has claimed it is forgotten: that it serves it nobody will say. */
 static void test_a_gift_ends(void **state)
 {
@@ -411,7 +431,7 @@ int main(void)
         cmocka_unit_test(test_given_on_disk), cmocka_unit_test(test_a_source_that_fails),
         cmocka_unit_test(test_voters),        cmocka_unit_test(test_a_new_epoch_by_a_follower),
         cmocka_unit_test(test_a_claim_in_its_own_epoch), cmocka_unit_test(test_replaced_meanwhile),
-        cmocka_unit_test(test_a_gift_ends),
+        cmocka_unit_test(test_a_gift_ends), cmocka_unit_test(test_last_slot_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
