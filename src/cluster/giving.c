@@ -89,8 +89,8 @@ static void recall(struct machine *m)
     call_back(m);
 }
 
-/* What is another's meanwhile, by a greater epoch, is not our business any more. Nor is the rest, if whoever has
- * claimed it is forgotten and will not say that it serves it: whose it is an operator says. */
+/* What is another's meanwhile, by a greater epoch, is not our business any more. Nor is the rest, if whoever
+ * has claimed it is forgotten and will not say that it serves it: whose it is an operator says. */
 static void check_gift(struct machine *m)
 {
     struct handover *g = &m->offer.gift;

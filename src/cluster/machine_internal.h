@@ -103,10 +103,10 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
 void ownership_keep(struct machine *m, struct node *n, const uint8_t *slots);
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
-bool ownership_bump(struct machine *m);  /* a new epoch without agreement, if ours is not the greatest */
+bool ownership_bump(struct machine *m); /* a new epoch without agreement, if ours is not the greatest */
 void ownership_follow(struct machine *m, struct node *primary);
 void ownership_settle(struct machine *m); /* follows m->successor, as soon as we may */
-void ownership_primary(struct node *n); /* make it one in the table */
+void ownership_primary(struct node *n);   /* make it one in the table */
 void ownership_replica(struct machine *m, struct node *n, struct node *primary);
 void ownership_lost(struct machine *m); /* ends a step: ACT_DROP */
 

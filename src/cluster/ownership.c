@@ -49,7 +49,8 @@ void ownership_follow(struct machine *m, struct node *primary)
     machine_view(m);
 }
 
-/* Not before what we gave is served, and what comes here has come; and who has slots then stays what it is. */
+/* Not before what we gave is served, and what comes here has come; and who has slots then stays what it is.
+ */
 void ownership_settle(struct machine *m)
 {
     if (node_id_none(&m->successor) || m->offer.gift.on || taking_any(m))

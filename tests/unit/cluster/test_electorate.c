@@ -220,14 +220,14 @@ static void test_open_votes(void **state)
     end(l);
 }
 
-/* We come in the place of B, which sees other voters than we do: what it has voted is our vote all the same. */
+/* We come in the place of B, which sees other voters than we do: what it has voted is our vote all the same.
+ */
 static void test_in_the_place_of_whom_sees_others(void **state)
 {
-    struct lone *l = start(NODE(A, "7000", "myself,master", "-", "1", "")
-                               NODE(B, "7001", "master", "-", "2", "0-1999")
-                                   NODE(C, "7002", "master", "-", "3", "2000-2999")
-                                       NODE(D, "7003", "master", "-", "4", "3000-3999")
-                                           NODE(E, "7004", "master", "-", "5", "4000-16383") VARS);
+    struct lone *l = start(
+        NODE(A, "7000", "myself,master", "-", "1", "") NODE(B, "7001", "master", "-", "2", "0-1999")
+            NODE(C, "7002", "master", "-", "3", "2000-2999") NODE(D, "7003", "master", "-", "4", "3000-3999")
+                NODE(E, "7004", "master", "-", "5", "4000-16383") VARS);
     const struct node_dispute d = dispute(C, F, 7);
     const uint8_t none[SLOT_BYTES] = {0};
     uint8_t slots[SLOT_BYTES];
@@ -519,12 +519,18 @@ static void test_disowned(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_another_view),       cmocka_unit_test(test_disputed),
-        cmocka_unit_test(test_open_votes),         cmocka_unit_test(test_an_older_claim),
-        cmocka_unit_test(test_whose_place),        cmocka_unit_test(test_renewal),
-        cmocka_unit_test(test_redis_among_larder), cmocka_unit_test(test_who_was_elected),
-        cmocka_unit_test(test_disowned),           cmocka_unit_test(test_gives_way),
-        cmocka_unit_test(test_who_yields),         cmocka_unit_test(test_many_votes),
+        cmocka_unit_test(test_another_view),
+        cmocka_unit_test(test_disputed),
+        cmocka_unit_test(test_open_votes),
+        cmocka_unit_test(test_an_older_claim),
+        cmocka_unit_test(test_whose_place),
+        cmocka_unit_test(test_renewal),
+        cmocka_unit_test(test_redis_among_larder),
+        cmocka_unit_test(test_who_was_elected),
+        cmocka_unit_test(test_disowned),
+        cmocka_unit_test(test_gives_way),
+        cmocka_unit_test(test_who_yields),
+        cmocka_unit_test(test_many_votes),
         cmocka_unit_test(test_in_the_place_of_whom_sees_others),
         cmocka_unit_test(test_an_older_claim_after_a_forgotten_vote),
     };

@@ -283,9 +283,9 @@ static void test_a_source_that_fails(void **state)
     end(l);
 }
 
-/* Another has our epoch, and ours is to rise. B may have called back what it has not conceded, in the second of
- * its epochs: a claim in a later one would take it all the same. Nor is there a second claim, in its own epoch,
- * beside the first. */
+/* Another has our epoch, and ours is to rise. B may have called back what it has not conceded, in the second
+ * of its epochs: a claim in a later one would take it all the same. Nor is there a second claim, in its own
+ * epoch, beside the first. */
 static void test_a_claim_in_its_own_epoch(void **state)
 {
     for (unsigned conceded = 0; conceded < 2; conceded++) {
@@ -355,7 +355,8 @@ static void test_replaced_meanwhile(void **state)
     }
 }
 
-/* Our last slot goes by hand, while others are on their way here: not before those have come, or not, we follow.
+/* Our last slot goes by hand, while others are on their way here: not before those have come, or not, we
+ * follow.
  */
 static void test_last_slot_by_hand(void **state)
 {
@@ -425,13 +426,20 @@ static void test_a_new_epoch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_an_offer),      cmocka_unit_test(test_who_follows_has_conceded),
-        cmocka_unit_test(test_claims_again),  cmocka_unit_test(test_takes_back),
-        cmocka_unit_test(test_a_new_epoch),   cmocka_unit_test(test_an_offer_before_a_restart),
-        cmocka_unit_test(test_given_on_disk), cmocka_unit_test(test_a_source_that_fails),
-        cmocka_unit_test(test_voters),        cmocka_unit_test(test_a_new_epoch_by_a_follower),
-        cmocka_unit_test(test_a_claim_in_its_own_epoch), cmocka_unit_test(test_replaced_meanwhile),
-        cmocka_unit_test(test_a_gift_ends), cmocka_unit_test(test_last_slot_by_hand),
+        cmocka_unit_test(test_an_offer),
+        cmocka_unit_test(test_who_follows_has_conceded),
+        cmocka_unit_test(test_claims_again),
+        cmocka_unit_test(test_takes_back),
+        cmocka_unit_test(test_a_new_epoch),
+        cmocka_unit_test(test_an_offer_before_a_restart),
+        cmocka_unit_test(test_given_on_disk),
+        cmocka_unit_test(test_a_source_that_fails),
+        cmocka_unit_test(test_voters),
+        cmocka_unit_test(test_a_new_epoch_by_a_follower),
+        cmocka_unit_test(test_a_claim_in_its_own_epoch),
+        cmocka_unit_test(test_replaced_meanwhile),
+        cmocka_unit_test(test_a_gift_ends),
+        cmocka_unit_test(test_last_slot_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

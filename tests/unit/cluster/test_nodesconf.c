@@ -60,7 +60,8 @@ static void text_comes_back(void **state)
     assert_int_equal(read_text(map, &c, str_of(text)), 0);
     assert_int_equal(c.nmoves, 2);
     assert_true(!c.moves[0].importing && c.moves[1].importing && c.moves[1].slot == 77);
-    assert_true(c.takings[0].on && slots_has(c.takings[0].slots, 8) && c.takes_epoch == 4 && c.offers_epoch == 3 && c.nvotes == 1);
+    assert_true(c.takings[0].on && slots_has(c.takings[0].slots, 8) && c.takes_epoch == 4 &&
+                c.offers_epoch == 3 && c.nvotes == 1);
     assert_int_equal(nodesconf_write(&c, &out), 0);
     assert_str(buf_str(&out), str_of(text));
     buf_release(&out);
