@@ -99,6 +99,8 @@ static int set_owner(struct machine *m, const struct machine_command *c, struct 
                  c->slot);
         return machine_fail_command(m, ERR_AGAIN, text);
     }
+    if (imported && taking_pins_epoch(m))
+        return machine_fail_command(m, ERR_AGAIN, "Slots that came here last are not served yet.");
     if (move != NULL && (imported || (!move->importing && c->keys == 0)))
         machine_drop_move(m, c->slot);
     bool given = m->map.owner[c->slot] == m->self && n != m->self;

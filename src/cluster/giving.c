@@ -61,6 +61,13 @@ static uint64_t epoch_back(const struct machine *m)
     return m->self->config_epoch > m->offer.epoch ? m->self->config_epoch : m->offer.epoch + 1;
 }
 
+/* What comes here may come first. */
+static bool may_call_back(struct machine *m)
+{
+    return machine_may_write(m, m->now_ms) &&
+           (epoch_back(m) == m->self->config_epoch || !taking_pins_epoch(m));
+}
+
 static void call_back(struct machine *m)
 {
     taking_rise(m, epoch_back(m));
@@ -82,7 +89,7 @@ static void recall(struct machine *m)
     m->offer.recall = false;
     if (!node_votes(m->self) || m->offer.gift.on)
         return;
-    if (!machine_may_write(m, m->now_ms)) {
+    if (!may_call_back(m)) {
         m->offer.recall = true;
         return;
     }
@@ -183,7 +190,7 @@ int giving_reclaim(struct machine *m, const struct machine_command *c)
 {
     if (!machine_is_primary(m) || !machine_owns_all(m, c->slots, m->self))
         return machine_fail_command(m, ERR_TYPE, "Slots are not served by this node.");
-    if (!machine_may_write(m, m->now_ms))
+    if (!may_call_back(m))
         return machine_fail_command(m, ERR_AGAIN, "This node may not write now: it may have been replaced.");
     if (!MUTANT(KEEP_EPOCH))
         call_back(m);

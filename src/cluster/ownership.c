@@ -170,13 +170,15 @@ static void new_epoch(struct machine *m)
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch)
 {
     if (!machine_is_primary(m) || !node_is(sender, NODE_PRIMARY) || sender_epoch != m->self->config_epoch ||
-        MUTANT(COLLIDE) || node_id_cmp(&sender->id, &m->self->id) <= 0)
+        MUTANT(COLLIDE) || node_id_cmp(&sender->id, &m->self->id) <= 0 || taking_pins_epoch(m))
         return;
     new_epoch(m);
 }
 
 bool ownership_bump(struct machine *m)
 {
+    if (taking_pins_epoch(m))
+        return false;
     uint64_t greatest = 0;
     for (unsigned i = 0; i < m->map.n; i++) {
         if (m->map.nodes[i]->config_epoch > greatest)

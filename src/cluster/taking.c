@@ -15,7 +15,9 @@
  * everything: the greater epoch.
  *
  * So a claim goes by its own epoch: under a later one of ours, of whatever cause, it would stand above a call
- * back. What nobody can call back any more, being conceded, may wait under any. One claim at a time.
+ * back. Whatever would raise ours waits: to end the claim may lose the only copy, if the owner has given it
+ * up unheard. What is conceded nobody can call back any more, and may wait under any epoch. One claim at a
+ * time.
  *
  * In our own map they stay the old owner's until then. Everybody else's map says already what we claim: who
  * votes is judged by that (taking_votes()), or no promise to us would count, since we saw other voters than
@@ -246,12 +248,17 @@ static bool is_conceded(struct machine *m, unsigned i, bool *heir)
     return owner || *heir;
 }
 
-void taking_rise(struct machine *m, uint64_t epoch)
+bool taking_pins_epoch(struct machine *m)
 {
     bool heir;
     for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
-        if (m->takings[i].on && epoch > m->self->config_epoch && !is_conceded(m, i, &heir))
-            end(m, &m->takings[i]);
+        if (m->takings[i].on && !is_conceded(m, i, &heir))
+            return true;
+    return false;
+}
+
+void taking_rise(struct machine *m, uint64_t epoch)
+{
     m->self->config_epoch = epoch;
     if (m->current_epoch < epoch)
         m->current_epoch = epoch;
