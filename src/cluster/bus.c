@@ -337,7 +337,7 @@ static void read_extensions(struct machine *m, struct node *sender, const struct
         } else if (e.type == EXT_FORGOTTEN && e.data.n >= NODE_ID + 8) {
             memcpy(id.c, e.data.p, NODE_ID);
             struct node *gone = slotmap_find(&m->map, &id);
-            if (gone != NULL && gone != m->self && gone != m->self->primary)
+            if (gone != NULL && gone != m->self && gone != m->self->primary && gone != sender)
                 bus_forget(m, gone, MACHINE_FORGET_MS);
         }
     }
@@ -464,15 +464,15 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
     ownership_answer(m, sender, f, link);
     ownership_collision(m, sender, f->h.config_epoch);
     failure_meet(m, sender);
-    for (unsigned i = 0; i < f->ngossip; i++) {
-        frame_gossip_at(f, i, &g);
-        read_entry(m, sender, &g);
-    }
     read_extensions(m, sender, f);
     if (f->h.type == FRAME_PONG)
         read_promise(m, sender, f, link);
     taking_check(m); /* it may have been the last that was waited for */
     ownership_settle(m);
+    for (unsigned i = 0; i < f->ngossip; i++) { /* who votes is settled before anybody is judged */
+        frame_gossip_at(f, i, &g);
+        read_entry(m, sender, &g);
+    }
 }
 
 static void publish_frame(struct machine *m, const struct frame *f)

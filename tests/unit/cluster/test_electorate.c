@@ -516,6 +516,28 @@ static void test_disowned(void **state)
     end(l);
 }
 
+/* A peer that says that it is forgotten itself is not: its frame is in hand. */
+static void test_who_forgets_itself(void **state)
+{
+    struct lone *l = start(OF_A);
+    struct frame_header h;
+    struct frame_writer w;
+    struct buf b;
+    char said[NODE_ID + 8] = B;
+    said[NODE_ID + 7] = 60;
+    buf_init(&b);
+    from(&h, FRAME_PONG, B);
+    h.slots = node_named(l, B)->slots;
+    frame_begin(&w, &b, &h);
+    frame_put_ext(&w, EXT_FORGOTTEN, (struct str){said, sizeof said});
+    assert_int_equal(frame_end(&w), 0);
+    event(l, &(struct machine_event){
+                 .kind = EV_FRAME, .link = LINK_INBOUND | 1, .bytes = buf_str(&b), .ip = STR("10.9.9.9")});
+    buf_release(&b);
+    assert_ptr_equal(l->m.map.owner[1000], node_named(l, B));
+    end(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -531,6 +553,7 @@ int main(void)
         cmocka_unit_test(test_gives_way),
         cmocka_unit_test(test_who_yields),
         cmocka_unit_test(test_many_votes),
+        cmocka_unit_test(test_who_forgets_itself),
         cmocka_unit_test(test_in_the_place_of_whom_sees_others),
         cmocka_unit_test(test_an_older_claim_after_a_forgotten_vote),
     };
