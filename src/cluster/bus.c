@@ -444,7 +444,10 @@ static void read_promise(struct machine *m, struct node *sender, const struct fr
 {
     const struct frame_larder *l = &f->h.larder;
     bool same = l->is && electorate_read(m, sender, f);
-    if (same && sender->out == link && l->seq != 0 && l->seq == sender->ping_seq)
+    if (sender->out != link || l->seq == 0 || l->seq != sender->ping_seq)
+        return;
+    sender->ping_seq = 0;
+    if (same)
         failure_lease_from(sender, sender->ping_seq_ms, l->promise_ms);
 }
 

@@ -281,6 +281,6 @@ void election_persisted(struct machine *m)
         m->announced_seq = m->announce_seq;
         bus_pong_all(m);
         failure_ask(m); /* they know by now who asks */
-        taking_ask(m);
+        taking_ask(m, true);
     }
 }

@@ -143,7 +143,7 @@ bool taking_pins_epoch(struct machine *m);              /* our config epoch may 
 /* Our config epoch from now on. */
 void taking_rise(struct machine *m, uint64_t epoch);
 void taking_reset(struct machine *m);
-void taking_ask(struct machine *m);
+void taking_ask(struct machine *m, bool at_once);
 void taking_check(struct machine *m);
 void taking_heard(struct machine *m, struct node *sender, const struct frame *f);
 /* Every slot has an owner, or is claimed by us: who has given its last ones away has none. */

@@ -216,13 +216,20 @@ void taking_restore(struct machine *m, uint64_t epoch)
     machine_hold(m);
 }
 
-/* Those who must answer are asked at once: the old owner's shard, and who may promise that we can write. */
-void taking_ask(struct machine *m)
+/* To ask again would make its answer one to an older question, which promises nothing. */
+static bool is_asked(const struct machine *m, const struct node *n)
+{
+    return n->ping_seq != 0 && m->now_ms - n->ping_seq_ms < m->config.node_timeout_ms / 5;
+}
+
+/* Those who must answer are asked each tick, and when the claim is on the disk: the old owner's shard, and
+ * who may promise that we can write. */
+void taking_ask(struct machine *m, bool at_once)
 {
     for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
         for (unsigned k = 0; m->takings[i].on && k < m->map.n; k++) {
             struct node *n = m->map.nodes[k];
-            if (node_votes(n) || note_giver(m, i, n))
+            if ((node_votes(n) || note_giver(m, i, n)) && (at_once || !is_asked(m, n)))
                 failure_ask_one(m, n);
         }
     }

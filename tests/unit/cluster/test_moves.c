@@ -377,6 +377,26 @@ static void test_last_slot_by_hand(void **state)
     end(l);
 }
 
+/* An answer may be slower than a tick, and is one to the last question all the same. */
+static void test_slow_answers(void **state)
+{
+    struct lone *l = start_with_b();
+    struct node *b = node_named(l, B);
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 5001, 5010);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    on_disk(l);
+    uint32_t seq = b->ping_seq;
+    assert_true(seq != 0);
+    l->now += 150;
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_int_equal(b->ping_seq, seq);
+    l->now += 150; /* lost, perhaps */
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_int_not_equal(b->ping_seq, seq);
+    end(l);
+}
+
 /* What was given is another's, or whoever has claimed it is forgotten: that it serves it nobody will say. */
 static void test_a_gift_ends(void **state)
 {
@@ -441,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_replaced_meanwhile),
         cmocka_unit_test(test_a_gift_ends),
         cmocka_unit_test(test_last_slot_by_hand),
+        cmocka_unit_test(test_slow_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
