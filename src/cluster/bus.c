@@ -337,7 +337,7 @@ static void read_extensions(struct machine *m, struct node *sender, const struct
         } else if (e.type == EXT_FORGOTTEN && e.data.n >= NODE_ID + 8) {
             memcpy(id.c, e.data.p, NODE_ID);
             struct node *gone = slotmap_find(&m->map, &id);
-            if (gone != NULL && gone != m->self && gone != m->self->primary)
+            if (gone != NULL && gone != m->self && gone != m->self->primary && gone != sender)
                 bus_forget(m, gone, MACHINE_FORGET_MS);
         }
     }
@@ -422,6 +422,7 @@ static void note_sender(struct machine *m, struct node *sender, const struct fra
         if (sender->paused)
             sender->promise_ms = 0; /* it has stopped and gives its lease back */
     }
+    sender->unsettled = f->h.larder.unsettled;
     if (f->h.larder.is)
         electorate_heard(m, sender, f);
     manual_heard(m, sender, f);
@@ -432,6 +433,8 @@ static void read_pong(struct machine *m, struct node *sender, const struct frame
     if (sender->out != link)
         return; /* an announcement, not an answer */
     sender->pong_ms = m->now_ms;
+    if (f->h.larder.seq == sender->ping_seq)
+        sender->answered_ms = sender->ping_sent_ms;
     sender->ping_sent_ms = 0;
     failure_heard(m, sender);
 }
@@ -441,7 +444,10 @@ static void read_promise(struct machine *m, struct node *sender, const struct fr
 {
     const struct frame_larder *l = &f->h.larder;
     bool same = l->is && electorate_read(m, sender, f);
-    if (same && sender->out == link && l->seq != 0 && l->seq == sender->ping_seq)
+    if (sender->out != link || l->seq == 0 || l->seq != sender->ping_seq)
+        return;
+    sender->ping_seq = 0;
+    if (same)
         failure_lease_from(sender, sender->ping_seq_ms, l->promise_ms);
 }
 
@@ -461,14 +467,15 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
     ownership_answer(m, sender, f, link);
     ownership_collision(m, sender, f->h.config_epoch);
     failure_meet(m, sender);
-    for (unsigned i = 0; i < f->ngossip; i++) {
-        frame_gossip_at(f, i, &g);
-        read_entry(m, sender, &g);
-    }
     read_extensions(m, sender, f);
     if (f->h.type == FRAME_PONG)
         read_promise(m, sender, f, link);
     taking_check(m); /* it may have been the last that was waited for */
+    ownership_settle(m);
+    for (unsigned i = 0; i < f->ngossip; i++) { /* who votes is settled before anybody is judged */
+        frame_gossip_at(f, i, &g);
+        read_entry(m, sender, &g);
+    }
 }
 
 static void publish_frame(struct machine *m, const struct frame *f)

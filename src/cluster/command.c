@@ -99,12 +99,16 @@ static int set_owner(struct machine *m, const struct machine_command *c, struct 
                  c->slot);
         return machine_fail_command(m, ERR_AGAIN, text);
     }
+    if (imported && taking_pins_epoch(m))
+        return machine_fail_command(m, ERR_AGAIN, "Slots that came here last are not served yet.");
     if (move != NULL && (imported || (!move->importing && c->keys == 0)))
         machine_drop_move(m, c->slot);
     bool given = m->map.owner[c->slot] == m->self && n != m->self;
     slotmap_assign(&m->map, c->slot, n);
-    if (given && m->self->nslots == 0 && m->config.replica_migration)
-        ownership_follow(m, n); /* it was the last: this node serves as a replica where they went */
+    if (given && m->self->nslots == 0 && m->config.replica_migration) {
+        m->successor = n->id; /* it was the last: this node serves as a replica where they went */
+        ownership_settle(m);
+    }
     if (imported && ownership_bump(m))
         machine_view(m);
     if (imported)
@@ -174,14 +178,21 @@ static int reset(struct machine *m, const struct machine_command *c)
     slotmap_drop_all(&m->map, m->self);
     taking_reset(m);
     memset(&m->offer, 0, sizeof(m->offer));
-    m->nmoves = 0;
+    memset(&m->successor, 0, sizeof(m->successor));
+    memset(m->lost, 0, sizeof(m->lost));
+    memset(m->disowned, 0, sizeof(m->disowned));
+    m->some_disowned = m->mute = false;
+    m->nmoves = m->nlost = 0;
+    m->yield_ms = 0;
     while (m->map.n > 1) {
         struct node *n = m->map.nodes[m->map.nodes[0] == m->self ? 1 : 0];
         bus_close(m, &n->out);
         bus_close(m, &n->in);
         slotmap_remove(&m->map, n);
     }
-    if (c->hard) { /* another node from here on: no promise of the old one binds it */
+    if (c->hard) { /* another node from here on: no vote and no promise of the old one binds it */
+        m->nvotes = 0;
+        m->vote_seq = m->elected_ms = 0;
         m->current_epoch = m->vote_epoch = m->data_epoch = m->self->config_epoch = 0;
         slotmap_rename(&m->map, m->self, &c->new_id);
     }

@@ -140,8 +140,9 @@ void bus_tick(struct machine *m)
     }
     restart_tick(m);
     giving_check(m);
-    taking_ask(m);
+    taking_ask(m, false);
     taking_check(m); /* who votes is settled before anybody is judged */
+    ownership_settle(m);
     failure_tick(m);
     manual_tick(m);
     election_tick(m);

@@ -183,7 +183,8 @@ static bool has_voted(const struct machine *m, const struct node *n, uint64_t ep
 static void renew_tick(struct machine *m)
 {
     uint64_t t = m->config.node_timeout_ms;
-    if (!node_votes(m->self) || m->mute || m->manual != MANUAL_NONE || !is_disputed(m)) {
+    if (!node_votes(m->self) || m->mute || m->manual != MANUAL_NONE || !is_disputed(m) ||
+        taking_pins_epoch(m)) {
         if (m->election_at_ms != 0)
             election_abort(m);
         return;
@@ -195,9 +196,9 @@ static void renew_tick(struct machine *m)
 
 static void renew(struct machine *m)
 {
-    m->self->config_epoch = m->election_epoch;
+    if (!taking_pins_epoch(m))
+        taking_rise(m, m->election_epoch);
     election_abort(m);
-    machine_hold(m);
     machine_view(m);
 }
 
@@ -280,6 +281,6 @@ void election_persisted(struct machine *m)
         m->announced_seq = m->announce_seq;
         bus_pong_all(m);
         failure_ask(m); /* they know by now who asks */
-        taking_ask(m);
+        taking_ask(m, true);
     }
 }

@@ -37,12 +37,17 @@ static void drop(struct machine *m, unsigned i)
     machine_dirty(m);
 }
 
+static void drop_closed(struct machine *m)
+{
+    for (unsigned i = m->nvotes; i-- > 0;)
+        if (!is_open(m, &m->votes[i]))
+            drop(m, i);
+}
+
 static void note(struct machine *m, const struct node_dispute *d)
 {
     unsigned i = 0;
-    for (unsigned k = m->nvotes; k-- > 0;)
-        if (!is_open(m, &m->votes[k]))
-            drop(m, k);
+    drop_closed(m);
     while (i < m->nvotes &&
            !(node_id_eq(&m->votes[i].about, &d->about) && node_id_eq(&m->votes[i].by, &d->by)))
         i++;
@@ -70,10 +75,14 @@ bool electorate_disputes(const struct machine *m, const struct node *n)
 
 void electorate_move(struct machine *m, const struct node *from, const struct node *to, uint64_t epoch)
 {
-    for (unsigned i = 0; i < m->nvotes; i++)
-        if (node_id_eq(&m->votes[i].about, &from->id) && m->votes[i].epoch > epoch &&
-            !node_id_eq(&m->votes[i].by, &to->id))
-            electorate_vote(m, to, slotmap_find(&m->map, &m->votes[i].by), m->votes[i].epoch);
+    drop_closed(m); /* note() moves none of them from now on */
+    for (unsigned i = 0, n = m->nvotes; i < n; i++) {
+        struct node_dispute d = m->votes[i]; /* `by` may be unknown by now: forgotten */
+        if (!node_id_eq(&d.about, &from->id) || d.epoch <= epoch || node_id_eq(&d.by, &to->id))
+            continue;
+        d.about = to->id;
+        note(m, &d);
+    }
 }
 
 /* It follows whom it would have replaced, still, or is the primary that it was: later it might have been
@@ -91,9 +100,18 @@ void electorate_heard(struct machine *m, const struct node *n, const struct fram
             drop(m, i);
 }
 
+/* No place for another vote: what is closed goes with the next. */
+static bool is_full(const struct machine *m)
+{
+    unsigned open = 0;
+    for (unsigned i = 0; i < m->nvotes; i++)
+        open += is_open(m, &m->votes[i]);
+    return open == NODE_DISPUTES_MAX;
+}
+
 bool electorate_is_barred(const struct machine *m)
 {
-    return m->nvotes == NODE_DISPUTES_MAX ||
+    return is_full(m) ||
            (slotmap_voters(&m->map) > ALL_MEET && electorate_disputes(m, m->self) && !MUTANT(VOTE_ON));
 }
 
@@ -157,6 +175,20 @@ static bool find(const struct frame *f, struct str *out)
     return false;
 }
 
+static unsigned entries(struct str said)
+{
+    return (unsigned)((said.n - 8) / ENTRY);
+}
+
+static struct node_dispute entry(struct str said, unsigned i)
+{
+    const char *p = said.p + 8 + (size_t)i * ENTRY;
+    struct node_dispute d = {.epoch = frame_get_u64(p + 2 * (size_t)NODE_ID)};
+    memcpy(d.about.c, p, NODE_ID);
+    memcpy(d.by.c, p + NODE_ID, NODE_ID);
+    return d;
+}
+
 bool electorate_read(struct machine *m, struct node *sender, const struct frame *f)
 {
     struct str said;
@@ -167,16 +199,11 @@ bool electorate_read(struct machine *m, struct node *sender, const struct frame 
         return false;
     }
     unsigned had = sender->ndisputes;
-    sender->ndisputes = (unsigned)((said.n - 8) / ENTRY);
+    sender->ndisputes = entries(said);
     if (had + sender->ndisputes > 0)
         machine_view(m); /* who counts for our lease may be others */
-    for (unsigned i = 0; i < sender->ndisputes; i++) {
-        const char *p = said.p + 8 + (size_t)i * ENTRY;
-        struct node_dispute *d = &sender->disputes[i];
-        memcpy(d->about.c, p, NODE_ID);
-        memcpy(d->by.c, p + NODE_ID, NODE_ID);
-        d->epoch = frame_get_u64(p + 2 * (size_t)NODE_ID);
-    }
+    for (unsigned i = 0; i < sender->ndisputes; i++)
+        sender->disputes[i] = entry(said, i);
     sender->told_epoch = 0;
     return true;
 }
@@ -235,17 +262,28 @@ struct tally electorate_tally(const struct machine *m, electorate_says *says, ui
     return t;
 }
 
-void electorate_inherit(struct machine *m, const struct node *n)
+/* It is ours from now on. */
+static void adopt(struct machine *m, const struct node_dispute *d)
 {
-    for (unsigned k = 0; k < n->ndisputes; k++)
-        if (!node_id_eq(&n->disputes[k].by, &m->self->id) && is_open(m, &n->disputes[k]) &&
-            !MUTANT(NO_ADOPTION))
-            note(m, &n->disputes[k]);
+    if (!node_id_eq(&d->by, &m->self->id) && is_open(m, d) && !MUTANT(NO_ADOPTION))
+        note(m, d);
+}
+
+void electorate_inherit(struct machine *m, const struct frame *f)
+{
+    struct str said;
+    for (unsigned i = 0; find(f, &said) && i < entries(said); i++) {
+        struct node_dispute d = entry(said, i);
+        adopt(m, &d);
+        machine_view(m);
+    }
 }
 
 void electorate_adopt(struct machine *m, electorate_says *says, uint64_t at)
 {
-    for (unsigned i = 0; i < m->map.n; i++)
-        if (node_votes(m->map.nodes[i]) && says(m, m->map.nodes[i], at))
-            electorate_inherit(m, m->map.nodes[i]);
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        for (unsigned k = 0; k < n->ndisputes && node_votes(n) && says(m, n, at); k++)
+            adopt(m, &n->disputes[k]);
+    }
 }

@@ -61,11 +61,17 @@ static uint64_t epoch_back(const struct machine *m)
     return m->self->config_epoch > m->offer.epoch ? m->self->config_epoch : m->offer.epoch + 1;
 }
 
+/* What comes here may come first. */
+static bool may_call_back(struct machine *m)
+{
+    return machine_may_write(m, m->now_ms) &&
+           (epoch_back(m) == m->self->config_epoch || !taking_pins_epoch(m));
+}
+
 static void call_back(struct machine *m)
 {
-    m->self->config_epoch = epoch_back(m);
+    taking_rise(m, epoch_back(m));
     memset(&m->offer, 0, sizeof(m->offer));
-    machine_hold(m);
     machine_view(m);
 }
 
@@ -83,11 +89,37 @@ static void recall(struct machine *m)
     m->offer.recall = false;
     if (!node_votes(m->self) || m->offer.gift.on)
         return;
-    if (!machine_may_write(m, m->now_ms)) {
+    if (!may_call_back(m)) {
         m->offer.recall = true;
         return;
     }
     call_back(m);
+}
+
+/* What is another's meanwhile, by a greater epoch, is not our business any more. Nor is the rest, if whoever
+ * has claimed it is forgotten and will not say that it serves it: whose it is an operator says. */
+static void check_gift(struct machine *m)
+{
+    struct handover *g = &m->offer.gift;
+    const struct node *to = slotmap_find(&m->map, &g->with);
+    bool left = false;
+    for (unsigned s = 0; s < SLOT_COUNT; s++) {
+        const struct node *owner = m->map.owner[s];
+        if (!slots_has(g->slots, s))
+            continue;
+        if (owner == NULL || owner == to) {
+            left = true;
+            continue;
+        }
+        slots_set(g->slots, s, false);
+        machine_dirty(m);
+        if (m->self->nslots == 0 && m->config.replica_migration && node_id_none(&m->successor))
+            m->successor = owner->id;
+    }
+    if (left && to != NULL)
+        return;
+    memset(&m->offer, 0, sizeof(m->offer));
+    machine_dirty(m);
 }
 
 /* Does a majority know of it since now? Then it goes into the file. */
@@ -97,6 +129,8 @@ void giving_check(struct machine *m)
     unsigned know = 0;
     if (o->recall)
         recall(m);
+    if (o->gift.on)
+        check_gift(m);
     if (o->epoch == 0 || o->seq != 0 || o->gift.on)
         return;
     for (unsigned i = 0; i < m->map.n; i++) {
@@ -156,7 +190,7 @@ int giving_reclaim(struct machine *m, const struct machine_command *c)
 {
     if (!machine_is_primary(m) || !machine_owns_all(m, c->slots, m->self))
         return machine_fail_command(m, ERR_TYPE, "Slots are not served by this node.");
-    if (!machine_may_write(m, m->now_ms))
+    if (!may_call_back(m))
         return machine_fail_command(m, ERR_AGAIN, "This node may not write now: it may have been replaced.");
     if (!MUTANT(KEEP_EPOCH))
         call_back(m);
@@ -173,17 +207,6 @@ void giving_lost(struct machine *m, const struct node *to, uint64_t epoch)
     o->given_seq = machine_persist_next(m);
 }
 
-/* Some may be another's meanwhile, by a greater epoch. */
-static bool are_its_or_nobodys(const struct machine *m, const struct node *to)
-{
-    for (unsigned s = 0; s < SLOT_COUNT; s++) {
-        const struct node *owner = m->map.owner[s];
-        if (slots_has(m->offer.gift.slots, s) && owner != NULL && owner != to)
-            return false;
-    }
-    return true;
-}
-
 void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
 {
     struct offer *o = &m->offer;
@@ -192,13 +215,14 @@ void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
     if (!o->gift.on || !node_id_eq(&sender->id, &o->gift.with) || f->h.larder.unsettled ||
         (primary ? f->h.config_epoch : f->h.current_epoch) < o->epoch)
         return;
-    bool claims = slots_overlap(f->h.slots, o->gift.slots), others = !are_its_or_nobodys(m, sender);
-    if (!claims && !others && !taking_start(m, &o->gift.with, o->gift.slots, epoch_back(m)))
+    bool claims = slots_overlap(f->h.slots, o->gift.slots);
+    if (!claims && !taking_start(m, &o->gift.with, o->gift.slots, epoch_back(m)))
         return;
     memset(o, 0, sizeof(*o));
     machine_dirty(m);
     struct node *to = primary ? sender : sender->primary;
-    if ((claims || others) && m->self->nslots == 0 && m->config.replica_migration && !taking_any(m) &&
-        to != NULL && to != m->self)
-        ownership_follow(m, to);
+    if (claims && m->self->nslots == 0 && m->config.replica_migration && to != NULL &&
+        node_id_none(&m->successor))
+        m->successor = to->id;
+    ownership_settle(m);
 }

@@ -161,7 +161,7 @@ int machine_restore(struct machine *m, const struct machine_config *c, struct st
         machine_random_id(m, &m->self->shard);
     describe_self(m);
     m->dirty = true;
-    taking_restore(m);
+    taking_restore(m, nc.takes_epoch);
     giving_restore(m, nc.offers_epoch);
     m->mute = (node_votes(m->self) || taking_any(m)) && slotmap_replicas(&m->map, m->self, false) > 0;
     return 0;
@@ -363,6 +363,9 @@ static struct nodesconf view_of(const struct machine *m)
                            .moves = m->moves,
                            .nmoves = m->nmoves};
     memcpy(nc.votes, m->votes, sizeof(nc.votes));
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
+        if (m->takings[i].on)
+            nc.takes_epoch = m->takings[i].epoch;
     return nc;
 }
 

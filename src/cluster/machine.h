@@ -193,6 +193,7 @@ struct machine {
         struct handover gift; /* on: it has claimed them; whether it serves them we do not know */
         uint64_t given_seq;   /* of the PERSIST without them */
     } offer;
+    struct node_id successor; /* has our last slots; none: nobody that we are still to follow */
     struct handover takings[NODE_TAKINGS_MAX];
     uint32_t takes;         /* bit i: takings[i].on */
     uint32_t replaces;      /* bit i: with takings[i] we are a voter, and somebody is none any more */

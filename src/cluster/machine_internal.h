@@ -70,7 +70,8 @@ struct tally {
     const struct node *first_out; /* of the others, the smallest id; NULL: none */
 };
 struct tally electorate_tally(const struct machine *m, electorate_says *says, uint64_t at, uint64_t epoch);
-void electorate_inherit(struct machine *m, const struct node *n); /* what n disputes we dispute */
+/* What the frame's sender disputes we dispute, whatever voters it sees. */
+void electorate_inherit(struct machine *m, const struct frame *f);
 void electorate_adopt(struct machine *m, electorate_says *says,
                       uint64_t at); /* their disputes are ours from now on */
 
@@ -102,10 +103,10 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
 void ownership_keep(struct machine *m, struct node *n, const uint8_t *slots);
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
-bool ownership_bump(struct machine *m);  /* a new epoch without agreement, if ours is not the greatest */
-void ownership_renew(struct machine *m); /* a new epoch, whatever the others' are */
+bool ownership_bump(struct machine *m); /* a new epoch without agreement, if ours is not the greatest */
 void ownership_follow(struct machine *m, struct node *primary);
-void ownership_primary(struct node *n); /* make it one in the table */
+void ownership_settle(struct machine *m); /* follows m->successor, as soon as we may */
+void ownership_primary(struct node *n);   /* make it one in the table */
 void ownership_replica(struct machine *m, struct node *n, struct node *primary);
 void ownership_lost(struct machine *m); /* ends a step: ACT_DROP */
 
@@ -135,11 +136,14 @@ const uint8_t *taking_claims(struct machine *m); /* what our frames claim */
 bool taking_any(const struct machine *m);
 bool taking_votes(const struct machine *m, const struct node *n); /* once what we take is ours */
 int taking_begin(struct machine *m, const struct machine_command *c);
-/* False: too many at once. */
+/* False: what is taken already comes first. */
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch);
-void taking_restore(struct machine *m);
+void taking_restore(struct machine *m, uint64_t epoch); /* of the claim; 0: the file does not say it */
+bool taking_pins_epoch(struct machine *m);              /* our config epoch may not rise */
+/* Our config epoch from now on. */
+void taking_rise(struct machine *m, uint64_t epoch);
 void taking_reset(struct machine *m);
-void taking_ask(struct machine *m);
+void taking_ask(struct machine *m, bool at_once);
 void taking_check(struct machine *m);
 void taking_heard(struct machine *m, struct node *sender, const struct frame *f);
 /* Every slot has an owner, or is claimed by us: who has given its last ones away has none. */

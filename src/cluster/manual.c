@@ -42,7 +42,7 @@ void manual_stopped(struct machine *m)
 }
 
 /* A Redis asks for votes at once, and once: it hears that we have stopped when enough of the voters know it,
- * whom their promise to us would bind. */
+ * whom their promise to us would bind: they have answered what was asked since. */
 bool manual_tells(const struct machine *m, const struct node *to)
 {
     unsigned knows = 0;
@@ -50,7 +50,7 @@ bool manual_tells(const struct machine *m, const struct node *to)
         return true;
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
-        knows += node_votes(n) && (n == m->self || node_is_redis(n) || n->pong_ms >= m->stopped_ms);
+        knows += node_votes(n) && (n == m->self || node_is_redis(n) || n->answered_ms >= m->stopped_ms);
     }
     return knows >= machine_quorum(m);
 }

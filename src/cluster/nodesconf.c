@@ -280,6 +280,8 @@ static int read_vars(struct nodesconf *c, struct str line)
             c->vote_epoch = v;
         else if (str_eq(key, STR("larderDataEpoch")))
             c->data_epoch = v;
+        else if (str_eq(key, STR("larderTakesIn")))
+            c->takes_epoch = v;
         else if (str_eq(key, STR("larderOffers")))
             c->offers_epoch = v;
         else if (!read_voted(c, key, v) || !read_handover(c, key, v))
@@ -422,6 +424,8 @@ int nodesconf_write(const struct nodesconf *c, struct buf *out)
     for (unsigned i = 0; c->takings != NULL && i < NODE_TAKINGS_MAX; i++)
         if (c->takings[i].on)
             put_handover(out, takes_key, &c->takings[i]);
+    if (c->takes_epoch != 0)
+        buf_printf(out, " larderTakesIn %llu", (unsigned long long)c->takes_epoch);
     if (c->gift != NULL && c->offers_epoch != 0)
         put_handover(out, gives_key, c->gift);
     if (c->offers_epoch != 0)

@@ -5,10 +5,11 @@
  *
  * Slots are "7", "0-5460", and on the own line "[7->-id]" (leaves for id) and "[7-<-id]" (comes from id).
  * larderVoted-<about>-<by> <epoch>, for each open vote (electorate.c); larderTakes-<from>-<first> <last>,
- * slots that it claims and does not serve yet (taking.c); larderOffers <epoch>, in which another may take
- * slots of its own, and larderGives-<to>-<first> <last>, those; what is not its own of them it has given
- * (giving.c). Redis logs and skips variables that it does not know. How the file gets onto the disk is its
- * owner's business: write beside it, fsync, rename, fsync the folder. */
+ * slots that it claims and does not serve yet, and larderTakesIn <epoch>, of that claim (taking.c);
+ * larderOffers <epoch>, in which another may take slots of its own, and larderGives-<to>-<first> <last>,
+ * those; what is not its own of them it has given (giving.c). Redis logs and skips variables that it does not
+ * know. How the file gets onto the disk is its owner's business: write beside it, fsync, rename, fsync the
+ * folder. */
 #ifndef LARDER_CLUSTER_NODESCONF_H
 #define LARDER_CLUSTER_NODESCONF_H
 
@@ -26,6 +27,7 @@ struct slot_move {
 struct handover {
     bool on;
     struct node_id with;
+    uint64_t epoch; /* of our claim */
     uint8_t slots[SLOT_BYTES];
 };
 
@@ -34,6 +36,7 @@ struct nodesconf {
     struct node *self;   /* in map */
     uint64_t current_epoch, vote_epoch, data_epoch;
     uint64_t offers_epoch;           /* 0: none */
+    uint64_t takes_epoch;            /* 0: none, or a file that does not say it */
     struct handover *takings, *gift; /* borrowed, NODE_TAKINGS_MAX and one; may be NULL */
     struct node_dispute votes[NODE_DISPUTES_MAX];
     unsigned nvotes;

@@ -32,6 +32,7 @@ void ownership_follow(struct machine *m, struct node *primary)
     m->nlost = m->nmoves = 0;
     taking_reset(m);
     memset(&m->offer, 0, sizeof(m->offer));
+    memset(&m->successor, 0, sizeof(m->successor));
     m->mute = false;
     m->yield_ms = 0;
     self->flags = (self->flags & ~(uint32_t)(NODE_PRIMARY | NODE_MIGRATE_TO)) | NODE_REPLICA;
@@ -46,6 +47,20 @@ void ownership_follow(struct machine *m, struct node *primary)
         a->node = primary;
     machine_dirty(m);
     machine_view(m);
+}
+
+/* Not before what we gave is served, and what comes here has come; and who has slots then stays what it is.
+ */
+void ownership_settle(struct machine *m)
+{
+    if (node_id_none(&m->successor) || m->offer.gift.on || taking_any(m))
+        return;
+    struct node *n = slotmap_find(&m->map, &m->successor);
+    memset(&m->successor, 0, sizeof(m->successor));
+    if (n != NULL && n->primary != NULL)
+        n = n->primary;
+    if (n != NULL && n != m->self && m->self->nslots == 0)
+        ownership_follow(m, n);
 }
 
 static const struct slot_move *importing(const struct machine *m, unsigned slot)
@@ -106,11 +121,13 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
     }
     if (m->nlost > lost)
         giving_lost(m, sender, epoch);
-    if (mine == m->self && (m->offer.gift.on || taking_any(m)))
-        return; /* not before they are served, or what comes here has come */
+    if (m->offer.gift.on && node_id_eq(&sender->id, &m->offer.gift.with))
+        return; /* giving_heard() */
     if (taken > 0 && taken == had && mine->nslots == 0 && sender != mine &&
-        (m->config.replica_migration || sender->nslots == taken))
-        ownership_follow(m, sender);
+        (m->config.replica_migration || sender->nslots == taken)) {
+        m->successor = sender->id;
+        ownership_settle(m);
+    }
 }
 
 /* What n does not claim is not its own any more, whoever has it. Said by our primary, for which we speak; and
@@ -147,26 +164,21 @@ void ownership_answer(struct machine *m, const struct node *sender, const struct
 
 static void new_epoch(struct machine *m)
 {
-    m->self->config_epoch = ++m->current_epoch;
-    machine_hold(m);
-}
-
-void ownership_renew(struct machine *m)
-{
-    new_epoch(m);
-    machine_view(m);
+    taking_rise(m, m->current_epoch + 1);
 }
 
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch)
 {
     if (!machine_is_primary(m) || !node_is(sender, NODE_PRIMARY) || sender_epoch != m->self->config_epoch ||
-        MUTANT(COLLIDE) || node_id_cmp(&sender->id, &m->self->id) <= 0)
+        MUTANT(COLLIDE) || node_id_cmp(&sender->id, &m->self->id) <= 0 || taking_pins_epoch(m))
         return;
     new_epoch(m);
 }
 
 bool ownership_bump(struct machine *m)
 {
+    if (taking_pins_epoch(m))
+        return false;
     uint64_t greatest = 0;
     for (unsigned i = 0; i < m->map.n; i++) {
         if (m->map.nodes[i]->config_epoch > greatest)

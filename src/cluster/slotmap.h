@@ -18,7 +18,7 @@ enum slotmap_limits {
     NODE_HOST_MAX = 256,      /* with its NUL */
     SLOTMAP_NODES_MAX = 8192, /* more than any cluster; a hostile peer cannot make us hold more */
     NODE_REPORTS_MAX = 1024,  /* failure reports kept about one node */
-    NODE_TAKINGS_MAX = 8,     /* slots taken from so many nodes at once */
+    NODE_TAKINGS_MAX = 8,     /* slots taken from so many nodes at once, by an old file; else from one */
     NODE_DISPUTES_MAX = 8,    /* votes of one node whose end it does not know */
     SLOTMAP_BUCKETS = 1024,   /* nodes by id; a power of two */
 };
@@ -82,10 +82,12 @@ struct node {
     uint64_t ack_epoch;   /* of its last vote for us */
     uint64_t out_ms;      /* when `out` was opened */
     uint64_t ping_seq_ms; /* when the ping of that number was sent */
-    uint32_t ping_seq;    /* of our last ping to it; 0: no answer to it is a promise */
+    uint64_t answered_ms; /* what it answered last, its number being the last, was asked then or later */
+    uint32_t ping_seq;    /* of our last ping to it; 0: answered, or no answer to it is a promise */
     uint32_t out, in;     /* links, 0: none */
     bool out_up;
     bool voter;         /* when we last heard it */
+    bool unsettled;     /* it claims slots that it does not serve yet, or does not know what it has */
     bool paused;        /* it has given its lease back, and not taken it again */
     uint64_t yields_ms; /* when it said itself that it has failed: whoever has its data may be elected,
                            however old */

@@ -14,6 +14,11 @@
  * Before it has accepted we have not served. So whoever dies or is cut off, one owns the slots, and has
  * everything: the greater epoch.
  *
+ * So a claim goes by its own epoch: under a later one of ours, of whatever cause, it would stand above a call
+ * back. Whatever would raise ours waits: to end the claim may lose the only copy, if the owner has given it
+ * up unheard. What is conceded nobody can call back any more, and may wait under any epoch. One claim at a
+ * time.
+ *
  * In our own map they stay the old owner's until then. Everybody else's map says already what we claim: who
  * votes is judged by that (taking_votes()), or no promise to us would count, since we saw other voters than
  * who gives it. nodes.conf says that we are taking them: after a restart we claim what we did in our epoch,
@@ -120,23 +125,15 @@ void taking_reset(struct machine *m)
         put_on(m, &m->takings[i], false);
 }
 
-/* With what we take we are a voter, and somebody is none any more: two voters change at once. */
+/* With what we take we are a voter, and somebody is none any more: two voters change at once. Majorities with
+ * it and with us need not meet, so we stand for it: what it has voted, by when it concedes, is our vote, and
+ * what it has promised is kept, by waiting, as who is elected waits. */
 static bool replaces_voter(const struct machine *m)
 {
     bool goes = false;
     for (unsigned i = 0; i < m->map.n; i++)
         goes |= node_votes(m->map.nodes[i]) && !taking_votes(m, m->map.nodes[i]);
     return goes && !node_votes(m->self);
-}
-
-/* Majorities with it and with us need not meet, so we stand for it: what it has voted is our vote, and what
- * it has promised is kept, by waiting, as who is elected waits. */
-static void stand_for(struct machine *m, unsigned i)
-{
-    m->elected_ms = m->now_ms;
-    for (unsigned k = 0; k < m->map.n; k++)
-        if ((m->map.nodes[k]->gives >> i) & 1)
-            electorate_inherit(m, m->map.nodes[k]);
 }
 
 /* takings[i] is under way from now on, or was before a restart. */
@@ -153,26 +150,16 @@ static void put_under_way(struct machine *m, unsigned i)
     m->replaces |= (uint32_t)replaces_voter(m) << i;
 }
 
-static struct handover *free_place(struct machine *m)
-{
-    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
-        if (!m->takings[i].on)
-            return &m->takings[i];
-    return NULL;
-}
-
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch)
 {
-    struct handover *t = free_place(m);
-    if (t == NULL)
+    struct handover *t = &m->takings[0];
+    if (taking_any(m))
         return false;
+    taking_rise(m, epoch);
     t->with = *from;
+    t->epoch = epoch;
     memcpy(t->slots, slots, SLOT_BYTES);
-    put_under_way(m, (unsigned)(t - m->takings));
-    m->self->config_epoch = epoch;
-    if (m->current_epoch < epoch)
-        m->current_epoch = epoch;
-    machine_hold(m);
+    put_under_way(m, 0);
     machine_view(m);
     return true;
 }
@@ -190,7 +177,7 @@ int taking_begin(struct machine *m, const struct machine_command *c)
     if (giving_is_taken_epoch(m, c->epoch) && !MUTANT(TAKE_ANY_EPOCH))
         return machine_fail_command(m, ERR_AGAIN, "Another node has taken the offered epoch meanwhile");
     if (!taking_start(m, &c->id, c->slots, c->epoch))
-        return machine_fail_command(m, ERR_FULL, "Too many slot migrations end here at once");
+        return machine_fail_command(m, ERR_AGAIN, "Slots that came here last are not served yet.");
     return 0;
 }
 
@@ -205,12 +192,14 @@ static bool has_owner(const struct machine *m, const uint8_t *slots)
 /* What we claimed before a restart. With replicas, which have it, we go on. Without them it is lost, and is
  * the old owner's, if there is one, whether it has given it up or not: in a new epoch, which was kept for
  * that, we claim it no more. */
-void taking_restore(struct machine *m)
+void taking_restore(struct machine *m, uint64_t epoch)
 {
+    uint64_t claimed = epoch != 0 ? epoch : m->self->config_epoch;
     bool fewer = false, kept = slotmap_replicas(&m->map, m->self, false) > 0;
     for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
         if (!m->takings[i].on)
             continue;
+        m->takings[i].epoch = claimed;
         if (kept || !has_owner(m, m->takings[i].slots)) {
             put_under_way(m, i);
             continue;
@@ -220,19 +209,27 @@ void taking_restore(struct machine *m)
     }
     if (!fewer || MUTANT(TAKE_AND_FORGET))
         return;
-    m->self->config_epoch += EPOCHS_KEPT;
+    if (m->self->config_epoch < claimed + EPOCHS_KEPT)
+        m->self->config_epoch = claimed + EPOCHS_KEPT;
     if (m->current_epoch < m->self->config_epoch)
         m->current_epoch = m->self->config_epoch;
     machine_hold(m);
 }
 
-/* Those who must answer are asked at once: the old owner's shard, and who may promise that we can write. */
-void taking_ask(struct machine *m)
+/* To ask again would make its answer one to an older question, which promises nothing. */
+static bool is_asked(const struct machine *m, const struct node *n)
+{
+    return n->ping_seq != 0 && m->now_ms - n->ping_seq_ms < m->config.node_timeout_ms / 5;
+}
+
+/* Those who must answer are asked each tick, and when the claim is on the disk: the old owner's shard, and
+ * who may promise that we can write. */
+void taking_ask(struct machine *m, bool at_once)
 {
     for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
         for (unsigned k = 0; m->takings[i].on && k < m->map.n; k++) {
             struct node *n = m->map.nodes[k];
-            if (node_votes(n) || note_giver(m, i, n))
+            if ((node_votes(n) || note_giver(m, i, n)) && (at_once || !is_asked(m, n)))
                 failure_ask_one(m, n);
         }
     }
@@ -251,11 +248,28 @@ static bool is_conceded(struct machine *m, unsigned i, bool *heir)
             continue;
         if (!has_conceded(n, i) && !node_is(n, NODE_FAIL) && !MUTANT(TAKE_ALONE))
             return false;
-        *heir |= has_conceded(n, i) && node_is(n, NODE_PRIMARY) && n->config_epoch > m->self->config_epoch;
+        *heir |= has_conceded(n, i) && node_is(n, NODE_PRIMARY) && n->config_epoch > m->takings[i].epoch;
     }
     bool owner = from == NULL || has_conceded(from, i) || MUTANT(TAKE_AT_ONCE);
     *heir = *heir && !owner;
     return owner || *heir;
+}
+
+bool taking_pins_epoch(struct machine *m)
+{
+    bool heir;
+    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
+        if (m->takings[i].on && !is_conceded(m, i, &heir))
+            return true;
+    return false;
+}
+
+void taking_rise(struct machine *m, uint64_t epoch)
+{
+    m->self->config_epoch = epoch;
+    if (m->current_epoch < epoch)
+        m->current_epoch = epoch;
+    machine_hold(m);
 }
 
 /* With these slots, may we acknowledge writes at once? */
@@ -281,7 +295,7 @@ static bool is_lost(const struct machine *m, const struct handover *t)
 {
     for (unsigned s = 0; s < SLOT_COUNT; s++) {
         const struct node *owner = m->map.owner[s];
-        if (slots_has(t->slots, s) && owner != NULL && owner->config_epoch >= m->self->config_epoch)
+        if (slots_has(t->slots, s) && owner != NULL && owner->config_epoch >= t->epoch)
             return true;
     }
     return false;
@@ -290,10 +304,10 @@ static bool is_lost(const struct machine *m, const struct handover *t)
 static void finish(struct machine *m, unsigned i, bool heir)
 {
     struct handover *t = &m->takings[i];
-    if (heir)
-        m->self->config_epoch += EPOCHS_KEPT;
+    if (heir && m->self->config_epoch < t->epoch + EPOCHS_KEPT)
+        taking_rise(m, t->epoch + EPOCHS_KEPT);
     if ((m->replaces >> i) & 1)
-        stand_for(m, i);
+        m->elected_ms = m->now_ms;
     for (unsigned s = 0; s < SLOT_COUNT; s++)
         if (slots_has(m->takings[i].slots, s))
             slotmap_assign(&m->map, s, m->self);
@@ -325,11 +339,13 @@ void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
         bool claims = slots_overlap(f->h.slots, t->slots) && !node_id_eq(&f->h.primary, &m->self->id);
         if (claims)
             sender->conceded &= ~(1u << i);
-        else if (f->h.type == FRAME_PONG) /* with it comes what it has voted */
+        else if (f->h.type == FRAME_PONG) { /* with it comes what it has voted */
             sender->conceded |= 1u << i;
+            if ((m->replaces >> i) & 1)
+                electorate_inherit(m, f);
+        }
         /* A replica may know its primary's new epoch, and its old slots. */
-        if (claims && node_id_none(&f->h.primary) && f->h.config_epoch > m->self->config_epoch &&
-            !MUTANT(TAKE_ANYWAY))
+        if (claims && node_id_none(&f->h.primary) && f->h.config_epoch > t->epoch && !MUTANT(TAKE_ANYWAY))
             end(m, t); /* they are kept after all */
     }
 }

@@ -32,7 +32,7 @@ struct sender {
     uint64_t epoch;    /* that we offer */
     bool owns, given;  /* all the slots are ours; they are another's, with our consent */
     bool refused;      /* the machine does not do it now */
-    bool settled;      /* what we gave last is served */
+    bool settled;      /* what we gave last is served, and so is what came to the target last */
     bool stands;       /* the slots may be taken in the epoch that we offer */
 
     struct talk t;
@@ -96,7 +96,7 @@ static void look(struct cluster_core *core, void *arg)
     uint32_t ours = count_of(m, d->slots, m->self), all = count_slots(d->slots);
     d->owns = primary && ours == all;
     d->given = (primary && ours == 0) || (n != NULL && count_of(m, d->slots, n) == all);
-    d->settled = !m->offer.gift.on;
+    d->settled = !m->offer.gift.on && (n == NULL || !n->unsettled);
     d->port = 0;
     if (n == NULL || !node_is(n, NODE_PRIMARY) || node_is(n, NODE_FAIL))
         return;
@@ -433,7 +433,7 @@ static bool await_offer(struct sender *d)
     return await(d, ask_offer, &d->stands, MOVES_REPLICAS_MS, "A majority of the primaries does not answer");
 }
 
-/* The machine makes no offer before that. */
+/* The machine makes no offer before that, and the target's takes one after the other. */
 static bool await_last_move(struct sender *d)
 {
     return await(d, look, &d->settled, MOVES_CLAIM_MS, "Slots that were moved last are not served yet");

@@ -106,16 +106,23 @@ static void test_another_view(void **state)
     end(l);
 }
 
-/* It disputes nothing any more, but sees other voters than we do. */
-static void sees_others(struct lone *l, const char *voter)
+/* It sees other voters than we do, claims these slots and disputes `d`; NULL: nothing. */
+static void sees_others(struct lone *l, const char *voter, const uint8_t *slots, const struct node_dispute *d)
 {
     struct frame_header h;
     struct frame_writer w;
     struct buf b;
+    char said[8 + 2 * NODE_ID + 8] = "anything";
     buf_init(&b);
     frame_of(l, &h, FRAME_PONG, voter);
+    h.slots = slots;
     frame_begin(&w, &b, &h);
-    frame_put_ext(&w, EXT_ELECTORATE, STR("anything"));
+    if (d != NULL) {
+        memcpy(said + 8, d->about.c, NODE_ID);
+        memcpy(said + 8 + NODE_ID, d->by.c, NODE_ID);
+        frame_put_u64(said + 8 + 2 * NODE_ID, d->epoch);
+    }
+    frame_put_ext(&w, EXT_ELECTORATE, (struct str){said, d != NULL ? sizeof said : 8});
     assert_int_equal(frame_end(&w), 0);
     event(l, &(struct machine_event){.kind = EV_FRAME,
                                      .link = node_named(l, voter)->out,
@@ -133,7 +140,7 @@ static void test_disputed(void **state)
     promises(l, B, &d);
     promises(l, C, NULL);
     assert_int_equal(machine_lease_until_ms(&l->m), 0);
-    sees_others(l, B); /* its promise of before is as it was */
+    sees_others(l, B, node_named(l, B)->slots, NULL); /* its promise of before is as it was */
     assert_int_equal(machine_lease_until_ms(&l->m), 0);
     promises(l, D, NULL);
     assert_int_not_equal(machine_lease_until_ms(&l->m), 0);
@@ -213,6 +220,61 @@ static void test_open_votes(void **state)
     end(l);
 }
 
+/* We come in the place of B, which sees other voters than we do: what it has voted is our vote all the same.
+ */
+static void test_in_the_place_of_whom_sees_others(void **state)
+{
+    struct lone *l = start(
+        NODE(A, "7000", "myself,master", "-", "1", "") NODE(B, "7001", "master", "-", "2", "0-1999")
+            NODE(C, "7002", "master", "-", "3", "2000-2999") NODE(D, "7003", "master", "-", "4", "3000-3999")
+                NODE(E, "7004", "master", "-", "5", "4000-16383") VARS);
+    const struct node_dispute d = dispute(C, F, 7);
+    const uint8_t none[SLOT_BYTES] = {0};
+    uint8_t slots[SLOT_BYTES];
+    struct machine_command take = {.kind = CMD_TAKE, .slots = slots, .epoch = 7};
+    memcpy(slots, node_named(l, B)->slots, SLOT_BYTES);
+    memcpy(take.id.c, B, NODE_ID);
+    for (unsigned i = 0; i < 2; i++, l->now += 2000) /* long enough for the cluster to be up */
+        for (unsigned k = 0; k < 4; k++)
+            promises(l, (const char *const[]){B, C, D, E}[k], NULL);
+    l->now -= 2000;
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &take}), 0);
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+    sees_others(l, B, none, &d);
+    for (unsigned k = 0; k < 3; k++)
+        promises(l, (const char *const[]){C, D, E}[k], NULL);
+    assert_ptr_equal(l->m.map.owner[0], l->m.self);
+    assert_true(electorate_disputes(&l->m, node_named(l, C)));
+    end(l);
+}
+
+/* As many votes as there is place for: barred while they are open; their end, or a hard reset, ends that. */
+static void test_many_votes(void **state)
+{
+    struct lone *l = start_leading();
+    struct machine_command reset = {.kind = CMD_RESET, .hard = true};
+    for (unsigned i = 0; i < NODE_DISPUTES_MAX; i++) {
+        l->m.votes[i] = dispute(D, F, 7);
+        l->m.votes[i].by.c[0] = (char)('0' + i); /* they are unknown by now */
+    }
+    l->m.nvotes = NODE_DISPUTES_MAX;
+    assert_false(is_promised(l, C));
+    assert_false(votes_for_f(l, 8));
+    node_named(l, D)->config_epoch = 8; /* it was elected anew */
+    assert_true(is_promised(l, C));
+    assert_true(votes_for_f(l, 8));
+    assert_int_equal(l->m.nvotes, 1);
+    l->m.mute = true;
+    l->m.elected_ms = l->now;
+    slots_set(l->m.disowned, 9, true);
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.empty = true}});
+    memcpy(reset.new_id.c, "9999999999999999999999999999999999999999", NODE_ID);
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &reset}), 0);
+    assert_false(l->m.mute || slots_has(l->m.disowned, 9));
+    assert_int_equal(l->m.nvotes + l->m.elected_ms + l->m.vote_epoch, 0);
+    end(l);
+}
+
 /* A claim that is older than a vote of ours comes late: whoever makes it is barred like whom it replaces. */
 static void test_an_older_claim(void **state)
 {
@@ -231,6 +293,29 @@ static void test_an_older_claim(void **state)
     assert_true(electorate_disputes(&l->m, node_named(l, C)));
     assert_false(is_promised(l, C));
     end(l);
+}
+
+/* What is late is barred, too, where the one that was voted for is forgotten; not where its end is known. */
+static void test_an_older_claim_after_a_forgotten_vote(void **state)
+{
+    static const char *const by[] = {"9999999999999999999999999999999999999999", E};
+    for (unsigned known = 0; known < 2; known++) {
+        struct lone *l = start_leading();
+        struct frame_header h;
+        uint8_t slots[SLOT_BYTES];
+        memcpy(slots, node_named(l, B)->slots, SLOT_BYTES);
+        slots_add(slots, node_named(l, C)->slots);
+        l->m.votes[l->m.nvotes++] = dispute(B, by[known], 8);
+        if (known)
+            node_named(l, E)->config_epoch = 8;
+        frame_of(l, &h, FRAME_PING, C);
+        h.config_epoch = 7;
+        h.slots = slots;
+        send_frame(l, &h, LINK_INBOUND | 1);
+        assert_ptr_equal(l->m.map.owner[1000], node_named(l, C));
+        assert_int_equal(electorate_disputes(&l->m, node_named(l, C)), !known);
+        end(l);
+    }
 }
 
 /* Frames may overtake each other: whom a candidate wants to replace it says itself. */
@@ -431,15 +516,46 @@ static void test_disowned(void **state)
     end(l);
 }
 
+/* A peer that says that it is forgotten itself is not: its frame is in hand. */
+static void test_who_forgets_itself(void **state)
+{
+    struct lone *l = start(OF_A);
+    struct frame_header h;
+    struct frame_writer w;
+    struct buf b;
+    char said[NODE_ID + 8] = B;
+    said[NODE_ID + 7] = 60;
+    buf_init(&b);
+    from(&h, FRAME_PONG, B);
+    h.slots = node_named(l, B)->slots;
+    frame_begin(&w, &b, &h);
+    frame_put_ext(&w, EXT_FORGOTTEN, (struct str){said, sizeof said});
+    assert_int_equal(frame_end(&w), 0);
+    event(l, &(struct machine_event){
+                 .kind = EV_FRAME, .link = LINK_INBOUND | 1, .bytes = buf_str(&b), .ip = STR("10.9.9.9")});
+    buf_release(&b);
+    assert_ptr_equal(l->m.map.owner[1000], node_named(l, B));
+    end(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_another_view),       cmocka_unit_test(test_disputed),
-        cmocka_unit_test(test_open_votes),         cmocka_unit_test(test_an_older_claim),
-        cmocka_unit_test(test_whose_place),        cmocka_unit_test(test_renewal),
-        cmocka_unit_test(test_redis_among_larder), cmocka_unit_test(test_who_was_elected),
-        cmocka_unit_test(test_disowned),           cmocka_unit_test(test_gives_way),
+        cmocka_unit_test(test_another_view),
+        cmocka_unit_test(test_disputed),
+        cmocka_unit_test(test_open_votes),
+        cmocka_unit_test(test_an_older_claim),
+        cmocka_unit_test(test_whose_place),
+        cmocka_unit_test(test_renewal),
+        cmocka_unit_test(test_redis_among_larder),
+        cmocka_unit_test(test_who_was_elected),
+        cmocka_unit_test(test_disowned),
+        cmocka_unit_test(test_gives_way),
         cmocka_unit_test(test_who_yields),
+        cmocka_unit_test(test_many_votes),
+        cmocka_unit_test(test_who_forgets_itself),
+        cmocka_unit_test(test_in_the_place_of_whom_sees_others),
+        cmocka_unit_test(test_an_older_claim_after_a_forgotten_vote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

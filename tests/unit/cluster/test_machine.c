@@ -178,6 +178,8 @@ static void test_a_redis_takes_over(void **state)
     memcpy(h.primary.c, A, NODE_ID);
     h.config_epoch = 4;
     send_frame(l, &h, c->out);
+    failure_ask_one(&l->m, b);
+    uint32_t seq = b->ping_seq;
     h.type = FRAME_MFSTART;
     l->now += 10;
     send_frame(l, &h, LINK_INBOUND | 1);
@@ -193,8 +195,17 @@ static void test_a_redis_takes_over(void **state)
     h.config_epoch = 3;
     h.slots = b->slots;
     h.larder.is = true;
+    h.larder.seq = seq; /* of before we stopped */
     send_frame(l, &h, b->out);
-    c->ping_sent_ms = 0; /* it has answered */
+    for (unsigned i = 0; i < 2; i++) {
+        c->ping_sent_ms = 0; /* it has answered */
+        l->now += 100;
+        event(l, &(struct machine_event){.kind = EV_TICK});
+        assert_false(tells_pause(l, c));
+    }
+    h.larder.seq = 0;
+    send_frame(l, &h, b->out);
+    c->ping_sent_ms = 0;
     l->now += 100;
     event(l, &(struct machine_event){.kind = EV_TICK});
     assert_true(tells_pause(l, c));

@@ -160,6 +160,10 @@ static void test_claims_again(void **state)
     assert_int_equal(l->m.self->config_epoch, 6);
     assert_true(machine_held(&l->m));
     end(l);
+    l = start(CONF_OF("", "larderTakes-" B "-6000 6001 larderTakesIn 5"));
+    assert_int_equal(l->m.self->config_epoch, 7);
+    assert_int_equal(l->m.current_epoch, 7);
+    end(l);
     l = start_with(
         CONF_OF(C " 127.0.0.1:7002@17002 slave " A " 0 0 4 connected\n", "larderTakes-" B "-6000 6001"));
     uint8_t rest[SLOT_BYTES];
@@ -215,9 +219,10 @@ static void test_voters(void **state)
     range(slots, 5001, SLOT_COUNT - 2);
     assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
     assert_true(taking_votes(&l->m, node_named(l, B)) && taking_votes(&l->m, l->m.self));
-    on_disk(l);
-    range(slots, SLOT_COUNT - 1, SLOT_COUNT - 1);
-    assert_int_equal(order(l, CMD_TAKE, slots, 12), 0);
+    end(l);
+    l = start_with_b();
+    range(slots, 5001, SLOT_COUNT - 1);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
     assert_false(taking_votes(&l->m, node_named(l, B)));
     end(l);
 }
@@ -278,6 +283,151 @@ static void test_a_source_that_fails(void **state)
     end(l);
 }
 
+/* Another has our epoch, and ours is to rise. B may have called back what it has not conceded, in the second
+ * of its epochs: a claim in a later one would take it all the same. Nor is there a second claim, in its own
+ * epoch, beside the first. */
+static void test_a_claim_in_its_own_epoch(void **state)
+{
+    for (unsigned conceded = 0; conceded < 2; conceded++) {
+        struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 master - 0 0 2 connected\n", ""));
+        struct frame_header h;
+        uint8_t slots[SLOT_BYTES], rest[SLOT_BYTES];
+        range(slots, 5001, 5010);
+        range(rest, 5011, SLOT_COUNT - 1);
+        assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+        if (conceded)
+            b_says(l, rest, 3, 6, false); /* not on the disk yet: it is not served */
+        else
+            on_disk(l);
+        assert_int_equal(order(l, CMD_TAKE, rest, 12), ERR_AGAIN);
+        from(&h, FRAME_PING, C);
+        h.config_epoch = h.current_epoch = 7;
+        send_frame(l, &h, LINK_INBOUND | 1);
+        assert_int_equal(l->m.self->config_epoch, conceded ? 8 : 7);
+        assert_true(machine_takes(&l->m, 5001));
+        on_disk(l);
+        event(l, &(struct machine_event){.kind = EV_TICK});
+        assert_ptr_equal(l->m.map.owner[5001], conceded ? l->m.self : node_named(l, B));
+        assert_int_equal(machine_takes(&l->m, 5001), !conceded);
+        end(l);
+    }
+}
+
+static void c_says(struct lone *l, uint64_t epoch, const uint8_t *slots)
+{
+    struct frame_header h;
+    from(&h, FRAME_PONG, C);
+    h.config_epoch = h.current_epoch = epoch;
+    h.slots = slots;
+    if (slots == NULL) {
+        h.flags = NODE_REPLICA;
+        memcpy(h.primary.c, A, NODE_ID);
+        h.slots = l->m.self->slots;
+    }
+    send_frame(l, &h, node_named(l, C)->out);
+}
+
+/* Our replica was elected in our place while slots were on their way, here or away: we follow it when that is
+ * over.
+ */
+static void test_replaced_meanwhile(void **state)
+{
+    for (unsigned gives = 0; gives < 2; gives++) {
+        struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 slave " A " 0 0 4 connected\n", ""));
+        uint8_t slots[SLOT_BYTES], all[SLOT_BYTES], more[SLOT_BYTES];
+        l->m.mute = false;
+        c_says(l, 4, NULL);
+        range(slots, gives ? 0 : 5001, gives ? 9 : 5010);
+        range(all, gives ? 10 : 0, gives ? 5000 : 5010);
+        assert_int_equal(order(l, gives ? CMD_OFFER : CMD_TAKE, slots, 7), 0);
+        on_disk(l);
+        if (gives) {
+            range(more, 5001, SLOT_COUNT - 1);
+            slots_add(more, slots);
+            b_says(l, more, 7, 11, true);
+            c_says(l, 12, all);
+            assert_true(node_is(l->m.self, NODE_PRIMARY)); /* nobody serves them yet */
+            b_says(l, more, 7, 12, false);
+        } else {
+            c_says(l, 12, all);
+        }
+        assert_ptr_equal(l->m.self->primary, node_named(l, C));
+        end(l);
+    }
+}
+
+/* Our last slot goes by hand, while others are on their way here: not before those have come, or not, we
+ * follow.
+ */
+static void test_last_slot_by_hand(void **state)
+{
+    struct lone *l = start_with(A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0\n" B
+                                  " 127.0.0.1:7001@17001 master - 0 0 3 connected 1-16383\n" VARS);
+    struct machine_command give = {
+        .kind = CMD_SETSLOT, .how = SETSLOT_NODE, .slot = 0, .id = node_named(l, B)->id};
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 1, 9);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    on_disk(l);
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &give}), 0);
+    assert_true(node_is(l->m.self, NODE_PRIMARY) && machine_takes(&l->m, 1));
+    range(slots, 0, SLOT_COUNT - 1);
+    b_says(l, slots, 8, 8, false); /* it has called them back */
+    assert_ptr_equal(l->m.self->primary, node_named(l, B));
+    end(l);
+}
+
+/* An answer may be slower than a tick, and is one to the last question all the same. */
+static void test_slow_answers(void **state)
+{
+    struct lone *l = start_with_b();
+    struct node *b = node_named(l, B);
+    uint8_t slots[SLOT_BYTES];
+    range(slots, 5001, 5010);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    on_disk(l);
+    uint32_t seq = b->ping_seq;
+    assert_true(seq != 0);
+    l->now += 150;
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_int_equal(b->ping_seq, seq);
+    l->now += 150; /* lost, perhaps */
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_int_not_equal(b->ping_seq, seq);
+    end(l);
+}
+
+/* What was given is another's, or whoever has claimed it is forgotten: that it serves it nobody will say. */
+static void test_a_gift_ends(void **state)
+{
+    for (unsigned how = 0; how < 3; how++) {
+        struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 master - 0 0 2 connected\n", ""));
+        const struct machine_command forget = {.kind = CMD_FORGET, .id = node_named(l, B)->id};
+        uint8_t slots[SLOT_BYTES], more[SLOT_BYTES];
+        range(slots, 0, 9);
+        range(more, 5001, SLOT_COUNT - 1);
+        slots_add(more, slots);
+        assert_int_equal(order(l, CMD_OFFER, slots, 0), 0);
+        b_says(l, more, 7, 11, true);
+        on_disk(l);
+        event(l, &(struct machine_event){.kind = EV_TICK});
+        assert_true(l->m.offer.gift.on);
+        range(more, 0, how == 0 ? 4 : 9);
+        if (how < 2)
+            c_says(l, 12, more);
+        else
+            assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &forget}), 0);
+        event(l, &(struct machine_event){.kind = EV_TICK});
+        assert_int_equal(l->m.offer.gift.on, how == 0);
+        if (how == 0) { /* the rest is B's still, until it says that it has it not */
+            range(more, 5001, SLOT_COUNT - 1);
+            b_says(l, more, 13, 13, false);
+            assert_true(machine_takes(&l->m, 5) && !machine_takes(&l->m, 4));
+        }
+        end(l);
+    }
+}
+
 /* In a new epoch a node has what it claims in it, and nothing that it had. */
 static void test_a_new_epoch(void **state)
 {
@@ -297,11 +447,21 @@ static void test_a_new_epoch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_an_offer),      cmocka_unit_test(test_who_follows_has_conceded),
-        cmocka_unit_test(test_claims_again),  cmocka_unit_test(test_takes_back),
-        cmocka_unit_test(test_a_new_epoch),   cmocka_unit_test(test_an_offer_before_a_restart),
-        cmocka_unit_test(test_given_on_disk), cmocka_unit_test(test_a_source_that_fails),
-        cmocka_unit_test(test_voters),        cmocka_unit_test(test_a_new_epoch_by_a_follower),
+        cmocka_unit_test(test_an_offer),
+        cmocka_unit_test(test_who_follows_has_conceded),
+        cmocka_unit_test(test_claims_again),
+        cmocka_unit_test(test_takes_back),
+        cmocka_unit_test(test_a_new_epoch),
+        cmocka_unit_test(test_an_offer_before_a_restart),
+        cmocka_unit_test(test_given_on_disk),
+        cmocka_unit_test(test_a_source_that_fails),
+        cmocka_unit_test(test_voters),
+        cmocka_unit_test(test_a_new_epoch_by_a_follower),
+        cmocka_unit_test(test_a_claim_in_its_own_epoch),
+        cmocka_unit_test(test_replaced_meanwhile),
+        cmocka_unit_test(test_a_gift_ends),
+        cmocka_unit_test(test_last_slot_by_hand),
+        cmocka_unit_test(test_slow_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

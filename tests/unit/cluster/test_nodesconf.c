@@ -52,7 +52,7 @@ static void text_comes_back(void **state)
           " myself,master - 0 0 5 connected"
           " 1 3-9 [3->-" B "] [77-<-" B "]\n" B " ::1:6379@16379 slave " A " 0 0 4 disconnected\n"
           "vars currentEpoch 5 lastVoteEpoch 4 larderDataEpoch 0 larderTakes-" B "-7 9 larderTakes-" B
-          "-12 12 larderGives-" A "-3 3 larderOffers 3 larderVoted-" A "-" B " 2\n";
+          "-12 12 larderTakesIn 4 larderGives-" A "-3 3 larderOffers 3 larderVoted-" A "-" B " 2\n";
     struct slotmap *map = test_malloc(sizeof(*map));
     struct nodesconf c;
     struct buf out;
@@ -60,7 +60,8 @@ static void text_comes_back(void **state)
     assert_int_equal(read_text(map, &c, str_of(text)), 0);
     assert_int_equal(c.nmoves, 2);
     assert_true(!c.moves[0].importing && c.moves[1].importing && c.moves[1].slot == 77);
-    assert_true(c.takings[0].on && slots_has(c.takings[0].slots, 8) && c.offers_epoch == 3 && c.nvotes == 1);
+    assert_true(c.takings[0].on && slots_has(c.takings[0].slots, 8) && c.takes_epoch == 4 &&
+                c.offers_epoch == 3 && c.nvotes == 1);
     assert_int_equal(nodesconf_write(&c, &out), 0);
     assert_str(buf_str(&out), str_of(text));
     buf_release(&out);

@@ -243,7 +243,7 @@ static void test_in_anothers_place(void **state)
     part(g);
 }
 
-/* Both of two voters give all that they have: neither of them promises anything then. */
+/* Both of two voters give all that they have, one after the other: neither of them promises anything then. */
 static void test_from_both(void **state)
 {
     struct group *g = meet((const char *const[]){"", "0-8191", "8192-16383"}, 3);
@@ -254,6 +254,10 @@ static void test_from_both(void **state)
         slots_set(slots, s, true);
     take.epoch = g->l[0]->m.current_epoch + 1;
     memcpy(take.id.c, C, NODE_ID);
+    assert_int_equal(happens(g, 0, &(struct machine_event){.kind = EV_COMMAND, .command = &take}), ERR_AGAIN);
+    deliver(g);
+    assert_true(owns(g, 0, 0) && owns(g, 2, 16383));
+    take.epoch = g->l[0]->m.current_epoch + 1;
     assert_int_equal(happens(g, 0, &(struct machine_event){.kind = EV_COMMAND, .command = &take}), 0);
     deliver(g);
     assert_true(owns(g, 0, 0) && owns(g, 0, 16383) && may_write(g, 0));
