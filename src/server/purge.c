@@ -139,11 +139,15 @@ static void apply(struct repl *r, struct purge *p)
         repl_feeds_ask(r);
 }
 
-/* A node without slots is asked while it lives. What it was sent it may serve when it is back. */
-static bool misses_target(struct server *s)
+/* A node without slots is asked while it lives. What it was sent it may serve when it is back; from then on
+ * whoever asks us has a node timeout to see that it is. */
+static bool misses_target(struct repl *r)
 {
+    struct server *s = r->server;
     const struct cluster_view *v = server_view(s);
-    return v != NULL && moves_miss_target(&s->moves, v);
+    if (v != NULL && moves_miss_target(&s->moves, v))
+        r->purges.missed_ms = r->now_ms;
+    return r->purges.missed_ms != 0 && r->now_ms - r->purges.missed_ms <= s->config.cluster_node_timeout;
 }
 
 static bool has_it_here(struct repl *r, struct purge *p)
@@ -158,7 +162,7 @@ static bool has_it_here(struct repl *r, struct purge *p)
     else if (!applied && purge_may_write(r))
         apply(r, p);
     return p->applied && p->turn == r->turn && departures_over(&r->server->departures, &p->departed) &&
-           replicas_have(r, p->offset, p->replicas) && !misses_target(r->server);
+           replicas_have(r, p->offset, p->replicas) && !misses_target(r);
 }
 
 /* ---- for other nodes: HERE ---- */

@@ -158,6 +158,7 @@ struct purges {
     uint32_t npeers;    /* that have been in use */
     uint32_t unplaced;  /* primaries for which there is no peer */
     bool here_counts;   /* this node has slots, or is alone */
+    int64_t missed_ms;  /* when a node to which slots go was away last; 0: never */
     int64_t follow_ms;  /* the map is looked at again from then on; and before a purge is said to be done */
     /* Any thread. */
     _Atomic uint32_t nopen;
