@@ -168,8 +168,7 @@ bool admit_well_formed(struct cmd_ctx *c, const struct pending *p)
 
 bool admit_pauses(const struct cmd_ctx *c, const struct server *s)
 {
-    uint32_t care = atomic_load_explicit(&s->care, memory_order_relaxed);
-    return (care & (CARE_PAUSE | CARE_FAILOVER)) && admit_writes(c);
+    return server_is_paused(s) && admit_writes(c);
 }
 
 bool admit_late(struct cmd_ctx *c, struct server *s)

@@ -75,13 +75,30 @@ static void drop_some(void *arg)
     d->keys += STEP_KEYS - budget;
 }
 
+struct veil {
+    struct server *server;
+    const uint8_t *slots;
+    bool on;
+};
+
+/* The lane, or gate. */
+static void put_veil(void *arg)
+{
+    const struct veil *v = arg;
+    for (uint32_t s = 0; s < SLOT_COUNT; s++)
+        if (slots_has(v->slots, s))
+            store_slot_veil(&v->server->lane.ctx.a, s, v->on);
+}
+
 /* Gate. */
 void cluster_hide_dropped(struct cluster_core *core)
 {
-    const struct dropping *d = &core->dropping;
-    for (uint32_t slot = 0; slot < SLOT_COUNT; slot++)
-        if ((slots_has(d->slots, slot) || slots_has(d->kept, slot)) && !core->server->repl.is_replica)
-            store_slot_veil(&core->server->lane.ctx.a, slot, true);
+    uint8_t all[SLOT_BYTES];
+    if (core->server->repl.is_replica)
+        return;
+    memcpy(all, core->dropping.slots, sizeof all);
+    slots_add(all, core->dropping.kept);
+    put_veil(&(struct veil){core->server, all, true});
 }
 
 void cluster_drop_arrivals(struct cluster_core *core)
@@ -172,20 +189,6 @@ void cluster_drop_go_on(struct cluster_core *core)
 }
 
 /* ---- at once --------------------------------------------------------------------------------- */
-
-struct veil {
-    struct server *server;
-    const uint8_t *slots;
-    bool on;
-};
-
-static void put_veil(void *arg)
-{
-    const struct veil *v = arg;
-    for (uint32_t s = 0; s < SLOT_COUNT; s++)
-        if (slots_has(v->slots, s))
-            store_slot_veil(&v->server->lane.ctx.a, s, v->on);
-}
 
 void cluster_veil(struct cluster_core *core, const uint8_t *slots, bool on)
 {

@@ -323,8 +323,7 @@ static void hold(struct lane *l, struct lane_job *job)
     job->next = NULL;
     pthread_mutex_lock(&l->mutex);
     const struct cluster_view *v = server_view(s);
-    uint32_t care = atomic_load_explicit(&s->care, memory_order_relaxed);
-    if ((v != NULL && v->holds) || (care & (CARE_PAUSE | CARE_FAILOVER))) {
+    if ((v != NULL && v->holds) || server_is_paused(s)) {
         *l->held_tail = job;
         l->held_tail = &job->next;
     } else {
