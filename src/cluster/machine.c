@@ -136,7 +136,7 @@ int machine_init(struct machine *m, const struct machine_config *c, const struct
 int machine_restore(struct machine *m, const struct machine_config *c, struct str text, struct rng *rng,
                     uint64_t now_ms, unsigned *line)
 {
-    struct nodesconf nc = {.map = &m->map, .takings = m->takings, .gift = &m->offer.gift};
+    struct nodesconf nc = {.map = &m->map, .taking = &m->taking, .gift = &m->offer.gift};
     prepare(m, c, rng, now_ms);
     int err = nodesconf_read(text, now_ms, &nc, line);
     if (err != 0)
@@ -161,7 +161,7 @@ int machine_restore(struct machine *m, const struct machine_config *c, struct st
         machine_random_id(m, &m->self->shard);
     describe_self(m);
     m->dirty = true;
-    taking_restore(m, nc.takes_epoch);
+    taking_restore(m);
     giving_restore(m, nc.offers_epoch);
     m->mute = (node_votes(m->self) || taking_any(m)) && slotmap_replicas(&m->map, m->self, false) > 0;
     return 0;
@@ -356,16 +356,13 @@ static struct nodesconf view_of(const struct machine *m)
                            .current_epoch = m->current_epoch,
                            .vote_epoch = m->vote_epoch,
                            .data_epoch = m->data_epoch,
-                           .takings = (struct handover *)m->takings,
+                           .taking = (struct handover *)&m->taking,
                            .gift = (struct handover *)&m->offer.gift,
                            .offers_epoch = offer ? m->offer.epoch : 0,
                            .nvotes = m->nvotes,
                            .moves = m->moves,
                            .nmoves = m->nmoves};
     memcpy(nc.votes, m->votes, sizeof(nc.votes));
-    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
-        if (m->takings[i].on)
-            nc.takes_epoch = m->takings[i].epoch;
     return nc;
 }
 

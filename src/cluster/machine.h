@@ -194,9 +194,8 @@ struct machine {
         uint64_t given_seq;   /* of the PERSIST without them */
     } offer;
     struct node_id successor; /* has our last slots; none: nobody that we are still to follow */
-    struct handover takings[NODE_TAKINGS_MAX];
-    uint32_t takes;         /* bit i: takings[i].on */
-    uint32_t replaces;      /* bit i: with takings[i] we are a voter, and somebody is none any more */
+    struct handover taking;
+    bool replaces;          /* with the taking we are a voter, and somebody is none any more */
     struct machine_census { /* of the nodes, as of the last view (failure_state()) */
         bool taken;
         unsigned voters, reachable, failed; /* failed: owners of slots */

@@ -138,8 +138,8 @@ bool taking_votes(const struct machine *m, const struct node *n); /* once what w
 int taking_begin(struct machine *m, const struct machine_command *c);
 /* False: what is taken already comes first. */
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch);
-void taking_restore(struct machine *m, uint64_t epoch); /* of the claim; 0: the file does not say it */
-bool taking_pins_epoch(struct machine *m);              /* our config epoch may not rise */
+void taking_restore(struct machine *m);
+bool taking_pins_epoch(struct machine *m); /* our config epoch may not rise */
 /* Our config epoch from now on. */
 void taking_rise(struct machine *m, uint64_t epoch);
 void taking_reset(struct machine *m);

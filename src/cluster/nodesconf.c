@@ -241,8 +241,7 @@ static bool read_handover(struct nodesconf *c, struct str key, uint64_t last)
 {
     const size_t at = sizeof(takes_key) - 1;
     bool takes = key.n >= at && memcmp(key.p, takes_key, at) == 0;
-    struct handover *h = takes ? c->takings : c->gift;
-    unsigned left = takes ? NODE_TAKINGS_MAX : 1;
+    struct handover *h = takes ? c->taking : c->gift;
     uint64_t first;
     if (key.n < at || (!takes && memcmp(key.p, gives_key, at) != 0) || h == NULL)
         return true; /* another's */
@@ -250,9 +249,8 @@ static bool read_handover(struct nodesconf *c, struct str key, uint64_t last)
     if (key.n < at + NODE_ID + 2 || !node_id_valid(with) || last >= SLOT_COUNT ||
         !num_parse_u64((struct str){with.p + NODE_ID + 1, key.n - at - NODE_ID - 1}, &first) || first > last)
         return false;
-    for (; h->on && memcmp(h->with.c, with.p, NODE_ID) != 0; h++)
-        if (--left == 0)
-            return false;
+    if (h->on && memcmp(h->with.c, with.p, NODE_ID) != 0)
+        return false;
     h->on = true;
     memcpy(h->with.c, with.p, NODE_ID);
     for (uint64_t s = first; s <= last; s++)
@@ -280,8 +278,8 @@ static int read_vars(struct nodesconf *c, struct str line)
             c->vote_epoch = v;
         else if (str_eq(key, STR("larderDataEpoch")))
             c->data_epoch = v;
-        else if (str_eq(key, STR("larderTakesIn")))
-            c->takes_epoch = v;
+        else if (str_eq(key, STR("larderTakesIn")) && c->taking != NULL)
+            c->taking->epoch = v;
         else if (str_eq(key, STR("larderOffers")))
             c->offers_epoch = v;
         else if (!read_voted(c, key, v) || !read_handover(c, key, v))
@@ -310,11 +308,11 @@ static int complete(struct nodesconf *c, bool vars)
 int nodesconf_read(struct str text, uint64_t now_ms, struct nodesconf *c, unsigned *line)
 {
     struct slotmap *map = c->map;
-    struct handover *takings = c->takings, *gift = c->gift;
+    struct handover *taking = c->taking, *gift = c->gift;
     bool vars = false;
     int err = 0;
     ASSERT(map->n == 0);
-    *c = (struct nodesconf){.map = map, .takings = takings, .gift = gift};
+    *c = (struct nodesconf){.map = map, .taking = taking, .gift = gift};
     for (*line = 1; text.n > 0 && err == 0; ++*line) {
         struct str row, head, rest;
         bool whole = cut(&text, '\n', &row);
@@ -421,11 +419,10 @@ int nodesconf_write(const struct nodesconf *c, struct buf *out)
     buf_printf(out, "vars currentEpoch %llu lastVoteEpoch %llu larderDataEpoch %llu",
                (unsigned long long)c->current_epoch, (unsigned long long)c->vote_epoch,
                (unsigned long long)c->data_epoch);
-    for (unsigned i = 0; c->takings != NULL && i < NODE_TAKINGS_MAX; i++)
-        if (c->takings[i].on)
-            put_handover(out, takes_key, &c->takings[i]);
-    if (c->takes_epoch != 0)
-        buf_printf(out, " larderTakesIn %llu", (unsigned long long)c->takes_epoch);
+    if (c->taking != NULL && c->taking->on) {
+        put_handover(out, takes_key, c->taking);
+        buf_printf(out, " larderTakesIn %llu", (unsigned long long)c->taking->epoch);
+    }
     if (c->gift != NULL && c->offers_epoch != 0)
         put_handover(out, gives_key, c->gift);
     if (c->offers_epoch != 0)

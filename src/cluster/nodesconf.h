@@ -35,9 +35,8 @@ struct nodesconf {
     struct slotmap *map; /* borrowed */
     struct node *self;   /* in map */
     uint64_t current_epoch, vote_epoch, data_epoch;
-    uint64_t offers_epoch;           /* 0: none */
-    uint64_t takes_epoch;            /* 0: none, or a file that does not say it */
-    struct handover *takings, *gift; /* borrowed, NODE_TAKINGS_MAX and one; may be NULL */
+    uint64_t offers_epoch;          /* 0: none */
+    struct handover *taking, *gift; /* borrowed; may be NULL */
     struct node_dispute votes[NODE_DISPUTES_MAX];
     unsigned nvotes;
     struct slot_move *moves; /* reading: from the heap, the caller's; NULL if none */

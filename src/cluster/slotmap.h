@@ -18,7 +18,6 @@ enum slotmap_limits {
     NODE_HOST_MAX = 256,      /* with its NUL */
     SLOTMAP_NODES_MAX = 8192, /* more than any cluster; a hostile peer cannot make us hold more */
     NODE_REPORTS_MAX = 1024,  /* failure reports kept about one node */
-    NODE_TAKINGS_MAX = 8,     /* slots taken from so many nodes at once, by an old file; else from one */
     NODE_DISPUTES_MAX = 8,    /* votes of one node whose end it does not know */
     SLOTMAP_BUCKETS = 1024,   /* nodes by id; a power of two */
 };
@@ -68,9 +67,9 @@ struct node {
     struct node *primary; /* of a replica; may be NULL while it is not known */
     unsigned mark;        /* scratch of whoever walks the table */
     unsigned living;      /* slotmap_count_living() */
-    /* Bit i, of takings[i] of the machine: it is, or was, of the shard that gives the slots; its last frame
-     * did not claim them. */
-    uint32_t gives, conceded;
+    /* Of the machine's taking: it is, or was, of the shard that gives the slots; its last frame did not claim
+     * them. */
+    bool gives, conceded;
 
     /* Times on the machine's clock, 0: never. */
     uint64_t created_ms, ping_sent_ms, pong_ms, heard_ms, fail_ms, orphan_ms;

@@ -32,17 +32,11 @@
 enum { EPOCHS_KEPT = 2 }; /* so far above the claim is an epoch for us: the one between is for calling back */
 
 /* Whoever was of the old owner's shard once may have its claim in mind. */
-static bool note_giver(struct machine *m, unsigned i, struct node *n)
+static bool note_giver(struct machine *m, struct node *n)
 {
-    const struct node_id *from = &m->takings[i].with;
-    if (node_id_eq(&n->id, from) || (n->primary != NULL && node_id_eq(&n->primary->id, from)))
-        n->gives |= 1u << i;
-    return (n->gives >> i) & 1;
-}
-
-static bool has_conceded(const struct node *n, unsigned i)
-{
-    return (n->conceded >> i) & 1;
+    const struct node_id *from = &m->taking.with;
+    n->gives |= node_id_eq(&n->id, from) || (n->primary != NULL && node_id_eq(&n->primary->id, from));
+    return n->gives;
 }
 
 const uint8_t *taking_claims(struct machine *m)
@@ -55,46 +49,38 @@ const uint8_t *taking_claims(struct machine *m)
 
 void machine_add_takings(const struct machine *m, uint8_t *slots)
 {
-    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
-        if (m->takings[i].on)
-            slots_add(slots, m->takings[i].slots);
+    if (m->taking.on)
+        slots_add(slots, m->taking.slots);
 }
 
 bool taking_any(const struct machine *m)
 {
-    return m->takes != 0;
+    return m->taking.on;
 }
 
 static bool keeps_slots(const struct machine *m, const struct node *n)
 {
-    for (unsigned b = 0; b < SLOT_BYTES; b++) {
-        uint8_t kept = n->slots[b];
-        for (unsigned i = 0; kept != 0 && i < NODE_TAKINGS_MAX; i++)
-            kept &= m->takings[i].on ? (uint8_t)~m->takings[i].slots[b] : 0xff;
-        if (kept != 0)
+    for (unsigned b = 0; b < SLOT_BYTES; b++)
+        if ((n->slots[b] & (uint8_t)~m->taking.slots[b]) != 0)
             return true;
-    }
     return false;
 }
 
 bool taking_votes(const struct machine *m, const struct node *n)
 {
-    if (n == m->self && m->takes != 0)
+    if (n == m->self && m->taking.on)
         return node_is(n, NODE_PRIMARY);
-    return (n->gives & m->takes) == 0 ? node_votes(n) : node_is(n, NODE_PRIMARY) && keeps_slots(m, n);
+    return n->gives && m->taking.on ? node_is(n, NODE_PRIMARY) && keeps_slots(m, n) : node_votes(n);
 }
 
 bool taking_promises(const struct machine *m)
 {
-    return taking_votes(m, m->self) && (m->takes & m->replaces) == 0;
+    return taking_votes(m, m->self) && !(m->taking.on && m->replaces);
 }
 
 bool machine_takes(const struct machine *m, unsigned slot)
 {
-    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
-        if (m->takings[i].on && slots_has(m->takings[i].slots, slot))
-            return true;
-    return false;
+    return m->taking.on && slots_has(m->taking.slots, slot);
 }
 
 bool taking_covers(const struct machine *m)
@@ -105,24 +91,16 @@ bool taking_covers(const struct machine *m)
     return true;
 }
 
-static void put_on(struct machine *m, struct handover *t, bool on)
+static void end(struct machine *m)
 {
-    uint32_t bit = 1u << (t - m->takings);
-    t->on = on;
-    m->takes = on ? m->takes | bit : m->takes & ~bit;
-}
-
-static void end(struct machine *m, struct handover *t)
-{
-    put_on(m, t, false);
+    m->taking.on = false;
     machine_dirty(m);
     machine_view(m);
 }
 
 void taking_reset(struct machine *m)
 {
-    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
-        put_on(m, &m->takings[i], false);
+    m->taking.on = false;
 }
 
 /* With what we take we are a voter, and somebody is none any more: two voters change at once. Majorities with
@@ -136,30 +114,27 @@ static bool replaces_voter(const struct machine *m)
     return goes && !node_votes(m->self);
 }
 
-/* takings[i] is under way from now on, or was before a restart. */
-static void put_under_way(struct machine *m, unsigned i)
+/* It is under way from now on, or was before a restart. */
+static void put_under_way(struct machine *m)
 {
-    put_on(m, &m->takings[i], true);
+    m->taking.on = true;
     for (unsigned k = 0; k < m->map.n; k++) {
         struct node *n = m->map.nodes[k];
-        n->gives &= ~(1u << i);
-        n->conceded &= ~(1u << i);
-        note_giver(m, i, n);
+        n->gives = n->conceded = false;
+        note_giver(m, n);
     }
-    m->replaces &= ~(1u << i);
-    m->replaces |= (uint32_t)replaces_voter(m) << i;
+    m->replaces = replaces_voter(m);
 }
 
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch)
 {
-    struct handover *t = &m->takings[0];
-    if (taking_any(m))
+    if (m->taking.on)
         return false;
     taking_rise(m, epoch);
-    t->with = *from;
-    t->epoch = epoch;
-    memcpy(t->slots, slots, SLOT_BYTES);
-    put_under_way(m, 0);
+    m->taking.with = *from;
+    m->taking.epoch = epoch;
+    memcpy(m->taking.slots, slots, SLOT_BYTES);
+    put_under_way(m);
     machine_view(m);
     return true;
 }
@@ -189,31 +164,30 @@ static bool has_owner(const struct machine *m, const uint8_t *slots)
     return false;
 }
 
+/* Into the epoch that was kept for us, unless ours is later. */
+static void rise_above(struct machine *m)
+{
+    uint64_t epoch = m->taking.epoch + EPOCHS_KEPT;
+    taking_rise(m, m->self->config_epoch > epoch ? m->self->config_epoch : epoch);
+}
+
 /* What we claimed before a restart. With replicas, which have it, we go on. Without them it is lost, and is
  * the old owner's, if there is one, whether it has given it up or not: in a new epoch, which was kept for
  * that, we claim it no more. */
-void taking_restore(struct machine *m, uint64_t epoch)
+void taking_restore(struct machine *m)
 {
-    uint64_t claimed = epoch != 0 ? epoch : m->self->config_epoch;
-    bool fewer = false, kept = slotmap_replicas(&m->map, m->self, false) > 0;
-    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
-        if (!m->takings[i].on)
-            continue;
-        m->takings[i].epoch = claimed;
-        if (kept || !has_owner(m, m->takings[i].slots)) {
-            put_under_way(m, i);
-            continue;
-        }
-        m->takings[i].on = false;
-        fewer = true;
-    }
-    if (!fewer || MUTANT(TAKE_AND_FORGET))
+    struct handover *t = &m->taking;
+    if (!t->on)
         return;
-    if (m->self->config_epoch < claimed + EPOCHS_KEPT)
-        m->self->config_epoch = claimed + EPOCHS_KEPT;
-    if (m->current_epoch < m->self->config_epoch)
-        m->current_epoch = m->self->config_epoch;
-    machine_hold(m);
+    if (t->epoch == 0) /* a file that does not say it */
+        t->epoch = m->self->config_epoch;
+    if (slotmap_replicas(&m->map, m->self, false) > 0 || !has_owner(m, t->slots)) {
+        put_under_way(m);
+        return;
+    }
+    t->on = false;
+    if (!MUTANT(TAKE_AND_FORGET))
+        rise_above(m);
 }
 
 /* To ask again would make its answer one to an older question, which promises nothing. */
@@ -226,31 +200,29 @@ static bool is_asked(const struct machine *m, const struct node *n)
  * who may promise that we can write. */
 void taking_ask(struct machine *m, bool at_once)
 {
-    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
-        for (unsigned k = 0; m->takings[i].on && k < m->map.n; k++) {
-            struct node *n = m->map.nodes[k];
-            if ((node_votes(n) || note_giver(m, i, n)) && (at_once || !is_asked(m, n)))
-                failure_ask_one(m, n);
-        }
+    for (unsigned k = 0; m->taking.on && k < m->map.n; k++) {
+        struct node *n = m->map.nodes[k];
+        if ((node_votes(n) || note_giver(m, n)) && (at_once || !is_asked(m, n)))
+            failure_ask_one(m, n);
     }
 }
 
 /* Nobody of the old owner's shard will claim them any more. Of an owner that has failed that is known when
  * another was elected in its place and does not claim them: it has no lease then. *heir: so it is. It may
  * have called them back, unheard. */
-static bool is_conceded(struct machine *m, unsigned i, bool *heir)
+static bool is_conceded(struct machine *m, bool *heir)
 {
-    const struct node *from = slotmap_find(&m->map, &m->takings[i].with);
+    const struct node *from = slotmap_find(&m->map, &m->taking.with);
     *heir = false;
     for (unsigned k = 0; k < m->map.n; k++) {
         struct node *n = m->map.nodes[k];
-        if (n == from || !note_giver(m, i, n))
+        if (n == from || !note_giver(m, n))
             continue;
-        if (!has_conceded(n, i) && !node_is(n, NODE_FAIL) && !MUTANT(TAKE_ALONE))
+        if (!n->conceded && !node_is(n, NODE_FAIL) && !MUTANT(TAKE_ALONE))
             return false;
-        *heir |= has_conceded(n, i) && node_is(n, NODE_PRIMARY) && n->config_epoch > m->takings[i].epoch;
+        *heir |= n->conceded && node_is(n, NODE_PRIMARY) && n->config_epoch > m->taking.epoch;
     }
-    bool owner = from == NULL || has_conceded(from, i) || MUTANT(TAKE_AT_ONCE);
+    bool owner = from == NULL || from->conceded || MUTANT(TAKE_AT_ONCE);
     *heir = *heir && !owner;
     return owner || *heir;
 }
@@ -258,10 +230,7 @@ static bool is_conceded(struct machine *m, unsigned i, bool *heir)
 bool taking_pins_epoch(struct machine *m)
 {
     bool heir;
-    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++)
-        if (m->takings[i].on && !is_conceded(m, i, &heir))
-            return true;
-    return false;
+    return m->taking.on && !is_conceded(m, &heir);
 }
 
 void taking_rise(struct machine *m, uint64_t epoch)
@@ -291,61 +260,55 @@ static bool has_majority(const struct machine *m)
 }
 
 /* Somebody was elected in the old owner's place and claims them, or it has called them back. */
-static bool is_lost(const struct machine *m, const struct handover *t)
+static bool is_lost(const struct machine *m)
 {
     for (unsigned s = 0; s < SLOT_COUNT; s++) {
         const struct node *owner = m->map.owner[s];
-        if (slots_has(t->slots, s) && owner != NULL && owner->config_epoch >= t->epoch)
+        if (slots_has(m->taking.slots, s) && owner != NULL && owner->config_epoch >= m->taking.epoch)
             return true;
     }
     return false;
 }
 
-static void finish(struct machine *m, unsigned i, bool heir)
+static void finish(struct machine *m, bool heir)
 {
-    struct handover *t = &m->takings[i];
-    if (heir && m->self->config_epoch < t->epoch + EPOCHS_KEPT)
-        taking_rise(m, t->epoch + EPOCHS_KEPT);
-    if ((m->replaces >> i) & 1)
+    if (heir)
+        rise_above(m);
+    if (m->replaces)
         m->elected_ms = m->now_ms;
     for (unsigned s = 0; s < SLOT_COUNT; s++)
-        if (slots_has(m->takings[i].slots, s))
+        if (slots_has(m->taking.slots, s))
             slotmap_assign(&m->map, s, m->self);
-    end(m, t);
+    end(m);
     machine_hold(m);
 }
 
 void taking_check(struct machine *m)
 {
-    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
-        struct handover *t = &m->takings[i];
-        bool heir;
-        if (!t->on)
-            continue;
-        if (!machine_is_primary(m) || (is_lost(m, t) && !MUTANT(TAKE_ANYWAY)))
-            end(m, t);
-        else if (!machine_held(m) && is_conceded(m, i, &heir) && has_majority(m))
-            finish(m, i, heir);
-    }
+    bool heir;
+    if (!m->taking.on)
+        return;
+    if (!machine_is_primary(m) || (is_lost(m) && !MUTANT(TAKE_ANYWAY)))
+        end(m);
+    else if (!machine_held(m) && is_conceded(m, &heir) && has_majority(m))
+        finish(m, heir);
 }
 
 void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
 {
-    for (unsigned i = 0; i < NODE_TAKINGS_MAX; i++) {
-        struct handover *t = &m->takings[i];
-        if (!t->on || !note_giver(m, i, sender))
-            continue;
-        /* Who follows us already, having given its last slots away, tells of ours. */
-        bool claims = slots_overlap(f->h.slots, t->slots) && !node_id_eq(&f->h.primary, &m->self->id);
-        if (claims)
-            sender->conceded &= ~(1u << i);
-        else if (f->h.type == FRAME_PONG) { /* with it comes what it has voted */
-            sender->conceded |= 1u << i;
-            if ((m->replaces >> i) & 1)
-                electorate_inherit(m, f);
-        }
-        /* A replica may know its primary's new epoch, and its old slots. */
-        if (claims && node_id_none(&f->h.primary) && f->h.config_epoch > t->epoch && !MUTANT(TAKE_ANYWAY))
-            end(m, t); /* they are kept after all */
+    const struct handover *t = &m->taking;
+    if (!t->on || !note_giver(m, sender))
+        return;
+    /* Who follows us already, having given its last slots away, tells of ours. */
+    bool claims = slots_overlap(f->h.slots, t->slots) && !node_id_eq(&f->h.primary, &m->self->id);
+    if (claims)
+        sender->conceded = false;
+    else if (f->h.type == FRAME_PONG) { /* with it comes what it has voted */
+        sender->conceded = true;
+        if (m->replaces)
+            electorate_inherit(m, f);
     }
+    /* A replica may know its primary's new epoch, and its old slots. */
+    if (claims && node_id_none(&f->h.primary) && f->h.config_epoch > t->epoch && !MUTANT(TAKE_ANYWAY))
+        end(m); /* they are kept after all */
 }

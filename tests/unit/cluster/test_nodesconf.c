@@ -10,15 +10,15 @@
 #define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define VARS "vars currentEpoch 5 lastVoteEpoch 4 larderDataEpoch 0\n"
 
-static struct handover takings[NODE_TAKINGS_MAX], gift;
+static struct handover taking, gift;
 
 static int read_text(struct slotmap *map, struct nodesconf *c, struct str text)
 {
     unsigned line;
     slotmap_init(map);
-    memset(takings, 0, sizeof(takings));
+    memset(&taking, 0, sizeof(taking));
     memset(&gift, 0, sizeof(gift));
-    *c = (struct nodesconf){.map = map, .takings = takings, .gift = &gift};
+    *c = (struct nodesconf){.map = map, .taking = &taking, .gift = &gift};
     return nodesconf_read(text, 1000, c, &line);
 }
 
@@ -60,7 +60,7 @@ static void text_comes_back(void **state)
     assert_int_equal(read_text(map, &c, str_of(text)), 0);
     assert_int_equal(c.nmoves, 2);
     assert_true(!c.moves[0].importing && c.moves[1].importing && c.moves[1].slot == 77);
-    assert_true(c.takings[0].on && slots_has(c.takings[0].slots, 8) && c.takes_epoch == 4 &&
+    assert_true(c.taking->on && slots_has(c.taking->slots, 8) && c.taking->epoch == 4 &&
                 c.offers_epoch == 3 && c.nvotes == 1);
     assert_int_equal(nodesconf_write(&c, &out), 0);
     assert_str(buf_str(&out), str_of(text));

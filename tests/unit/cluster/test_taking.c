@@ -337,7 +337,7 @@ static void test_any_order(void **state)
             ping_all(g, 300);
         assert_true(owns(g, 0, 0) || owns(g, 1, 0));
         assert_true(serve(g, 0) == 1 && serve(g, 1) == 1 && serve(g, 16383) == 1);
-        assert_int_equal(g->l[0]->m.takes, 0);
+        assert_false(g->l[0]->m.taking.on);
         part(g);
     }
 }
