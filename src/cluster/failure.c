@@ -9,7 +9,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 
-enum { REPORT_LIVES = 2, FAIL_UNDO = 2, REJOIN_MIN_MS = 500, REJOIN_MAX_MS = 5000 };
+enum { REPORT_LIVES = 2, PROMISED_IN = 5, FAIL_UNDO = 2, REJOIN_MIN_MS = 500, REJOIN_MAX_MS = 5000 };
 
 void failure_withdraw(struct node *about, const struct node *by)
 {
@@ -237,6 +237,24 @@ void failure_meet(struct machine *m, struct node *n)
     n->voter = votes;
 }
 
+/* With our first slots we are a voter ourselves, and may write once a majority has promised. Nobody has been
+ * asked yet if our epoch stays, whose rise asks when it is announced. */
+static void note_self(struct machine *m)
+{
+    bool votes = node_votes(m->self);
+    if (votes && !m->self->voter) {
+        m->voter_ms = m->now_ms;
+        failure_ask(m);
+    }
+    m->self->voter = votes;
+}
+
+bool machine_awaits_promises(const struct machine *m)
+{
+    return m->voter_ms != 0 && m->now_ms - m->voter_ms < m->config.node_timeout_ms / PROMISED_IN && m->ok &&
+           node_votes(m->self) && !machine_may_write(m, m->now_ms);
+}
+
 /* Roles, slots and suspicions change with the view only: a frame that changes nothing, as almost all are,
  * need not look at a thousand nodes. */
 static struct machine_census census(const struct machine *m)
@@ -259,6 +277,7 @@ static bool covered(const struct machine *m)
 void failure_state(struct machine *m)
 {
     uint64_t delay = m->config.node_timeout_ms;
+    note_self(m);
     if (m->view || !m->census.taken)
         m->census = census(m);
     else

@@ -167,6 +167,7 @@ struct machine {
     uint64_t vote_seq;
     /* An election of ours. */
     uint64_t elected_ms; /* when we won the last one */
+    uint64_t voter_ms;   /* when we last got our first slots */
     uint64_t election_epoch, election_ms, election_at_ms, election_sent_ms, election_asked_ms, election_seq,
         announce_seq, announced_seq; /* asked: the first of our requests for this epoch, sent: the last */
     unsigned election_rank;
@@ -236,6 +237,9 @@ unsigned machine_tick_ms(const struct machine *m);
 bool machine_may_feed(const struct machine *m, uint64_t offset);
 /* May a write be acknowledged now? Also false while it is paused. */
 bool machine_may_write(const struct machine *m, uint64_t now_ms);
+/* It has got its first slots just now, and is about to be promised that it may write: whoever has ordered
+ * that is best answered then. False when that lasts, too. */
+bool machine_awaits_promises(const struct machine *m);
 /* Until when, if nothing is heard: for those who must ask without the machine's thread. 0: not at all. */
 uint64_t machine_write_until_ms(const struct machine *m);
 /* Until when nobody can be elected in the place of this primary: what it has executed it may acknowledge till

@@ -176,7 +176,7 @@ static void answer_all(struct cluster *cl)
 }
 
 /* Whatever is queued, then one write of the file and one new view for all of it; the replies when it is in
- * force. */
+ * force, and what it gives this node to serve may be written. */
 static void execute_all(struct cluster *cl)
 {
     struct lane_job *job, *done = NULL, **tail = &done;
@@ -197,7 +197,7 @@ static void execute_all(struct cluster *cl)
     if (done != NULL)
         cl->settled_tail = tail;
     cluster_forget_views(cl->core);
-    if (cluster_is_in_force(cl->core))
+    if (cluster_is_in_force(cl->core) && !machine_awaits_promises(&cl->core->machine))
         answer_all(cl);
 }
 

@@ -543,13 +543,13 @@ static bool in_a_hurry(const struct cluster_core *core)
 void cluster_core_tick(struct cluster_core *core)
 {
     look_at_clock(core);
+    follow_options(core);
     bool due = core->now_ms >= core->tick_ms;
     if (due || in_a_hurry(core))
         tell_data(core, keys_shown(core));
     if (!due)
         return;
     core->tick_ms = core->now_ms + machine_tick_ms(&core->machine);
-    follow_options(core);
     step(core, &(struct machine_event){.kind = EV_TICK});
     bus_wire_cron(core->wire, os_wall_ms());
 }

@@ -12,6 +12,7 @@ import pty
 import signal
 import socket
 import subprocess
+import time
 
 import harness
 import pytest
@@ -274,8 +275,18 @@ def test_a_frozen_server_does_not_freeze_the_tool(start):
     process = subprocess.Popen([TOOL, "bench", "-p", str(server.port), "--seconds", "3600"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
     harness.wait_until(lambda: calls(server).get("get", 0) > 1000, what="some requests")
-    server.process.send_signal(signal.SIGSTOP)
-    harness.wait_until(lambda: unread(server), what="requests that nobody reads")
+
+    def frozen():
+        """One that stops when it has read from everybody, and answered nobody, leaves nothing unread: on with it."""
+        server.process.send_signal(signal.SIGSTOP)
+        for _ in range(100):
+            if unread(server):
+                return True
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGCONT)
+        return False
+
+    harness.wait_until(frozen, what="requests that nobody reads")
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=SECONDS_MAX)
     server.process.send_signal(signal.SIGCONT)

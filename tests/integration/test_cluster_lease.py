@@ -70,3 +70,25 @@ def test_there_and_back(cluster):
         harness.wait_until(lambda taker=taker: ask(taker, "CLUSTER", "FAILOVER") == "OK", what="the order to be taken")
         harness.wait_until(lambda taker=taker: clusters.ask(taker, "SET", key, "v") == "OK", what="it to serve")
         cluster.settle()
+
+
+def test_a_first_slot_may_be_written_when_its_order_is_answered(cluster):
+    """Also where nothing else makes the new owner ask for promises: its epoch is the greatest, and stays."""
+    owner = cluster.primaries()[0]
+    new = cluster.add()
+    ask(new, "CLUSTER", "MEET", "127.0.0.1", owner.port)
+    harness.wait_until(lambda: len(clusters.rows(new)) == 7, what="it to know everybody")
+    cluster.settle()
+    ask(new, "CLUSTER", "BUMPEPOCH")
+    ask(new, "CONFIG", "SET", "cluster-allow-replica-migration", "no")  # it gives its last slot away, and stays
+    key = next(k for k in ("f%d" % i for i in range(1000)) if cluster.owner_of(k) is owner)
+    slot = ask(owner, "CLUSTER", "KEYSLOT", key)
+    for _ in range(10):
+        for giver, taker in ((owner, new), (new, owner)):
+            assert ask(taker, "CLUSTER", "SETSLOT", slot, "IMPORTING", clusters.my_id(giver)) == "OK"
+            assert ask(taker, "CLUSTER", "SETSLOT", slot, "NODE", clusters.my_id(taker)) == "OK"
+            assert ask(taker, "SET", key, "v") == "OK"
+            assert ask(taker, "DEL", key) == 1
+            ask(giver, "CLUSTER", "SETSLOT", slot, "NODE", clusters.my_id(taker))
+            cluster.settle()
+            ask(new, "CLUSTER", "BUMPEPOCH")

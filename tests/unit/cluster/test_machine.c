@@ -338,6 +338,49 @@ static void test_a_new_voter_is_asked(void **state)
     end(l);
 }
 
+/* With its first slots a node asks for promises at once, also where its epoch is the greatest and stays; who
+ * has ordered that hears of it when there is one, or after T/5. */
+static void test_who_becomes_a_voter_asks(void **state)
+{
+    struct lone *l = start(A " 127.0.0.1:7000@17000 myself,master - 0 0 6 connected\n" B
+                             " 127.0.0.1:7001@17001 master - 0 0 3 connected 0-16383\n" VARS);
+    struct node *b = node_named(l, B);
+    uint8_t slots[SLOT_BYTES];
+    struct frame_header h;
+    struct machine_command c = {.kind = CMD_SETSLOT, .how = SETSLOT_IMPORTING, .slot = 7, .id = b->id};
+    memcpy(slots, b->slots, sizeof slots);
+    from(&h, FRAME_PONG, B);
+    h.config_epoch = 3;
+    h.slots = slots;
+    h.larder.is = true;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    for (unsigned i = 0; i < 3; i++, l->now += 500) /* till it is back in the cluster */
+        send_frame(l, &h, b->out);
+    event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+    assert_false(machine_awaits_promises(&l->m));
+    c.how = SETSLOT_NODE;
+    c.id = l->m.self->id;
+    event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+    assert_int_equal(l->m.self->config_epoch, 6);
+    assert_int_equal(asked(l, b->out), 1);
+    assert_true(machine_awaits_promises(&l->m));
+    l->now += 199;
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_true(machine_awaits_promises(&l->m));
+    slots_set(slots, 7, false);
+    h.larder.promise_ms = 1000;
+    h.larder.seq = b->ping_seq;
+    send_frame(l, &h, b->out);
+    assert_true(machine_may_write(&l->m, l->now));
+    assert_false(machine_awaits_promises(&l->m));
+    b->lease_ms = 0;
+    assert_true(machine_awaits_promises(&l->m));
+    l->now += 1;
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_false(machine_awaits_promises(&l->m)); /* not for ever */
+    end(l);
+}
+
 /* The disk is waited for by a vote, and not by a slot that begins its way. */
 static void test_who_waits_for_the_disk(void **state)
 {
@@ -568,6 +611,7 @@ int main(void)
         cmocka_unit_test(test_the_elected_may_write),
         cmocka_unit_test(test_promises_of_two_pings),
         cmocka_unit_test(test_a_new_voter_is_asked),
+        cmocka_unit_test(test_who_becomes_a_voter_asks),
         cmocka_unit_test(test_who_waits_for_the_disk),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_a_claim_ends_a_move),
