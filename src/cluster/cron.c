@@ -139,6 +139,7 @@ void bus_tick(struct machine *m)
         ping_somebody(m);
     }
     restart_tick(m);
+    ownership_tick(m);
     giving_check(m);
     taking_ask(m, false);
     taking_check(m); /* who votes is settled before anybody is judged */

@@ -185,6 +185,7 @@ struct machine {
     } forgotten[64];
     uint8_t disowned[SLOT_BYTES]; /* slots that their owner, as we see it, does not claim itself */
     bool some_disowned;
+    uint64_t disowned_ms; /* when the last of them came to be so */
     uint8_t lost[SLOT_BYTES];
     unsigned nlost;
     struct offer {            /* our last CMD_OFFER */

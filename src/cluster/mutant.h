@@ -36,6 +36,7 @@
     X(OFFER_AT_ONCE)                                                                                         \
     X(GIVE_AND_FORGET)                                                                                       \
     X(KEEP_LOST)                                                                                             \
+    X(KEEP_DISOWNED)                                                                                         \
     X(TAKE_AND_FORGET)                                                                                       \
     X(OFFER_LOST)                                                                                            \
     X(GIVE_EARLY)

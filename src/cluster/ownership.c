@@ -78,8 +78,10 @@ void ownership_disown(struct machine *m, const struct node *sender, const struct
         return;
     m->some_disowned = false;
     for (unsigned b = 0; b < SLOT_BYTES; b++) {
-        uint8_t theirs = sender->slots[b];
-        m->disowned[b] = (uint8_t)((m->disowned[b] & ~theirs) | (theirs & ~f->h.slots[b]));
+        uint8_t theirs = sender->slots[b], not_claimed = theirs & (uint8_t)~f->h.slots[b];
+        if ((not_claimed & ~m->disowned[b]) != 0)
+            m->disowned_ms = m->now_ms;
+        m->disowned[b] = (uint8_t)((m->disowned[b] & ~theirs) | not_claimed);
         m->some_disowned |= m->disowned[b] != 0;
     }
 }
@@ -87,6 +89,29 @@ void ownership_disown(struct machine *m, const struct node *sender, const struct
 static bool is_disowned(const struct machine *m, unsigned slot)
 {
     return m->some_disowned && m->map.owner[slot] != m->self && slots_has(m->disowned, slot);
+}
+
+/* Nobody has claimed them since: they are nobody's, as for everybody who has heard of a claim that was given
+ * up. Else some would count a voter that the others do not. What comes here comes from its old owner, or its
+ * own map would not say whose it is if that is kept. */
+void ownership_tick(struct machine *m)
+{
+    if (!m->some_disowned || m->now_ms - m->disowned_ms < m->config.node_timeout_ms || MUTANT(KEEP_DISOWNED))
+        return;
+    bool left = false;
+    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
+        if (!is_disowned(m, slot))
+            continue;
+        if (machine_takes(m, slot)) {
+            left = true;
+            continue;
+        }
+        slots_set(m->disowned, slot, false);
+        slotmap_assign(&m->map, slot, NULL);
+        machine_dirty(m);
+        machine_view(m);
+    }
+    m->some_disowned = left;
 }
 
 /* `sender` says that it owned these slots at this epoch. */

@@ -516,6 +516,34 @@ static void test_disowned(void **state)
     end(l);
 }
 
+/* What nobody has claimed a node timeout later is nobody's: others, who heard of a claim that was given up,
+ * hold it so, and who owns nothing else does not vote. Not in the map of who takes it. */
+static void test_disowned_for_long(void **state)
+{
+    for (int takes = 0; takes < 2; takes++) {
+        struct lone *l = start_leading();
+        struct node *e = node_named(l, E);
+        struct frame_header h;
+        uint8_t slots[SLOT_BYTES];
+        memcpy(slots, e->slots, SLOT_BYTES);
+        slots_set(slots, 4000, false);
+        frame_of(l, &h, FRAME_PING, E);
+        h.slots = slots;
+        send_frame(l, &h, LINK_INBOUND | 1);
+        l->m.taking = (struct handover){.on = takes, .with = node_named(l, B)->id, .epoch = 100};
+        slots_set(l->m.taking.slots, 4000, takes);
+        l->now += 999;
+        event(l, &(struct machine_event){.kind = EV_TICK});
+        send_frame(l, &h, LINK_INBOUND | 1); /* it says so all the time */
+        assert_ptr_equal(l->m.map.owner[4000], e);
+        l->now += 1;
+        event(l, &(struct machine_event){.kind = EV_TICK});
+        assert_ptr_equal(l->m.map.owner[4000], takes ? e : NULL);
+        assert_ptr_equal(l->m.map.owner[4001], e);
+        end(l);
+    }
+}
+
 /* A peer that says that it is forgotten itself is not: its frame is in hand. */
 static void test_who_forgets_itself(void **state)
 {
@@ -550,6 +578,7 @@ int main(void)
         cmocka_unit_test(test_redis_among_larder),
         cmocka_unit_test(test_who_was_elected),
         cmocka_unit_test(test_disowned),
+        cmocka_unit_test(test_disowned_for_long),
         cmocka_unit_test(test_gives_way),
         cmocka_unit_test(test_who_yields),
         cmocka_unit_test(test_many_votes),
