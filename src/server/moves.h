@@ -5,6 +5,7 @@
  *      CLUSTER SYNCSLOTS ESTABLISH ───────────> empties the slots, hides them
  *      each key: RESTORE, CACHE.RESTORE ──────> writes it; its replicas hear of it
  *      keys that the change log names, again ─> writes them
+ *      offers an epoch, till a majority of the primaries knows of it (cluster/giving.c)
  *      holds the slots: who wants them waits
  *      the last keys ─────────────────────────> writes them; its replicas have them
  *      CLUSTER SYNCSLOTS TAKE epoch ──────────> claims them on the bus (cluster/taking.c)

@@ -120,17 +120,21 @@ static void set_held(struct cluster_core *core, const struct sender *d, bool on)
     core->todo.view = true;
 }
 
-static void hold(struct cluster_core *core, void *arg)
+static void offer(struct cluster_core *core, void *arg)
 {
     struct sender *d = arg;
     const struct machine_command c = order(d, CMD_OFFER);
     const char *no = cluster_core_command(core, &c);
     d->epoch = core->machine.offer.epoch;
-    d->held = no == NULL;
-    if (d->held)
-        set_held(core, d, true);
-    else
+    if (no != NULL)
         fail(d, "%s", no + strlen("ERR "));
+}
+
+static void hold(struct cluster_core *core, void *arg)
+{
+    struct sender *d = arg;
+    d->held = true;
+    set_held(core, d, true);
 }
 
 static void ask_offer(struct cluster_core *core, void *arg)
@@ -427,7 +431,7 @@ static bool await(struct sender *d, void (*fn)(struct cluster_core *core, void *
     }
 }
 
-/* A majority was asked when the slots were held: it has answered long ago, or one of us is cut off. */
+/* Until a majority has answered and the offer is on the disk; later, whether it still stands. */
 static bool await_offer(struct sender *d)
 {
     return await(d, ask_offer, &d->stands, MOVES_REPLICAS_MS, "A majority of the primaries does not answer");
@@ -466,11 +470,11 @@ static bool give(struct sender *d)
 
 static bool hand_over(struct sender *d)
 {
-    if (!await_last_move(d))
+    /* What needs the disk and the others comes before clients have to wait. */
+    if (!await_last_move(d) || !ask_cluster(d, offer) || d->failed || !await_offer(d) || !catch_up(d))
         return false;
     note(d, MOVE_HOLDS);
-    return ask_cluster(d, hold) && !d->failed && send_rest(d) && await_replicas(d) && await_offer(d) &&
-           give(d);
+    return ask_cluster(d, hold) && send_rest(d) && await_replicas(d) && await_offer(d) && give(d);
 }
 
 static bool run(struct sender *d)

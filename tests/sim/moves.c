@@ -1,6 +1,6 @@
 /* The mover, as src/server/moves_send.c and moves_take.c drive the machine (decision 026):
  *
- *      source    OFFER ── holds the groups ── sends what they are ────────────────┐
+ *      source    OFFER ── it stands: holds the groups ── sends what they are ─────┐
  *      target                                        writes it, its replicas too ─┤
  *      source    TAKE epoch ── waits until they are not its own; in the end RECLAIM
  *      target    takes them: from then on it is the machine's affair
@@ -22,7 +22,7 @@ enum {
     SLOW_MS = 3000,
 };
 
-enum step { BEGINS, SENDS, WAITS, GIVES };
+enum step { BEGINS, OFFERS, SENDS, WAITS, GIVES };
 enum letter { KEYS, TAKE };
 
 uint64_t moves_wanted(const struct sim *s, int node)
@@ -104,17 +104,22 @@ static bool order(struct sim *s, struct sim_move *v, int node, enum machine_comm
     return sim_order(s, node, &c);
 }
 
-static void hold(struct sim *s, struct sim_move *v)
+static void offer(struct sim *s, struct sim_move *v)
 {
-    struct machine *m = &s->nodes[v->from].m;
-    if (machine_may_write(m, sim_clock(s, v->from)))
-        groups_serve(s, v->from);
-    v->held = v->on = order(s, v, v->from, CMD_OFFER);
+    v->on = order(s, v, v->from, CMD_OFFER);
     if (!v->on)
         return;
-    v->epoch = m->offer.epoch;
+    v->epoch = s->nodes[v->from].m.offer.epoch;
     sim_note(s, "node %d offers groups %#llx to node %d in epoch %llu", v->from,
              (unsigned long long)v->groups, v->to, (unsigned long long)v->epoch);
+    enter(s, v, OFFERS, REPLICAS_MS);
+}
+
+static void hold(struct sim *s, struct sim_move *v)
+{
+    if (machine_may_write(&s->nodes[v->from].m, sim_clock(s, v->from)))
+        groups_serve(s, v->from);
+    v->held = true;
     for (unsigned g = 0; g < SIM_GROUPS; g++)
         v->values[g] = groups_value(s, v->from, g);
     push(s, v, SIM_LETTER, KEYS, delay(s));
@@ -173,6 +178,8 @@ static void mover(struct sim *s, struct sim_move *v)
 {
     bool late = s->now > v->until;
     if (v->step == BEGINS)
+        offer(s, v);
+    else if (v->step == OFFERS && offer_stands(s, v))
         hold(s, v);
     else if (v->step == SENDS && v->said)
         enter(s, v, WAITS, REPLICAS_MS);
