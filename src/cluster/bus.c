@@ -204,10 +204,15 @@ static void put_extensions(struct machine *m, struct frame_writer *w, const stru
                            enum frame_type type)
 {
     const char *host = m->self->host;
+    char own[8];
     if (host[0] != '\0')
         frame_put_ext(w, EXT_HOSTNAME, (struct str){host, strlen(host) + 1});
     if (reads_all_extensions(to))
         put_newer_extensions(m, w);
+    if (node_is(to, NODE_LARDER) && !machine_is_primary(m)) {
+        frame_put_u64(own, m->self->config_epoch);
+        frame_put_ext(w, EXT_OWN_EPOCH, (struct str){own, sizeof own});
+    }
     if (type == FRAME_PONG && node_is(to, NODE_LARDER) && (taking_votes(m, m->self) || m->nvotes > 0))
         electorate_put(m, w);
 }

@@ -85,18 +85,30 @@ void electorate_move(struct machine *m, const struct node *from, const struct no
     }
 }
 
-/* It follows whom it would have replaced, still, or is the primary that it was: later it might have been
- * elected, and have lost the place again. */
-static bool is_where_it_was(const struct frame *f, const struct node_dispute *d)
+static uint64_t own_epoch(const struct frame *f)
 {
-    return node_id_eq(&d->about, &d->by) ? node_id_none(&f->h.primary) : node_id_eq(&f->h.primary, &d->about);
+    struct frame_ext e;
+    size_t at = 0;
+    if (node_id_none(&f->h.primary))
+        return f->h.config_epoch;
+    while (frame_ext_next(f, &at, &e))
+        if (e.type == EXT_OWN_EPOCH && e.data.n >= 8)
+            return frame_get_u64(e.data.p);
+    return UINT64_MAX; /* not said */
+}
+
+/* It follows whom it would have replaced, still. Where it follows another it may have been elected, and have
+ * lost the place again: then its own epoch says so, which never falls. */
+static bool was_not_elected(const struct frame *f, const struct node_dispute *d)
+{
+    return node_id_eq(&f->h.primary, &d->about) || own_epoch(f) < d->epoch;
 }
 
 void electorate_heard(struct machine *m, const struct node *n, const struct frame *f)
 {
     for (unsigned i = m->nvotes; i-- > 0;)
         if (node_id_eq(&m->votes[i].by, &n->id) && !f->h.larder.asks &&
-            f->h.current_epoch >= m->votes[i].epoch && is_where_it_was(f, &m->votes[i]))
+            f->h.current_epoch >= m->votes[i].epoch && was_not_elected(f, &m->votes[i]))
             drop(m, i);
 }
 

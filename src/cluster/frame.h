@@ -47,8 +47,17 @@ enum frame_flag {                       /* of mflags[0] */
 };
 
 /* EXT_ELECTORATE, larder's alone, in PONG, AUTH_REQUEST and AUTH_ACK: a digest of the voters (8), then the
- * sender's open votes: the id of whom they would replace, the candidate's (40 each), the epoch (8). */
-enum frame_extension { EXT_HOSTNAME, EXT_HUMAN_NAME, EXT_FORGOTTEN, EXT_SHARD, EXT_ELECTORATE = 0x6c64 };
+ * sender's open votes: the id of whom they would replace, the candidate's (40 each), the epoch (8).
+ * EXT_OWN_EPOCH, too, in PING and PONG of a replica: its own config epoch (8), the last that it was elected
+ * in. Its header says its primary's. */
+enum frame_extension {
+    EXT_HOSTNAME,
+    EXT_HUMAN_NAME,
+    EXT_FORGOTTEN,
+    EXT_SHARD,
+    EXT_ELECTORATE = 0x6c64,
+    EXT_OWN_EPOCH
+};
 
 struct frame_larder {
     bool is;             /* the sender is larder */

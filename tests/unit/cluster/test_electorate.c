@@ -181,6 +181,22 @@ static bool is_promised(struct lone *l, const char *n)
     return f.h.larder.promise_ms > 0;
 }
 
+/* A replica tells which epoch it was elected in last. */
+static void says_own_epoch(struct lone *l, const struct frame_header *h, uint64_t epoch)
+{
+    struct frame_writer w;
+    struct buf b;
+    char own[8];
+    buf_init(&b);
+    frame_put_u64(own, epoch);
+    frame_begin(&w, &b, h);
+    frame_put_ext(&w, EXT_OWN_EPOCH, (struct str){own, sizeof own});
+    assert_int_equal(frame_end(&w), 0);
+    event(l, &(struct machine_event){
+                 .kind = EV_FRAME, .link = LINK_INBOUND | 1, .bytes = buf_str(&b), .ip = STR("10.9.9.9")});
+    buf_release(&b);
+}
+
 /* A vote is open until its end is known, also over a restart. */
 static void test_open_votes(void **state)
 {
@@ -217,6 +233,23 @@ static void test_open_votes(void **state)
     assert_false(is_promised(l, B));
     node_named(l, B)->config_epoch = 8; /* it was elected anew */
     assert_true(is_promised(l, B));
+    end(l);
+}
+
+/* Who asked for a place and follows another by now says by its own epoch that it was not elected. */
+static void test_own_epoch(void **state)
+{
+    struct lone *l = start_leading();
+    struct frame_header h;
+    assert_true(votes_for_f(l, 7));
+    for (uint64_t own = 7; own >= 6; own--) {
+        frame_of(l, &h, FRAME_PING, F);
+        h.current_epoch = 7;
+        h.primary = node_named(l, D)->id;
+        assert_true(electorate_disputes(&l->m, node_named(l, B)));
+        says_own_epoch(l, &h, own);
+    }
+    assert_false(electorate_disputes(&l->m, node_named(l, B)));
     end(l);
 }
 
@@ -572,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_another_view),
         cmocka_unit_test(test_disputed),
         cmocka_unit_test(test_open_votes),
+        cmocka_unit_test(test_own_epoch),
         cmocka_unit_test(test_an_older_claim),
         cmocka_unit_test(test_whose_place),
         cmocka_unit_test(test_renewal),
