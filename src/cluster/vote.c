@@ -46,13 +46,15 @@ static bool is_new(const struct machine *m, const struct node *p, const struct f
  * the end of that election is known. A Redis asks once, and gets it as from a Redis. */
 static bool is_needed(const struct machine *m)
 {
-    unsigned others = 0;
+    unsigned others = 0, voters = 0;
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
+        bool counts = taking_votes(m, n); /* as the others see it, whose votes are wanted */
+        voters += counts;
         /* Who yields is held for failed, and votes all the same. */
-        others += n != m->self && node_votes(n) && m->now_ms - n->heard_ms <= m->config.node_timeout_ms;
+        others += n != m->self && counts && m->now_ms - n->heard_ms <= m->config.node_timeout_ms;
     }
-    return others < machine_quorum(m);
+    return others < voters / 2 + 1;
 }
 
 /* The sender, a replica of p, asks for its place. */

@@ -525,6 +525,32 @@ static void test_who_yields(void **state)
     end(l);
 }
 
+/* A yields, and takes the last slots of B: B votes no more, as the others see it, so A's own vote is needed.
+ */
+static void test_who_yields_and_takes(void **state)
+{
+    for (int takes = 0; takes < 2; takes++) {
+        struct lone *l = start_leading();
+        struct node *b = node_named(l, B);
+        struct frame_header h;
+        l->m.mute = true;
+        node_named(l, F)->primary = l->m.self;
+        for (unsigned k = 0; k < 3; k++) {
+            frame_of(l, &h, FRAME_PING, (const char *const[]){B, C, D}[k]);
+            send_frame(l, &h, LINK_INBOUND | 1);
+        }
+        l->m.taking = (struct handover){.on = takes, .with = b->id, .epoch = 100};
+        memcpy(l->m.taking.slots, b->slots, SLOT_BYTES);
+        b->gives = takes;
+        frame_of(l, &h, FRAME_AUTH_REQUEST, F);
+        h.current_epoch = 7;
+        h.larder.asks = true;
+        send_frame(l, &h, LINK_INBOUND | 1);
+        assert_int_equal(l->m.vote_epoch, takes ? 7 : 5); /* B, C and D can elect it */
+        end(l);
+    }
+}
+
 /* What its owner, as we hold, does not claim itself is whoever's who claims it, with whatever epoch. */
 static void test_disowned(void **state)
 {
@@ -615,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_disowned_for_long),
         cmocka_unit_test(test_gives_way),
         cmocka_unit_test(test_who_yields),
+        cmocka_unit_test(test_who_yields_and_takes),
         cmocka_unit_test(test_many_votes),
         cmocka_unit_test(test_who_forgets_itself),
         cmocka_unit_test(test_in_the_place_of_whom_sees_others),
