@@ -15,6 +15,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+enum { BUSY_MIN = 8 /* connections that wrote in a round */ };
+
 void conn_out_drop(struct conn *c)
 {
     if (c->out == NULL)
@@ -191,6 +193,12 @@ static bool close_without_memory(struct conn *c)
 
 /* ---- after replicas --------------------------------------------------------------------- */
 
+/* Its next round writes, too, and comes soon. */
+static bool is_busy(const struct worker *w)
+{
+    return w->nheld >= BUSY_MIN;
+}
+
 static bool hold(struct conn *c)
 {
     struct worker *w = c->worker;
@@ -235,7 +243,13 @@ void conns_settle(struct worker *w)
     struct repl *r = &w->server->repl;
     if (unit_take_fresh(&w->unit))
         w->owed = w->unit.last_end; /* by the upkeep */
-    if (w->owed == 0 || !repl_hand(r, w->owed))
+    if (w->owed == 0) {
+        w->holds = w->holds && !repl_push(r);
+        return;
+    }
+    bool done = repl_hand(r, w->owed, is_busy(w));
+    w->holds = hand_holds(&r->hand);
+    if (!done)
         return;
     repl_tell(r, w->owed);
     w->owed = 0;
@@ -272,7 +286,7 @@ bool conn_flush(struct conn *c)
         return false;
     }
     if (unlikely(c->owed != 0) && sent < size && !hand_is_done(&w->server->repl.hand, c->owed) &&
-        !repl_hand(&w->server->repl, c->owed))
+        !repl_hand(&w->server->repl, c->owed, is_busy(w)))
         return hold(c) || close_without_memory(c);
     while (sent < size && sent - begun < CONN_SEND_MAX) {
         ssize_t n = send_some(c, r, sent);

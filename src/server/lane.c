@@ -173,7 +173,7 @@ static void hand_fresh(struct lane *l)
     struct repl *r = &l->server->repl;
     if (!unit_take_fresh(&l->unit))
         return;
-    if (!repl_hand(r, l->unit.last_end))
+    if (!repl_hand(r, l->unit.last_end, false))
         repl_wake(r); /* it has a next round */
     repl_tell(r, l->unit.last_end);
 }

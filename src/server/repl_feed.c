@@ -302,10 +302,11 @@ static void set_interest(struct repl *r, struct feed *f, unsigned interest)
     f->interest = interest;
 }
 
-int feed_send(struct repl *r, struct feed *f)
+int feed_send(struct repl *r, struct feed *f, bool more)
 {
+    int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
     while (f->sent < f->out.n) {
-        ssize_t n = send(f->fd, f->out.p + f->sent, f->out.n - f->sent, MSG_NOSIGNAL);
+        ssize_t n = send(f->fd, f->out.p + f->sent, f->out.n - f->sent, flags);
         if (n < 0)
             return errno == EAGAIN || errno == EINTR ? ERR_AGAIN : ERR_IO;
         f->sent += (size_t)n;
@@ -320,7 +321,7 @@ int feed_send(struct repl *r, struct feed *f)
 static bool send_out(struct repl *r, struct feed *f)
 {
     size_t before = f->sent;
-    int rc = feed_send(r, f);
+    int rc = feed_send(r, f, false);
     if (rc == 0 || f->sent != before)
         f->moved_ms = r->now_ms;
     if (rc == ERR_IO)
@@ -475,7 +476,7 @@ void repl_feeds_push(struct repl *r)
     for (struct feed *f = r->feeds; f != NULL; f = f->next)
         if (feed_state(f) != FEED_GONE && !feed_keeps_up(f) && !(f->interest & LOOP_WRITE))
             feed_push(r, f);
-    r->owes = !repl_hand(r, changelog_published(&r->log));
+    r->owes = !repl_hand(r, changelog_published(&r->log), false) || !repl_push(r);
     sweep(r);
 }
 

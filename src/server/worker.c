@@ -30,7 +30,8 @@ enum worker_pace {
     ACCEPTS_A_ROUND = 64,  /* of one listener, so that clients are served in between */
     CLOCK_JUMP_MS = 10000, /* something due later than this: the clock was set back */
     HELD_MAX = 32,         /* replies wait for no more than so many others ... */
-    OWED_US = 50,       /* ... or so long, where replicas could not be handed at once what they acknowledge */
+    OWED_US = 50,       /* ... or so long, where replicas could not be handed at once what they acknowledge;
+                         * and what they were handed waits so long for more */
     LAST_STEP_MS = 20,  /* at the end: between looks at what is still unsent ... */
     LAST_IDLE_MS = 500, /* ... which is given up when nobody takes any of it for so long ... */
     LAST_MAX_MS = 5 * 1000, /* ... or after so long in any case */
@@ -414,7 +415,7 @@ static void serve(struct worker *w, int nevents)
 static int64_t next_timeout_us(const struct worker *w)
 {
     int64_t wait = (w->due_ms - os_wall_ms()) * 1000;
-    int64_t most = w->owed != 0 ? OWED_US : w->rest_us != 0 ? w->rest_us : WAIT_MAX_US;
+    int64_t most = w->owed != 0 || w->holds ? OWED_US : w->rest_us != 0 ? w->rest_us : WAIT_MAX_US;
     return wait < 0 ? 0 : wait > most ? most : wait;
 }
 

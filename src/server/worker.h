@@ -68,6 +68,7 @@ struct worker {
     bool last_turn;                /* nobody else has written in this round after this */
     uint32_t nheld, nspares;
     uint64_t owed;                /* of the change log: replicas are to have what lies before; 0: they have */
+    bool holds;                   /* what they were handed is to be pushed, unless more follows at once */
     struct conn_out *spares;      /* for those who will be held */
     struct cache_parked *parked;  /* wait for a value (cache_wait.c) ... */
     int64_t parked_due_ms;        /* ... and one of them wants to be looked after then */
