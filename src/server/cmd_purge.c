@@ -248,7 +248,8 @@ static void purge_in_exec(struct cmd_ctx *c, const struct asked *q)
     if (v != NULL && !q->here && !send_off(c, q, false))
         return;
     purge_now(c, q);
-    purge_reply(c->reply, &(const struct purge_tally){.shards = v != NULL ? purge_shards(v) : 1});
+    purge_reply(c->reply, &(const struct purge_tally){.shards = v != NULL ? purge_shards(v) : 1},
+                (struct str){NULL, 0});
 }
 
 /* DONE id: all nodes have it; what nodes say to each other. */
@@ -285,7 +286,7 @@ void cmd_cache_purge(struct cmd_ctx *c)
                      "moment; send it before MULTI or after EXEC");
     } else if (!q.match && server_view(ctx_server(c)) == NULL && c->unit == NULL && !q.here) {
         purge_now(c, &q);
-        purge_reply(c->reply, &(const struct purge_tally){.shards = 1, .acked = 1});
+        purge_reply(c->reply, &(const struct purge_tally){.shards = 1, .acked = 1}, (struct str){NULL, 0});
     } else if (c->in_exec) {
         purge_in_exec(c, &q);
     } else {

@@ -104,20 +104,26 @@ bool moves_slot(struct moves *m, uint32_t slot, bool *arrives)
     return found;
 }
 
-bool moves_miss_target(struct moves *m, const struct cluster_view *v)
+static void put_id(struct buf *out, const char *id)
 {
-    bool misses = false;
-    for (uint32_t slot = 0; slot < SLOT_COUNT && !misses; slot++)
-        misses = v->to[slot] != VIEW_NOBODY && view_is_away(&v->nodes[v->to[slot]]);
+    for (size_t at = 0; at < out->n; at += VIEW_ID)
+        if (memcmp(out->p + at, id, VIEW_ID) == 0)
+            return;
+    (void)buf_append(out, id, VIEW_ID);
+}
+
+void moves_targets(struct moves *m, const struct cluster_view *v, struct buf *out)
+{
+    for (uint32_t slot = 0; slot < SLOT_COUNT; slot++)
+        if (v->to[slot] != VIEW_NOBODY)
+            put_id(out, v->nodes[v->to[slot]].id);
     pthread_mutex_lock(&m->mutex);
-    for (uint32_t i = 1; i < v->nnodes && !misses; i++)
-        for (unsigned k = 0; k < MOVES_RECORDS && view_is_away(&v->nodes[i]); k++) {
-            const struct move *mv = &m->records[k];
-            misses |= mv->number != 0 && !mv->arrives && !move_is_over(mv->state) &&
-                      strcmp(mv->target, v->nodes[i].id) == 0;
-        }
+    for (unsigned k = 0; k < MOVES_RECORDS; k++) {
+        const struct move *mv = &m->records[k];
+        if (mv->number != 0 && !mv->arrives && !move_is_over(mv->state))
+            put_id(out, mv->target);
+    }
     pthread_mutex_unlock(&m->mutex);
-    return misses;
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */

@@ -28,6 +28,7 @@
 #ifndef LARDER_SERVER_MOVES_H
 #define LARDER_SERVER_MOVES_H
 
+#include "base/buf.h"
 #include "base/str.h"
 #include "server/cluster_view.h"
 #include "server/lane.h"
@@ -137,8 +138,9 @@ void moves_connection_gone(struct moves *m, uint32_t importing);
 /* Any thread: is the slot part of a move that is not over? *arrives: to here. */
 bool moves_slot(struct moves *m, uint32_t slot, bool *arrives);
 
-/* Any thread: has a node that is away keys of slots that go there from here, or may it have some? */
-bool moves_miss_target(struct moves *m, const struct cluster_view *v);
+/* Any thread: the ids of all nodes to which slots go from here, so that they may have keys of them; each
+ * once, VIEW_ID bytes long. Appended to out, whose oom says whether all are there. */
+void moves_targets(struct moves *m, const struct cluster_view *v, struct buf *out);
 
 /* ---- inside: moves*.c ---- */
 

@@ -16,10 +16,11 @@ static void put(struct reply *r, const char *name, uint64_t n)
     reply_int(r, (int64_t)n);
 }
 
-void purge_reply(struct reply *r, const struct purge_tally *t)
+void purge_reply(struct reply *r, const struct purge_tally *t, struct str targets)
 {
-    bool to_node = t->form == REPLY_MATCH_HERE;
-    reply_map(r, t->form == REPLY_TAG ? 4 : to_node ? 6 : 5);
+    static const uint8_t fields[] = {
+        [REPLY_TAG] = 4, [REPLY_MATCH] = 5, [REPLY_TAG_HERE] = 4, [REPLY_MATCH_HERE] = 6};
+    reply_map(r, fields[t->form] + (targets.n > 0));
     if (t->form == REPLY_MATCH) {
         reply_cstr(r, "job");
         reply_bulk(r, str_of(t->id));
@@ -28,10 +29,24 @@ void purge_reply(struct reply *r, const struct purge_tally *t)
     put(r, "acked", t->acked);
     put(r, "pending", t->shards - t->acked - t->unsupported);
     put(r, "unsupported", t->unsupported);
-    if (to_node) {
+    if (t->form == REPLY_MATCH_HERE) {
         put(r, "swept", t->swept);
         put(r, "matched", t->matched);
     }
+    if (targets.n == 0)
+        return;
+    reply_cstr(r, "targets");
+    reply_array(r, targets.n / VIEW_ID);
+    for (size_t at = 0; at < targets.n; at += VIEW_ID)
+        reply_bulk(r, (struct str){targets.p + at, VIEW_ID});
+}
+
+static void asker_free(struct asker *a)
+{
+    if (a == NULL)
+        return;
+    buf_release(&a->targets);
+    mem_free(a);
 }
 
 void purge_come_home(struct worker *w, struct mail *m)
@@ -44,12 +59,12 @@ void purge_come_home(struct worker *w, struct mail *m)
         if (a->error != NULL)
             reply_error(r, a->error);
         else
-            purge_reply(r, &a->tally);
+            purge_reply(r, &a->tally, buf_str(&a->targets));
         r->mute = false;
         if (a->offset > c->written)
             c->written = a->offset;
     }
-    mem_free(a);
+    asker_free(a);
     conn_unpark(c);
 }
 
@@ -70,7 +85,7 @@ void purge_free(struct purge *p)
     mem_free(p->tags);
     mem_free(p->glob);
     mem_free(p->peer_matched);
-    mem_free(p->asker);
+    asker_free(p->asker);
     mem_free(p);
 }
 
@@ -139,17 +154,6 @@ static void apply(struct repl *r, struct purge *p)
         repl_feeds_ask(r);
 }
 
-/* A node without slots is asked while it lives. What it was sent it may serve when it is back; from then on
- * whoever asks us has a node timeout to see that it is. */
-static bool misses_target(struct repl *r)
-{
-    struct server *s = r->server;
-    const struct cluster_view *v = server_view(s);
-    if (v != NULL && moves_miss_target(&s->moves, v))
-        r->purges.missed_ms = r->now_ms;
-    return r->purges.missed_ms != 0 && r->now_ms - r->purges.missed_ms <= s->config.cluster_node_timeout;
-}
-
 static bool has_it_here(struct repl *r, struct purge *p)
 {
     if (p->dryrun)
@@ -162,7 +166,7 @@ static bool has_it_here(struct repl *r, struct purge *p)
     else if (!applied && purge_may_write(r))
         apply(r, p);
     return p->applied && p->turn == r->turn && departures_over(&r->server->departures, &p->departed) &&
-           replicas_have(r, p->offset, p->replicas) && !misses_target(r);
+           replicas_have(r, p->offset, p->replicas);
 }
 
 /* ---- for other nodes: HERE ---- */
@@ -177,9 +181,12 @@ static bool answer_here(struct purges *ps, struct purge *p)
         return false;
     a->error = r->is_replica ? "READONLY You can't write against a read only replica." : p->error;
     bool swept = p->glob != NULL && match_is_swept(ps, p); /* brings p->matched up to date */
-    a->tally = (struct purge_tally){.form = p->glob != NULL ? REPLY_MATCH_HERE : REPLY_TAG,
+    const struct cluster_view *v = server_view(r->server);
+    if (v != NULL && !p->dryrun)
+        moves_targets(&r->server->moves, v, &a->targets);
+    a->tally = (struct purge_tally){.form = p->glob != NULL ? REPLY_MATCH_HERE : REPLY_TAG_HERE,
                                     .shards = 1,
-                                    .acked = here,
+                                    .acked = here && !a->targets.oom,
                                     .swept = swept,
                                     .matched = p->matched};
     a->offset = p->offset;
@@ -289,8 +296,22 @@ static void go_on(struct purges *ps, struct purge *p)
     p->step_ms = 2 * p->step_ms < PURGE_AGAIN_MS ? 2 * p->step_ms : PURGE_AGAIN_MS;
 }
 
+/* Those to whom slots of this node go are asked, too. */
+static bool targets_count(struct purges *ps)
+{
+    struct buf ids;
+    const struct cluster_view *v = server_view(ps->repl->server);
+    buf_init(&ids);
+    if (v != NULL)
+        moves_targets(&ps->repl->server->moves, v, &ids);
+    bool all = !ids.oom && peers_count(ps, buf_str(&ids));
+    buf_release(&ids);
+    return all;
+}
+
 static struct purge_tally count(struct purges *ps, struct purge *p, bool here)
 {
+    here = here && (p->dryrun || targets_count(ps));
     struct purge_tally t = {.form = p->glob != NULL ? REPLY_MATCH : REPLY_TAG,
                             .shards = ps->here_counts + ps->unplaced,
                             .acked = ps->here_counts && here};
@@ -324,14 +345,26 @@ void purge_ask_anew(struct purges *ps, struct purge *p)
     p->step_ms = 1;
 }
 
+static void ask_all_anew(struct purges *ps, struct purge *p)
+{
+    for (unsigned i = 0; i < PURGE_WORDS; i++)
+        p->acked[i] = p->flying[i] = p->swept[i] = 0;
+    purge_ask_anew(ps, p);
+}
+
 /* All have banned it: they are asked whether they have been sent keys since. */
 static void confirm(struct purges *ps, struct purge *p)
 {
     p->confirm = true;
     p->told = false;
-    for (unsigned i = 0; i < PURGE_WORDS; i++)
-        p->acked[i] = p->flying[i] = p->swept[i] = 0;
-    purge_ask_anew(ps, p);
+    ask_all_anew(ps, p);
+}
+
+void purge_lost_peer(struct purges *ps, uint32_t i)
+{
+    for (struct purge *p = ps->first; p != NULL; p = p->next)
+        if (!purge_bit(p->acked, i) && !p->dryrun)
+            ask_all_anew(ps, p);
 }
 
 /* True: it is over, for this node at least. It is done only by the map as it is now. */

@@ -19,8 +19,9 @@
  * once more: what comes later comes from a node that has banned it, or is refused (cache/move.h).
  *
  * A node may also have been sent keys and be away, without a slot that would make it one of those who must be
- * asked. So a node whose slots are going to one that is away has nothing purged until that one is back, and
- * asked.
+ * asked. So a node says with its purge where its slots are going, and is not believed unless those are among
+ * the nodes that are asked as well. When one that has not purged yet stops being one of those, all are asked
+ * anew.
  *
  * What is pending outlives the node that was asked: each node that has been asked for a purge by another
  * keeps it (purge_known.c) until it hears that all have it (DONE), and after PURGE_ADOPT_MS carries it to all
@@ -71,7 +72,7 @@ enum purge_limits {
     PURGE_ADOPT_MS = 5000,
 };
 
-enum purge_form { REPLY_TAG, REPLY_MATCH, REPLY_MATCH_HERE };
+enum purge_form { REPLY_TAG, REPLY_MATCH, REPLY_TAG_HERE, REPLY_MATCH_HERE };
 /* How far a purge is. */
 struct purge_tally {
     enum purge_form form;
@@ -80,7 +81,8 @@ struct purge_tally {
     bool swept;       /* of a pattern: nothing is left that it matches, or all is counted */
     uint64_t matched; /* that were taken out so far, or counted */
 };
-void purge_reply(struct reply *r, const struct purge_tally *t);
+/* targets: to where slots go, VIEW_ID bytes each; only other nodes are told. */
+void purge_reply(struct reply *r, const struct purge_tally *t, struct str targets);
 
 /* A client that waits, and what it is told. */
 struct asker {
@@ -90,6 +92,7 @@ struct asker {
     bool mute;
     const char *error; /* NULL: the numbers */
     struct purge_tally tally;
+    struct buf targets; /* of slots of this node */
     uint64_t offset;
 };
 void purge_come_home(struct worker *w, struct mail *m); /* its mail's */
@@ -158,7 +161,6 @@ struct purges {
     uint32_t npeers;    /* that have been in use */
     uint32_t unplaced;  /* primaries for which there is no peer */
     bool here_counts;   /* this node has slots, or is alone */
-    int64_t missed_ms;  /* when a node to which slots go was away last; 0: never */
     int64_t follow_ms;  /* the map is looked at again from then on; and before a purge is said to be done */
     /* Any thread. */
     _Atomic uint32_t nopen;
@@ -201,13 +203,17 @@ void peers_flush(struct purges *ps);
 void peers_release(struct purges *ps);
 uint32_t purge_shards(const struct cluster_view *v);   /* nodes that own slots */
 bool peer_counts(const struct purges *ps, uint32_t i); /* it is one of the primaries now */
+/* Must all of them, VIEW_ID bytes each, have purges? As of the last look. */
+bool peers_count(const struct purges *ps, struct str ids);
 
 /* purge.c: the answer of peer i to purge number `serial`; it may be gone. */
 void purge_answered(struct purges *ps, uint64_t serial, uint32_t i, const struct peer_answer *a);
 bool purge_asks(const struct purge *p, uint32_t i); /* peer i has something to say that is not known yet */
 void purge_unanswered(struct purges *ps, uint64_t serial, uint32_t i); /* the link broke */
 void purge_forget_peer(struct purges *ps, uint32_t i); /* its place is another node's from now on */
-void purge_hurry(struct purges *ps);                   /* somebody can be asked who could not */
+/* Nobody waits for peer i any more: whoever has said that it has a purge may have counted on that. */
+void purge_lost_peer(struct purges *ps, uint32_t i);
+void purge_hurry(struct purges *ps); /* somebody can be asked who could not */
 
 /* purge.c, for the others */
 void purge_free(struct purge *p);

@@ -22,6 +22,7 @@ struct peer {
     char ip[VIEW_IP_MAX];
     uint16_t port;
     bool counts;     /* a primary that must have purges, as of the last look */
+    bool counted;    /* as of the look before */
     int fd;          /* -1: none */
     bool connecting; /* and not there yet */
     bool wants_write, complained;
@@ -41,6 +42,27 @@ static uint32_t index_of(const struct purges *ps, const struct peer *p)
 bool peer_counts(const struct purges *ps, uint32_t i)
 {
     return ps->peers[i].counts;
+}
+
+static struct peer *find(const struct purges *ps, struct str id)
+{
+    for (uint32_t i = 0; i < ps->npeers; i++)
+        if (str_eq(str_of(ps->peers[i].id), id))
+            return &ps->peers[i];
+    return NULL;
+}
+
+bool peers_count(const struct purges *ps, struct str ids)
+{
+    const struct cluster_view *v = server_view(ps->repl->server);
+    bool all = true;
+    for (size_t at = 0; at < ids.n; at += VIEW_ID) {
+        struct str id = {ids.p + at, VIEW_ID};
+        const struct peer *p = find(ps, id);
+        bool self = v != NULL && ps->here_counts && str_eq(id, str_of(v->nodes[v->me].id));
+        all &= self || (p != NULL && p->counts);
+    }
+    return all;
 }
 
 static void disconnect(struct purges *ps, struct peer *p)
@@ -73,14 +95,6 @@ static void complain(struct purges *ps, struct peer *p, const char *why)
 
 /* ---- who is asked ---- */
 
-static struct peer *find(struct purges *ps, const char *id)
-{
-    for (uint32_t i = 0; i < ps->npeers; i++)
-        if (strcmp(ps->peers[i].id, id) == 0)
-            return &ps->peers[i];
-    return NULL;
-}
-
 /* A place for a node that has none yet; what the one before has said is forgotten. */
 static struct peer *place(struct purges *ps, const char *id)
 {
@@ -106,7 +120,7 @@ static struct peer *place(struct purges *ps, const char *id)
 
 static void follow_node(struct purges *ps, const struct view_node *n)
 {
-    struct peer *p = find(ps, n->id);
+    struct peer *p = find(ps, str_of(n->id));
     if (p == NULL)
         p = place(ps, n->id);
     if (p == NULL) {
@@ -144,13 +158,18 @@ uint32_t purge_shards(const struct cluster_view *v)
     return n;
 }
 
+static void follow_nodes(struct purges *ps, const struct cluster_view *v, const bool *holds, bool known)
+{
+    for (uint32_t i = 1; i < v->nnodes; i++)
+        if (holds[i] && i != v->me && (find(ps, str_of(v->nodes[i].id)) != NULL) == known)
+            follow_node(ps, &v->nodes[i]);
+}
+
 void peers_follow(struct purges *ps)
 {
     const struct cluster_view *v = server_view(ps->repl->server);
     ps->here_counts = v == NULL;
     ps->unplaced = 0;
-    for (uint32_t i = 0; i < ps->npeers; i++)
-        ps->peers[i].counts = false;
     if (v == NULL)
         return;
     if (ps->peers == NULL)
@@ -161,10 +180,15 @@ void peers_follow(struct purges *ps)
         return;
     }
     ps->here_counts = holds[v->me] && !v->replica;
-    for (int known = 1; known >= 0; known--) /* first those who have a place, which may not be given away */
-        for (uint32_t i = 1; i < v->nnodes; i++)
-            if (holds[i] && i != v->me && (find(ps, v->nodes[i].id) != NULL) == known)
-                follow_node(ps, &v->nodes[i]);
+    for (uint32_t i = 0; i < ps->npeers; i++) {
+        ps->peers[i].counted = ps->peers[i].counts;
+        ps->peers[i].counts = false;
+    }
+    follow_nodes(ps, v, holds, true); /* first those who have a place, which may not be given away */
+    for (uint32_t i = 0; i < ps->npeers; i++)
+        if (ps->peers[i].counted && !ps->peers[i].counts)
+            purge_lost_peer(ps, i);
+    follow_nodes(ps, v, holds, false);
     mem_free(holds);
 }
 
@@ -279,13 +303,24 @@ static int64_t number_at(const struct reader_value *v, size_t i)
     return v->kind == READ_ARRAY && v->n > i && v->children[i].kind == READ_INT ? v->children[i].integer : 0;
 }
 
-/* shards, acked, pending, unsupported, and of a pattern swept and matched; each behind its name. */
-static struct peer_answer understand(const struct reader_value *v)
+/* Are all to whom its slots go asked as well? They are the last field, and an array; without any there is no
+ * such field. */
+static bool targets_count(const struct purges *ps, const struct reader_value *v)
+{
+    const struct reader_value *last = v->kind == READ_ARRAY && v->n > 0 ? &v->children[v->n - 1] : NULL;
+    bool all = true;
+    for (size_t i = 0; last != NULL && last->kind == READ_ARRAY && i < last->n; i++)
+        all &= last->children[i].text.n == VIEW_ID && peers_count(ps, last->children[i].text);
+    return all;
+}
+
+/* shards, acked, pending, unsupported, of a pattern swept and matched, and targets; each behind its name. */
+static struct peer_answer understand(const struct purges *ps, const struct reader_value *v)
 {
     bool never = reader_is_error(v) && str_begins(v->text, STR("ERR unknown command"));
-    return (struct peer_answer){.said = never                  ? PEER_NEVER
-                                        : number_at(v, 3) == 1 ? PEER_HAS_IT
-                                                               : PEER_NOT_YET,
+    return (struct peer_answer){.said = never                                          ? PEER_NEVER
+                                        : number_at(v, 3) == 1 && targets_count(ps, v) ? PEER_HAS_IT
+                                                                                       : PEER_NOT_YET,
                                 .swept = number_at(v, 9) == 1,
                                 .matched = (uint64_t)number_at(v, 11)};
 }
@@ -308,7 +343,7 @@ static bool take_answer(struct purges *ps, struct peer *p, const struct reader_v
         complain(ps, p, "it says what nobody has asked");
         return false;
     }
-    struct peer_answer a = understand(v);
+    struct peer_answer a = understand(ps, v);
     if (a.said != PEER_NOT_YET)
         p->complained = false;
     else if (reader_is_error(v) && !p->complained) {

@@ -3,8 +3,11 @@
 LARDER_SERVER=/usr/bin/redis-server proves that an expectation is Redis's own.
 """
 
+import errno
 import os
 import re
+import socket
+import struct
 import subprocess
 
 import harness
@@ -94,6 +97,26 @@ def row_of(observer, server):
         if row.port == server.port:
             return row
     return None
+
+
+def frame(kind, body=b"", sender=b"f" * 40, length=None, epoch=2**63, slots=b"\xff" * 2048):
+    """Of the cluster's bus."""
+    head = b"RCmb" + struct.pack(">IHHHH", 2256 + len(body) if length is None else length, 1, 7777, kind, 0)
+    head += struct.pack(">QQQ", epoch, epoch, 0) + sender + slots
+    return head.ljust(2248, b"\0") + struct.pack(">HH", 17777, 1) + b"\0" * 4 + body
+
+
+def say_on_the_bus(node, data):
+    """And hear what comes first: an answer, the end, or a reset, since it may hang up before it has read everything."""
+    with socket.create_connection(("127.0.0.1", node.port + 10000), timeout=60) as s:
+        try:
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            s.recv(3000)
+        except ConnectionError:
+            pass
+        except OSError as e:
+            assert e.errno == errno.ENOTCONN  # reset already
 
 
 class Cluster:

@@ -9,7 +9,7 @@ import struct
 import harness
 import pytest
 from cachekit import as_dict, get, inspect, wait_for_waiters
-from clusters import Cluster, ask, my_id, row_of
+from clusters import Cluster, ask, frame, my_id, row_of, say_on_the_bus
 from wire import Error, encode
 
 pytestmark = pytest.mark.larder
@@ -350,6 +350,40 @@ def test_purges_reach_a_primary_that_has_no_slot_yet():
             purges_wait_for_one_that_is_away(cluster, source, third, new, w)
         for s in (new, source):
             assert ask(s, "CLUSTER", "SETSLOT", number, "STABLE") == "OK"
+
+
+def test_a_purge_is_not_done_without_a_target_that_only_one_node_sees_as_failed():
+    """Whoever is asked leaves it out, the slots' owner has no doubt of it: the purge waits for it all the same."""
+    with Cluster.create([harness.LARDER_SERVER] * 3, extra={"cluster-node-timeout": 60000}) as cluster:
+        new = cluster.add()
+        source = cluster.owner_of("{move}k")
+        asked = next(s for s in cluster.primaries() if s not in (source, new))
+        number = ask(source, "CLUSTER", "KEYSLOT", "{move}k")
+        assert ask(new, "CLUSTER", "MEET", "127.0.0.1", source.port) == "OK"
+        harness.wait_until(lambda: all(my_id(new) in ask(s, "CLUSTER", "NODES") and "handshake" not in ask(s, "CLUSTER", "NODES")
+                                       for s in cluster.servers) and "cluster_state:ok" in ask(new, "CLUSTER", "INFO"),
+                           what="the new node to be known")  # fmt: skip
+        assert ask(new, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+        assert ask(source, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(new)) == "OK"
+        assert ask(asked, "CONFIG", "SET", "cache-purge-timeout", 500) == "OK"
+        failed = frame(3, my_id(new).encode(), my_id(source).encode(), epoch=0, slots=b"\0" * 2048)
+        with new.wire() as w:
+            for words in (("SET", "{move}a", "v"), ("CACHE.SET", "{move}b", "v", "PX", "600000", "TAGS", "1", "blue")):
+                assert w.pipeline(("ASKING",), words) == ["OK", "OK"]
+            new.process.send_signal(signal.SIGSTOP)
+            try:
+                answer = as_dict(ask(asked, "CACHE.PURGE", "TAG", "blue"))
+                assert (answer["shards"], answer["acked"], answer["pending"]) == (4, 3, 1)
+                say_on_the_bus(asked, failed)
+                harness.wait_until(lambda: "fail" in row_of(asked, new).flags, what="it to be believed")
+                answer = as_dict(ask(asked, "CACHE.PURGE", "MATCH", "{move}a"))
+                assert (answer["shards"], answer["acked"], answer["pending"]) == (3, 2, 1)
+                assert as_dict(ask(asked, "CACHE.STATS"))["purges-pending"] == 2, "what its owner said when the target counted, too"
+                assert "fail" in row_of(asked, new).flags and "fail" not in row_of(source, new).flags
+            finally:
+                new.process.send_signal(signal.SIGCONT)
+            harness.wait_until(lambda: as_dict(ask(asked, "CACHE.STATS"))["purges-pending"] == 0, what="the purges to be complete")
+            assert w.pipeline(("ASKING",), ("GET", "{move}a"), ("ASKING",), ("GET", "{move}b")) == ["OK", None, "OK", None]
 
 
 def test_what_nobody_may_read_stays_behind(slot):

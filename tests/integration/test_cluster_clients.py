@@ -1,6 +1,5 @@
 """redis-py's cluster client on larder, while slots move and a primary dies; hostile bytes on the bus."""
 
-import errno
 import os
 import random
 import socket
@@ -13,7 +12,7 @@ from redis.cluster import ClusterNode, RedisCluster
 
 import clusters
 import harness
-from clusters import Cluster, address, ask, cli, my_id
+from clusters import Cluster, address, ask, cli, frame, my_id, say_on_the_bus
 from test_replica import in_step
 
 
@@ -76,25 +75,6 @@ def test_info_and_hello(cluster):
         assert b"redis_mode:cluster" in bytes(w("INFO", "server"))
         assert b"cluster_enabled:1" in bytes(w("INFO", "cluster"))
         assert w("HELLO")[b"mode"] == b"cluster"
-
-
-def frame(kind, body=b"", sender=b"f" * 40, length=None):
-    head = b"RCmb" + struct.pack(">IHHHH", 2256 + len(body) if length is None else length, 1, 7777, kind, 0)
-    head += struct.pack(">QQQ", 2**63, 2**63, 0) + sender + b"\xff" * 2048
-    return head.ljust(2248, b"\0") + struct.pack(">HH", 17777, 1) + b"\0" * 4 + body
-
-
-def say_on_the_bus(node, data):
-    """And hear what comes first: an answer, the end, or a reset, since it may hang up before it has read everything."""
-    with socket.create_connection(("127.0.0.1", node.port + 10000), timeout=60) as s:
-        try:
-            s.sendall(data)
-            s.shutdown(socket.SHUT_WR)
-            s.recv(3000)
-        except ConnectionError:
-            pass
-        except OSError as e:
-            assert e.errno == errno.ENOTCONN  # reset already
 
 
 def test_frames_come_in_any_pieces(cluster):

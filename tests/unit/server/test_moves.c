@@ -1,4 +1,4 @@
-/* moves_miss_target(): may a node that is away have keys of slots that go there from here? */
+/* moves_targets(): which nodes may have keys of slots that go there from here? */
 #include "server/moves.h"
 
 #include "server/cluster_view.h"
@@ -38,24 +38,30 @@ static int free_world(void **state)
     return 0;
 }
 
-static bool misses(struct world *w)
+static bool are_targets(struct world *w, const char *ids)
 {
-    return moves_miss_target(&w->moves, w->view);
+    struct buf out;
+    buf_init(&out);
+    moves_targets(&w->moves, w->view, &out);
+    bool same = str_eq(buf_str(&out), str_of(ids));
+    buf_release(&out);
+    return same;
 }
 
-static void test_a_slot_that_leaves(void **state)
+static void test_slots_that_leave(void **state)
 {
     struct world *w = *state;
-    w->view->nodes[TARGET].flags |= VIEW_FAIL;
-    assert_false(misses(w));
+    char both[2 * VIEW_ID + 1];
+    assert_true(are_targets(w, ""));
     w->view->to[SLOT] = TARGET;
-    assert_true(misses(w));
-    w->view->nodes[TARGET].flags = VIEW_PRIMARY | VIEW_PFAIL;
-    assert_false(misses(w));
-    w->view->nodes[OTHER].flags |= VIEW_FAIL;
-    assert_false(misses(w));
-    w->view->nodes[TARGET].flags = VIEW_HANDSHAKE;
-    assert_true(misses(w));
+    assert_true(are_targets(w, w->view->nodes[TARGET].id));
+    w->view->nodes[TARGET].flags |= VIEW_FAIL; /* whoever asks may see it otherwise */
+    w->view->to[0] = TARGET;
+    w->view->from[1] = OTHER;
+    assert_true(are_targets(w, w->view->nodes[TARGET].id));
+    w->view->to[2] = OTHER;
+    snprintf(both, sizeof both, "%s%s", w->view->nodes[TARGET].id, w->view->nodes[OTHER].id);
+    assert_true(are_targets(w, both));
 }
 
 static void test_a_move_as_long_as_it_is_not_over(void **state)
@@ -64,23 +70,21 @@ static void test_a_move_as_long_as_it_is_not_over(void **state)
     struct move *mv = &w->records[MOVES_RECORDS - 1];
     *mv = (struct move){.number = 1, .state = MOVE_COPIES};
     memcpy(mv->target, w->view->nodes[TARGET].id, sizeof mv->target);
-    assert_false(misses(w));
-    w->view->nodes[TARGET].flags |= VIEW_FAIL;
-    assert_true(misses(w));
+    assert_true(are_targets(w, mv->target));
     mv->arrives = true;
-    assert_false(misses(w));
+    assert_true(are_targets(w, ""));
     mv->arrives = false;
     mv->state = MOVE_FAILED;
-    assert_false(misses(w));
+    assert_true(are_targets(w, ""));
     mv->state = MOVE_WAITS;
-    memcpy(mv->target, w->view->nodes[OTHER].id, sizeof mv->target);
-    assert_false(misses(w));
+    w->view->to[SLOT] = TARGET;
+    assert_true(are_targets(w, mv->target)); /* once */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_a_slot_that_leaves, make_world, free_world),
+        cmocka_unit_test_setup_teardown(test_slots_that_leave, make_world, free_world),
         cmocka_unit_test_setup_teardown(test_a_move_as_long_as_it_is_not_over, make_world, free_world),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
