@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 import threading
 
 import pytest
@@ -210,3 +211,53 @@ def test_a_large_reply_waits_with_the_small_one(servers):
         kill(p)
     has_drained(r)
     assert r.client().get("z") == b"1"
+
+
+BURST, TURNS = 64, 20  # clients: a worker hands twice for so many
+DATA_SEGS_IN = 152  # of struct tcp_info
+
+
+def test_a_busy_worker_sends_less_often_than_it_hands_and_rests_with_nothing_held_back(servers):
+    """While it sleeps all of them write, so that it finds them in one round; nobody writes after that."""
+    p = servers(workers=1)
+    link = Link(p)
+    wait_until(lambda: p.client().info("replication").get("slave0", {}).get("state") == "online", what="the link")
+    segments, late = 0, 0
+    clients = [p.wire() for _ in range(BURST)]
+    with p.wire() as other:
+        other("SET", "first", 1)
+        link.until(b"first")
+        for turn in range(TURNS):
+            before = segments_in(link)
+            os.kill(p.pid, signal.SIGSTOP)
+            for i, w in enumerate(clients):
+                w.send(encode("SET", f"{turn}:{i}", "v"))
+            os.kill(p.pid, signal.SIGCONT)
+            for w in clients:
+                assert w.read() == "OK"
+            other("PING")
+            other("PING")  # the round of the one before has ended
+            late += not has_come(link, turn)
+            segments += segments_in(link) - before
+    for w in clients:
+        w.close()
+    assert segments <= TURNS * 3 // 2
+    assert late <= TURNS // 4  # a busy machine may deliver a packet later than another
+
+
+def segments_in(link):
+    info = link.wire.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, DATA_SEGS_IN + 4)
+    return int.from_bytes(info[DATA_SEGS_IN:], sys.byteorder)
+
+
+def has_come(link, turn):
+    """Is all of it there already? If not, wait for it."""
+    names = {b"%d:%d" % (turn, i) for i in range(BURST)}
+    try:
+        whole = link.wire.sock.recv(1 << 20, socket.MSG_PEEK | socket.MSG_DONTWAIT).count(b"\r\n%d:" % turn) == BURST
+    except BlockingIOError:
+        whole = False
+    while names:
+        argv = link.command()
+        names.discard(argv[1] if len(argv) > 1 else b"")
+    return whole
