@@ -77,8 +77,8 @@ static inline bool feed_keeps_up(const struct feed *f)
 struct feed *feed_new(int fd); /* takes fd, unless it returns NULL */
 void feed_free(struct feed *f);
 const char *feed_state_name(const struct feed *f);
-/* Send what `out` holds, more: with what follows. 0, and it is empty; ERR_AGAIN, the socket takes no more of it;
- * ERR_IO, errno says why. */
+/* Send what `out` holds, more: with what follows. 0, and it is empty; ERR_AGAIN, the socket takes no more of
+ * it; ERR_IO, errno says why. */
 int feed_send(struct repl *r, struct feed *f, bool more);
 
 /* The replication thread, in a round. */

@@ -14,11 +14,11 @@
  * is room (repl_feed.c) and puts it back when it has caught up; for what is written meanwhile nothing is
  * promised.
  *
- * A worker with much to do does not have its bytes sent at once: the kernel has them, which is the promise, and
- * sends them with those of the next rounds (MSG_MORE), since a packet costs ten times what it costs to hand it
- * some bytes more. It is a few rounds late at most: after HAND_HOLDS_MAX of them, or when a worker has nothing
- * more to hand, the sockets are told to send (repl_push). A process that dies sends what is held back with the end
- * of the connection.
+ * A worker with much to do does not have its bytes sent at once: the kernel has them, which is the promise,
+ * and sends them with those of the next rounds (MSG_MORE), since a packet costs ten times what it costs to
+ * hand it some bytes more. It is a few rounds late at most: after HAND_HOLDS_MAX of them, or when a worker
+ * has nothing more to hand, the sockets are told to send (repl_push). A process that dies sends what is held
+ * back with the end of the connection.
  *
  * Nobody waits: the lock is only tried, send() never blocks, and where a place in the log is still being
  * filled by another thread, or that thread is sending just now, a worker looks a few times, keeps the
@@ -44,7 +44,7 @@ struct hand {
     struct feed *feeds;               /* that keep up: feed.hand_next */
     CACHE_ALIGNED _Atomic uint32_t n; /* how many; written under the lock */
     _Atomic uint64_t upto;            /* all of them have been handed what lies before ... */
-    _Atomic uint32_t holds;           /* ... the last so many times to be sent with more; written under the lock */
+    _Atomic uint32_t holds; /* ... the last so many times to be sent with more; written under the lock */
 };
 
 /* Any thread: must nobody wait for what lies before `end`? */
@@ -60,8 +60,8 @@ static inline bool hand_holds(const struct hand *h)
     return atomic_load_explicit(&h->holds, memory_order_relaxed) != 0;
 }
 
-/* Any thread that has published up to `end`: hand it. more: to be sent with more that comes soon. False: it cannot
- * be done just now; try again soon. */
+/* Any thread that has published up to `end`: hand it. more: to be sent with more that comes soon. False: it
+ * cannot be done just now; try again soon. */
 bool repl_hand(struct repl *r, uint64_t end, bool more);
 /* Any thread: what is held back is sent. False: as above. */
 bool repl_push(struct repl *r);

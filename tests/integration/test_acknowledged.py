@@ -1,6 +1,7 @@
 """What a client has heard of survives kill -9 of the primary, where a replica keeps up (src/server/repl_hand.h)."""
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -9,10 +10,13 @@ import threading
 import pytest
 
 from harness import REDIS_SERVER, wait_until
+from test_cluster_lease import all_threads_stopped
 from test_replica import follow, primary, servers  # noqa: F401
 from wire import encode
 
 WRITES = 320  # of a writer, in all less than the socket of a replica that sleeps takes
+BURST, TURNS = 64, 20  # clients: a worker hands twice for so many
+DATA_SEGS_IN = 152  # of struct tcp_info
 
 
 def pair(servers, kind="larder", **options):
@@ -83,6 +87,37 @@ def test_a_killed_primary_loses_nothing_that_was_acknowledged(servers, kind, pip
         buried(p)
         has_drained(r)
         assert [w.lost(r) for w in [killer, *writers]] == [[], [], []]
+
+
+@pytest.mark.parametrize("kind, io_uring", [("larder", "yes"), ("larder", "no"), ("redis", "yes")])
+def test_nor_what_a_busy_worker_holds_back(servers, kind, io_uring):
+    """It dies when the first of many who wrote in one round has heard."""
+    for _ in range(3):
+        p, r = pair(servers, kind, io_uring=io_uring, workers=1)
+        clients = [p.wire() for _ in range(BURST)]
+        asleep(p)
+        for i, w in enumerate(clients):
+            w.send(encode("SET", i, "v"))
+        os.kill(p.pid, signal.SIGCONT)
+        select.select([w.sock for w in clients], [], [])
+        kill(p)
+        heard = [i for i, w in enumerate(clients) if has_heard(w)]
+        has_drained(r)
+        assert heard
+        assert [i for i in heard if r.client().get(str(i)) != b"v"] == []
+
+
+def asleep(server):
+    os.kill(server.pid, signal.SIGSTOP)
+    wait_until(lambda: all_threads_stopped(server.pid), every=0, what="the end of its last round")
+
+
+def has_heard(wire):
+    with wire:
+        try:
+            return wire.read() == "OK"
+        except (OSError, EOFError):
+            return False
 
 
 @pytest.mark.parametrize("last, key, value", [
@@ -213,10 +248,6 @@ def test_a_large_reply_waits_with_the_small_one(servers):
     assert r.client().get("z") == b"1"
 
 
-BURST, TURNS = 64, 20  # clients: a worker hands twice for so many
-DATA_SEGS_IN = 152  # of struct tcp_info
-
-
 def test_a_busy_worker_sends_less_often_than_it_hands_and_rests_with_nothing_held_back(servers):
     """While it sleeps all of them write, so that it finds them in one round; nobody writes after that."""
     p = servers(workers=1)
@@ -229,7 +260,7 @@ def test_a_busy_worker_sends_less_often_than_it_hands_and_rests_with_nothing_hel
         link.until(b"first")
         for turn in range(TURNS):
             before = segments_in(link)
-            os.kill(p.pid, signal.SIGSTOP)
+            asleep(p)
             for i, w in enumerate(clients):
                 w.send(encode("SET", f"{turn}:{i}", "v"))
             os.kill(p.pid, signal.SIGCONT)
@@ -253,10 +284,8 @@ def segments_in(link):
 def has_come(link, turn):
     """Is all of it there already? If not, wait for it."""
     names = {b"%d:%d" % (turn, i) for i in range(BURST)}
-    try:
-        whole = link.wire.sock.recv(1 << 20, socket.MSG_PEEK | socket.MSG_DONTWAIT).count(b"\r\n%d:" % turn) == BURST
-    except BlockingIOError:
-        whole = False
+    ready, _, _ = select.select([link.wire.sock], [], [], 0)
+    whole = bool(ready) and link.wire.sock.recv(1 << 20, socket.MSG_PEEK).count(b"\r\n%d:" % turn) == BURST
     while names:
         argv = link.command()
         names.discard(argv[1] if len(argv) > 1 else b"")
