@@ -310,6 +310,8 @@ static void begin_batch(void *arg)
     if (g->locks.n > 0)
         departures_begin(&g->m->server->departures, BY_MIGRATE);
     effect_publish(c);
+    if (c->unit != NULL) /* what stays behind is gone, and there may be nothing else */
+        g->job->written = c->unit->last_end;
 }
 
 static void delete_moved(struct migration *g, struct cmd_ctx *c)

@@ -1,5 +1,6 @@
 """MIGRATE: to another larder, to redis-server and from it; what happens to keys when something goes wrong."""
 
+import signal
 import socket
 import threading
 
@@ -267,3 +268,19 @@ def test_many_at_once_with_traffic(pair):
         t.join()
     assert troubles == []
     assert a("DBSIZE") == 0 and b("DBSIZE") == n
+
+
+def test_replicas_are_waited_for_when_nothing_could_be_moved(start_larder):
+    """What nobody may read stays behind, and is gone: a write of that connection, whatever the target has got."""
+    source, target, replica = (start_larder(workers=2) for _ in range(3))
+    with source.wire() as setter, source.wire() as a, replica.wire() as r:
+        assert r("REPLICAOF", "127.0.0.1", source.port) == "OK"
+        assert setter("CACHE.SET", "none", "", "NEGATIVE", "PX", "600000") == "OK"
+        harness.wait_until(lambda: setter("WAIT", 1, 100) == 1, what="the replica")
+        replica.process.send_signal(signal.SIGSTOP)
+        try:
+            assert a("MIGRATE", "127.0.0.1", target.port, "none", 0, 60000) == "OK"
+            assert a("WAIT", 1, 100) == 0
+        finally:
+            replica.process.send_signal(signal.SIGCONT)
+        assert a("WAIT", 1, 60000) == 1
