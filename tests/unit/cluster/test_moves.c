@@ -428,6 +428,28 @@ static void test_a_gift_ends(void **state)
     }
 }
 
+/* Whoever has given its last slots is the one to take them back, until they are served. */
+static void test_a_giver_stays_a_primary(void **state)
+{
+    struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 master - 0 0 2 connected\n", ""));
+    const struct machine_command replicate = {.kind = CMD_REPLICATE, .id = node_named(l, C)->id};
+    const struct machine_event ordered = {.kind = EV_COMMAND, .command = &replicate};
+    uint8_t all[SLOT_BYTES];
+    range(all, 0, SLOT_COUNT - 1);
+    l->m.data.empty = true;
+    assert_int_equal(order(l, CMD_OFFER, l->m.self->slots, 0), 0);
+    b_says(l, all, 7, 11, true);
+    assert_int_equal(l->m.self->nslots, 0);
+    assert_int_equal(event(l, &ordered), ERR_AGAIN);
+    assert_true(l->m.offer.gift.on && node_is(l->m.self, NODE_PRIMARY));
+    b_says(l, all, 7, 11, false);
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_false(l->m.offer.gift.on);
+    assert_int_equal(event(l, &ordered), 0);
+    assert_ptr_equal(l->m.self->primary, node_named(l, C));
+    end(l);
+}
+
 /* In a new epoch a node has what it claims in it, and nothing that it had. */
 static void test_a_new_epoch(void **state)
 {
@@ -460,6 +482,7 @@ int main(void)
         cmocka_unit_test(test_a_claim_in_its_own_epoch),
         cmocka_unit_test(test_replaced_meanwhile),
         cmocka_unit_test(test_a_gift_ends),
+        cmocka_unit_test(test_a_giver_stays_a_primary),
         cmocka_unit_test(test_last_slot_by_hand),
         cmocka_unit_test(test_slow_answers),
     };
