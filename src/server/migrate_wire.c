@@ -179,7 +179,7 @@ void migrate_meet(struct migration *g, struct migrate_socket *s)
     const struct str arrive[] = {STR("CACHE.ARRIVE")};
     struct talk t;
     const char *failed = NULL;
-    if (!g->meets || s->met || g->failed)
+    if (s->met || g->failed || !(g->meets || s->larder)) /* it was refused: whatever it is sent now */
         return;
     if (unit_put_command(&g->out, arrive, ARRAY_LEN(arrive)) != 0) {
         migrate_fail(g, "%s", REPLY_NOMEM);

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import harness
+from cachekit import get
 from wire import Error, encode
 
 
@@ -284,3 +285,24 @@ def test_replicas_are_waited_for_when_nothing_could_be_moved(start_larder):
         finally:
             replica.process.send_signal(signal.SIGCONT)
         assert a("WAIT", 1, 60000) == 1
+
+
+def test_a_kept_connection_says_anew_that_keys_come(pair):
+    """Of a key that was plain when it was asked for, and has tags when its turn comes."""
+    source, target, a, b = pair
+    assert a("CACHE.SET", "rich", "v", "PX", "600000", "TAGS", "1", "red") == "OK"
+    assert a("MIGRATE", "127.0.0.1", target.port, "rich", 0, 60000) == "OK"
+    b("CACHE.PURGE", "AGAIN", "test:1", "MATCH", "nothing*")
+    a("SET", "first", "v")
+    a("SET", "k", "plain")
+    with socket.create_server(("127.0.0.1", 0)) as silent, source.wire() as c, source.wire() as d:
+        c.send(encode("MIGRATE", "127.0.0.1", silent.getsockname()[1], "first", 0, 60000))
+        peer = silent.accept()[0]
+        d.send(encode("MIGRATE", "127.0.0.1", target.port, "k", 0, 60000))
+        harness.wait_until(lambda: a("CLIENT", "LIST").count(b"cmd=migrate") == 2, what="the one behind it")
+        assert a("MIGRATE", "127.0.0.1", target.port, "absent", 0, 60000) == "NOKEY"  # after that has been looked at
+        assert a("CACHE.SET", "k", "v", "PX", "600000", "TAGS", "1", "red") == "OK"
+        peer.close()
+        assert c.read().startswith("IOERR")
+        assert d.read() == "OK"
+    assert get(b, "k")["value"] == b"v"
