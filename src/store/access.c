@@ -1,10 +1,13 @@
 /* Who used what, and when.
  *
  * Every entry has a 2-bit counter of hits in its word. Under an LRU or LFU policy new entries also have a
- * clock:
+ * clock, the time of the last access in TICK_MS since the store was made (about 190 days; then it wraps):
  *
- *      LRU   time of the last access, in TICK_MS since the store was made (about 2 years; then it wraps)
- *      LFU   time of the last access, in LFU_TICK_MS : 24     counter : 8
+ *      LRU   time : 31                              0 : 1
+ *      LFU   its upper bits : 23     counter : 8    1 : 1
+ *
+ * Each says what it is, since the policy may change while it stands: LRU knows when an entry was used last
+ * that LFU has counted, and for LFU an entry that it has not counted is a new one of that age.
  *
  * The LFU counter is logarithmic as Redis's: it starts at LFU_INIT, a hit raises it with probability
  * 1 / ((counter - LFU_INIT) * lfu-log-factor + 1), and each lfu-decay-time minutes take one off. */
@@ -13,47 +16,57 @@
 #include "store/evict.h"
 
 enum {
-    TICK_MS = 16,
-    LFU_TICK_MS = 1024,
+    TICK_MS = 8,
+    TICKS_MASK = INT32_MAX,
+    IDLE_TICKS_MAX = TICKS_MASK / 16 * 15, /* what seems older lies ahead: the time was set back */
     LFU_INIT = 5,
     LFU_MAX = 255,
-    LFU_TIME_MASK = (1 << 24) - 1,
+    CLOCK_LFU = 1, /* what the clock is */
     MS_PER_MINUTE = 60 * 1000,
 };
 
-static int64_t since_boot(const struct access *a)
+static uint32_t ticks_now(const struct access *a)
 {
-    return a->now_ms - a->store->origin_ms;
+    return (uint32_t)((a->now_ms - a->store->origin_ms) / TICK_MS) & TICKS_MASK;
 }
 
-static uint32_t lru_clock(const struct access *a)
+static uint32_t clock_lru(uint32_t ticks)
 {
-    return (uint32_t)(since_boot(a) / TICK_MS);
+    return ticks << 1;
 }
 
-static uint32_t lfu_time(const struct access *a)
+static uint32_t clock_lfu(uint32_t ticks, uint32_t counter)
 {
-    return (uint32_t)(since_boot(a) / LFU_TICK_MS) & LFU_TIME_MASK;
+    return ((ticks & ~(uint32_t)LFU_MAX) | counter) << 1 | CLOCK_LFU;
 }
 
 uint32_t access_clock_new(const struct access *a)
 {
-    return a->store->evict.how.policy == STORE_LFU ? lfu_time(a) << 8 | LFU_INIT : lru_clock(a);
+    uint32_t now = ticks_now(a);
+    return a->store->evict.how.policy == STORE_LFU ? clock_lfu(now, LFU_INIT) : clock_lru(now);
 }
 
-static uint64_t lru_idle_ms(const struct access *a, uint32_t clock)
+static uint32_t idle_ticks(const struct access *a, uint32_t clock)
 {
-    int32_t ticks = (int32_t)(lru_clock(a) - clock);
-    return ticks > 0 ? (uint64_t)ticks * TICK_MS : 0;
+    uint32_t then = clock >> 1;
+    if (clock & CLOCK_LFU)
+        then &= ~(uint32_t)LFU_MAX;
+    uint32_t ticks = (ticks_now(a) - then) & TICKS_MASK;
+    return ticks <= IDLE_TICKS_MAX ? ticks : 0;
+}
+
+static uint64_t idle_ms(const struct access *a, uint32_t clock)
+{
+    return (uint64_t)idle_ticks(a, clock) * TICK_MS;
 }
 
 static uint32_t lfu_counter(const struct access *a, uint32_t clock)
 {
-    uint32_t counter = clock & LFU_MAX, decay_min = a->store->evict.how.lfu_decay_min;
-    uint64_t ms = (uint64_t)((lfu_time(a) - (clock >> 8)) & LFU_TIME_MASK) * LFU_TICK_MS;
+    uint32_t counter = clock & CLOCK_LFU ? clock >> 1 & LFU_MAX : LFU_INIT;
+    uint32_t decay_min = a->store->evict.how.lfu_decay_min;
     if (decay_min == 0)
         return counter;
-    uint64_t off = ms / MS_PER_MINUTE / decay_min;
+    uint64_t off = idle_ms(a, clock) / MS_PER_MINUTE / decay_min;
     return off < counter ? counter - (uint32_t)off : 0;
 }
 
@@ -64,7 +77,7 @@ static uint32_t lfu_hit(const struct access *a, uint32_t clock)
     uint64_t one_in = above * a->store->evict.how.lfu_log_factor + 1;
     if (counter < LFU_MAX && rng_below(&a->app->rng, one_in) == 0)
         counter++;
-    return lfu_time(a) << 8 | counter;
+    return clock_lfu(ticks_now(a), counter);
 }
 
 /* Shard locked; beyond the usual case of an entry that is known to be hot (store_find). */
@@ -76,8 +89,8 @@ void access_note(const struct access *a, struct entry *e)
     if ((word & ENTRY_FREQ_MASK) != ENTRY_FREQ_MASK)
         atomic_store_explicit(&e->word, word + 1, memory_order_relaxed);
     if (word & ENTRY_CLOCK)
-        entry_set_clock(e,
-                        a->store->evict.how.policy == STORE_LFU ? lfu_hit(a, entry_clock(e)) : lru_clock(a));
+        entry_set_clock(e, a->store->evict.how.policy == STORE_LFU ? lfu_hit(a, entry_clock(e))
+                                                                   : clock_lru(ticks_now(a)));
 }
 
 /* Of an entry without a clock: at least since its segment is full; unknown, if it was hit. */
@@ -96,13 +109,20 @@ uint64_t access_score(const struct access *a, const struct segment *seg, const s
     bool hit = (entry_word(e) & ENTRY_FREQ_MASK) != 0;
     uint64_t idle;
     switch (a->store->evict.how.policy) {
-    case STORE_LRU: return clocked ? lru_idle_ms(a, entry_clock(e)) : hit ? 0 : idle_by_segment(a, seg);
+    case STORE_LRU: return clocked ? idle_ms(a, entry_clock(e)) : hit ? 0 : idle_by_segment(a, seg);
     case STORE_LFU:
-        idle = clocked ? (lfu_time(a) - (entry_clock(e) >> 8)) & LFU_TIME_MASK : 0;
-        return (uint64_t)(LFU_MAX - (clocked ? lfu_counter(a, entry_clock(e)) : LFU_INIT)) << 24 | idle;
+        idle = clocked ? idle_ticks(a, entry_clock(e)) : 0;
+        return (uint64_t)(LFU_MAX - (clocked ? lfu_counter(a, entry_clock(e)) : LFU_INIT)) << 32 | idle;
     case STORE_TTL: return entry_expire(e) == 0 ? 0 : UINT64_MAX - (uint64_t)entry_expire(e);
     default: return 0;
     }
+}
+
+static uint32_t clock_idle(const struct access *a, uint64_t ticks)
+{
+    uint32_t since =
+        ticks < IDLE_TICKS_MAX ? (uint32_t)ticks : IDLE_TICKS_MAX; /* as far back as it can say */
+    return clock_lru((ticks_now(a) - since) & TICKS_MASK);
 }
 
 /* The entry of k with a clock: moved to where it has one, if it has none. NULL: absent, or no memory. */
@@ -119,14 +139,14 @@ static struct entry *with_clock(const struct access *a, const struct key *k)
     struct move how = {.clock = true, .queue = STORE_MOVE_SAME, .freq = STORE_MOVE_SAME};
     e = store_move(a, &pos, e, &how);
     if (e != NULL && a->store->evict.how.policy != STORE_LFU)
-        entry_set_clock(e, lru_clock(a) - (uint32_t)(idle / TICK_MS));
+        entry_set_clock(e, clock_idle(a, idle / TICK_MS));
     return e;
 }
 
 uint64_t store_idle_s(const struct access *a, const struct key *k)
 {
     const struct entry *e = with_clock(a, k);
-    return e != NULL ? lru_idle_ms(a, entry_clock(e)) / 1000 : 0;
+    return e != NULL ? idle_ms(a, entry_clock(e)) / 1000 : 0;
 }
 
 uint32_t store_freq(const struct access *a, const struct key *k)
@@ -142,7 +162,7 @@ struct access_use access_use_of(const struct store *s, const struct entry *e, in
         return (struct access_use){USE_UNKNOWN, 0};
     if (s->evict.how.policy == STORE_LFU)
         return (struct access_use){USE_FREQ, lfu_counter(&a, entry_clock(e))};
-    return (struct access_use){USE_IDLE, (uint32_t)(lru_idle_ms(&a, entry_clock(e)) / 1000)};
+    return (struct access_use){USE_IDLE, (uint32_t)(idle_ms(&a, entry_clock(e)) / 1000)};
 }
 
 bool store_keeps_clocks(const struct store *s)
@@ -159,9 +179,8 @@ void store_set_access(const struct access *a, const struct key *k, int64_t idle_
     if (e == NULL)
         return;
     if (lfu)
-        entry_set_clock(e, lfu_time(a) << 8 | (uint32_t)freq);
-    else /* as far back as a clock can say */
-        entry_set_clock(e, lru_clock(a) - (idle_s < INT32_MAX / 1000 * TICK_MS
-                                               ? (uint32_t)(idle_s * 1000 / TICK_MS)
-                                               : (uint32_t)INT32_MAX));
+        entry_set_clock(e, clock_lfu(ticks_now(a), (uint32_t)freq));
+    else
+        entry_set_clock(
+            e, clock_idle(a, idle_s < IDLE_TICKS_MAX ? (uint64_t)idle_s * 1000 / TICK_MS : IDLE_TICKS_MAX));
 }

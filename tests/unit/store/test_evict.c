@@ -242,6 +242,42 @@ static void test_switching_while_full(void **state)
     store_free(r.s);
 }
 
+/* LFU does not take LRU's times for counts, nor LRU counts for times: after an hour of either, each of them
+ * knows when a key was used last, and a key that LFU has not counted is to it as a new one. */
+static void test_switching_keeps_times(void **state)
+{
+    enum { KEYS = 1000, HOUR_MS = 3600 * 1000, COARSE_MS = 2100, FREQ_NEW = 5 };
+    struct store_eviction lru = {STORE_LRU, false, 10, 0}, lfu = {STORE_LFU, false, 10, 0};
+    struct rig r;
+    char name[32];
+    rig_init(&r, &lru);
+    for (uint64_t i = 0; i < KEYS; i++) {
+        set(&r, i, 20, 0);
+        r.a.now_ms += HOUR_MS / KEYS;
+    }
+    store_set_eviction(r.s, &lfu);
+    for (uint64_t i = 0; i < KEYS; i++) {
+        struct key k = make(&r, name, i);
+        assert_int_equal(store_freq(&r.a, &k), FREQ_NEW);
+    }
+    for (uint64_t i = 0; i < KEYS; i++) {
+        assert_true(get(&r, i)); /* counted once */
+        r.a.now_ms += HOUR_MS / KEYS;
+    }
+    store_set_eviction(r.s, &lru);
+    for (uint64_t i = 0; i < KEYS; i++) {
+        struct key k = make(&r, name, i);
+        int64_t idle_s = (int64_t)store_idle_s(&r.a, &k), exact_ms = (int64_t)(KEYS - i) * (HOUR_MS / KEYS);
+        assert_in_range(idle_s, exact_ms / 1000, (exact_ms + COARSE_MS) / 1000);
+    }
+    store_set_eviction(r.s, &lfu);
+    for (uint64_t i = 0; i < KEYS; i++) {
+        struct key k = make(&r, name, i);
+        assert_int_equal(store_freq(&r.a, &k), FREQ_NEW + 1); /* what LRU has not touched is as it was */
+    }
+    store_free(r.s);
+}
+
 static void test_halving(void **state)
 {
     for (size_t p = 0; p < ARRAY_LEN(every_policy); p++) {
@@ -366,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_noeviction_refuses),
         cmocka_unit_test(test_volatile_without_deadlines),
         cmocka_unit_test(test_switching_while_full),
+        cmocka_unit_test(test_switching_keeps_times),
         cmocka_unit_test(test_halving),
         cmocka_unit_test(test_keeps_what_is_used),
         cmocka_unit_test(test_ttl),
