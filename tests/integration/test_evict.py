@@ -1,6 +1,7 @@
 """Eviction as clients and replicas see it: each policy keeps its bound while serving, refusals, what reaches replicas."""
 
 import os
+import time
 
 import pytest
 import redis
@@ -62,16 +63,40 @@ def test_volatile_without_deadlines_refuses(start_larder):
         assert r.dbsize() == 60000 - len(errors)
 
 
+def nearly_full(w, r):
+    """So much of 24 MB that the smallest correction by what is resident (1/8) would evict. The number of keys."""
+    assert write(w, 0, 50000) == []
+    assert 21 * MB < r.info("memory")["larder_used"] < 23 * MB and r.info("stats")["evicted_keys"] == 0
+    return r.dbsize()
+
+
 def test_buffers_of_clients_evict_nothing(start_larder):
     server = start_larder({"maxmemory": "24mb", "maxmemory-policy": "allkeys-lru"}, workers=1)
     with server.wire() as w, server.client() as r:
-        assert write(w, 0, 20000) == []
-        keys = r.dbsize()
+        keys = nearly_full(w, r)
         with server.wire() as greedy:
             greedy.send(b"*2\r\n$3\r\nGET\r\n$12\r\nkey:00000000\r\n" * 100000)  # 40 MB of replies, never read
             wait_until(lambda: r.info("memory")["mem_clients_normal"] > 30 * MB, what="buffered replies")
+            time.sleep(2)  # ten samples of the process
             assert write(w, 0, 1000) == []
             assert (r.dbsize(), r.info("stats")["evicted_keys"]) == (keys, 0)
+
+
+def test_the_log_evicts_nothing(servers):
+    """What is kept for replicas comes on top, too, though it is more than maxmemory."""
+    p, r = servers(maxmemory="24mb", maxmemory_policy="allkeys-lru", repl_backlog_size="48mb"), servers()
+    a, b = single(p), single(r)
+    follow(r, p.port)
+    in_step(a, b)
+    with p.wire() as w:
+        keys = nearly_full(w, a)
+        while a.info("memory")["mem_replication_backlog"] < 40 * MB or a.info("replication")["repl_backlog_histlen"] < 40 * MB:
+            assert write(w, 0, 20000) == []
+        time.sleep(2)  # ten samples of the process
+        assert write(w, 0, 1000) == []
+        assert (a.dbsize(), a.info("stats")["evicted_keys"]) == (keys, 0)
+    in_step(a, b)
+    assert data_of(a) == data_of(b)
 
 
 @pytest.mark.parametrize("kind", ["redis", "larder"])
