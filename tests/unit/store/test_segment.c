@@ -1,5 +1,5 @@
 /* Segments without a store around them: sizes, groups, the count that frees them, pins,
- * promises. */
+ * promises; and a random walk beside a list of what is alive. */
 #include "model.h"
 
 struct rig {
@@ -208,13 +208,155 @@ static void test_full_extents(void **state)
     rig_release(&r);
 }
 
+/* ---- beside a model ---- */
+
+enum { ALIVE_MAX = 4000, WRITERS = 2, SMALL_MAX = 300 };
+
+struct alive {
+    struct entry *e;
+    uint32_t units;
+    unsigned char stamp; /* every byte of it */
+};
+
+struct stroll {
+    struct rig r;
+    struct segment_writer second;
+    struct rng rng;
+    struct alive alive[ALIVE_MAX];
+    uint32_t n;
+    struct segment *pinned;
+};
+
+static struct segment_writer *some_writer(struct stroll *w)
+{
+    return rng_below(&w->rng, WRITERS) == 0 ? &w->r.w : &w->second;
+}
+
+static void walk_add(struct stroll *w)
+{
+    struct segments *segs = &w->r.segs;
+    struct segment_writer *by = some_writer(w);
+    bool large = rng_below(&w->rng, 500) == 0;
+    uint32_t units = 1 + (uint32_t)rng_below(&w->rng, large ? 3 * segs->size : SMALL_MAX);
+    unsigned lane = (unsigned)rng_below(&w->rng, segs->groups);
+    if (w->n == ALIVE_MAX)
+        return;
+    struct entry *e = segment_alloc(segs, by, units, lane);
+    ASSERT(e != NULL);
+    if (rng_below(&w->rng, 10) == 0) {
+        segment_abandon(segs, e, units);
+        return;
+    }
+    struct alive *a = &w->alive[w->n++];
+    *a = (struct alive){e, units, (unsigned char)rng_u64(&w->rng)};
+    memset(e, a->stamp, (size_t)units * ENTRY_UNIT);
+    segment_commit(segs, by, e, units, lane, SEGMENT_NEVER);
+}
+
+static void expect_whole(const struct alive *a)
+{
+    const unsigned char *at = (const unsigned char *)a->e;
+    for (size_t i = 0; i < (size_t)a->units * ENTRY_UNIT; i++)
+        ASSERT(at[i] == a->stamp);
+}
+
+static void walk_kill(struct stroll *w, uint32_t i)
+{
+    struct alive a = w->alive[i];
+    expect_whole(&a);
+    w->alive[i] = w->alive[--w->n];
+    dead(&w->r, a.e, a.units);
+}
+
+static void walk_shrink(struct stroll *w, struct alive *a)
+{
+    uint32_t less = (uint32_t)rng_below(&w->rng, a->units);
+    a->units -= less;
+    segment_resized(segment_of(&w->r.segs, a->e), -(int64_t)less);
+}
+
+static void walk_pin(struct stroll *w, struct segment *seg)
+{
+    if (w->pinned != NULL) {
+        segment_unpin(&w->r.segs, w->pinned);
+        w->pinned = NULL;
+    } else if (segment_pin(seg)) {
+        w->pinned = seg;
+    }
+}
+
+/* Each entry is as it was written, each segment counts what lives in it, and none is in use for nothing. */
+static void walk_check(struct stroll *w)
+{
+    const struct segments *segs = &w->r.segs;
+    uint32_t end = atomic_load(&segs->frontier), *units = calloc(end, sizeof *units);
+    uint64_t bytes = 0;
+    assert_non_null(units);
+    for (uint32_t i = 0; i < w->n; i++) {
+        expect_whole(&w->alive[i]);
+        units[segment_of(segs, w->alive[i].e) - segs->meta] += w->alive[i].units;
+    }
+    for (uint32_t i = 0; i < end; i++) {
+        struct segment *seg = &segs->meta[i];
+        bool used = units[i] > 0 || segment_is_open(seg) || seg == w->pinned;
+        ASSERT(!used || segment_live_units(segs, seg) == units[i]);
+        bytes += !used ? 0 : seg->extents > 0 ? (uint64_t)seg->extents * REGION_EXTENT : segs->size;
+    }
+    assert_int_equal(segs->bytes, bytes);
+    free(units);
+}
+
+static void walk_step(struct stroll *w)
+{
+    uint64_t what = rng_below(&w->rng, 1000);
+    uint32_t i = w->n > 0 ? (uint32_t)rng_below(&w->rng, w->n) : 0;
+    if (what < 520 || w->n == 0)
+        walk_add(w);
+    else if (what < 960)
+        walk_kill(w, i);
+    else if (what < 980)
+        walk_shrink(w, &w->alive[i]);
+    else if (what < 988)
+        walk_pin(w, segment_of(&w->r.segs, w->alive[i].e));
+    else if (what < 994)
+        segment_refill(&w->r.segs, some_writer(w));
+    else if (what < 998)
+        (void)segments_trim(&w->r.segs, 5);
+    else
+        segment_seal_all(&w->r.segs, some_writer(w));
+}
+
+static void test_random(void **state)
+{
+    static struct stroll w;
+    uint64_t steps = unit_model_steps(400000);
+    rng_init(&w.rng, unit_model_seed(1));
+    rig_init(&w.r, 16 << 20, WRITERS);
+    for (uint64_t n = 1; n <= steps; n++) {
+        walk_step(&w);
+        if (n % 4096 == 0)
+            walk_check(&w);
+        if (n % 65536 == 0)
+            while (w.n > 100)
+                walk_kill(&w, (uint32_t)rng_below(&w.rng, w.n));
+    }
+    while (w.n > 0)
+        walk_kill(&w, 0);
+    if (w.pinned != NULL)
+        segment_unpin(&w.r.segs, w.pinned);
+    segment_seal_all(&w.r.segs, &w.r.w);
+    segment_seal_all(&w.r.segs, &w.second);
+    assert_int_equal(in_use(&w.r), 0);
+    rig_release(&w.r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),          cmocka_unit_test(test_groups),
         cmocka_unit_test(test_last_one_frees), cmocka_unit_test(test_groups_lie_apart),
         cmocka_unit_test(test_abandon),        cmocka_unit_test(test_trim),
-        cmocka_unit_test(test_full_extents),
+        cmocka_unit_test(test_full_extents),   cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
