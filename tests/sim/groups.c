@@ -122,9 +122,10 @@ static bool was_lost(const struct sim *s, unsigned group)
     return lost;
 }
 
-void groups_take(struct sim *s, int node, uint64_t groups)
+void groups_take(struct sim *s, int node, uint64_t groups, bool late)
 {
-    forget_lost(s, groups);
+    if (!late) /* else another may have died since whoever gives them served them */
+        forget_lost(s, groups);
     s->nodes[node].takes |= groups;
 }
 

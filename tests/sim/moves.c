@@ -221,7 +221,7 @@ static void arrive(struct sim *s, struct sim_move *v, enum letter what)
     } else if (node_is(n->m.self, NODE_PRIMARY) && n->reign == v->to_reign && order(s, v, v->to, CMD_TAKE)) {
         sim_note(s, "node %d takes groups of node %d in epoch %llu", v->to, v->from,
                  (unsigned long long)v->epoch);
-        groups_take(s, v->to, v->groups);
+        groups_take(s, v->to, v->groups, !v->on);
     }
 }
 

@@ -202,7 +202,8 @@ void groups_serve(struct sim *s, int node);
 void groups_write(struct sim *s, int node);
 void groups_step(struct sim *s, int node);
 void groups_promote(struct sim *s, int node, int in_place_of);
-void groups_take(struct sim *s, int node, uint64_t groups);
+void groups_take(struct sim *s, int node, uint64_t groups,
+                 bool late); /* late: its source has gone on since */
 void groups_drop(struct sim *s, int node, const uint8_t *slots);
 void groups_crash(struct sim *s, int node);
 /* moves.c */
