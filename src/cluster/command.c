@@ -20,7 +20,7 @@ static int add_slots(struct machine *m, const uint8_t *slots, bool add)
             continue;
         if (add)
             machine_drop_move(m, s);
-        slotmap_assign(&m->map, s, add ? m->self : NULL);
+        ownership_assign(m, s, add ? m->self : NULL);
     }
     machine_dirty(m);
     machine_view(m);
@@ -68,7 +68,10 @@ static int replicate(struct machine *m, const struct node_id *id)
         return machine_fail_command(m, ERR_TYPE,
                                     "To set a master the node must be empty and without assigned slots.");
     if (m->offer.gift.on || taking_any(m)) /* nobody else would take them back */
-        return machine_fail_command(m, ERR_AGAIN, "Slots that were moved last are not served yet.");
+        return machine_fail_command(
+            m, ERR_AGAIN,
+            "Slots that were moved last are not served yet. If the node that they went to "
+            "is gone for good, CLUSTER FORGET it.");
     if (m->self->primary != n) {
         machine_act(m, ACT_FLUSH);
         ownership_follow(m, n);
@@ -106,7 +109,7 @@ static int set_owner(struct machine *m, const struct machine_command *c, struct 
     if (move != NULL && (imported || (!move->importing && c->keys == 0)))
         machine_drop_move(m, c->slot);
     bool given = m->map.owner[c->slot] == m->self && n != m->self;
-    slotmap_assign(&m->map, c->slot, n);
+    ownership_assign(m, c->slot, n);
     if (given && m->self->nslots == 0 && m->config.replica_migration) {
         m->successor = n->id; /* it was the last: this node serves as a replica where they went */
         ownership_settle(m);
@@ -218,6 +221,9 @@ static int meet(struct machine *m, const struct machine_command *c)
 
 int command_run(struct machine *m, const struct machine_command *c)
 {
+    bool gives = c->kind == CMD_ADDSLOTS || (c->kind == CMD_SETSLOT && c->how == SETSLOT_NODE);
+    if (gives && !node_votes(m->self))
+        m->voter_ms = m->now_ms; /* if it gives us our first slots */
     switch (c->kind) {
     case CMD_MEET: return meet(m, c);
     case CMD_FORGET: return forget(m, &c->id);

@@ -261,7 +261,7 @@ void election_promote(struct machine *m)
     ownership_primary(m->self);
     for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
         if (m->map.owner[slot] == old)
-            slotmap_assign(&m->map, slot, m->self);
+            ownership_assign(m, slot, m->self);
     }
     election_abort(m);
     manual_reset(m);

@@ -242,10 +242,8 @@ void failure_meet(struct machine *m, struct node *n)
 static void note_self(struct machine *m)
 {
     bool votes = node_votes(m->self);
-    if (votes && !m->self->voter) {
-        m->voter_ms = m->now_ms;
+    if (votes && !m->self->voter)
         failure_ask(m);
-    }
     m->self->voter = votes;
 }
 

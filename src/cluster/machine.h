@@ -167,7 +167,7 @@ struct machine {
     uint64_t vote_seq;
     /* An election of ours. */
     uint64_t elected_ms; /* when we won the last one */
-    uint64_t voter_ms;   /* when we last got our first slots */
+    uint64_t voter_ms;   /* when an order last gave us our first slots */
     uint64_t election_epoch, election_ms, election_at_ms, election_sent_ms, election_asked_ms, election_seq,
         announce_seq, announced_seq; /* asked: the first of our requests for this epoch, sent: the last */
     unsigned election_rank;

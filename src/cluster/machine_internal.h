@@ -105,7 +105,9 @@ void ownership_answer(struct machine *m, const struct node *sender, const struct
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
 bool ownership_bump(struct machine *m); /* a new epoch without agreement, if ours is not the greatest */
 void ownership_follow(struct machine *m, struct node *primary);
-void ownership_tick(struct machine *m);   /* slots that nobody claims become nobody's */
+/* Of whatever cause; NULL: it is nobody's. */
+void ownership_assign(struct machine *m, unsigned slot, struct node *n);
+void ownership_tick(struct machine *m);   /* who claims none of its slots has none */
 void ownership_settle(struct machine *m); /* follows m->successor, as soon as we may */
 void ownership_primary(struct node *n);   /* make it one in the table */
 void ownership_replica(struct machine *m, struct node *n, struct node *primary);

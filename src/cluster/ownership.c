@@ -63,6 +63,12 @@ void ownership_settle(struct machine *m)
         ownership_follow(m, n);
 }
 
+void ownership_assign(struct machine *m, unsigned slot, struct node *n)
+{
+    slots_set(m->disowned, slot, false);
+    slotmap_assign(&m->map, slot, n);
+}
+
 static const struct slot_move *importing(const struct machine *m, unsigned slot)
 {
     const struct slot_move *move = m->nmoves == 0 ? NULL : machine_move(m, slot);
@@ -91,27 +97,32 @@ static bool is_disowned(const struct machine *m, unsigned slot)
     return m->some_disowned && m->map.owner[slot] != m->self && slots_has(m->disowned, slot);
 }
 
-/* Nobody has claimed them since: they are nobody's, as for everybody who has heard of a claim that was given
- * up. Else some would count a voter that the others do not. What comes here comes from its old owner, or its
- * own map would not say whose it is if that is kept. */
+static bool claims_any(const struct machine *m, const struct node *n)
+{
+    for (unsigned b = 0; b < SLOT_BYTES; b++)
+        if ((n->slots[b] & (uint8_t)~m->disowned[b]) != 0)
+            return true;
+    return false;
+}
+
+/* Who has claimed none of its slots for so long has none: they are nobody's, as for everybody who has heard
+ * of a claim that was given up. Else some would count a voter that the others do not. What comes here comes
+ * from its old owner, or its own map would not say whose it is if that is kept. */
 void ownership_tick(struct machine *m)
 {
     if (!m->some_disowned || m->now_ms - m->disowned_ms < m->config.node_timeout_ms || MUTANT(KEEP_DISOWNED))
         return;
-    bool left = false;
-    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
-        if (!is_disowned(m, slot))
+    for (unsigned i = 0; i < m->map.n; i++) {
+        struct node *n = m->map.nodes[i];
+        if (n == m->self || n->nslots == 0 || claims_any(m, n))
             continue;
-        if (machine_takes(m, slot)) {
-            left = true;
-            continue;
-        }
-        slots_set(m->disowned, slot, false);
-        slotmap_assign(&m->map, slot, NULL);
+        for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
+            if (m->map.owner[slot] == n && !machine_takes(m, slot))
+                ownership_assign(m, slot, NULL);
         machine_dirty(m);
         machine_view(m);
     }
-    m->some_disowned = left;
+    m->some_disowned = slots_overlap(m->disowned, m->disowned);
 }
 
 /* `sender` says that it owned these slots at this epoch. */
@@ -139,8 +150,7 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
             machine_drop_move(m, slot);
         }
         taken += owner == mine;
-        slots_set(m->disowned, slot, false);
-        slotmap_assign(&m->map, slot, sender);
+        ownership_assign(m, slot, sender);
         machine_dirty(m);
         machine_view(m);
     }
@@ -165,7 +175,7 @@ void ownership_keep(struct machine *m, struct node *n, const uint8_t *slots)
     for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
         if (m->map.owner[slot] != n || slots_has(slots, slot))
             continue;
-        slotmap_assign(&m->map, slot, NULL);
+        ownership_assign(m, slot, NULL);
         machine_dirty(m);
         machine_view(m);
     }

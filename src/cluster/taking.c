@@ -278,7 +278,7 @@ static void finish(struct machine *m, bool heir)
         m->elected_ms = m->now_ms;
     for (unsigned s = 0; s < SLOT_COUNT; s++)
         if (slots_has(m->taking.slots, s))
-            slotmap_assign(&m->map, s, m->self);
+            ownership_assign(m, s, m->self);
     end(m);
     machine_hold(m);
 }

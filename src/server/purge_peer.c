@@ -52,12 +52,21 @@ static struct peer *find(const struct purges *ps, struct str id)
     return NULL;
 }
 
+/* Who was a primary when slots were on their way to it and follows another by now has it from that one. */
+static struct str primary_of(const struct cluster_view *v, struct str id)
+{
+    for (uint32_t i = 1; v != NULL && i < v->nnodes; i++)
+        if (v->nodes[i].primary != VIEW_NOBODY && str_eq(id, str_of(v->nodes[i].id)))
+            return str_of(v->nodes[v->nodes[i].primary].id);
+    return id;
+}
+
 bool peers_count(const struct purges *ps, struct str ids)
 {
     const struct cluster_view *v = server_view(ps->repl->server);
     bool all = true;
     for (size_t at = 0; at < ids.n; at += VIEW_ID) {
-        struct str id = {ids.p + at, VIEW_ID};
+        struct str id = primary_of(v, (struct str){ids.p + at, VIEW_ID});
         const struct peer *p = find(ps, id);
         bool self = v != NULL && ps->here_counts && str_eq(id, str_of(v->nodes[v->me].id));
         all &= self || (p != NULL && p->counts);

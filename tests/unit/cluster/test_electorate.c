@@ -575,32 +575,50 @@ static void test_disowned(void **state)
     end(l);
 }
 
-/* What nobody has claimed a node timeout later is nobody's: others, who heard of a claim that was given up,
- * hold it so, and who owns nothing else does not vote. Not in the map of who takes it. */
+/* Who claims none of its slots a node timeout later has none: others, who heard of a claim that was given up,
+ * hold it so, and it votes no more. Not in the map of who takes them; and who claims others is a voter for
+ * all. */
 static void test_disowned_for_long(void **state)
 {
-    for (int takes = 0; takes < 2; takes++) {
+    enum { ALL, SOME, TAKEN, KINDS };
+    for (int kind = ALL; kind < KINDS; kind++) {
         struct lone *l = start_leading();
         struct node *e = node_named(l, E);
         struct frame_header h;
-        uint8_t slots[SLOT_BYTES];
-        memcpy(slots, e->slots, SLOT_BYTES);
-        slots_set(slots, 4000, false);
+        uint8_t slots[SLOT_BYTES] = {0};
+        slots_set(slots, 4001, kind == SOME);
         frame_of(l, &h, FRAME_PING, E);
         h.slots = slots;
         send_frame(l, &h, LINK_INBOUND | 1);
-        l->m.taking = (struct handover){.on = takes, .with = node_named(l, B)->id, .epoch = 100};
-        slots_set(l->m.taking.slots, 4000, takes);
+        l->m.taking = (struct handover){.on = kind == TAKEN, .with = node_named(l, B)->id, .epoch = 100};
+        slots_set(l->m.taking.slots, 4000, kind == TAKEN);
         l->now += 999;
         event(l, &(struct machine_event){.kind = EV_TICK});
         send_frame(l, &h, LINK_INBOUND | 1); /* it says so all the time */
         assert_ptr_equal(l->m.map.owner[4000], e);
         l->now += 1;
         event(l, &(struct machine_event){.kind = EV_TICK});
-        assert_ptr_equal(l->m.map.owner[4000], takes ? e : NULL);
-        assert_ptr_equal(l->m.map.owner[4001], e);
+        assert_ptr_equal(l->m.map.owner[4000], kind == ALL ? NULL : e);
+        assert_ptr_equal(l->m.map.owner[4002], kind == SOME ? e : NULL);
+        assert_int_equal(l->m.some_disowned, kind != ALL);
         end(l);
     }
+}
+
+/* A slot that was disowned once, and has been ours since, is disowned anew: a whole node timeout. */
+static void test_disowned_again(void **state)
+{
+    struct lone *l = start_leading();
+    struct machine_command c = {.kind = CMD_SETSLOT, .how = SETSLOT_NODE, .slot = 4000, .id = l->m.self->id};
+    struct frame_header h;
+    const uint8_t none[SLOT_BYTES] = {0};
+    frame_of(l, &h, FRAME_PING, E);
+    h.slots = none;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(slots_has(l->m.disowned, 4000));
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c}), 0);
+    assert_false(slots_has(l->m.disowned, 4000));
+    end(l);
 }
 
 /* A peer that says that it is forgotten itself is not: its frame is in hand. */
@@ -639,6 +657,7 @@ int main(void)
         cmocka_unit_test(test_who_was_elected),
         cmocka_unit_test(test_disowned),
         cmocka_unit_test(test_disowned_for_long),
+        cmocka_unit_test(test_disowned_again),
         cmocka_unit_test(test_gives_way),
         cmocka_unit_test(test_who_yields),
         cmocka_unit_test(test_who_yields_and_takes),
