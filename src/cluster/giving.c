@@ -177,7 +177,7 @@ void giving_persisted(struct machine *m)
         bus_ping(m, to, FRAME_PONG, to->out, 0);
 }
 
-bool giving_is_taken_epoch(const struct machine *m, uint64_t epoch)
+bool machine_epoch_is_taken(const struct machine *m, uint64_t epoch)
 {
     for (unsigned i = 0; i < m->map.n; i++)
         if (m->map.nodes[i]->config_epoch >= epoch)

@@ -253,6 +253,9 @@ const struct slot_move *machine_move(const struct machine *m, unsigned slot);
 /* After CMD_OFFER: may the slots be taken now? A majority knows of the offered epoch, so that nobody is
  * elected in it any more, and we may write. */
 bool machine_offer_stands(const struct machine *m, uint64_t now_ms);
+/* Has somebody the offered epoch, or a later one that was not offered with it, or will for all that we know?
+ * Then whoever is told to take slots in it refuses. */
+bool machine_epoch_is_taken(const struct machine *m, uint64_t epoch);
 /* Is the slot claimed, and not ours yet? */
 bool machine_takes(const struct machine *m, unsigned slot);
 void machine_add_takings(const struct machine *m, uint8_t *slots); /* all of those */

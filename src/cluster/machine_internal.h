@@ -161,7 +161,6 @@ bool taking_promises(const struct machine *m);
 bool machine_owns_all(const struct machine *m, const uint8_t *slots, const struct node *n);
 int giving_offer(struct machine *m, const struct machine_command *c);
 int giving_reclaim(struct machine *m, const struct machine_command *c);
-bool giving_is_taken_epoch(const struct machine *m, uint64_t epoch); /* or will be, for all that we know */
 void giving_lost(struct machine *m, const struct node *to,
                  uint64_t epoch); /* slots of ours, m->lost, by that claim */
 void giving_heard(struct machine *m, struct node *sender, const struct frame *f);

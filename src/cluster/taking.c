@@ -149,7 +149,7 @@ int taking_begin(struct machine *m, const struct machine_command *c)
                                     "This node may not write now: another may be elected in its place.");
     if (from == NULL || from == m->self || node_is(from, NODE_FAIL) || !machine_owns_all(m, c->slots, from))
         return machine_fail_command(m, ERR_NOTFOUND, "Slots are no longer owned by source node");
-    if (giving_is_taken_epoch(m, c->epoch) && !MUTANT(TAKE_ANY_EPOCH))
+    if (machine_epoch_is_taken(m, c->epoch) && !MUTANT(TAKE_ANY_EPOCH))
         return machine_fail_command(m, ERR_AGAIN, "Another node has taken the offered epoch meanwhile");
     if (!taking_start(m, &c->id, c->slots, c->epoch))
         return machine_fail_command(m, ERR_AGAIN, "Slots that came here last are not served yet.");

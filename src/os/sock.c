@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -326,6 +327,12 @@ static void set_option(int fd, int level, int option, int value)
 void sock_set_nodelay(int fd)
 {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+bool sock_has_input(int fd)
+{
+    int n = 0;
+    return ioctl(fd, FIONREAD, &n) != 0 || n > 0;
 }
 
 /* The first probe after idle_s, the connection is given up after twice that. */

@@ -35,6 +35,7 @@ int sock_connect_begin(const char *source, const char *ip, int port, struct sock
 int sock_connect_result(int fd);
 
 void sock_set_nodelay(int fd);               /* and what MSG_MORE holds back is sent */
+bool sock_has_input(int fd);                 /* that nobody has read; or it cannot be told */
 void sock_set_keepalive(int fd, int idle_s); /* 0 = off */
 /* "1.2.3.4:5", "[::1]:5", or "path:0" for Unix sockets, as CLIENT LIST prints it. */
 void sock_peer_name(int fd, char out[SOCK_ADDR_MAX]);

@@ -286,7 +286,7 @@ bool conn_flush(struct conn *c)
         return false;
     }
     if (unlikely(c->owed != 0) && sent < size && !hand_is_done(&w->server->repl.hand, c->owed) &&
-        !repl_hand(&w->server->repl, c->owed, is_busy(w)))
+        !repl_hand(&w->server->repl, c->owed, false))
         return hold(c) || close_without_memory(c);
     while (sent < size && sent - begun < CONN_SEND_MAX) {
         ssize_t n = send_some(c, r, sent);

@@ -130,11 +130,15 @@ static void offer(struct cluster_core *core, void *arg)
         fail(d, "%s", no + strlen("ERR "));
 }
 
+/* Not if the offer was overtaken meanwhile: the target would refuse it. */
 static void hold(struct cluster_core *core, void *arg)
 {
     struct sender *d = arg;
-    d->held = true;
-    set_held(core, d, true);
+    const struct machine *m = &core->machine;
+    d->held = m->offer.epoch == d->epoch && !machine_epoch_is_taken(m, d->epoch) &&
+              count_of(m, d->slots, m->self) == count_slots(d->slots);
+    if (d->held)
+        set_held(core, d, true);
 }
 
 static void ask_offer(struct cluster_core *core, void *arg)
@@ -468,13 +472,22 @@ static bool give(struct sender *d)
     return !d->owns && d->given;
 }
 
+/* What needs the disk and the others comes before clients have to wait. */
+static bool hold_slots(struct sender *d)
+{
+    for (unsigned tries = 0; tries < MOVES_OFFERS && !d->held; tries++)
+        if (!await_last_move(d) || !ask_cluster(d, offer) || d->failed || !await_offer(d) || !catch_up(d) ||
+            !ask_cluster(d, hold))
+            return false;
+    return d->held || fail(d, "Other nodes take new epochs faster than the keys can be sent");
+}
+
 static bool hand_over(struct sender *d)
 {
-    /* What needs the disk and the others comes before clients have to wait. */
-    if (!await_last_move(d) || !ask_cluster(d, offer) || d->failed || !await_offer(d) || !catch_up(d))
+    if (!hold_slots(d))
         return false;
     note(d, MOVE_HOLDS);
-    return ask_cluster(d, hold) && send_rest(d) && await_replicas(d) && await_offer(d) && give(d);
+    return send_rest(d) && await_replicas(d) && await_offer(d) && give(d);
 }
 
 static bool run(struct sender *d)

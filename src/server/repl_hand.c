@@ -17,11 +17,13 @@ enum hand_pace {
     HAND_HOLDS_MAX = 7, /* then all of it is sent */
 };
 
-/* All that is published, to one link. False: it keeps up no more. Lock held. */
+/* All that is published, to one link. False: it keeps up no more. Lock held. A process that dies with
+ * something unread in a socket resets the connection, and what is held back is gone. */
 static bool hand_to(struct repl *r, struct feed *f, bool more)
 {
     DEBUG_ASSERT(f->out.n == 0 && f->out.cap >= REPL_READ_SIZE);
     int64_t n;
+    more = more && !sock_has_input(f->fd);
     do {
         n = changelog_read(&r->log, &f->reader, f->out.p, REPL_READ_SIZE);
         f->out.n = n > 0 ? (size_t)n : 0;

@@ -18,7 +18,9 @@
  * and sends them with those of the next rounds (MSG_MORE), since a packet costs several times what it
  * costs to give it some bytes more. It is a few rounds late at most: after HAND_HOLDS_MAX of them, or when a
  * worker has nothing more to hand, the sockets are told to send (repl_push). A process that dies sends what
- * is held back with the end of the connection.
+ * is held back with the end of the connection, unless a replica's acknowledgement lies unread there: then
+ * nothing is held back. (One that comes in those rounds, and is not read in the microseconds that takes, is a
+ * gap.)
  *
  * Nobody waits: the lock is only tried, send() never blocks, and where a place in the log is still being
  * filled by another thread, or that thread is sending just now, a worker looks a few times, keeps the

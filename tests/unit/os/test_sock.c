@@ -214,6 +214,21 @@ static void options_are_set(void **state)
     close(listener);
 }
 
+static void input_is_seen(void **state)
+{
+    int ends[2];
+    char c;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_false(sock_has_input(ends[0]));
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    assert_true(sock_has_input(ends[0]));
+    assert_int_equal(read(ends[0], &c, 1), 1);
+    assert_false(sock_has_input(ends[0]));
+    close(ends[0]);
+    close(ends[1]);
+    assert_true(sock_has_input(-1));
+}
+
 static void unix_sockets(void **state)
 {
     char folder[] = "/tmp/larder-sock-XXXXXX", path[64], want[160], name[SOCK_ADDR_MAX];
@@ -280,6 +295,7 @@ int main(void)
         cmocka_unit_test(a_port_can_be_shared_only_when_asked),
         cmocka_unit_test(a_connect_gives_up_in_time),
         cmocka_unit_test(options_are_set),
+        cmocka_unit_test(input_is_seen),
         cmocka_unit_test(unix_sockets),
         cmocka_unit_test(unix_paths_have_a_limit),
     };
