@@ -49,7 +49,7 @@ enum moves_limits {
     MOVES_TIMEOUT_MS = 10 * 1000, /* of the target's answers */
     MOVES_DOUBT_MS = 2000,        /* for the claim to be heard, once the target has been told to take them */
     MOVES_CLAIM_MS = 10 * 1000,   /* ... if it has said that it does */
-    MOVES_REPLICAS_MS = 1000,     /* for the target's replicas to have everything */
+    MOVES_REPLICAS_MS = 1000,     /* for the target's replicas to have everything, while the slots are held */
     MOVES_FEW = 64,               /* keys that may be left when the slots are held ... */
     MOVES_FEW_BYTES =
         64 << 10,       /* ... and of so many bytes: what a local network carries in well under 10 ms */

@@ -215,13 +215,14 @@ static bool establish(struct sender *d)
     return put(d, argv, argc) && exchange(d, NULL);
 }
 
-/* The target's replicas have what it has been sent. */
+/* The target's replicas have what it has been sent. Clients that wait do so for no longer. */
 static bool await_replicas(struct sender *d)
 {
+    int64_t patience = d->held ? MOVES_REPLICAS_MS : MOVES_TIMEOUT_MS / 2;
     char want[NUM_I64_TEXT_MAX], ms[NUM_I64_TEXT_MAX];
     int64_t have = 0;
     const struct str wait[] = {
-        STR("WAIT"), {want, num_put_i64(want, d->replicas)}, {ms, num_put_i64(ms, MOVES_REPLICAS_MS)}};
+        STR("WAIT"), {want, num_put_i64(want, d->replicas)}, {ms, num_put_i64(ms, patience)}};
     if (d->replicas == 0)
         return true;
     if (!put(d, wait, ARRAY_LEN(wait)) || !exchange(d, &have))
@@ -438,7 +439,8 @@ static bool await(struct sender *d, void (*fn)(struct cluster_core *core, void *
 /* Until a majority has answered and the offer is on the disk; later, whether it still stands. */
 static bool await_offer(struct sender *d)
 {
-    return await(d, ask_offer, &d->stands, MOVES_REPLICAS_MS, "A majority of the primaries does not answer");
+    return await(d, ask_offer, &d->stands, d->held ? MOVES_REPLICAS_MS : MOVES_CLAIM_MS,
+                 "A majority of the primaries does not answer");
 }
 
 /* The machine makes no offer before that, and the target's takes one after the other. */

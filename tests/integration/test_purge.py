@@ -193,6 +193,7 @@ def test_a_cluster_with_replicas():
             done = {"shards": 3, "acked": 3, "pending": 0, "unsupported": 0}
             harness.wait_until(lambda: purge(w, "TAG", "none") == done, what="all to know of the handover")
             assert w("CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
+            cluster.settle()
             primaries[2] = taker
         for s, k in zip(primaries, soft):
             assert state_at(s, soft[k]) == "miss" and state_at(s, soft[k], "STALE") == "stale"
