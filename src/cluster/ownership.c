@@ -94,7 +94,7 @@ void ownership_disown(struct machine *m, const struct node *sender, const struct
 
 static bool is_disowned(const struct machine *m, unsigned slot)
 {
-    return m->some_disowned && m->map.owner[slot] != m->self && slots_has(m->disowned, slot);
+    return m->some_disowned && slots_has(m->disowned, slot);
 }
 
 static bool claims_any(const struct machine *m, const struct node *n)

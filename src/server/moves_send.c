@@ -135,8 +135,8 @@ static void hold(struct cluster_core *core, void *arg)
 {
     struct sender *d = arg;
     const struct machine *m = &core->machine;
-    d->held = m->offer.epoch == d->epoch && !machine_epoch_is_taken(m, d->epoch) &&
-              count_of(m, d->slots, m->self) == count_slots(d->slots);
+    look(core, d);
+    d->held = d->owns && m->offer.epoch == d->epoch && !machine_epoch_is_taken(m, d->epoch);
     if (d->held)
         set_held(core, d, true);
 }
