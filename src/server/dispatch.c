@@ -483,7 +483,8 @@ enum outcome dispatch_one(struct worker *w, struct conn *conn, struct pending *p
 
 /* ---- the lane's side --------------------------------------------------------------------------- */
 
-/* In a cluster its keys may have moved while it waited for its turn. */
+/* In a cluster its keys may have moved while it waited for its turn: that comes before what this node has
+ * become, as for requests that do not wait. */
 static bool has_moved(struct lane_job *job, struct cmd_ctx *c)
 {
     const struct server *s = job->conn->worker->server;
@@ -502,7 +503,7 @@ static void run_job_command(struct lane_job *job, struct cmd_ctx *c)
         cmd_reply_err(c, ERR_OOM);
         return;
     }
-    if (has_moved(job, c))
+    if (has_moved(job, c) || !admit_late(c, ctx_server(c)))
         return;
     if (job->mode == LANE_PLAIN) {
         c->cmd->fn(c);
@@ -519,7 +520,7 @@ static void run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m)
 {
     if (!job->exec)
         run_job_command(job, c);
-    else if (!has_moved(job, c))
+    else if (!has_moved(job, c) && admit_late(c, ctx_server(c)))
         exec_run(c, m);
 }
 
@@ -539,7 +540,7 @@ void dispatch_run_job(struct lane_job *job, struct cmd_ctx *c, struct metrics *m
     c->again = false;
     uint64_t t0 = os_ticks();
     job->held = admit_pauses(c, conn->worker->server);
-    if (!job->held && admit_late(c, conn->worker->server))
+    if (!job->held)
         run_job(job, c, m);
     effect_publish(c);
     job->written = c->unit != NULL ? c->unit->last_end : 0;
