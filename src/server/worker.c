@@ -21,9 +21,12 @@
 #include <unistd.h>
 
 enum worker_pace {
-    MAINTAIN_US = 200,    /* the longest slice of the store's upkeep in a round, and ... */
-    MAINTAIN_US_MIN = 50, /* ... the shortest, each times active-expire-effort; between them ... */
-    MAINTAIN_SHARE = 2,   /* ... half of what the round has taken */
+    MAINTAIN_US = 200,               /* the longest slice of the store's upkeep in a round, and ... */
+    MAINTAIN_US_MIN = 50,            /* ... the shortest, each times active-expire-effort; between them ... */
+    MAINTAIN_SHARE = 2,              /* ... half of what the round has taken */
+    REST_LEISURE = 15,               /* after it upkeep rests so many times as long as it has worked, ... */
+    REST_SOON = 3,                   /* ... or so many, each by active-expire-effort, ... */
+    REST_MAX_NS = 100 * 1000 * 1000, /* ... but no longer than this, where it was kept from working */
     READ_SHARE = 64, /* of maxmemory: the buffers that clients' requests arrive in, of all workers together */
     WAIT_MAX_US = 1000 * 1000,
     OVERDUE_SCAN_MIN = 16, /* connections looked at per cron, more when there are many */
@@ -349,6 +352,18 @@ static uint32_t upkeep_us(const struct worker *w, uint64_t from)
     return (uint32_t)us * (uint32_t)w->server->config.active_expire_effort;
 }
 
+/* Others may want this CPU, and clients of this worker come first: upkeep that nobody waits for is spread
+ * thin. While writers want memory there is some in each round, and only an idle worker rests. */
+static void rest_from_upkeep(struct worker *w, int64_t worked_ns)
+{
+    enum store_haste haste = store_haste(w->app);
+    int64_t times = haste == STORE_NOW ? 1 : haste == STORE_SOON ? REST_SOON : REST_LEISURE;
+    int64_t effort = w->server->config.active_expire_effort;
+    int64_t rest_ns = times > effort ? worked_ns * times / effort : worked_ns;
+    w->rested_ns = os_work_ns() + (rest_ns < REST_MAX_NS ? rest_ns : REST_MAX_NS);
+    w->upkeep_hurries = haste == STORE_NOW;
+}
+
 /* from: ticks when this round began. */
 static void maintain(struct worker *w, uint64_t from)
 {
@@ -359,7 +374,9 @@ static void maintain(struct worker *w, uint64_t from)
     uint32_t next_ms = store_maintain(&w->ctx.a, budget_us);
     uint64_t ns = os_ticks_to_ns(os_ticks() - before);
     w->maintain_ms = w->now_ms + next_ms;
-    w->rest_us = next_ms == 0 ? ns / 1000 + 1 : 0;
+    w->upkeep_goes_on = next_ms == 0;
+    if (w->upkeep_goes_on)
+        rest_from_upkeep(w, (int64_t)ns);
     counter_add(&w->upkeep_ns, ns);
     struct server *s = w->server;
     int64_t threshold = s->config.latency_monitor_threshold;
@@ -367,10 +384,17 @@ static void maintain(struct worker *w, uint64_t from)
         latency_add(&s->latency, LATENCY_EXPIRE_CYCLE, w->now_ms / 1000, ns / 1000000);
 }
 
+static bool upkeep_is_due(const struct worker *w)
+{
+    if (w->upkeep_goes_on)
+        return w->upkeep_hurries || os_work_ns() >= w->rested_ns;
+    return is_due(w, w->maintain_ms);
+}
+
 /* In the round: when the next one must begin even if nothing happens. */
 static void set_deadline(struct worker *w)
 {
-    w->due_ms = w->cron_ms < w->maintain_ms || w->rest_us != 0 ? w->cron_ms : w->maintain_ms;
+    w->due_ms = w->cron_ms < w->maintain_ms || w->upkeep_goes_on ? w->cron_ms : w->maintain_ms;
     if (unlikely(w->paused != NULL)) {
         int64_t end_ms = pause_next_ms(w->server, w->now_ms);
         w->due_ms = end_ms < w->due_ms ? end_ms : w->due_ms;
@@ -411,11 +435,17 @@ static void serve(struct worker *w, int nevents)
     w->last_turn = false;
 }
 
-/* Upkeep without an end rests as long as it has worked: others may want this CPU. */
+static int64_t rest_left_us(const struct worker *w)
+{
+    int64_t ns = w->upkeep_goes_on ? w->rested_ns - os_work_ns() : (int64_t)WAIT_MAX_US * 1000;
+    return ns < 0 ? 0 : ns / 1000 + 1;
+}
+
 static int64_t next_timeout_us(const struct worker *w)
 {
-    int64_t wait = (w->due_ms - os_wall_ms()) * 1000;
-    int64_t most = w->owed != 0 || w->holds ? OWED_US : w->rest_us != 0 ? w->rest_us : WAIT_MAX_US;
+    int64_t wait = (w->due_ms - os_wall_ms()) * 1000, rest = rest_left_us(w);
+    int64_t most = w->owed != 0 || w->holds ? OWED_US : WAIT_MAX_US;
+    most = rest < most ? rest : most;
     return wait < 0 ? 0 : wait > most ? most : wait;
 }
 
@@ -514,7 +544,7 @@ static void *worker_main(void *arg)
         if (is_due(w, w->cron_ms))
             worker_cron(w);
         clients_relieve(w);
-        if (is_due(w, w->maintain_ms))
+        if (upkeep_is_due(w))
             maintain(w, from);
         if (unlikely(w->now_ms >= w->parked_due_ms))
             cache_wait_look(w);

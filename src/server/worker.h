@@ -75,7 +75,9 @@ struct worker {
     struct relay *relays;         /* that are looking at its connections now */
     int64_t cron_ms, maintain_ms; /* when due next */
     int64_t clients_s;            /* the second that clients.recent is at */
-    int64_t rest_us;              /* not 0: upkeep has more to do, after so long */
+    int64_t rested_ns;            /* by os_work_ns(): upkeep that goes on rests until then ... */
+    bool upkeep_goes_on;          /* it has more to do */
+    bool upkeep_hurries;          /* ... unless a round begins sooner */
     int64_t due_ms;               /* the next round begins no later */
     bool rests;                   /* from accepting, until the next cron: descriptors are short */
     bool stopping;                /* execute nothing more */

@@ -180,6 +180,11 @@ bool store_prepare(struct store *s)
     return region_collapse_one(&s->region) || prepared;
 }
 
+bool store_is_crowded(struct store *s)
+{
+    return s->maxmemory != 0 && store_used(s) + doomed_bytes(s) > s->maxmemory;
+}
+
 bool store_give_back(struct store *s, int64_t until_ns)
 {
     bool more = true;

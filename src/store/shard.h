@@ -91,6 +91,7 @@ struct appender {
     void *debts; /* store_thread_debts() */
     struct rng rng;
     const struct access *upkeep; /* store_maintain()'s: who reclaims before a round */
+    enum store_haste haste;      /* of what it left to be done */
 };
 
 /* Tables that a flush detached, waiting to be freed. Lies behind them in the same mapping. */
@@ -104,7 +105,7 @@ struct grave {
 struct sweep {
     struct lock lock; /* leaf, only tried; guards what follows */
     uint32_t cursor;
-    int64_t next_pass_ms;
+    int64_t next_pass_ms, began_ms;
     bool active;
     int64_t overdue_ms; /* when `overdue` was taken */
     uint64_t overdue;   /* all threads' sum then */
@@ -394,6 +395,8 @@ int64_t store_reclaim_ns(struct store *s);
 void store_trim_surplus(struct store *s);
 /* Give memory that nobody needs back to the system until the time is over; true while there is more. */
 bool store_give_back(struct store *s, int64_t until_ns);
+/* With what a flush has left, more than maxmemory. */
+bool store_is_crowded(struct store *s);
 
 /* ---- store.c -------------------------------------------------------------------- */
 

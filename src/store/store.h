@@ -344,9 +344,17 @@ void store_round_begin(struct store *s, struct appender *app);
 
 /* Each worker, between rounds, no lock held: expiry, compaction, freeing what was flushed,
  * for at most about budget_us. Returns the ms after which it wants to be called again (0 = more to
- * do now, but serve your clients first). *a is kept: it must live as long as the store, since later rounds
- * of this thread reclaim with it before they begin. */
+ * do now, but serve your clients first, and see store_haste()). *a is kept: it must live as long as the
+ * store, since later rounds of this thread reclaim with it before they begin. */
 uint32_t store_maintain(const struct access *a, uint32_t budget_us);
+
+/* What the last store_maintain() of this thread left to be done, how soon must it be? */
+enum store_haste {
+    STORE_AT_LEISURE, /* nobody waits: a small share of the time will do */
+    STORE_SOON,       /* it piles up: flushed memory, more than 1 % expired, a pass that takes seconds */
+    STORE_NOW,        /* writers want the memory */
+};
+enum store_haste store_haste(const struct appender *app);
 /* One thread, with no place at the gate: large pages that will be wanted are made ready, those that are full
  * are made of small ones. True when something was done. May take some milliseconds. */
 bool store_prepare(struct store *s);

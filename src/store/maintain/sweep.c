@@ -47,6 +47,8 @@ enum {
     LATENESS_PER_SEGMENT_MS = 6,
     LATENESS_MIN = 1000,
     LATENESS_MAX = 600 * 1000,
+    PASS_LONG_MS = 4000, /* a pass that takes longer must be given more time */
+    EXPIRED_MAX = 100,   /* 1/100 of what is used */
 };
 
 /* An entry that a walk must visit under its shard's lock. */
@@ -350,6 +352,7 @@ static void pass_begin(const struct access *a, struct sweep *sw)
     if (sw->for_dead)
         atomic_fetch_add_explicit(&s->segs.purge, 1, memory_order_relaxed);
     sw->cursor = 0;
+    sw->began_ms = a->now_ms;
     sw->active = true;
     sw->clean = s->segs.purge;
     sw->sealed = sw->live_parts = 0;
@@ -478,12 +481,14 @@ static bool select_walk(const struct access *a)
     return found;
 }
 
-static uint32_t ms_to_next_pass(const struct access *a)
+/* *late: the pass at hand has begun long ago. */
+static uint32_t ms_to_next_pass(const struct access *a, bool *late)
 {
     struct sweep *sw = &a->store->sweep;
     if (!lock_try(&sw->lock))
         return 1;
     int64_t ms = sw->active ? 0 : sw->next_pass_ms - a->now_ms;
+    *late = sw->active && a->now_ms - sw->began_ms > PASS_LONG_MS;
     lock_release(&sw->lock);
     return ms <= 0 ? 0 : ms > PASS_MS * 10 ? PASS_MS * 10 : (uint32_t)ms;
 }
@@ -515,6 +520,11 @@ static bool sweep_step(const struct access *a, int64_t until_ns)
     return true;
 }
 
+static bool lingers_much(struct store *s)
+{
+    return atomic_load_explicit(&s->expired_bytes, memory_order_relaxed) > store_used(s) / EXPIRED_MAX;
+}
+
 uint32_t store_maintain(const struct access *a, uint32_t budget_us)
 {
     struct store *s = a->store;
@@ -527,11 +537,19 @@ uint32_t store_maintain(const struct access *a, uint32_t budget_us)
     }
     while (os_work_ns() < until_ns && sweep_step(a, until_ns))
         segment_refill(&s->segs, &a->app->writer);
-    bool packing = store_pack(a, until_ns), surplus = store_give_back(s, until_ns);
+    bool packing = store_pack(a, until_ns), surplus = store_give_back(s, until_ns), late = false;
     store_update_pressure(s);
-    if (digging || reaping || packing || a->app->walk.seg != NULL ||
-        (evict_wanted(a) && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed)))
+    bool evicting = evict_wanted(a) && !atomic_load_explicit(&s->evict.stuck, memory_order_relaxed);
+    uint32_t ms = ms_to_next_pass(a, &late);
+    a->app->haste = evicting || store_is_crowded(s)                 ? STORE_NOW
+                    : digging || reaping || late || lingers_much(s) ? STORE_SOON
+                                                                    : STORE_AT_LEISURE;
+    if (digging || reaping || packing || a->app->walk.seg != NULL || evicting)
         return 0;
-    uint32_t ms = ms_to_next_pass(a);
     return surplus && ms > 1 ? 1 : ms;
+}
+
+enum store_haste store_haste(const struct appender *app)
+{
+    return app->haste;
 }

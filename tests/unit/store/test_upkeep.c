@@ -368,6 +368,67 @@ static void test_flush_db(void **state)
     store_free(s);
 }
 
+/* Of a slice that is too short for what there is. */
+static enum store_haste haste_after(struct access *a, int64_t ms)
+{
+    a->now_ms += ms;
+    while (store_maintain(a, 1) != 0)
+        a->now_ms++;
+    return store_haste(a->app);
+}
+
+/* What nobody waits for does not hurry; what piles up does, and what writers want is for now. */
+static void test_haste(void **state)
+{
+    enum { KEYS = 100000, TTL_MS = 1000 };
+    struct store *s;
+    struct access a = setup_store(&s, 0);
+    for (uint32_t i = 0; i < KEYS; i++)
+        put(&a, i, i % 2, 100, 0);
+    upkeep(&a, 1000);
+    store_flush_db(&a, 1);
+    assert_int_equal(haste_after(&a, 0), STORE_AT_LEISURE);
+    assert_int_equal(haste_after(&a, 10000), STORE_SOON); /* it lasts */
+    upkeep(&a, 2000);
+    assert_int_equal(store_haste(a.app), STORE_AT_LEISURE);
+    store_flush_all(&a);
+    assert_int_equal(haste_after(&a, 0), STORE_SOON);
+    store_set_maxmemory(s, 4 << 20); /* less than was flushed */
+    assert_int_equal(haste_after(&a, 0), STORE_NOW);
+    upkeep(&a, 1000);
+    assert_int_equal(store_haste(a.app), STORE_AT_LEISURE);
+    store_set_maxmemory(s, 0);
+    for (uint32_t i = 0; i < KEYS; i++)
+        put(&a, i, 0, 100, i % 2 == 0 ? 0 : a.now_ms + TTL_MS);
+    a.now_ms += 3 * TTL_MS;
+    while (haste_after(&a, STEP_MS) != STORE_SOON) /* some are taken out, late */
+        assert_true(store_db_keys(s, 0) > KEYS / 2);
+    upkeep(&a, 10000);
+    assert_int_equal(store_db_keys(s, 0), KEYS / 2);
+    assert_int_equal(store_haste(a.app), STORE_AT_LEISURE);
+    store_free(s);
+}
+
+/* So is what must be evicted before writers come. */
+static void test_haste_to_evict(void **state)
+{
+    struct store *s;
+    struct access a = setup_store(&s, 64 << 20);
+    store_set_eviction(s, &(struct store_eviction){.policy = STORE_AUTO});
+    for (uint32_t i = 0; i < 300000; i++)
+        put(&a, i, 0, 100, 0);
+    upkeep(&a, 1000);
+    assert_int_equal(store_haste(a.app), STORE_AT_LEISURE);
+    struct store_memory m;
+    store_memory(s, &m);
+    store_set_maxmemory(s, m.used); /* what remembers evicted keys becomes less */
+    store_memory(s, &m);
+    store_set_maxmemory(s, s->maxmemory - (s->evict.goal - m.used) - 4096);
+    assert_false(store_is_crowded(s)); /* only what is to be free is not */
+    assert_int_equal(haste_after(&a, 0), STORE_NOW);
+    store_free(s);
+}
+
 /* Keys larger than a segment. */
 static void test_huge_keys(void **state)
 {
@@ -418,6 +479,8 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_packed),
         cmocka_unit_test(test_flush_gives_back),
         cmocka_unit_test(test_flush_db),
+        cmocka_unit_test(test_haste),
+        cmocka_unit_test(test_haste_to_evict),
         cmocka_unit_test(test_huge_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
