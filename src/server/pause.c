@@ -21,6 +21,7 @@ void pause_tick(struct server *s, int64_t now_ms)
         return;
     server_care_set(s, over, false);
     lane_retry_held(&s->lane);
+    workers_wake(s);
 }
 
 void pause_begin(struct server *s, enum pause_reason why, uint32_t what, int64_t now_ms, int64_t until_ms)
@@ -41,7 +42,6 @@ void pause_end(struct server *s, enum pause_reason why)
 {
     s->pauses[why] = (struct pause){0};
     pause_tick(s, 0);
-    workers_wake(s);
 }
 
 bool pause_is_on(const struct server *s, enum pause_reason why)

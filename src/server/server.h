@@ -89,7 +89,8 @@ struct server {
     struct worker *workers; /* nworkers */
     uint32_t nworkers;
     struct listener listeners[SERVER_LISTEN_MAX];
-    int64_t listen_port; /* of the sockets that are open */
+    int64_t listen_port;    /* of the sockets that are open */
+    _Atomic uint32_t wakes; /* workers_wake(), how often */
     _Atomic uint32_t care;
     _Atomic(struct cluster_view *) view; /* NULL: not in a cluster; see server_view() */
     /* Of os_boot_ms(): until then nobody can be elected in the place of this primary, and it may acknowledge

@@ -171,6 +171,7 @@ void worker_mail(struct worker *w, struct mail *m)
 
 void workers_wake(struct server *s)
 {
+    atomic_fetch_add_explicit(&s->wakes, 1, memory_order_release);
     for (uint32_t i = 0; i < s->nworkers; i++)
         loop_wake(s->workers[i].loop);
 }
@@ -299,9 +300,12 @@ static void check_care(struct worker *w)
         server_care_set(s, CARE_MEMORY, over);
     if (unlikely(care & CARE_PAUSE))
         pause_tick(s, w->now_ms);
+    uint32_t wakes = atomic_load_explicit(&s->wakes, memory_order_acquire);
     care = atomic_load_explicit(&s->care, memory_order_relaxed);
-    if (w->paused != NULL && !(care & (CARE_PAUSE | CARE_FAILOVER)))
+    if (unlikely(w->paused != NULL) && wakes != w->wakes && !(care & (CARE_PAUSE | CARE_FAILOVER))) {
+        w->wakes = wakes;
         unpark_paused(w);
+    }
 }
 
 static void close_if_overdue(struct worker *w, struct conn *c)

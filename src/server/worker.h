@@ -63,7 +63,7 @@ struct worker {
     struct unit unit;              /* its effects, when they are logged */
     struct conn *conns;            /* all of them */
     struct conn *sweep;            /* where the timeout scan goes on */
-    struct conn *paused;           /* parked by CLIENT PAUSE */
+    struct conn *paused;           /* parked by a pause, or for a slot that changes hands */
     struct conn *held, **held_end; /* their replies wait for replicas (conn_out.c) */
     bool last_turn;                /* nobody else has written in this round after this */
     uint32_t nheld, nspares;
@@ -79,6 +79,7 @@ struct worker {
     bool upkeep_goes_on;          /* it has more to do */
     bool upkeep_hurries;          /* ... unless a round begins sooner */
     int64_t due_ms;               /* the next round begins no later */
+    uint32_t wakes;               /* server.wakes when those of `paused` last tried again */
     bool rests;                   /* from accepting, until the next cron: descriptors are short */
     bool stopping;                /* execute nothing more */
     bool running;                 /* the thread was started: boot's and the end's */
@@ -103,7 +104,8 @@ int worker_listen(struct worker *w, struct listener *l);
 void workers_drain(struct server *s);
 void worker_release(struct worker *w); /* then */
 
-/* Any thread: what they wait for has changed. */
+/* Any thread: what they wait for has changed; those who are parked by a pause, or for a slot that changes
+ * hands, try again. */
 void workers_wake(struct server *s);
 
 /* The worker that accepted connections should go to now: the one with the fewest. */

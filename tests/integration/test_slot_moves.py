@@ -511,6 +511,14 @@ def test_what_was_given_and_not_served_comes_back_whole():
         assert one(target, name)["state"] == "failover-granted"
         assert ask(source, "DBSIZE") == 0 and ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100
         assert str(ask(source, "GET", f"{tag}:7")).startswith("MOVED")
+        waiters = [target.wire() for _ in range(20)]  # for the slot; each tries once, not whenever the node has something to do
+        for w in waiters:
+            w.send(encode("GET", f"{tag}:7"))
+        parked = lambda: int(re.search(r"larder_parked:(\d+)", ask(target, "INFO", "stats")).group(1))  # noqa: E731
+        harness.wait_until(lambda: parked() >= 20, what="them to wait")
+        for _ in range(100):
+            assert ask(target, "PING") == "PONG"
+        assert parked() <= 80
         c.kill(target)
         replica.process.send_signal(signal.SIGCONT)
         target.killed = False
