@@ -275,6 +275,7 @@ void election_persisted(struct machine *m)
 {
     vote_persisted(m);
     giving_persisted(m);
+    taking_persisted(m);
     if (m->election_asked && !m->election_sent && m->persisted_seq >= m->election_seq)
         send_request(m);
     if (m->announce_seq > m->announced_seq && m->persisted_seq >= m->announce_seq) {

@@ -63,7 +63,7 @@ struct frame_larder {
     bool is;             /* the sender is larder */
     bool offers;         /* PAUSED: you, my replica, shall take over */
     bool asks;           /* for votes: whether it was elected is not decided yet */
-    bool unsettled;      /* it claims slots that it does not serve yet, or does not yet know what it has */
+    bool unsettled;      /* it claims slots that its file does not give it, or does not know what it has */
     bool forced;         /* AUTH_REQUEST: an operator ordered it, whatever the primary does */
     uint32_t promise_ms; /* PONG, AUTH_ACK: no vote against you for so long since I got what this answers */
     uint32_t seq;        /* PING: a number; PONG: the one it answers */

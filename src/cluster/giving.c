@@ -11,11 +11,11 @@
  * write again: a claim that comes late has an older one. So that this takes nothing back that was given, what
  * we gave is out of the file before anybody hears of it: until then our frames claim it.
  *
- * Who has claimed them serves them later: when we and our replicas have heard the claim, and its file says
- * so. If before that it is replaced by somebody who had not heard of the claim, or is restarted without
- * replicas, the slots would be nobody's: we have given them up. So until it says that it serves them we
+ * Who has claimed them serves them when we and our replicas have heard the claim, and its file says so later
+ * still. If before that it is replaced by somebody who had not heard of the claim, or is restarted without
+ * replicas, the slots would be nobody's: we have given them up. So until it says that they are its own we
  * remember that we gave them, take them back then, as we would take them from anybody, and if they were our
- * last, we follow it only when it serves them. */
+ * last, we follow it only when they are. */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"

@@ -330,7 +330,7 @@ bool machine_may_feed(const struct machine *m, uint64_t offset)
 bool machine_awaits_disk(const struct machine *m)
 {
     return m->vote_seq != 0 || (m->election_asked && !m->election_sent) ||
-           m->announce_seq > m->persisted_seq || giving_awaits_disk(m);
+           m->announce_seq > m->persisted_seq || giving_awaits_disk(m) || taking_awaits_disk(m);
 }
 
 unsigned machine_tick_ms(const struct machine *m)

@@ -197,6 +197,7 @@ struct machine {
     } offer;
     struct node_id successor; /* has our last slots; none: nobody that we are still to follow */
     struct handover taking;
+    uint64_t taken_seq;     /* of the PERSIST that says that what was taken last is ours */
     bool replaces;          /* with the taking we are a voter, and somebody is none any more */
     struct machine_census { /* of the nodes, as of the last view (failure_state()) */
         bool taken;
@@ -256,6 +257,9 @@ bool machine_offer_stands(const struct machine *m, uint64_t now_ms);
 /* Has somebody the offered epoch, or a later one that was not offered with it, or will for all that we know?
  * Then whoever is told to take slots in it refuses. */
 bool machine_epoch_is_taken(const struct machine *m, uint64_t epoch);
+/* What was taken is ours, and the file does not say so yet: it is served all the same. Whoever puts views
+ * into force need not wait for the PERSIST of this step. */
+bool machine_serves_unsaved(const struct machine *m);
 /* Is the slot claimed, and not ours yet? */
 bool machine_takes(const struct machine *m, unsigned slot);
 void machine_add_takings(const struct machine *m, uint8_t *slots); /* all of those */

@@ -136,8 +136,9 @@ int manual_offer(struct machine *m);
 
 /* taking.c */
 const uint8_t *taking_claims(struct machine *m); /* what our frames claim */
-bool taking_any(const struct machine *m);
-bool taking_votes(const struct machine *m, const struct node *n); /* once what we take is ours */
+bool taking_any(const struct machine *m);        /* it claims slots that the file does not say it owns */
+bool taking_awaits_disk(const struct machine *m);
+void taking_persisted(struct machine *m);
 int taking_begin(struct machine *m, const struct machine_command *c);
 /* False: what is taken already comes first. */
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch);

@@ -39,7 +39,8 @@
     X(KEEP_DISOWNED)                                                                                         \
     X(TAKE_AND_FORGET)                                                                                       \
     X(OFFER_LOST)                                                                                            \
-    X(GIVE_EARLY)
+    X(GIVE_EARLY)                                                                                            \
+    X(SETTLE_EARLY)
 
 enum cluster_mutant {
     MUTANT_NONE,

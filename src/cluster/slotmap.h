@@ -86,7 +86,7 @@ struct node {
     uint32_t out, in;     /* links, 0: none */
     bool out_up;
     bool voter;         /* when we last heard it; of ourselves: at the end of the last step */
-    bool unsettled;     /* it claims slots that it does not serve yet, or does not know what it has */
+    bool unsettled;     /* it claims slots that its file does not give it, or does not know what it has */
     bool paused;        /* it has given its lease back, and not taken it again */
     uint64_t yields_ms; /* when it said itself that it has failed: whoever has its data may be elected,
                            however old */

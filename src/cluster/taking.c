@@ -4,6 +4,7 @@
  *      here      takes it, claims the slots in every frame, serves none of them         │ waits
  *      owner     hears the claim, which is of a greater epoch: they are not its own ────┘
  *      here      its replicas and it have all said frames without them: now they are served
+ *      here      they are its own in nodes.conf, too: now the owner may forget that it gave them
  *
  * Nobody but the old owner and its replicas can ever claim the slots against us; who of them has sent a frame
  * without them has accepted our epoch, and claims them no more, elected or not. Who has not will be waited
@@ -53,9 +54,32 @@ void machine_add_takings(const struct machine *m, uint8_t *slots)
         slots_add(slots, m->taking.slots);
 }
 
+bool taking_awaits_disk(const struct machine *m)
+{
+    return m->taken_seq > m->persisted_seq;
+}
+
+/* Until the file says that what has come is ours, whoever gave it must remember: a restart would have us
+ * claim it again, or not at all. */
 bool taking_any(const struct machine *m)
 {
-    return m->taking.on;
+    return m->taking.on || (taking_awaits_disk(m) && !MUTANT(SETTLE_EARLY));
+}
+
+bool machine_serves_unsaved(const struct machine *m)
+{
+    return taking_awaits_disk(m) && !machine_held(m);
+}
+
+/* Who waits for it hears it at once. */
+void taking_persisted(struct machine *m)
+{
+    if (m->taken_seq == 0 || taking_awaits_disk(m))
+        return;
+    m->taken_seq = 0;
+    struct node *from = slotmap_find(&m->map, &m->taking.with);
+    if (from != NULL && from->out_up)
+        bus_ping(m, from, FRAME_PONG, from->out, 0);
 }
 
 static bool keeps_slots(const struct machine *m, const struct node *n)
@@ -101,6 +125,7 @@ static void end(struct machine *m)
 void taking_reset(struct machine *m)
 {
     m->taking.on = false;
+    m->taken_seq = 0;
 }
 
 /* With what we take we are a voter, and somebody is none any more: two voters change at once. Majorities with
@@ -270,6 +295,8 @@ static bool is_lost(const struct machine *m)
     return false;
 }
 
+/* Ours, and served from now on. Our frames have claimed it all the time, so nothing new is told before it is
+ * on the disk, unless it goes with an epoch. */
 static void finish(struct machine *m, bool heir)
 {
     if (heir)
@@ -280,7 +307,7 @@ static void finish(struct machine *m, bool heir)
         if (slots_has(m->taking.slots, s))
             ownership_assign(m, s, m->self);
     end(m);
-    machine_hold(m);
+    m->taken_seq = machine_persist_next(m);
 }
 
 void taking_check(struct machine *m)

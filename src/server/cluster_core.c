@@ -326,6 +326,15 @@ static void raise_lease(struct cluster_core *core)
         put_lease(core);
 }
 
+/* Slots that have come here are served before they are in the file, if nothing else goes into force with
+ * them. */
+static bool serves_unsaved(const struct cluster_core *core)
+{
+    const struct cluster_todo *t = &core->todo;
+    return t->view && !t->role && !t->pause && !slots_overlap(core->lost, core->lost) &&
+           machine_serves_unsaved(&core->machine);
+}
+
 bool cluster_core_settle(struct cluster_core *core)
 {
     bool more = true;
@@ -335,6 +344,8 @@ bool cluster_core_settle(struct cluster_core *core)
         cluster_drop_look(core);
         moves_look(core);
         lower_lease(core);
+        if (serves_unsaved(core))
+            cluster_force(core);
         if (core->todo.save && !save(core))
             return false;
         cluster_force(core);

@@ -1,5 +1,7 @@
 """CLUSTER MIGRATESLOTS: slots change hands at one moment, under load, and whatever fails leaves one owner with everything."""
 
+import contextlib
+import os
 import re
 import signal
 import threading
@@ -493,8 +495,9 @@ def test_a_replica_that_takes_over_in_the_middle_drops_what_came():
         assert ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 200000
 
 
-def test_what_was_given_and_not_served_comes_back_whole():
-    """A target without replicas dies before it serves what it has claimed: nobody but the source has it."""
+@contextlib.contextmanager
+def given_and_not_served():
+    """A replica of the source is stopped and does not concede: the target waits for it with 100 keys of a slot."""
     with Cluster.create([NODE] * 3, extra={"cluster-node-timeout": 10000}) as c:
         source, target = c[0], c[1]
         replica = c.add(extra={"cluster-node-timeout": 10000})
@@ -505,10 +508,16 @@ def test_what_was_given_and_not_served_comes_back_whole():
         with source.wire() as w:
             assert w.pipeline(*(("SET", f"{tag}:{i}", i) for i in range(100))) == ["OK"] * 100
         harness.wait_until(lambda: ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100, what="the replica")
-        replica.process.send_signal(signal.SIGSTOP)  # it does not concede: the target waits for it
+        replica.process.send_signal(signal.SIGSTOP)
         name = begin(source, target, (slot, slot))
         assert outcome(source, name)["state"] == "success"
         assert one(target, name)["state"] == "failover-granted"
+        yield c, source, target, replica, slot, tag
+
+
+def test_what_was_given_and_not_served_comes_back_whole():
+    """A target without replicas dies before it serves what it has claimed: nobody but the source has it."""
+    with given_and_not_served() as (c, source, target, replica, slot, tag):
         assert ask(source, "DBSIZE") == 0 and ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100
         assert str(ask(source, "GET", f"{tag}:7")).startswith("MOVED")
         waiters = [target.wire() for _ in range(20)]  # for the slot; each tries once, not whenever the node has something to do
@@ -531,3 +540,21 @@ def test_what_was_given_and_not_served_comes_back_whole():
         for node in (source, replica):
             harness.wait_until(lambda n=node: ask(n, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0, what="what is served elsewhere to go")
         assert ask(target, "DBSIZE") == 100 and ask(target, "GET", f"{tag}:7") == "7"
+
+
+def test_what_came_is_served_before_the_file_says_so():
+    """If the target is killed before that, it is the source's again, as it gave it."""
+    with given_and_not_served() as (c, source, target, replica, slot, tag):
+        fresh = os.path.join(target.dir, "nodes.conf.new")
+        os.mkfifo(fresh)  # who writes it waits until somebody reads
+        replica.process.send_signal(signal.SIGCONT)
+        assert ask(target, "GET", f"{tag}:7") == "7"
+        assert ask(target, "SET", f"{tag}:7", "lost") == "OK"
+        assert ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100
+        c.kill(target)
+        os.unlink(fresh)
+        target.killed = False
+        target.start()
+        c.settle()
+        assert alive_owner(c, slot) is source
+        assert [ask(source, "GET", f"{tag}:{i}") for i in range(100)] == [str(i) for i in range(100)]

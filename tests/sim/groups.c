@@ -8,6 +8,8 @@
  * none of these ways, breaks the rule. */
 #include "sim.h"
 
+#include "cluster/machine_internal.h"
+
 #include <stdlib.h>
 
 enum { GROUP_SLOTS = SLOT_COUNT / SIM_GROUPS };
@@ -133,12 +135,15 @@ void groups_take(struct sim *s, int node, uint64_t groups, bool late)
 static void gain(struct sim *s, int node, unsigned group)
 {
     struct sim_node *n = &s->nodes[node];
+    struct sim_group *v = &s->groups[group];
     if (n->takes & bit(group)) {
+        v->given = v->acked;
+        v->giver = v->holder;
+        n->unsaved |= bit(group);
         n->takes &= ~bit(group);
         n->inherits |= bit(group);
-        if (!(s->replaced & bit(group)) && groups_value(s, node, group) != s->groups[group].acked)
-            sim_fail(s, "node %d has taken group %u without write %u of it", node, group,
-                     s->groups[group].acked);
+        if (!(s->replaced & bit(group)) && groups_value(s, node, group) != v->acked)
+            sim_fail(s, "node %d has taken group %u without write %u of it", node, group, v->acked);
     } else if (was_lost(s, group) && !(n->kept & bit(group))) {
         n->inherits |= bit(group);
     }
@@ -184,6 +189,8 @@ void groups_step(struct sim *s, int node)
         }
     }
     n->owns = owns;
+    if (!taking_awaits_disk(&n->m))
+        n->unsaved = 0;
     n->kept &= ~owns;
     drop_kept(s, node);
     n->inherits &= owns | n->kept;
@@ -211,14 +218,31 @@ void groups_drop(struct sim *s, int node, const uint8_t *slots)
     empty(s, node, lost & ~kept);
 }
 
+/* What it has taken, and its disk does not say so, it has lost, with what it wrote there since: whoever gave
+ * it goes on with what that was. */
+static void forget_unsaved(struct sim *s, int node)
+{
+    struct sim_node *n = &s->nodes[node];
+    for (unsigned g = 0; g < SIM_GROUPS; g++) {
+        struct sim_group *v = &s->groups[g];
+        if (!(n->unsaved & bit(g)) || v->holder != (uint32_t)node + 1)
+            continue;
+        n->inherits |= bit(g); /* if it is restarted with them all the same */
+        n->took |= bit(g);
+        v->acked = v->given;
+        v->holder = v->giver;
+    }
+}
+
 void groups_crash(struct sim *s, int node)
 {
     struct sim_node *n = &s->nodes[node];
+    forget_unsaved(s, node);
     for (unsigned g = 0; g < SIM_GROUPS; g++) {
         if (s->groups[g].holder == (uint32_t)node + 1)
             n->inherits |= bit(g);
         else
             n->took |= (n->takes | n->inherits) & bit(g);
     }
-    n->takes = n->kept = 0;
+    n->takes = n->kept = n->unsaved = 0;
 }

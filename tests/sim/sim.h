@@ -35,6 +35,7 @@ struct sim_write {
 struct sim_group {
     uint32_t newest;        /* its last write: place + 1 */
     uint32_t acked, holder; /* the value that was acknowledged last; who serves: its number + 1, 0 nobody */
+    uint32_t given, giver;  /* these, when it was last taken */
 };
 
 /* Slots on their way from one primary to another (moves.c). */
@@ -86,8 +87,8 @@ struct sim_node {
     bool ordered;    /* a failover by order runs */
     /* Groups of slots, as bits: it owns them; it was told to take them and has not got them yet; it was so
      * when it crashed; they are its own by an election, or after a restart, and it has not served them; it
-     * has given them away, and still has all of them. */
-    uint64_t owns, takes, took, inherits, kept;
+     * has given them away, and still has all of them; it has taken them, and its disk does not say so yet. */
+    uint64_t owns, takes, took, inherits, kept, unsaved;
 };
 
 struct sim {

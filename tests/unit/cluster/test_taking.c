@@ -21,6 +21,8 @@ struct group {
     struct sent queue[QUEUE];
     unsigned late; /* what it says is heard when nobody else says anything; NODES: nobody */
     bool serves;   /* from now on nobody's cluster may be down for a moment */
+    unsigned slow; /* whose file takes its time, from now on; NODES: nobody's */
+    uint64_t file; /* the last that it was given */
 };
 
 static unsigned index_of(const struct node_id *id)
@@ -65,7 +67,9 @@ static int happens(struct group *g, unsigned at, const struct machine_event *e)
         else if (a->kind == ACT_OPEN)
             opened[nopened++] = a->link;
     }
-    if (seq != 0)
+    if (at == g->slow)
+        g->file = seq != 0 ? seq : g->file;
+    else if (seq != 0)
         happens(g, at, &(struct machine_event){.kind = EV_PERSISTED, .seq = seq});
     for (unsigned i = 0; i < nopened; i++)
         happens(g, at, &(struct machine_event){.kind = EV_LINK_UP, .link = opened[i]});
@@ -125,7 +129,7 @@ static struct group *meet(const char *const *slots, unsigned n)
     struct group *g = test_calloc(1, sizeof *g);
     char conf[2048];
     g->n = n;
-    g->late = NODES;
+    g->late = g->slow = NODES;
     for (unsigned i = 0; i < n; i++) {
         size_t at = 0;
         for (unsigned k = 0; k < n; k++)
@@ -188,6 +192,26 @@ static void test_first_slots(void **state)
     assert_true(owns(g, 0, 0) && owns(g, 0, 99) && owns(g, 1, 100));
     for (unsigned i = 0; i < 3; i++)
         assert_true(may_write(g, i));
+    part(g);
+}
+
+/* A serves what it has taken before its file says so. Until it does, B remembers that it gave it: were A
+ * restarted, it would have it again from the file, or not at all. */
+static void test_served_before_saved(void **state)
+{
+    struct group *g = meet((const char *const[]){"5461-10922", "0-5460", "10923-16383"}, 3);
+    struct machine *a = &g->l[0]->m, *b = &g->l[1]->m;
+    takes(g, 0, 99);
+    g->slow = 0;
+    deliver(g);
+    assert_true(owns(g, 0, 0) && owns(g, 0, 99) && may_write(g, 0));
+    assert_true(machine_serves_unsaved(a) && machine_awaits_disk(a) && !machine_takes(a, 0));
+    ping_all(g, 100);
+    assert_true(b->offer.gift.on && node_named(g->l[1], A)->unsettled);
+    assert_int_equal(happens(g, 0, &(struct machine_event){.kind = EV_PERSISTED, .seq = g->file}), 0);
+    assert_false(machine_serves_unsaved(a));
+    deliver(g); /* it is told at once */
+    assert_false(b->offer.gift.on || node_named(g->l[1], A)->unsettled);
     part(g);
 }
 
@@ -345,9 +369,10 @@ static void test_any_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_slots), cmocka_unit_test(test_a_second_voter),
-        cmocka_unit_test(test_last_slots),  cmocka_unit_test(test_in_anothers_place),
-        cmocka_unit_test(test_from_both),   cmocka_unit_test(test_any_order),
+        cmocka_unit_test(test_first_slots),         cmocka_unit_test(test_a_second_voter),
+        cmocka_unit_test(test_last_slots),          cmocka_unit_test(test_in_anothers_place),
+        cmocka_unit_test(test_from_both),           cmocka_unit_test(test_any_order),
+        cmocka_unit_test(test_served_before_saved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
