@@ -39,8 +39,7 @@
     X(KEEP_DISOWNED)                                                                                         \
     X(TAKE_AND_FORGET)                                                                                       \
     X(OFFER_LOST)                                                                                            \
-    X(GIVE_EARLY)                                                                                            \
-    X(SETTLE_EARLY)
+    X(GIVE_EARLY)
 
 enum cluster_mutant {
     MUTANT_NONE,

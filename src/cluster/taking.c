@@ -63,7 +63,7 @@ bool taking_awaits_disk(const struct machine *m)
  * claim it again, or not at all. */
 bool taking_any(const struct machine *m)
 {
-    return m->taking.on || (taking_awaits_disk(m) && !MUTANT(SETTLE_EARLY));
+    return m->taking.on || taking_awaits_disk(m);
 }
 
 bool machine_serves_unsaved(const struct machine *m)

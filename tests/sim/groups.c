@@ -140,6 +140,10 @@ static void gain(struct sim *s, int node, unsigned group)
         v->given = v->acked;
         v->giver = v->holder;
         n->unsaved |= bit(group);
+        if (!s->calm && rng_below(&s->rng, 8) == 0) /* before its disk says so */
+            sim_push(
+                s, (struct sim_event){.kind = SIM_CRASH, .node = node, .seq = 100 + rng_below(&s->rng, 2000)},
+                rng_below(&s->rng, 6));
         n->takes &= ~bit(group);
         n->inherits |= bit(group);
         if (!(s->replaced & bit(group)) && groups_value(s, node, group) != v->acked)
