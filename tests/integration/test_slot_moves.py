@@ -542,9 +542,18 @@ def test_what_was_given_and_not_served_comes_back_whole():
         assert ask(target, "DBSIZE") == 100 and ask(target, "GET", f"{tag}:7") == "7"
 
 
+def has_saved_all(target, source):
+    """Nothing of what it has heard since its claim is still to be written."""
+    with open(os.path.join(target.dir, "nodes.conf"), encoding="ascii") as f:
+        words = f.read().splitlines()[-1].split(" ")[1:]
+    said = dict(zip(words[::2], words[1::2]))
+    return said["larderDataEpoch"] == said["larderTakesIn"] and said["currentEpoch"] == clusters.info(source)["cluster_current_epoch"]
+
+
 def test_what_came_is_served_before_the_file_says_so():
     """If the target is killed before that, it is the source's again, as it gave it."""
     with given_and_not_served() as (c, source, target, replica, slot, tag):
+        harness.wait_until(lambda: has_saved_all(target, source), what="the target's file")
         fresh = os.path.join(target.dir, "nodes.conf.new")
         os.mkfifo(fresh)  # who writes it waits until somebody reads
         replica.process.send_signal(signal.SIGCONT)
