@@ -107,6 +107,19 @@ static int edit_to_block(const struct access *a, const struct key *k, struct ent
     return 0;
 }
 
+/* An extended entry of which a part is about to change: from now on it is a plain one, until the end of its
+ * freshness. NULL when memory is short. */
+static struct entry *make_plain(const struct access *a, const struct key *k, struct entry *e,
+                                const struct table_pos *pos)
+{
+    struct shape f = write_shape_of(&a->store->segs, e);
+    f.ext = (struct str){NULL, 0};
+    f.expire_ms = entry_deadline(e);
+    ext_tell_dying(
+        a, e); /* before its room may be somebody else's; if there is no memory it was told too much */
+    return write_put_entry(a, k, &f, 0, e, pos, false);
+}
+
 static int edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data)
 {
     struct table_pos pos;
@@ -114,7 +127,7 @@ static int edit_string(const struct access *a, const struct key *k, struct entry
     struct str old = {"", 0};
     if (unlikely(cur != NULL && (entry_word(cur) & ENTRY_EXT))) {
         (void)write_lookup(a, k, &pos);
-        if ((cur = write_make_plain(a, k, cur, &pos, entry_deadline(cur))) == NULL)
+        if ((cur = make_plain(a, k, cur, &pos)) == NULL)
             return ERR_OOM;
     }
     if (cur != NULL) {

@@ -6,8 +6,9 @@
  *      ...              src/cache's (cache/meta.h)
  *
  * Only cache commands see an entry that is hidden, past its freshness, or found invalid by the seam. To all
- * others it does not exist: they replace it, and what they keep of it becomes a plain entry. Its deadline
- * (entry_expire) is when even the cache commands lose it.
+ * others it does not exist: they replace it. What they change a part of becomes a plain entry; another
+ * deadline is the end of freshness, and copies have the extension, too. Its own deadline (entry_expire) is
+ * when even the cache commands lose it.
  *
  * Entries without an extension pay nothing: one test covers both a deadline and an extension. */
 #ifndef LARDER_STORE_EXT_H

@@ -237,14 +237,15 @@ int store_put_pairs(const struct access *a, const struct key *keys, struct store
  * announced by this call: write the bytes before unlocking. */
 int store_edit_string(const struct access *a, const struct key *k, struct entry *cur, size_t n, char **data);
 
-/* A new deadline (0 = none) for a live key. Returns 0, ERR_NOTFOUND or ERR_OOM. */
+/* A new deadline (0 = none) for a live key, of an extended one the end of its freshness. Returns 0,
+ * ERR_NOTFOUND or ERR_OOM. */
 int store_set_expire(const struct access *a, const struct key *k, int64_t expire_ms);
 
 /* True when a live key was removed. */
 bool store_delete(const struct access *a, const struct key *k);
 
-/* Copy value and deadline of `from` to `to`, replacing it; both shards locked. Blocks and collections
- * are shared, not copied. Returns 0, ERR_NOTFOUND, ERR_OOM. RENAME is copy + delete. */
+/* Copy value, deadline and extension of `from` to `to`, replacing it; both shards locked. Blocks and
+ * collections are shared, not copied. Returns 0, ERR_NOTFOUND, ERR_OOM. RENAME is copy + delete. */
 int store_copy(const struct access *a, const struct key *from, const struct key *to);
 
 /* Bytes that key and value occupy with overhead (MEMORY USAGE). */

@@ -5,6 +5,7 @@
  * it was. In place where the value fits: same header, same extent. */
 #include "base/alloc.h"
 #include "base/err.h"
+#include "base/num.h"
 #include "store/ban_internal.h"
 #include "store/evict.h"
 #include "store/shard.h"
@@ -264,7 +265,7 @@ struct entry *write_put_entry(const struct access *a, const struct key *k, struc
     return e;
 }
 
-static struct shape shape_of(const struct segments *segs, const struct entry *e)
+struct shape write_shape_of(const struct segments *segs, const struct entry *e)
 {
     struct entry_parts p = entry_parts(e);
     return (struct shape){
@@ -281,21 +282,10 @@ static struct shape shape_of(const struct segments *segs, const struct entry *e)
     };
 }
 
-struct entry *write_make_plain(const struct access *a, const struct key *k, struct entry *e,
-                               const struct table_pos *pos, int64_t expire_ms)
-{
-    struct shape f = shape_of(&a->store->segs, e);
-    f.ext = (struct str){NULL, 0};
-    f.expire_ms = expire_ms;
-    ext_tell_dying(
-        a, e); /* before its room may be somebody else's; if there is no memory it was told too much */
-    return write_put_entry(a, k, &f, 0, e, pos, false);
-}
-
 struct entry *store_move(const struct access *a, const struct table_pos *pos, struct entry *e,
                          const struct move *how)
 {
-    struct shape f = shape_of(&a->store->segs, e);
+    struct shape f = write_shape_of(&a->store->segs, e);
     struct room r;
     DEBUG_ASSERT(store_ban_effect(a->store, e) == BAN_NONE ||
                  (entry_word(e) & ENTRY_EXT)); /* it would be clean where it goes */
@@ -524,6 +514,21 @@ void store_object_changed(const struct access *a, const struct key *k, struct en
 
 /* ---- deadlines, deleting, copying ---- */
 
+/* The end of an extended entry's freshness. Its grace follows; all else stays, for purges to find it. */
+static int set_fresh(const struct access *a, const struct key *k, struct entry *e,
+                     const struct table_pos *pos, int64_t fresh_ms)
+{
+    struct shape f = write_shape_of(&a->store->segs, e);
+    int64_t grace_ms = f.expire_ms != 0 ? f.expire_ms - entry_deadline(e) : 0;
+    if (fresh_ms == 0 || num_add_overflows(fresh_ms, grace_ms, &f.expire_ms))
+        f.expire_ms = fresh_ms;
+    e = write_put_entry(a, k, &f, 0, e, pos, false);
+    if (e == NULL)
+        return ERR_OOM;
+    memcpy(entry_ext(e).p + EXT_FRESH_AT, &fresh_ms, sizeof fresh_ms);
+    return 0;
+}
+
 int store_set_expire(const struct access *a, const struct key *k, int64_t expire_ms)
 {
     struct table_pos pos;
@@ -532,12 +537,12 @@ int store_set_expire(const struct access *a, const struct key *k, int64_t expire
     if (e == NULL || is_expired(a, entry_expire(e)) || entry_is_hidden(a, e))
         return ERR_NOTFOUND;
     if (unlikely(entry_word(e) & ENTRY_EXT)) {
-        if (write_make_plain(a, k, e, &pos, expire_ms) == NULL)
+        if (set_fresh(a, k, e, &pos, expire_ms) != 0)
             return ERR_OOM;
     } else if (entry_word(e) & ENTRY_TTL) {
         change_expire(a, k, e, expire_ms);
     } else if (expire_ms != 0) {
-        struct shape f = shape_of(&a->store->segs, e);
+        struct shape f = write_shape_of(&a->store->segs, e);
         f.expire_ms = expire_ms;
         if (write_put_entry(a, k, &f, 0, e, &pos, false) == NULL)
             return ERR_OOM;
@@ -588,5 +593,8 @@ int store_copy(const struct access *a, const struct key *from, const struct key 
     struct str bytes = entry_string(e, &b);
     uint32_t marks = entry_word(e);
     unsigned flags = ((marks & ENTRY_RAW) ? PUT_RAW : 0) | ((marks & ENTRY_TEXT) ? PUT_TEXT : 0);
-    return store_put_string(a, to, bytes, b, entry_deadline(e), flags);
+    int err = put_string(a, to, bytes, b, entry_expire(e), flags, entry_extension(e));
+    if (err == 0)
+        store_touch(a, to);
+    return err;
 }

@@ -64,9 +64,7 @@ void write_swap_heap(const struct access *a, struct entry *e, struct heap_value 
 int write_put_heap(const struct access *a, const struct key *k, struct entry *old,
                    const struct table_pos *pos, struct heap_value v, int64_t expire_ms, uint32_t marks,
                    struct str ext);
-/* A plain command changes an extended entry that it sees: from now on it is a plain one, with this deadline.
- * Returns it, or NULL when memory is short. */
-struct entry *write_make_plain(const struct access *a, const struct key *k, struct entry *e,
-                               const struct table_pos *pos, int64_t expire_ms);
+/* What e is, to be written anew; its bytes lie in e. */
+struct shape write_shape_of(const struct segments *segs, const struct entry *e);
 
 #endif
