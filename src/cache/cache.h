@@ -166,10 +166,11 @@ struct cache_invalidation {
     uint64_t version;
     int64_t hold_ms; /* -1: as configured */
 };
-/* True when there was something: an entry, or a lease. *softened: the entry is still there, as a stale one.
- */
+/* Whoever is loading the key loses the lease. True: there was an entry. *softened: it is still there, as a
+ * stale one. */
 bool cache_invalidate(struct cache *c, const struct access *a, const struct key *k,
                       const struct cache_invalidation *i, bool *softened);
+/* How long a version is held: as i says, or as configured; i NULL: it says nothing. */
 int64_t cache_hold_ms(const struct cache *c, const struct cache_invalidation *i);
 
 /* An entry as a snapshot kept it (persist/load.h): fresh, stale or negative. What cannot be read is not put:

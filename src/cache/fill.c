@@ -87,6 +87,8 @@ int cache_fill(struct cache *c, const struct access *a, const struct key *k, con
     *out = FILL_DROPPED;
     if (v->negative && must_drop(c, k)) {
         (void)store_delete(a, k);
+        if (v->has_version)
+            cache_hold(c, k, v->version, a->now_ms + cache_hold_ms(c, NULL), a->now_ms);
         return 0;
     }
     *out = FILL_OK;
@@ -164,7 +166,7 @@ bool cache_soften(struct cache *c, const struct access *a, const struct key *k, 
 
 int64_t cache_hold_ms(const struct cache *c, const struct cache_invalidation *i)
 {
-    return i->hold_ms >= 0 ? i->hold_ms : c->settings.hold_ms;
+    return i != NULL && i->hold_ms >= 0 ? i->hold_ms : c->settings.hold_ms;
 }
 
 bool cache_invalidate(struct cache *c, const struct access *a, const struct key *k,

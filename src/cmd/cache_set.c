@@ -37,8 +37,11 @@ static void propagate(struct cmd_ctx *c, const struct cache_value *v, enum cache
             cache_send_note(c, note, note_entry(m, expire_ms, note));
         effect_set(c, v->bytes, m->fresh_ms, false);
     } else if (fill == FILL_OK || fill == FILL_DROPPED) {
+        const struct note_hold hold = {v->version, c->a.now_ms + cache_hold_ms(c->cache, NULL)};
         if (c->unit != NULL && fill == FILL_OK)
             cache_send_note(c, note, note_entry(m, expire_ms, note));
+        else if (c->unit != NULL && v->has_version)
+            cache_send_note(c, note, note_version(&hold, note));
         effect_del(c); /* for who knows nothing of negative entries there is none */
     }
 }
