@@ -17,8 +17,9 @@ struct cache_parked {
     struct worker *home;
     struct conn *conn;
     int64_t look_ms;
-    bool parks; /* it has just been told to wait (again) */
-    bool mute;
+    bool parks;     /* it has just been told to wait (again) */
+    bool unblocked; /* by CLIENT UNBLOCK, and is to be told */
+    bool mute, asking;
     const struct command *cmd;
     struct str *argv; /* in the arena */
     uint32_t argc;
@@ -96,8 +97,11 @@ static bool run_again(struct worker *w, struct cache_parked *p)
     c->reply->mute = p->mute;
     p->parks = false;
     uint64_t t0 = os_ticks();
-    size_t before = reply_size(c->reply);
-    if (!aim(w, p)) {
+    size_t before = reply_size(c->reply), start = c->reply->bytes.n;
+    c->reply->errored = false;
+    if (p->unblocked) {
+        reply_error(c->reply, "UNBLOCKED client unblocked via CLIENT UNBLOCK");
+    } else if (!aim(w, p)) {
         cmd_reply_err(c, ERR_OOM);
     } else {
         uint32_t shard = key_shard(&c->keys[0]);
@@ -106,7 +110,9 @@ static bool run_again(struct worker *w, struct cache_parked *p)
             return false;
         }
         const struct cluster_view *v = server_view(conn->worker->server);
+        conn->session.asking = p->asking; /* it still is that one command */
         bool allowed = v == NULL || route_allows(c, v, true);
+        conn->session.asking = false;
         if (c->again) { /* its slot changes hands just now */
             c->again = c->reply->mute = false;
             store_unlock_one(c->a.store, shard);
@@ -122,6 +128,8 @@ static bool run_again(struct worker *w, struct cache_parked *p)
         }
         store_unlock_one(c->a.store, shard);
     }
+    if (c->reply->errored)
+        dispatch_note_error(c, w->server, &w->metrics, start);
     c->reply->mute = false;
     if (!p->parks) {
         free_parked(p);
@@ -185,6 +193,7 @@ static struct cache_parked *parked_new(struct cmd_ctx *c, int64_t wait_ms)
     p->conn = conn;
     p->home = conn->worker;
     p->mute = c->reply->mute;
+    p->asking = conn->session.asking;
     p->mail.deliver = come_home;
     p->waiter.until_ms = c->a.now_ms + wait_ms;
     link_parked(p);
@@ -257,6 +266,23 @@ bool cache_wait_cancel(struct conn *c)
     if (left)
         free_parked(p);
     return left;
+}
+
+bool cache_wait_end(struct conn *c, bool by_error)
+{
+    struct cache_parked *p = c->parked_on;
+    struct worker *w = c->worker;
+    if (p->waiter.wake == NULL || !store_lock_one(w->server->store, p->waiter.shard))
+        return false;
+    bool left = cache_leave(w->server->cache, &w->ctx.a, &p->waiter);
+    store_unlock_one(w->server->store, p->waiter.shard);
+    if (!left)
+        return false;
+    p->waiter.until_ms = 0;
+    p->unblocked = by_error;
+    p->look_ms = INT64_MAX;
+    worker_mail(w, &p->mail);
+    return true;
 }
 
 void cache_wait_drop(struct worker *w)

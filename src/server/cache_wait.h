@@ -27,6 +27,10 @@ void cache_wait_look(struct worker *w);
 /* The client is being closed. True: it waits for nobody any more and may be freed. */
 bool cache_wait_cancel(struct conn *c);
 
+/* The client's wait is over, as if by its time or with an error. False: it is about to be answered, or its
+ * shard is busy. */
+bool cache_wait_end(struct conn *c, bool by_error);
+
 /* The end: nobody will be woken any more. */
 void cache_wait_drop(struct worker *w);
 

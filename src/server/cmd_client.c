@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "os/clock.h"
 #include "os/sock.h"
+#include "server/cache_wait.h"
 #include "server/monitor.h"
 #include "server/repl_peers.h"
 
@@ -101,7 +102,7 @@ static void put_flags(struct buf *b, const struct conn *c)
         buf_putc(b, 'O');
     if (s->txn.open)
         buf_putc(b, 'x');
-    if (c->parked == PARK_PAUSE)
+    if (c->parked == PARK_PAUSE || c->parked == PARK_LEASE)
         buf_putc(b, 'b');
     if (atomic_load_explicit(&s->txn.dirty, memory_order_relaxed))
         buf_putc(b, 'd');
@@ -175,7 +176,8 @@ struct client_relay {
     enum client_type type;
     bool skip_me, has_addr, has_laddr, one_address; /* one_address: the old CLIENT KILL ip:port */
     char addr[SOCK_ADDR_MAX], laddr[SOCK_ADDR_MAX], user[64];
-    uint64_t killed;
+    uint64_t killed, unblocked;
+    bool by_error; /* who is unblocked is told so */
     struct buf lines;
     uint32_t nids; /* sorted by sort_ids() */
     uint64_t ids[];
@@ -439,7 +441,48 @@ void cmd_client_kill(struct cmd_ctx *c)
     relay_start(&r->relay, c);
 }
 
-/* ---- CLIENT PAUSE, UNPAUSE, UNBLOCK (the first two under the gate) -------------------------- */
+/* ---- CLIENT UNBLOCK ------------------------------------------------------------------------ */
+
+static void unblock_one(struct relay *relay, struct conn *c)
+{
+    struct client_relay *r = container_of(relay, struct client_relay, relay);
+    if (matches(r, c) && c->parked == PARK_LEASE && cache_wait_end(c, r->by_error))
+        r->unblocked++;
+}
+
+static void finish_unblock(struct relay *relay, struct conn *asker, struct reply *reply)
+{
+    struct client_relay *r = container_of(relay, struct client_relay, relay);
+    if (asker != NULL)
+        reply_int(reply, (int64_t)r->unblocked);
+    mem_free(r);
+}
+
+void cmd_client_unblock(struct cmd_ctx *c)
+{
+    int64_t id;
+    bool by_error = c->argc == 4 && cmd_arg_is(c, 3, STR("ERROR"));
+    if (c->argc > 4) {
+        cmd_reply_unknown_sub(c);
+        return;
+    }
+    if (c->argc == 4 && !by_error && !cmd_arg_is(c, 3, STR("TIMEOUT"))) {
+        reply_error(c->reply, "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+        return;
+    }
+    if (!cmd_arg_i64(c, 2, &id))
+        return;
+    struct client_relay *r = relay_new(c, 1);
+    if (r == NULL)
+        return;
+    r->ids[r->nids++] = (uint64_t)id;
+    r->by_error = by_error;
+    r->relay.each = unblock_one;
+    r->relay.finish = finish_unblock;
+    relay_start(&r->relay, c);
+}
+
+/* ---- CLIENT PAUSE, UNPAUSE (under the gate) ------------------------------------------------- */
 
 void cmd_client_pause(struct cmd_ctx *c)
 {
@@ -471,22 +514,6 @@ void cmd_client_unpause(struct cmd_ctx *c)
 {
     pause_end(ctx_server(c), PAUSE_CLIENT);
     reply_ok(c->reply);
-}
-
-/* No command blocks yet, so nobody can be unblocked. */
-void cmd_client_unblock(struct cmd_ctx *c)
-{
-    int64_t id;
-    if (c->argc > 4) {
-        cmd_reply_unknown_sub(c);
-        return;
-    }
-    if (c->argc == 4 && !cmd_arg_is(c, 3, STR("TIMEOUT")) && !cmd_arg_is(c, 3, STR("ERROR"))) {
-        reply_error(c->reply, "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
-        return;
-    }
-    if (cmd_arg_i64(c, 2, &id))
-        reply_int(c->reply, 0);
 }
 
 void cmd_client_help(struct cmd_ctx *c)

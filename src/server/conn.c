@@ -189,12 +189,13 @@ static bool is_deaf(const struct conn *c)
     return c->saw_eof || c->session.close_after_reply || c->worker->stopping;
 }
 
-/* A pause may be long: who hangs up meanwhile is let go at once, and what it has asked for is not done.
- * Other reasons to park end by themselves, so that who only closes its sending half gets its replies.
- * (Behind more than the kernel holds for a socket that is not read, a hangup does not arrive.) */
-static bool waits_for_pause(const struct conn *c)
+/* A pause may be long: who hangs up meanwhile is let go at once, and what it has asked for is not done. So is
+ * who waits for others, and shall inherit no lease. Other reasons to park end by themselves, so that who only
+ * closes its sending half gets its replies. (Behind more than the kernel holds for a socket that is not read,
+ * a hangup does not arrive.) */
+static bool waits_in_vain(const struct conn *c)
 {
-    return c->state == CONN_PARKED && c->parked == PARK_PAUSE;
+    return c->state == CONN_PARKED && (c->parked == PARK_LEASE || c->parked == PARK_PAUSE);
 }
 
 /* What the loop shall wait for. A parked client may pile up a bounded amount of requests; then
@@ -203,7 +204,7 @@ void conn_set_interest(struct conn *c)
 {
     bool full = c->state == CONN_PARKED && c->in.n >= CONN_READ_SIZE;
     unsigned interest = (full || is_deaf(c) ? 0 : LOOP_READ) | (c->wants_write ? LOOP_WRITE : 0) |
-                        (full && waits_for_pause(c) ? LOOP_HANGUP : 0);
+                        (full && waits_in_vain(c) ? LOOP_HANGUP : 0);
     if (interest != c->interest)
         loop_change(c->worker->loop, c->fd, interest, c);
     c->interest = (uint8_t)interest;
@@ -234,12 +235,6 @@ static bool asks_too_much(struct conn *c)
                 (unsigned long long)c->session.id);
     conn_close(c, "request beyond client-query-buffer-limit");
     return true;
-}
-
-/* Who waits for others is gone, and shall inherit no lease. */
-static bool waits_in_vain(const struct conn *c)
-{
-    return c->state == CONN_PARKED && (c->parked == PARK_LEASE || waits_for_pause(c));
 }
 
 void conn_finish(struct conn *c)
