@@ -67,6 +67,22 @@ def test_a_miss_has_all_fields(c):
     assert get(c, "k") == dict.fromkeys(FIELDS) | {"state": "miss"}
 
 
+def test_every_field_is_of_its_kind(c):
+    c("CACHE.SET", "k", b"\r\n\0\xff", "PX", "60000", "GRACE", "60000", "VERSION", "7", "COST", "86400000")
+    reply = c("CACHE.GET", "k", "LEASE", "60000", "EARLY", "1000000")
+    while as_dict(reply)["lease"] is None:
+        reply = c("CACHE.GET", "k", "LEASE", "60000", "EARLY", "1000000")
+    names = list(reply) if isinstance(reply, dict) else reply[::2]
+    assert names == [name.encode() for name in FIELDS]
+    values = list(reply.values()) if isinstance(reply, dict) else reply[1::2]
+    assert [type(v) for v in values] == [bytes, bytes, int, int, int, bytes, type(None)]
+    assert values[:2] == [b"fresh", b"\r\n\0\xff"]
+    for shown in (c("CACHE.INSPECT", "k"), c("CACHE.STATS"), c("CACHE.PURGE", "TAG", "red"), c("CACHE.WARM", "STATUS")):
+        assert isinstance(shown, type(reply))
+        for name, value in shown.items() if isinstance(shown, dict) else zip(shown[::2], shown[1::2]):
+            assert type(name) is bytes and type(value) in (bytes, int, list, type(None)), (name, value)
+
+
 def test_a_plain_value_is_fresh(c):
     c("SET", "k", "v", "PX", "60000")
     answer = get(c, "k")
@@ -168,17 +184,98 @@ def test_plain_edits_of_a_fresh_value_keep_its_time(c):
     assert c("RENAME", "a", "d") == "OK" and c("GET", "d") == b"5" and c("EXISTS", "a") == 0
 
 
+KNOWN = ("PX", "60000", "GRACE", "30000", "VERSION", "7", "COST", "5", "TAGS", "2", "red", "blue")
+
+
+def assert_known(c, key, value, grace):
+    """All of KNOWN is known of it, and does what it is for."""
+    seen = inspect(c, key)
+    assert {n: seen[n] for n in ("state", "kind", "grace", "version", "cost", "tags")} == {
+        "state": "fresh", "kind": "cache", "grace": grace, "version": 7, "cost": 5, "tags": 2}
+    assert get(c, key)["value"] == c("GET", key) == value
+    assert c("CACHE.SET", key, "old", "VERSION", "6") == "OLDVERSION"
+    c("CACHE.PURGE", "TAG", "blue")
+    assert c("GET", key) is None and get(c, key, "STALE")["state"] == "miss"
+
+
+@pytest.mark.parametrize("size", [5, 100_000])
+@pytest.mark.parametrize(
+    "change, left",
+    [
+        (("PEXPIRE", "k", "500000"), 500000),
+        (("EXPIREAT", "k", "4102444800"), 1 << 62),
+        (("PEXPIREAT", "k", "9223372036854775807"), 1 << 63),
+        (("GETEX", "k", "EX", "500"), 500000),
+        (("PERSIST", "k"), None),
+        (("GETEX", "k", "PERSIST"), None),
+    ],
+)
+def test_another_time_keeps_what_is_known(c, change, left, size):
+    c("CACHE.SET", "k", "v" * size, *KNOWN)
+    assert c(*change) in (1, b"v" * size)
+    assert c("PTTL", "k") == -1 if left is None else 60000 < c("PTTL", "k") <= left
+    far = change[-1] == "9223372036854775807"  # nothing can be behind it
+    assert_known(c, "k", b"v" * size, None if left is None else 0 if far else 30000)
+
+
+def test_a_time_for_what_had_none(c):
+    c("CACHE.SET", "k", "v", "TAGS", "1", "red")
+    assert c("PEXPIRE", "k", "60000") == 1 and 0 < c("PTTL", "k") <= 60000 and inspect(c, "k")["tags"] == 1
+    assert c("PEXPIRE", "k", "1") == 1
+    time.sleep(0.01)
+    assert get(c, "k", "STALE")["state"] == "miss"
+
+
+def test_grace_follows_another_time(c):
+    c("CACHE.SET", "k", "v", *KNOWN)
+    assert c("PEXPIRE", "k", "1") == 1
+    time.sleep(0.01)
+    answer = get(c, "k", "STALE")
+    assert c("GET", "k") is None and answer["value"] == b"v" and 0 < answer["ttl"] <= 30000
+
+
+@pytest.mark.parametrize("size", [5, 100_000])
+@pytest.mark.parametrize("copy", [("RENAME", "k", "j"), ("RENAMENX", "k", "j"), ("COPY", "k", "j"), ("MOVE", "k", "5")])
+def test_copies_keep_what_is_known(c, copy, size):
+    c("CACHE.SET", "k", "v" * size, *KNOWN)
+    assert c(*copy) in (1, "OK") and c("EXISTS", "k") == (copy[0] == "COPY")
+    if copy[0] == "MOVE":
+        c("SELECT", "5")
+    to = "k" if copy[0] == "MOVE" else "j"
+    assert 0 < c("PTTL", to) <= 60000
+    assert_known(c, to, b"v" * size, 30000)
+    c("SELECT", "0")
+    assert c("GET", "k") is None
+
+
+@pytest.mark.parametrize("edit", [("APPEND", "k", "x"), ("INCR", "k"), ("SETRANGE", "k", "0", "1"), ("SETBIT", "k", "7", "0"), ("SET", "k", "x", "KEEPTTL")])
+def test_what_changes_a_part_makes_a_plain_value(c, edit):
+    c("CACHE.SET", "k", "5", *KNOWN)
+    c(*edit)
+    assert inspect(c, "k")["kind"] == "plain" and 0 < c("PTTL", "k") <= 60000
+
+
 def test_minver(c):
     c("CACHE.SET", "k", "v", "PX", "60000", "VERSION", "5")
     assert get(c, "k", "MINVER", "5")["state"] == "fresh"
     assert get(c, "k", "MINVER", "6")["state"] == "miss"
     answer = get(c, "k", "MINVER", "6", "STALE", "LEASE", "1000")
     assert answer["state"] == "stale" and answer["value"] == b"v" and answer["lease"]
+    c("SET", "plain", "v")  # of no version
+    assert get(c, "plain", "MINVER", "0")["state"] == "fresh" and get(c, "plain", "MINVER", "1")["state"] == "miss"
+    assert get(c, "plain", "MINVER", "9223372036854775807", "STALE")["state"] == "stale"
+    c("CACHE.SET", "no", "", "NEGATIVE", "VERSION", "5")
+    assert get(c, "no", "MINVER", "5")["state"] == "negative"
+    assert get(c, "no", "MINVER", "6", "STALE", "LEASE", "1000")["lease"]
 
 
 def test_wrong_type(c):
     c("SADD", "s", "a")
-    assert c("CACHE.GET", "s").startswith("WRONGTYPE")
+    assert c("CACHE.GET", "s").startswith("WRONGTYPE") and c("CACHE.GET", "s", "STALE", "LEASE", "1000", "WAIT", "1000").startswith("WRONGTYPE")
+    assert inspect(c, "s")["kind"] == "plain" and inspect(c, "s")["lease"] is None
+    for soft in ((), ("SOFT",)):
+        assert c("CACHE.INVALIDATE", "s", *soft) == 1 and c("EXISTS", "s") == 0
+        c("SADD", "s", "a")
     assert c("CACHE.SET", "s", "v") == "OK" and get(c, "s")["value"] == b"v"
 
 
@@ -227,6 +324,16 @@ def test_stale_while_somebody_loads(c, others):
         ("CACHE.INVALIDATE", "k", "SOFT"),
         ("CACHE.SET", "k", "x"),
         ("RENAME", "other", "k"),
+        ("COPY", "other", "k"),
+        ("MSET", "j", "x", "k", "x"),
+        ("SETEX", "k", "100", "x"),
+        ("SETBIT", "k", "7", "1"),
+        ("BITOP", "NOT", "k", "other"),
+        ("RESTORE", "k", "0", "the DUMP of other"),
+        ("SADD", "k", "x"),
+        ("SMOVE", "set", "k", "x"),
+        ("SUNIONSTORE", "k", "set"),
+        ("UNLINK", "k"),
         ("FLUSHALL",),
         ("FLUSHDB",),
         ("SWAPDB", "0", "1"),
@@ -234,8 +341,9 @@ def test_stale_while_somebody_loads(c, others):
 )
 def test_any_write_voids_the_lease_of_a_missing_key(c, write):
     c("SET", "other", "x")
+    c("SADD", "set", "x")
     token = get(c, "k", "LEASE", "60000")["lease"]
-    c(*write)
+    c(*[c("DUMP", "other") if word == "the DUMP of other" else word for word in write])
     assert c("CACHE.SET", "k", "v", "LEASE", token) == "LEASELOST" or write[0] == "GETDEL"
     if write[0] == "GETDEL":  # a missing key is only read by it
         assert c("GET", "k") == b"v"
@@ -411,6 +519,139 @@ def test_killed_while_waiting(c, others):
     wait_for_waiters(c, "k", 0)
 
 
+def wait_behind(c, w, *options):
+    """w waits for k, which somebody else loads."""
+    c("DEL", "k")
+    get(c, "k", "LEASE", "86400000")
+    w.send(encode("CACHE.GET", "k", *options, "WAIT", "86400000"))
+    wait_for_waiters(c, "k", 1)
+
+
+def test_who_waits_is_shown_once(start_larder, others):
+    server = start_larder({"slowlog-log-slower-than": "0"})
+    request = [b"CACHE.GET", b"k", b"WAIT", b"86400000"]
+    with server.wire() as c, server.wire() as w, server.wire() as monitor:
+        assert monitor("MONITOR") == "OK"
+        wait_behind(c, w)
+        (line,) = [x for x in c("CLIENT", "LIST").splitlines() if b"cmd=cache.get" in x]
+        assert b" flags=b " in line
+        assert b"blocked_clients:1\r\n" in c("INFO", "clients")
+        c("SET", "k", "v")
+        assert as_dict(w.read())["value"] == b"v"
+        assert w("PING") == "PONG" and b"blocked_clients:0\r\n" in c("INFO", "clients")
+        assert b"cmdstat_cache.get:calls=2," in c("INFO", "commandstats")
+        assert [x[3] for x in c("SLOWLOG", "GET", "-1")].count(request) == 1
+        c("ECHO", "the end")
+        seen = b""
+        while b"the end" not in seen:
+            seen += monitor.sock.recv(1 << 16)
+        assert seen.count(b'"CACHE.GET" "k" "WAIT" "86400000"') == 1
+
+
+def test_an_error_after_waiting_is_counted(start_larder):
+    server = start_larder()
+    with server.wire() as c, server.wire() as w:
+        wait_behind(c, w)
+        c("SADD", "k", "member")
+        assert w.read().startswith("WRONGTYPE")
+        assert b"total_error_replies:1\r\n" in c("INFO", "stats")
+        assert b"errorstat_WRONGTYPE:count=1" in c("INFO", "errorstats")
+
+
+def test_waiting_in_silence(c, others):
+    w = others()
+    w.send(encode("CLIENT", "REPLY", "OFF"))
+    wait_behind(c, w)
+    w.send(encode("CLIENT", "REPLY", "ON"))
+    c("SET", "k", "v")
+    assert w.read() == "OK"
+    w.send(encode("CLIENT", "REPLY", "SKIP"))
+    wait_behind(c, w)
+    w.send(encode("PING"))
+    c("SET", "k", "v")
+    assert w.read() == "PONG"
+    wait_behind(c, w)
+    c("SET", "k", "v")
+    assert as_dict(w.read())["value"] == b"v"
+
+
+def test_who_waits_is_not_idle(start_larder):
+    server = start_larder({"timeout": "1"})
+    with server.wire() as c, server.wire() as w, server.wire() as idle:
+        assert idle("PING") == "PONG"
+        wait_behind(c, w)
+        harness.wait_until(lambda: c("CLIENT", "LIST").count(b"\n") == 2, what="the idle one to be closed")
+        assert inspect(c, "k")["waiters"] == 1
+        c("SET", "k", "v")
+        assert as_dict(w.read())["value"] == b"v"
+
+
+@pytest.mark.parametrize("mode", ["WRITE", "ALL"])
+def test_a_pause_while_somebody_waits(start_larder, mode):
+    server = start_larder()
+    with server.wire() as c, server.wire() as w, server.wire() as writer:
+        wait_behind(c, w)
+        c("CLIENT", "PAUSE", "600000", mode) if mode == "WRITE" else c("CLIENT", "PAUSE", "300", mode)
+        writer.send(encode("SET", "k", "v"))
+        if mode == "WRITE":
+            assert inspect(c, "k")["waiters"] == 1 and c("CLIENT", "UNPAUSE") == "OK"
+        assert writer.read() == "OK" and as_dict(w.read())["value"] == b"v"
+
+
+def test_the_end_of_a_server_at_which_somebody_waits(start_larder):
+    server = start_larder()
+    with server.wire() as c, server.wire() as w:
+        wait_behind(c, w, "LEASE", "60000")
+        c.send(encode("SHUTDOWN", "NOSAVE"))
+        assert server.wait() == 0
+        assert w.sock.recv(1) == b""
+
+
+def test_who_hangs_up_behind_all_that_it_has_sent_inherits_nothing(c, others):
+    gone, stays = others(), others()
+    wait_behind(c, gone, "LEASE", "60000")
+    gone.send(encode("PING") * 8000)  # more than is read of one that waits
+    stays.send(encode("CACHE.GET", "k", "LEASE", "60000", "WAIT", "86400000"))
+    wait_for_waiters(c, "k", 2)
+    gone.close()
+    wait_for_waiters(c, "k", 1)
+    c("DEL", "k")
+    assert as_dict(stays.read())["lease"]
+
+
+@pytest.mark.parametrize("in_multi", [False, True])
+def test_unblocked_while_waiting(c, others, in_multi):
+    w, other = others(), others()
+    ident = str(w("CLIENT", "ID"))
+
+    def unblock(*how):
+        if not in_multi:
+            return c("CLIENT", "UNBLOCK", ident, *how)
+        c("MULTI")
+        c("CLIENT", "UNBLOCK", ident, *how)
+        return c("EXEC")[0]
+
+    assert unblock() == 0
+    for how in ((), ("TIMEOUT",)):
+        wait_behind(c, w, "LEASE", "60000")
+        assert unblock(*how) == 1
+        answer = as_dict(w.read())
+        assert answer["state"] == "miss" and answer["lease"] is None and answer["retry"] > 0
+        assert inspect(c, "k")["waiters"] == 0
+    wait_behind(c, w, "LEASE", "60000")
+    other.send(encode("CACHE.GET", "k", "LEASE", "60000", "WAIT", "86400000"))
+    wait_for_waiters(c, "k", 2)
+    assert unblock("ERROR") == 1
+    assert w.read() == "UNBLOCKED client unblocked via CLIENT UNBLOCK" and w("PING") == "PONG"
+    c("DEL", "k")
+    assert as_dict(other.read())["lease"]
+    c("MULTI")
+    c("CLIENT", "KILL", "ID", ident)
+    wait_behind(others(), w)
+    assert c("EXEC") == [1]
+    assert w.sock.recv(1) == b"" and inspect(c, "k")["waiters"] == 0
+
+
 def test_inside_multi_nobody_waits(c, others):
     get(others(), "k", "LEASE", "60000")
     c("MULTI")
@@ -429,6 +670,8 @@ def test_a_full_table_answers_retry(start_larder):
         refused = [a for a in answers if a["lease"] is None]
         assert 3000 < len(refused) < 5000
         assert all(a["state"] == "miss" and a["retry"] > 0 for a in refused)
+        for i in (i for i, a in enumerate(answers) if a["lease"] is None):
+            assert get(c, f"k{i}", "WAIT", "86400000")["retry"] > 0  # nobody knows that it waits, so it does not
 
 
 # ---- failing --------------------------------------------------------------------------------------------
@@ -518,12 +761,47 @@ def test_a_newer_value_survives_a_late_invalidation(c):
     assert get(c, "k")["value"] == b"v"
 
 
-@pytest.mark.parametrize("gone", [("DEL", "k"), ("SET", "k", "plain"), ("CACHE.INVALIDATE", "k"), ("INCR", "k")])
+@pytest.mark.parametrize(
+    "gone",
+    [
+        ("DEL", "k"),
+        ("SET", "k", "plain"),
+        ("CACHE.SET", "k", "of no version"),
+        ("CACHE.SET", "k", "", "NEGATIVE"),
+        ("CACHE.INVALIDATE", "k"),
+        ("INCR", "k"),
+        ("RENAME", "k", "j"),
+        ("PERSIST", "k"),
+        ("CACHE.PURGE", "MATCH", "k"),
+    ],
+)
 def test_the_version_outlives_its_entry(c, gone):
     c("CACHE.SET", "k", "1", "VERSION", "5")
     c(*gone)
     assert c("CACHE.SET", "k", "v", "VERSION", "4") == "OLDVERSION"
     assert c("CACHE.SET", "k", "v", "VERSION", "5") == "OK"
+
+
+def test_eviction_holds_the_version(start_larder):
+    options = {"maxmemory": "32mb", "maxmemory-policy": "allkeys-lru", "cache-version-hold": "86400000"}
+    with start_larder(options).wire() as c:
+        assert c("CLIENT", "NO-TOUCH", "ON") == "OK"
+        c("CACHE.SET", "k", "v", "VERSION", "5")
+        for i in range(0, 200_000, 100):  # 200 MB at most
+            c.pipeline(*(("SET", f"other:{n}", b"x" * 1000) for n in range(i, i + 100)))
+            if c("EXISTS", "k") == 0:
+                break
+        assert c("EXISTS", "k") == 0
+        assert inspect(c, "k")["held-version"] == 5
+        assert c("CACHE.SET", "k", "old", "VERSION", "4") == "OLDVERSION"
+
+
+def test_a_negative_entry_that_is_not_kept_holds_its_version(start_larder):
+    with start_larder({"cache-negative-max-memory": "0"}).wire() as c:
+        assert c("CACHE.SET", "k", "", "NEGATIVE", "VERSION", "5") == "OK"
+        assert get(c, "k")["state"] == "miss"
+        assert c("CACHE.SET", "k", "old", "VERSION", "4") == "OLDVERSION"
+        assert c("CACHE.SET", "k", "new", "VERSION", "5") == "OK"
 
 
 def test_an_old_version_gives_the_lease_back(c):
@@ -551,6 +829,11 @@ def test_soft_invalidation_keeps_the_grace(c):
     assert c("GET", "k") is None
     answer = get(c, "k", "STALE")
     assert answer["state"] == "stale" and answer["value"] == b"v" and 0 < answer["ttl"] <= 30000
+    c("CACHE.SET", "over", "v", "PX", "1", "GRACE", "60000")
+    time.sleep(0.05)
+    for _ in range(2):  # what is stale already gets no more grace by it
+        assert c("CACHE.INVALIDATE", "over", "SOFT") == 1
+        assert 0 < get(c, "over", "STALE")["ttl"] <= 60000 - 49
     c("CACHE.SET", "n", "v", "PX", "60000")  # no grace: nothing to keep
     assert c("CACHE.INVALIDATE", "n", "SOFT") == 1 and get(c, "n", "STALE")["state"] == "miss"
 
@@ -602,6 +885,17 @@ def test_negative_entries_have_a_cap(start_larder):
         assert c("GET", "v") is None
 
 
+def test_negative_entries_of_a_database_that_is_emptied_count_no_more(c):
+    c("SET", "other", "v")
+    c("SELECT", "1")
+    for i in range(100):
+        c("CACHE.SET", f"k{i}", "", "NEGATIVE", "PX", "600000")
+    assert as_dict(c("CACHE.STATS"))["negative-bytes"] > 6000
+    c("FLUSHDB")
+    harness.wait_until(lambda: as_dict(c("CACHE.STATS"))["negative-bytes"] == 0)
+    c("SELECT", "0")
+
+
 # ---- several keys -----------------------------------------------------------------------------------------------------
 
 
@@ -614,6 +908,14 @@ def test_mget(c):
     assert a["value"] == b"1" and n["state"] == "negative" and missing["lease"] is not None
     assert replies[3].startswith("WRONGTYPE")
     assert [list(x) for x in (a, n, missing)] == [FIELDS] * 3
+    twice = c("CACHE.MGET", "2", "twice", "twice", "LEASE", "60000")
+    assert [as_dict(x)["lease"] is not None for x in twice] == [True, False]
+    c("MULTI")
+    c("CACHE.MGET", "2", "a", "k", "STALE")
+    c("CACHE.FAIL", "missing", missing["lease"])
+    c("CACHE.INVALIDATE", "a")
+    inside = c("EXEC")
+    assert [as_dict(x)["state"] for x in inside[0]] == ["fresh", "miss"] and inside[1:] == ["OK", 1]
     many = c("CACHE.MGET", "2000", *[f"k{i}" for i in range(2000)])
     assert len(many) == 2000 and all(as_dict(m)["state"] == "miss" for m in many)
 
@@ -667,6 +969,72 @@ def test_errors_name_the_option_and_the_fix(c, request_, words):
     assert c("DBSIZE") == 0
 
 
+@pytest.mark.parametrize("key", ["", "k" * 100_000, b"\r\n\0\xff"], ids=["empty", "long", "binary"])
+def test_what_may_be_said(c, key):
+    """Every number at its edges, names and tags of any bytes."""
+    most, far, day = str(2**63 - 1), str((2**63 - 1) // 4), "86400000"
+    tags = [b"\0", "x" * 100_000, *map(str, range(126))]
+    token = get(c, key, "LEASE", day, "MINVER", most, "EARLY", "0")["lease"]
+    assert c("CACHE.FAIL", key, token, "RETRY", "0") == "OK"
+    token = get(c, key, "LEASE", day, "WAIT", "0", "STALE")["lease"]
+    assert c("CACHE.SET", key, "v", "LEASE", token, "PX", far, "GRACE", far, "VERSION", most, "COST", day, "TAGS", "128", *tags) == "OK"
+    seen = inspect(c, key)
+    assert seen["version"] == 2**63 - 1 and seen["grace"] == int(far) and seen["cost"] == int(day) and seen["tags"] == 128
+    assert 0 <= int(far) - c("PTTL", key) < 600_000 and get(c, key, "MINVER", most)["value"] == b"v"
+    assert c("CACHE.PURGE", "TAG", tags[1], "SOFT") and get(c, key, "STALE")["state"] == "stale"
+    assert c("CACHE.INVALIDATE", key, "VERSION", most, "HOLD", day) == 1
+    assert c("CACHE.SET", key, "v", "VERSION", str(2**63 - 2)) == "OLDVERSION"
+    assert c("CACHE.SET", key, "v", "EX", str((2**63 - 1) // 4000), "VERSION", most, "TAGS", "1", tags[0]) == "OK"
+    assert c("CACHE.PURGE", "TAG", tags[0]) and get(c, key)["state"] == "miss"
+    assert c("CACHE.SET", key, "v", "PX", "1", "GRACE", "0", "VERSION", most, "COST", "0") == "OK"
+    assert c("CACHE.SET", key, "v", "TAGS", "129", *map(str, range(129))).startswith("ERR TAGS takes")
+
+
+def test_without_memory_only_what_adds_is_refused(start_larder):
+    with start_larder({"maxmemory": "8mb"}).wire() as c:
+        c("CACHE.SET", "k", "v", "TAGS", "1", "red")
+        token = get(c, "j", "LEASE", "60000")["lease"]
+        for i in range(0, 20_000, 100):
+            if "OOM" in str(c.pipeline(*(("SET", f"other:{n}", b"x" * 1000) for n in range(i, i + 100)))[-1]):
+                break
+        assert c("CACHE.SET", "k", "w", "LEASE", token).startswith("OOM")
+        assert c("CACHE.FAIL", "j", token) == "OK" and get(c, "j", "LEASE", "1000")["lease"]
+        assert as_dict(c("CACHE.PURGE", "TAG", "red"))["acked"] == 1 and get(c, "k")["state"] == "miss"
+        assert c("CACHE.INVALIDATE", "other:1", "VERSION", "5") == 1
+
+
+WRITES, READS = ["fast", "write"], ["fast", "readonly"]
+
+
+@pytest.mark.parametrize(
+    "name, flags, keys, tips",
+    [
+        ("cache.get", READS, ("k",), ["nondeterministic_output"]),
+        ("cache.mget", [*READS, "movablekeys"], None, ["nondeterministic_output", "request_policy:multi_shard"]),
+        ("cache.set", ["denyoom", *WRITES], ("k",), []),
+        ("cache.fail", WRITES, ("k",), []),
+        ("cache.invalidate", WRITES, ("k",), []),
+        ("cache.inspect", READS, ("k",), ["nondeterministic_output"]),
+        # Whoever is asked sees to the others, so nobody is to send it to all.
+        ("cache.purge", WRITES, (), ["nondeterministic_output"]),
+        ("cache.job", [*READS, "loading", "stale"], (), ["nondeterministic_output"]),
+        ("cache.warm", ["fast"], (), ["nondeterministic_output"]),
+        # These tell of the node that is asked.
+        ("cache.hot", ["readonly"], (), ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
+        ("cache.stats", [*READS, "loading", "stale"], (), ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
+    ],
+)
+def test_commands_are_listed(c, name, flags, keys, tips):
+    ((_, _, seen, first, last, _, _, said, _, _),) = c("COMMAND", "INFO", name)
+    assert sorted(seen) == sorted(flags) and [t.decode() for t in said] == tips
+    assert (first, last) == ((1, 1) if keys else (0, 0))
+    if keys:
+        assert c("COMMAND", "GETKEYS", name, "k", "v", "w") == [b"k"] or name == "cache.inspect"
+    docs = c("COMMAND", "DOCS", name)
+    about = as_dict(docs[name.encode()] if isinstance(docs, dict) else docs[1])
+    assert about["group"] == b"cache" and about["summary"] and about["complexity"]
+
+
 def test_a_flood_of_leases_is_forgotten(larder, c):
     for i in range(3000):
         get(c, f"k{i}", "LEASE", "1")
@@ -705,8 +1073,17 @@ def test_purging_a_tag(c):
 
 def test_a_soft_purge_keeps_the_grace(c):
     c("CACHE.SET", "a", "1", "PX", "60000", "GRACE", "60000", "TAGS", "1", "red")
+    c("CACHE.SET", "b", "1", "PX", "60000", "TAGS", "1", "green")
+    c("CACHE.SET", "n", "", "NEGATIVE", "TAGS", "1", "red")
+    c("CACHE.SET", "soft", "1", "TAGS", "1", "SOFT")
     c("CACHE.PURGE", "TAG", "red", "green", "SOFT")
-    assert get(c, "a")["state"] == "miss" and get(c, "a", "STALE")["value"] == b"1"
+    for key in ("a", "b"):  # that without grace until its end
+        assert get(c, key)["state"] == "miss" and get(c, key, "STALE")["value"] == b"1"
+    assert get(c, "n", "STALE")["state"] == "miss" and get(c, "soft")["state"] == "fresh"
+    for words in (("SOFT",), ("SOFT", "blue")):  # behind a tag it is the option
+        c("CACHE.SET", "soft", "1", "TAGS", "1", "SOFT")
+        c("CACHE.PURGE", "TAG", *words)
+        assert get(c, "soft", "STALE")["state"] == "miss"
 
 
 @pytest.mark.parametrize("early", [False, True])

@@ -94,6 +94,38 @@ def test_who_waits_is_sent_after_the_slot(slot):
         assert w.read().startswith("ASK "), "from the moment on that its key may be there"
 
 
+def test_waiting_where_a_slot_is_on_its_way_to(slot):
+    """Who was let in by ASKING is served there, however long it has waited."""
+    key, a, b, _, source, target = slot
+    number = a("CLUSTER", "KEYSLOT", key)
+
+    def asking(wire, *words):
+        assert wire("ASKING") == "OK"
+        return wire(*words)
+
+    def wait(wire, *options):
+        assert wire("ASKING") == "OK"
+        wire.send(encode("CACHE.GET", key, *options, "WAIT", "86400000"))
+        harness.wait_until(lambda: as_dict(asking(b, "CACHE.INSPECT", key))["waiters"] == 1, what="one to wait")
+
+    assert b("CLUSTER", "SETSLOT", number, "IMPORTING", my_id(source)) == "OK"
+    assert a("CLUSTER", "SETSLOT", number, "MIGRATING", my_id(target)) == "OK"
+    try:
+        with target.wire() as first, target.wire() as second:
+            token = as_dict(asking(b, "CACHE.GET", key, "LEASE", "86400000"))["lease"]
+            wait(first, "LEASE", "86400000")
+            assert asking(b, "CACHE.FAIL", key, token) == "OK"
+            token = as_dict(first.read())["lease"]
+            assert token and first("CACHE.INSPECT", key).startswith("MOVED ")  # ASKING was for one command
+            wait(second)
+            assert asking(first, "CACHE.SET", key, "v", "LEASE", token) == "OK"
+            assert as_dict(second.read())["value"] == b"v"
+    finally:
+        asking(b, "DEL", key)
+        for wire in (a, b):
+            assert wire("CLUSTER", "SETSLOT", number, "STABLE") == "OK"
+
+
 def test_a_key_moves_with_all_that_its_cache_knows(slot):
     key, a, b, move, *_ = slot
     a("CACHE.SET", key, "plain", "PX", "600000")

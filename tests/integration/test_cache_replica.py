@@ -3,9 +3,10 @@
 import os
 
 import pytest
-from cachekit import as_dict, get, inspect
-from harness import REDIS_SERVER, wait_until
+from cachekit import as_dict, get, inspect, wait_for_waiters
+from harness import REDIS_SERVER, free_port, wait_until
 from test_replica import follow, in_step, servers, single  # noqa: F401
+from wire import Wire, encode
 
 pytestmark = [
     pytest.mark.larder,
@@ -192,3 +193,70 @@ def test_a_stale_entry_that_arrives_is_as_stale_on_the_replica(servers, binary):
         primary("CACHE.SET", "soft", "new", "PX", "600000")
         in_step(a, b)
         assert replica("GET", "soft") == b"new" and replica("EXISTS", "short") == 0
+
+
+def test_a_negative_entry_that_is_not_kept_holds_its_version_on_the_replica(pair):
+    p, r, settle = pair
+    p("CACHE.SET", "k", "v", "VERSION", "5")
+    p("CONFIG", "SET", "cache-negative-max-memory", "0")
+    p("CONFIG", "SET", "cache-version-hold", "600000")
+    for key in ("k", "missing"):
+        assert p("CACHE.SET", key, "", "NEGATIVE", "VERSION", "7") == "OK"
+    settle()
+    same(p, r, ("k", "missing"))
+    assert inspect(r, "k")["held-version"] == inspect(r, "missing")["held-version"] == 7
+
+
+@pytest.mark.parametrize("size", [5, 100_000])
+def test_what_is_known_goes_with_times_and_copies(pair, size):
+    p, r, settle = pair
+    for key in ("time", "persist", "copy", "rename", "move"):
+        p("CACHE.SET", key, "v" * size, "PX", "600000", "GRACE", "600000", "VERSION", "7", "COST", "30", "TAGS", "2", "red", "blue")
+    assert p("PEXPIRE", "time", "500000") == p("PERSIST", "persist") == p("COPY", "copy", "copied") == p("MOVE", "move", "5") == 1
+    assert p("RENAME", "rename", "renamed") == "OK"
+    settle()
+    same(p, r, ("time", "persist", "copy", "copied", "renamed"))
+    assert inspect(r, "time")["grace"] == 600000 and inspect(r, "renamed")["tags"] == 2
+    for c in (p, r):
+        c("SELECT", "5")
+    same(p, r, ("move",))
+    assert inspect(r, "move")["version"] == 7
+
+
+def test_waiting_at_a_replica_for_what_the_stream_brings(pair):
+    p, r, settle = pair
+    with Wire(r.sock.getpeername()) as w:
+        w.send(encode("CACHE.GET", "k", "WAIT", "86400000"))
+        wait_for_waiters(r, "k", 1)
+        p("CACHE.SET", "k", "v", "PX", "600000", "VERSION", "7")
+        answer = as_dict(w.read())
+        assert answer["value"] == b"v"
+        p("DEL", "k")
+        settle()
+        w.send(encode("CACHE.GET", "k", "WAIT", "86400000"))
+        wait_for_waiters(r, "k", 1)
+        r("REPLICAOF", "NO", "ONE")
+        assert inspect(r, "k")["waiters"] == 1
+        r("SET", "k", "mine")
+        assert as_dict(w.read())["value"] == b"mine"
+
+
+def test_who_waits_for_a_lease_at_what_becomes_a_replica_is_sent_to_its_primary(servers):  # noqa: F811
+    port = free_port()  # where nobody is: it happens at once, and not with the full copy
+    with servers().wire() as c, Wire(c.sock.getpeername()) as w:
+        token = get(c, "k", "LEASE", "86400000")["lease"]
+        w.send(encode("CACHE.GET", "k", "LEASE", "60000", "WAIT", "86400000"))
+        wait_for_waiters(c, "k", 1)
+        assert c("REPLICAOF", "127.0.0.1", port) == "OK"
+        moved = w.read()
+        assert moved.startswith("MOVED ") and moved.endswith(f":{port}")
+        c("REPLICAOF", "NO", "ONE")
+        assert c("CACHE.SET", "k", "v", "LEASE", token) == "LEASELOST"
+
+
+def test_each_key_of_mget_is_sent_to_the_primary(pair):
+    p, r, settle = pair
+    fresh, none, plainly = r("CACHE.MGET", "3", "first", "none", "first", "LEASE", "1000")
+    assert as_dict(fresh)["value"] == as_dict(plainly)["value"] == b"1"
+    assert none.startswith("MOVED ") and none.endswith(str(p.sock.getpeername()[1]))
+    assert as_dict(r("CACHE.MGET", "1", "none")[0])["state"] == "miss"
