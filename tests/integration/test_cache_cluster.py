@@ -10,6 +10,7 @@ import harness
 import pytest
 from cachekit import as_dict, get, inspect, wait_for_waiters
 from clusters import Cluster, ask, frame, my_id, row_of, say_on_the_bus
+from test_purge import stop
 from wire import Error, encode
 
 pytestmark = pytest.mark.larder
@@ -36,8 +37,8 @@ def slot(cluster):
     number = ask(source, "CLUSTER", "KEYSLOT", key)
 
     def move(a=source, b=target):
-        assert ask(b, "CLUSTER", "SETSLOT", number, "IMPORTING", my_id(a)) == "OK"
-        assert ask(a, "CLUSTER", "SETSLOT", number, "MIGRATING", my_id(b)) == "OK"
+        for s, *words in ((b, "IMPORTING", my_id(a)), (a, "MIGRATING", my_id(b))):  # not before a MIGRATESLOTS is over at both ends
+            harness.wait_until(lambda: ask(s, "CLUSTER", "SETSLOT", number, *words) == "OK", what="the slot to be free to move")
         with a.wire() as w:
             while keys := w("CLUSTER", "GETKEYSINSLOT", number, 100):
                 assert w("MIGRATE", "127.0.0.1", b.port, "", 0, 60000, "KEYS", *keys) in ("OK", "NOKEY")
@@ -402,7 +403,7 @@ def test_a_purge_is_not_done_without_a_target_that_only_one_node_sees_as_failed(
         with new.wire() as w:
             for words in (("SET", "{move}a", "v"), ("CACHE.SET", "{move}b", "v", "PX", "600000", "TAGS", "1", "blue")):
                 assert w.pipeline(("ASKING",), words) == ["OK", "OK"]
-            new.process.send_signal(signal.SIGSTOP)
+            stop(new)
             try:
                 answer = as_dict(ask(asked, "CACHE.PURGE", "TAG", "blue"))
                 assert (answer["shards"], answer["acked"], answer["pending"]) == (4, 3, 1)
