@@ -88,7 +88,6 @@ void cluster_send(struct cmd_ctx *c)
         return;
     }
     if (c->cmd->fn == cmd_exec && !exec_all(c->session, CMD_CLUSTER)) {
-        exec_end(c->session, c->a.store);
         reply_error(c->reply,
                     "ERR CLUSTER subcommands about nodes cannot share a transaction with other commands");
         return;

@@ -77,21 +77,14 @@ void cluster_put_nodes(struct buf *b, const struct cluster_view *v)
 
 /* ---- CLUSTER SLOTS -------------------------------------------------------------------------------- */
 
-static void reply_endpoint(struct reply *r, const struct view_node *n, enum endpoint_type type)
-{
-    if (type == ENDPOINT_IP)
-        reply_cstr(r, n->ip);
-    else if (type == ENDPOINT_HOSTNAME)
-        reply_cstr(r, n->hostname[0] != '\0' ? n->hostname : "?");
-    else
-        reply_null(r);
-}
-
 static void reply_slot_node(struct reply *r, const struct view_node *n, enum endpoint_type type)
 {
     bool hostname = type != ENDPOINT_HOSTNAME && n->hostname[0] != '\0', ip = type != ENDPOINT_IP;
     reply_array(r, 4);
-    reply_endpoint(r, n, type);
+    if (type == ENDPOINT_UNKNOWN)
+        reply_null(r);
+    else
+        reply_cstr(r, n->host);
     reply_int(r, n->port);
     reply_cstr(r, n->id);
     reply_map(r, (uint64_t)hostname + ip);
@@ -145,7 +138,7 @@ static const char *health_of(const struct view_node *n)
     return (n->flags & VIEW_REPLICA) && n->offset == 0 ? "loading" : "online";
 }
 
-static void reply_shard_node(struct reply *r, const struct view_node *n, enum endpoint_type type)
+static void reply_shard_node(struct reply *r, const struct view_node *n)
 {
     bool hostname = n->hostname[0] != '\0';
     reply_map(r, 7 + hostname);
@@ -156,7 +149,7 @@ static void reply_shard_node(struct reply *r, const struct view_node *n, enum en
     reply_cstr(r, "ip");
     reply_cstr(r, n->ip);
     reply_cstr(r, "endpoint");
-    reply_endpoint(r, n, type);
+    reply_cstr(r, n->host);
     if (hostname) {
         reply_cstr(r, "hostname");
         reply_cstr(r, n->hostname);
@@ -169,8 +162,7 @@ static void reply_shard_node(struct reply *r, const struct view_node *n, enum en
     reply_cstr(r, health_of(n));
 }
 
-static void reply_shard(struct reply *r, const struct cluster_view *v, uint32_t primary,
-                        enum endpoint_type type)
+static void reply_shard(struct reply *r, const struct cluster_view *v, uint32_t primary)
 {
     uint64_t n = 0;
     uint32_t at = 0, first, last;
@@ -186,16 +178,16 @@ static void reply_shard(struct reply *r, const struct cluster_view *v, uint32_t 
     reply_cstr(r, "nodes");
     n = 1;
     list = reply_deferred(r);
-    reply_shard_node(r, &v->nodes[primary], type);
+    reply_shard_node(r, &v->nodes[primary]);
     for (uint32_t i = 1; i < v->nnodes; i++)
         if (v->nodes[i].primary == primary) {
-            reply_shard_node(r, &v->nodes[i], type);
+            reply_shard_node(r, &v->nodes[i]);
             n++;
         }
     reply_deferred_end(r, list, '*', n);
 }
 
-void cluster_reply_shards(struct reply *r, const struct cluster_view *v, enum endpoint_type type)
+void cluster_reply_shards(struct reply *r, const struct cluster_view *v)
 {
     uint64_t n = 0;
     size_t list = reply_deferred(r);
@@ -203,7 +195,7 @@ void cluster_reply_shards(struct reply *r, const struct cluster_view *v, enum en
         const struct view_node *node = &v->nodes[i];
         if (node->primary != VIEW_NOBODY || node->id[0] == '\0' || (node->flags & VIEW_HANDSHAKE))
             continue;
-        reply_shard(r, v, i, type);
+        reply_shard(r, v, i);
         n++;
     }
     reply_deferred_end(r, list, '*', n);

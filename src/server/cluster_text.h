@@ -13,6 +13,6 @@ enum endpoint_type { ENDPOINT_IP, ENDPOINT_HOSTNAME, ENDPOINT_UNKNOWN };
 void cluster_put_node(struct buf *b, const struct cluster_view *v, uint32_t node);
 void cluster_put_nodes(struct buf *b, const struct cluster_view *v);
 void cluster_reply_slots(struct reply *r, const struct cluster_view *v, enum endpoint_type type);
-void cluster_reply_shards(struct reply *r, const struct cluster_view *v, enum endpoint_type type);
+void cluster_reply_shards(struct reply *r, const struct cluster_view *v);
 
 #endif

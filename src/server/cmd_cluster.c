@@ -31,21 +31,12 @@ static bool arg_node(struct cmd_ctx *c, const struct cluster_view *v, uint32_t i
 
 /* ---- what is asked -------------------------------------------------------------------------------- */
 
-static void reply_text_of(struct cmd_ctx *c, struct buf *b)
-{
-    if (b->oom)
-        cmd_reply_err(c, ERR_OOM);
-    else
-        reply_verbatim(c->reply, "txt", buf_str(b));
-    buf_release(b);
-}
-
 static void do_nodes(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
     struct buf b;
     buf_init(&b);
     cluster_put_nodes(&b, v);
-    reply_text_of(c, &b);
+    cmd_reply_text(c, &b);
 }
 
 static void do_info(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
@@ -53,22 +44,18 @@ static void do_info(struct cmd_ctx *c, struct cluster_core *core, const struct c
     struct buf b;
     buf_init(&b);
     cluster_core_put_info(core, &b);
-    reply_text_of(c, &b);
-}
-
-static enum endpoint_type endpoint_of(struct cmd_ctx *c)
-{
-    return (enum endpoint_type)ctx_server(c)->config.cluster_preferred_endpoint_type;
+    cmd_reply_text(c, &b);
 }
 
 static void do_slots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
-    cluster_reply_slots(c->reply, v, endpoint_of(c));
+    cluster_reply_slots(c->reply, v,
+                        (enum endpoint_type)ctx_server(c)->config.cluster_preferred_endpoint_type);
 }
 
 static void do_shards(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
-    cluster_reply_shards(c->reply, v, endpoint_of(c));
+    cluster_reply_shards(c->reply, v);
 }
 
 static void do_links(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
@@ -326,7 +313,7 @@ static void do_meet(struct cmd_ctx *c, struct cluster_core *core, const struct c
     if (o == NULL)
         return;
     if (c->argc > 5) {
-        cmd_reply_arity(c);
+        cmd_reply_unknown_sub(c);
         return;
     }
     if (!arg_port(c, 3, "TCP base port", &port))
@@ -371,7 +358,7 @@ static void do_failover(struct cmd_ctx *c, struct cluster_core *core, const stru
     if (o == NULL)
         return;
     if (c->argc > 3) {
-        cmd_reply_arity(c);
+        cmd_reply_unknown_sub(c);
         return;
     }
     if (c->argc == 3 && cmd_arg_is(c, 2, STR("FORCE"))) {
@@ -391,7 +378,7 @@ static void do_reset(struct cmd_ctx *c, struct cluster_core *core, const struct 
     if (o == NULL)
         return;
     if (c->argc > 3) {
-        cmd_reply_arity(c);
+        cmd_reply_unknown_sub(c);
         return;
     }
     if (c->argc == 3 && cmd_arg_is(c, 2, STR("HARD"))) {

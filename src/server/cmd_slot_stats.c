@@ -167,7 +167,5 @@ void cmd_cluster_slot_stats(struct cmd_ctx *c)
     else if (cmd_arg_is(c, 2, STR("ORDERBY")))
         order_by(c);
     else
-        reply_errorf(c->reply,
-                     "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try CLUSTER HELP.",
-                     (int)(c->argv[1].n < 128 ? c->argv[1].n : 128), c->argv[1].p);
+        cmd_reply_unknown_sub(c);
 }

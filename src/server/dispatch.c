@@ -202,9 +202,12 @@ static ALWAYS_INLINE enum outcome run_exec(struct cmd_ctx *c, struct conn *conn,
     struct worker *w = c->host;
     if (!exec_begin(c))
         return DONE;
-    if (unlikely(exec_any(c->session, CMD_CLUSTER))) {
+    if (routed && unlikely(exec_any(c->session, CMD_CLUSTER))) {
         cluster_send(c);
-        return conn->state == CONN_OPEN ? DONE : AWAY;
+        if (conn->state != CONN_OPEN)
+            return AWAY;
+        exec_end(c->session, c->a.store);
+        return DONE;
     }
     struct exec_plan plan;
     exec_plan(c->session, c->a.store, &plan);
@@ -562,7 +565,8 @@ void dispatch_job_done(struct conn *conn, struct lane_job *job)
         conn->written = job->written;
     if (job->written > conn->owed)
         conn->owed = job->written;
-    conn->wrote |= (job->exec || (job->cmd->flags & CMD_WRITE)) && server_view(w->server) != NULL;
+    bool writes = (job->cmd->flags & CMD_WRITE) || (job->exec && exec_any(&conn->session, CMD_WRITE));
+    conn->wrote |= writes && server_view(w->server) != NULL;
     if (conn->state != CONN_ZOMBIE) {
         if (job->exec)
             exec_end(&conn->session, conn->worker->server->store);

@@ -44,13 +44,16 @@ CLUSTER MEET 127.0.0.1 99999
 CLUSTER MEET 127.0.0.1 x
 CLUSTER MEET 127.0.0.1 1 999999
 CLUSTER MEET 127.0.0.1 1 x
+CLUSTER MEET 127.0.0.1 1 2 3
 CLUSTER FORGET x
 CLUSTER FORGET me
 CLUSTER REPLICATE x
 CLUSTER REPLICATE me
 CLUSTER FAILOVER
 CLUSTER FAILOVER FOO
+CLUSTER FAILOVER FORCE x
 CLUSTER RESET FOO
+CLUSTER RESET SOFT x
 CLUSTER SET-CONFIG-EPOCH x
 CLUSTER SET-CONFIG-EPOCH -1
 CLUSTER SET-CONFIG-EPOCH 0
@@ -145,6 +148,16 @@ def test_disabled(larder, redis_server):
         assert ask(larder, *command) == ask(redis_server, *command) == Error("ERR This instance has cluster support disabled")
 
 
+def test_disabled_in_a_transaction(larder, redis_server):
+    commands = ("MULTI",), ("SET", "k", 1), ("CLUSTER", "INFO"), ("ASKING",), ("CLUSTER", "KEYSLOT", "k"), ("EXEC",), ("GET", "k")
+    answers = []
+    for s in (larder, redis_server):
+        with s.wire() as w:
+            answers.append(w.pipeline(*commands))
+    refused = Error("ERR This instance has cluster support disabled")
+    assert answers[0] == answers[1] and answers[0][5:] == [["OK", refused, refused, refused], b"1"]
+
+
 @pytest.mark.parametrize("theirs", [harness.LARDER_SERVER, harness.REDIS_SERVER])
 def test_a_pair(theirs):
     """MEET, REPLICATE, FORGET between two kinds of node."""
@@ -195,3 +208,35 @@ def test_the_bus_comes_from_where_it_is_told_to():
         harness.wait_until(lambda: not sources_of_links_to(told), what="the end of the link")
         assert ask(other, "CLUSTER", "MEET", "127.0.0.1", str(told.port)) == "OK"
         harness.wait_until(lambda: sources_of_links_to(told) == {"0800007F"}, what="a link from 127.0.0.8")
+
+
+def endpoints(binary, protocol):
+    """What two nodes, of which one has a name, tell clients about each other, by every kind of endpoint."""
+    with Cluster([clusters.node(binary, {"cluster-announce-hostname": name}).start() for name in ("one.example.org", "")]) as pair:
+        one, two = pair.servers
+        ask(one, "CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+        ask(two, "CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+        ask(one, "CLUSTER", "SET-CONFIG-EPOCH", 1)
+        ask(two, "CLUSTER", "MEET", "127.0.0.1", one.port)
+        pair.settle()
+        harness.wait_until(lambda: "one.example.org" in ask(two, "CLUSTER", "NODES"), what="the name to be known")
+        told = []
+        for kind in ("ip", "hostname", "unknown-endpoint"):
+            for s, key, slot in ((one, "hello", 866), (two, "foo", 12182)):
+                other = two if s is one else one
+                assert ask(s, "CONFIG", "SET", "cluster-preferred-endpoint-type", kind) == "OK"
+                assert ask(s, "CLUSTER", "SETSLOT", slot, "MIGRATING", my_id(other)) == "OK"
+                with s.wire(protocol=protocol) as w:
+                    harness.wait_until(lambda: w("GET", key).startswith("ASK"), what="the view")
+                    answers = w("GET", "foo" if s is one else "hello"), w("GET", key), w("CLUSTER", "SLOTS"), sorted(w("CLUSTER", "SHARDS"), key=str)
+                assert ask(s, "CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
+                told.append((kind, neutral(neutral(answers, one), two)))
+        return told
+
+
+@pytest.mark.larder
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_endpoints_as_redis(protocol):
+    ours, theirs = endpoints(harness.LARDER_SERVER, protocol), endpoints(harness.REDIS_SERVER, protocol)
+    assert re.sub(r"replication-offset', \d+", "", str(ours)) == re.sub(r"replication-offset', \d+", "", str(theirs))
+    assert "MOVED 12182 ?:PORT" in str(ours) and "MOVED 866 one.example.org:PORT" in str(ours) and "ASK 866 :PORT" in str(ours)

@@ -92,3 +92,15 @@ def test_a_first_slot_may_be_written_when_its_order_is_answered(cluster):
             ask(giver, "CLUSTER", "SETSLOT", slot, "NODE", clusters.my_id(taker))
             cluster.settle()
             ask(new, "CLUSTER", "BUMPEPOCH")
+
+
+def test_who_has_no_promises_still_answers_what_writes_nothing():
+    """Also where a transaction does not run on the client's own thread."""
+    with Cluster.create([harness.LARDER_SERVER] * 3) as c:
+        for other in c.servers[1:]:
+            c.kill(other)
+        key = next(k for k in ("n%d" % i for i in range(1000)) if c.owner_of(k) is c[0])
+        with c[0].wire() as w:
+            harness.wait_until(lambda: str(w("SET", key, "v")).startswith("CLUSTERDOWN"), what="the promises to end")
+            for command in (("DBSIZE",), ("KEYS", "*"), ("CLUSTER", "MYID"), ("CLUSTER", "INFO")):
+                assert len(w.pipeline(("MULTI",), command, ("EXEC",))[-1]) == 1, command
