@@ -61,6 +61,26 @@ def test_add_rebalance_remove(cluster):
     harness.wait_until(lambda: all(len(clusters.rows(s)) == 6 for s in cluster.servers), what="everybody to forget both")
 
 
+def test_names_instead_of_numbers():
+    """For those who create, join and leave; a node may be called by another address than the others know it by."""
+    with Cluster([clusters.node(NODE).start() for _ in range(3)]) as c:
+        names = [f"localhost:{s.port}" for s in c.servers]
+        larder("create", *names[:2], "--yes")
+        larder("add", names[2], names[0], "--replica-of", names[1], "--yes")
+        c.settle()
+        assert row_of(c[0], c[2]).primary == my_id(c[1])
+        assert all(r.address.startswith("127.0.0.1:") for s in c.servers for r in clusters.rows(s))
+        assert "has left" in larder("remove", names[0], names[2], "--yes")
+        c.settle_without(c[2])
+
+
+def test_a_bus_at_another_port():
+    with Cluster([clusters.node(NODE, {"cluster-port": harness.free_port()}).start() for _ in range(3)]) as c:
+        larder("create", *map(address, c.servers[:2]), "--yes")
+        larder("add", address(c[2]), address(c[0]), "--yes")
+        c.settle()
+
+
 def test_a_node_that_loads_is_waited_for():
     asked = []
 
@@ -87,6 +107,18 @@ def test_what_cannot_be(cluster):
     assert "is the node running" in larder("status", f"127.0.0.1:{harness.free_port()}", code=1)
     assert "is no address" in larder("status", "nonsense", code=1)
     assert "no node" in larder("remove", address(cluster[0]), "zzzz", "--yes", code=1)
+    with Cluster([clusters.node(NODE).start()]) as full:
+        assert "is a replica itself" in larder("add", address(full[0]), address(cluster[0]), "--replica-of", address(cluster[5]), "--yes", code=1)
+        with full[0].wire() as w:
+            w("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            harness.wait_until(lambda: w("SET", "k", 1) == "OK", what="the node to serve")
+            assert "has slots already" in larder("add", address(full[0]), address(cluster[0]), "--yes", code=1)
+            w("CLUSTER", "DELSLOTSRANGE", 0, 16383)
+            assert w("DBSIZE") == 1
+            assert "holds 1 keys" in larder("add", address(full[0]), address(cluster[0]), "--yes", code=1)
+            assert "holds 1 keys" in larder("create", address(full[0]), "--yes", code=1)
+            w("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            harness.wait_until(lambda: w("FLUSHALL") == "OK", what="the node to be empty")
     assert "cannot be primaries with 1 replicas" in larder("create", "h:1", "h:2", "h:3", "--replicas", 1, code=1)
     larder("rebalance", code=2)
     assert "wants NODE=NUMBER" in larder("rebalance", address(cluster[0]), "--weight", address(cluster[1]), code=1)
@@ -99,7 +131,9 @@ def test_what_cannot_be(cluster):
     larder("nosuch", code=2)
     larder("status", "h:1", "--nosuch", code=2)
     larder("create", "h:1", "--replicas", "x", code=2)
-    assert "usage:" in larder("--help")
+    for words in ((), ("create",), ("status",), ("add",), ("remove",), ("rebalance",), ("rolling-restart",)):
+        assert "usage:" in larder(*words, "--help")
+    assert "too few for a primary with 5 replicas" in larder("create", "h:1", "h:2", "--replicas", 5, code=1)
     plain.process.kill()
     plain.process.wait()
     plain.remove()

@@ -3,13 +3,14 @@
 #include "tool/cluster/work.h"
 
 #include "base/alloc.h"
+#include "os/sock.h"
 
 #include <stdio.h>
 #include <string.h>
 
 struct member {
     char host[LINK_HOST_MAX];
-    int port;
+    int port, bus_port; /* the latter is the node's own business: it says */
     char id[MAP_ID + 1];
     struct link link;
     bool open;
@@ -26,27 +27,16 @@ static bool say(struct member *m, struct reader_value *reply, const char *line)
 static bool is_empty(struct work *w, struct member *m)
 {
     struct map *map = &w->map;
-    struct reader_value reply;
     if (map_read(map, &m->link) != 0) {
         work_fail("%s%s", m->link.error,
                   strstr(m->link.error, "support disabled") != NULL ? "; start it with 'cluster-enabled yes'"
                                                                     : "");
         return false;
     }
-    if (map->n > 1 || map->uncovered != MAP_SLOTS) {
-        work_fail(
-            "%s:%d knows other nodes or has slots already. To make it forget them: CLUSTER RESET there.",
-            m->host, m->port);
+    if (!work_is_empty(map, &m->link))
         return false;
-    }
-    if (!say(m, &reply, "DBSIZE"))
-        return false;
-    if (reply.integer != 0) {
-        work_fail("%s:%d holds %lld keys; only an empty node can join. To drop them: FLUSHALL there.",
-                  m->host, m->port, (long long)reply.integer);
-        return false;
-    }
     memcpy(m->id, map->nodes[map->me].id, sizeof m->id);
+    m->bus_port = map->nodes[map->me].bus_port;
     return true;
 }
 
@@ -62,6 +52,7 @@ static bool look_at(struct work *w, struct member *members, uint32_t i)
         work_fail("%s", m->link.error);
         return false;
     }
+    sock_peer_ip(m->link.fd, m->host, sizeof m->host); /* a number: CLUSTER MEET wants one */
     if (!is_empty(w, m))
         return false;
     for (uint32_t k = 0; k < i; k++)
@@ -109,9 +100,11 @@ static bool make_primary(struct member *members, uint32_t i, uint32_t primaries)
 static bool meet_first(struct member *members, uint32_t i)
 {
     struct reader_value reply;
-    int rc = link_say(&members[i].link, &reply, "CLUSTER MEET %s %d", members[0].host, members[0].port);
+    const struct member *first = &members[0];
+    int rc = link_say(&members[i].link, &reply, "CLUSTER MEET %s %d %d", first->host, first->port,
+                      first->bus_port);
     if (rc != 0)
-        work_fail("%s. CLUSTER MEET wants a numeric address.", members[i].link.error);
+        work_fail("%s", members[i].link.error);
     return rc == 0;
 }
 
@@ -142,10 +135,11 @@ int cluster_create(struct work *w)
 {
     uint32_t primaries = w->nwords / (w->replicas + 1);
     int rc = 1;
-    if (primaries == 0 || primaries * (w->replicas + 1) != w->nwords)
+    if (primaries == 0)
+        return work_fail("%u nodes are too few for a primary with %u replicas", w->nwords, w->replicas);
+    if (primaries * (w->replicas + 1) != w->nwords)
         return work_fail("%u nodes cannot be primaries with %u replicas each; give %u or %u nodes", w->nwords,
-                         w->replicas, (primaries + (primaries == 0)) * (w->replicas + 1),
-                         (primaries + 1) * (w->replicas + 1));
+                         w->replicas, primaries * (w->replicas + 1), (primaries + 1) * (w->replicas + 1));
     if (primaries < 3)
         fprintf(stderr,
                 "Note: with fewer than 3 primaries nobody can replace a primary that dies: a majority of "

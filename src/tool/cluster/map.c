@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/num.h"
+#include "os/sock.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,20 +27,26 @@ static bool copy(char *dst, size_t room, struct str s)
     return true;
 }
 
-/* ip:port@cport[,hostname] */
+/* ip:port@bus_port[,hostname] */
 static bool parse_address(struct map_node *n, struct str w)
 {
     const char *at = memchr(w.p, '@', w.n);
-    char text[LINK_HOST_MAX + 16];
-    size_t length = at != NULL ? (size_t)(at - w.p) : w.n;
-    const char *colon = memrchr(w.p, ':', length);
-    int64_t port;
-    if (colon == NULL || !copy(text, sizeof text, (struct str){w.p, (size_t)(colon - w.p)}) ||
-        !num_parse_i64((struct str){colon + 1, (size_t)(w.p + length - colon - 1)}, &port))
+    const char *colon = at != NULL ? memrchr(w.p, ':', (size_t)(at - w.p)) : NULL;
+    int64_t port, bus;
+    if (colon == NULL)
+        return false;
+    struct str rest = {at + 1, (size_t)(w.p + w.n - at) - 1};
+    const char *comma = memchr(rest.p, ',', rest.n);
+    if (comma != NULL)
+        rest.n = (size_t)(comma - rest.p);
+    if (!copy(n->host, sizeof n->host, (struct str){w.p, (size_t)(colon - w.p)}) ||
+        !num_parse_i64((struct str){colon + 1, (size_t)(at - colon) - 1}, &port) ||
+        !num_parse_i64(rest, &bus))
         return false;
     n->port = (int)port;
-    n->unknown |= text[0] == '\0' || port < 1 || port > 65535;
-    return copy(n->host, sizeof n->host, str_of(text));
+    n->bus_port = (int)bus;
+    n->unknown |= n->host[0] == '\0' || port < 1 || port > 65535;
+    return true;
 }
 
 static void parse_flags(struct map *m, struct map_node *n, struct str w)
@@ -59,15 +66,37 @@ static void parse_flags(struct map *m, struct map_node *n, struct str w)
     }
 }
 
-/* 5, 5-10; [5->-id] and [5-<-id] are noted by number only, the ids are not known yet. */
+static uint32_t find_id(const struct map *m, const char *id)
+{
+    for (uint32_t i = 0; i < m->n; i++)
+        if (strcmp(m->nodes[i].id, id) == 0)
+            return i;
+    return MAP_NOBODY;
+}
+
+/* [5->-id], [5-<-id]: half open. */
+static bool parse_open(struct map *m, struct str w)
+{
+    const char *dash = memchr(w.p, '-', w.n);
+    int64_t slot;
+    char id[MAP_ID + 1];
+    if (dash == NULL || !num_parse_i64((struct str){w.p + 1, (size_t)(dash - w.p) - 1}, &slot) || slot < 0 ||
+        slot >= MAP_SLOTS || w.p + w.n - dash != MAP_ID + 4 || w.p[w.n - 1] != ']')
+        return false;
+    (void)copy(id, sizeof id, (struct str){dash + 3, MAP_ID});
+    uint32_t other = find_id(m, id);
+    (dash[1] == '>' ? m->to : m->from)[slot] = other == MAP_NOBODY ? MAP_STRANGER : (uint16_t)other;
+    m->open++;
+    return true;
+}
+
+/* 5, 5-10; those that are half open wait until all ids are known. */
 static bool parse_slots(struct map *m, uint32_t node, struct str w)
 {
     int64_t first, last;
     const char *dash = memchr(w.p, '-', w.n);
-    if (w.n > 0 && w.p[0] == '[') {
-        m->open++;
-        return dash != NULL;
-    }
+    if (w.n > 0 && w.p[0] == '[')
+        return true;
     struct str a = {w.p, dash != NULL ? (size_t)(dash - w.p) : w.n};
     struct str b = dash != NULL ? (struct str){dash + 1, w.n - a.n - 1} : a;
     if (!num_parse_i64(a, &first) || !num_parse_i64(b, &last) || first < 0 || last >= MAP_SLOTS ||
@@ -79,7 +108,8 @@ static bool parse_slots(struct map *m, uint32_t node, struct str w)
     return true;
 }
 
-static int parse_line(struct map *m, struct str line)
+/* *mine: the slots of the node whose view it is. */
+static int parse_line(struct map *m, struct str line, struct str *mine)
 {
     if (m->n == MAP_NODES_MAX)
         return ERR_FULL;
@@ -98,6 +128,8 @@ static int parse_line(struct map *m, struct str line)
         return ERR_SYNTAX;
     n->epoch = (uint64_t)epoch;
     parse_flags(m, n, flags);
+    if (m->me == m->n)
+        *mine = line;
     while (line.n > 0)
         if (!parse_slots(m, m->n, word(&line)))
             return ERR_SYNTAX;
@@ -105,23 +137,18 @@ static int parse_line(struct map *m, struct str line)
     return 0;
 }
 
-static uint32_t find_id(const struct map *m, const char *id)
-{
-    for (uint32_t i = 0; i < m->n; i++)
-        if (strcmp(m->nodes[i].id, id) == 0)
-            return i;
-    return MAP_NOBODY;
-}
-
 int map_parse(struct map *m, struct str text)
 {
+    struct str mine = STR("");
     m->n = m->me = m->open = 0;
     memset(m->owner, 0xff, sizeof m->owner);
+    memset(m->to, 0xff, sizeof m->to);
+    memset(m->from, 0xff, sizeof m->from);
     while (text.n > 0) {
         const char *end = memchr(text.p, '\n', text.n);
         size_t n = end != NULL ? (size_t)(end - text.p) : text.n;
         struct str line = {text.p, n > 0 && text.p[n - 1] == '\r' ? n - 1 : n};
-        int rc = line.n > 0 ? parse_line(m, line) : 0;
+        int rc = line.n > 0 ? parse_line(m, line, &mine) : 0;
         if (rc != 0)
             return rc;
         n += end != NULL;
@@ -130,6 +157,11 @@ int map_parse(struct map *m, struct str text)
     for (uint32_t i = 0; i < m->n; i++)
         if (m->nodes[i].replica)
             m->nodes[i].primary = (uint16_t)find_id(m, m->nodes[i].primary_id);
+    while (mine.n > 0) {
+        struct str w = word(&mine);
+        if (w.n > 0 && w.p[0] == '[' && !parse_open(m, w))
+            return ERR_SYNTAX;
+    }
     m->uncovered = 0;
     for (uint32_t i = 0; i < MAP_SLOTS; i++)
         m->uncovered += m->owner[i] == MAP_NOBODY;
@@ -149,7 +181,7 @@ int map_read(struct map *m, struct link *l)
         return ERR_IO;
     }
     if (m->nodes[m->me].host[0] == '\0') { /* a node that nobody has met does not know its address */
-        snprintf(m->nodes[m->me].host, sizeof m->nodes[m->me].host, "%s", l->host);
+        sock_peer_ip(l->fd, m->nodes[m->me].host, sizeof m->nodes[m->me].host);
         m->nodes[m->me].unknown = false;
     }
     return 0;

@@ -12,12 +12,13 @@ enum map_limits {
     MAP_NODES_MAX = 1024,
     MAP_ID = 40,
     MAP_NOBODY = UINT16_MAX,
+    MAP_STRANGER = UINT16_MAX - 1,
 };
 
 struct map_node {
     char id[MAP_ID + 1];
     char host[LINK_HOST_MAX];
-    int port;
+    int port, bus_port;
     bool replica, failed, suspected, unknown; /* unknown: in handshake, or without an address */
     uint16_t primary;                         /* of a replica */
     char primary_id[MAP_ID + 1];
@@ -30,7 +31,9 @@ struct map {
     struct map_node nodes[MAP_NODES_MAX];
     uint16_t owner[MAP_SLOTS]; /* MAP_NOBODY */
     uint32_t uncovered;
-    uint32_t open; /* slots that are on their way, in this view */
+    uint32_t open; /* slots that are half open here (SETSLOT MIGRATING, IMPORTING) ... */
+    uint16_t to[MAP_SLOTS], from[MAP_SLOTS]; /* ... and where to, or from; MAP_NOBODY. Who is not known any
+                                                more is MAP_STRANGER */
 };
 
 /* Text of CLUSTER NODES. 0, ERR_SYNTAX, or ERR_FULL. */

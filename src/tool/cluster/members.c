@@ -6,10 +6,27 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Others may know it by another address than the one that was given: then it says itself who it is. */
+static uint32_t ask_for_id(struct work *w, const char *name)
+{
+    char host[LINK_HOST_MAX], id[MAP_ID + 1];
+    struct reader_value reply;
+    struct link l;
+    int port;
+    if (!link_parse_address(name, host, &port))
+        return MAP_NOBODY;
+    bool ok = link_open(&l, host, port, &w->secret) == 0 && link_say(&l, &reply, "CLUSTER MYID") == 0;
+    snprintf(id, sizeof id, "%.*s", ok ? (int)reply.text.n : 0, ok ? reply.text.p : "");
+    link_release(&l);
+    return strlen(id) == MAP_ID ? map_find(&w->map, id) : MAP_NOBODY;
+}
+
 /* The node of a word in the map of words[0]'s cluster. */
 static uint32_t named(struct work *w, const char *name)
 {
     uint32_t node = map_find(&w->map, name);
+    if (node == MAP_NOBODY)
+        node = ask_for_id(w, name);
     if (node == MAP_NOBODY)
         work_fail("no node, or more than one, is called '%s'; 'larder cluster status' lists them", name);
     return node;
@@ -26,25 +43,25 @@ int cluster_add(struct work *w)
         uint32_t node = named(w, w->replica_of);
         if (node == MAP_NOBODY)
             return 1;
+        if (w->map.nodes[node].replica)
+            return work_fail("%s is a replica itself: name its primary", w->replica_of);
         memcpy(primary, w->map.nodes[node].id, sizeof primary);
     }
     const struct map_node *gate = &w->map.nodes[w->map.me];
     char gate_host[LINK_HOST_MAX];
-    int gate_port = gate->port;
+    int gate_port = gate->port, gate_bus_port = gate->bus_port;
     memcpy(gate_host, gate->host, sizeof gate_host);
     uint32_t nodes = w->map.n;
     if (!work_look(w, 0))
         return 1;
-    if (w->map.n > 1 || w->map.uncovered != MAP_SLOTS)
-        return work_fail(
-            "%s knows other nodes or has slots already. To make it forget them: CLUSTER RESET there.",
-            w->words[0]);
+    if (!work_is_empty(&w->map, work_link(w, w->map.me)))
+        return 1;
     printf("%s joins the %u nodes of %s as %s\n", w->words[0], nodes, w->words[1],
            primary[0] != '\0' ? "a replica" : "a primary without slots");
     if (!work_confirmed(w))
         return w->dry_run ? 0 : 1;
     struct link *l = work_link(w, w->map.me);
-    if (l == NULL || link_say(l, &reply, "CLUSTER MEET %s %d", gate_host, gate_port) != 0)
+    if (l == NULL || link_say(l, &reply, "CLUSTER MEET %s %d %d", gate_host, gate_port, gate_bus_port) != 0)
         return l != NULL ? work_fail("%s", l->error) : 1;
     if (!work_agree(w, nodes + 1))
         return 1;
@@ -90,7 +107,9 @@ static int forget(struct work *w, uint32_t gone)
 /* Nodes that move slots by themselves tell the others by the bus: until they know. */
 static int move_and_agree(struct work *w)
 {
-    int rc = work_move(w);
+    int rc = work_end_open(w);
+    if (rc == 0 && w->plan.n > 0)
+        rc = work_move(w, &w->plan, false);
     return rc == 0 && !work_agree(w, w->map.n) ? 1 : rc;
 }
 
@@ -101,7 +120,7 @@ int cluster_remove(struct work *w)
     if (!work_await_moves(w) || !work_look(w, 0))
         return 1;
     uint32_t node = named(w, w->words[1]);
-    if (node == MAP_NOBODY)
+    if (node == MAP_NOBODY || (!w->map.nodes[node].replica && !work_find_open(w)))
         return 1;
     const struct map_node *n = &w->map.nodes[node];
     if (n->failed && n->slots > 0)
@@ -123,7 +142,7 @@ int cluster_remove(struct work *w)
         return w->dry_run ? 0 : 1;
     char id[MAP_ID + 1];
     memcpy(id, n->id, sizeof id);
-    int rc = w->plan.n > 0 ? move_and_agree(w) : 0;
+    int rc = w->plan.n > 0 || w->open > 0 ? move_and_agree(w) : 0;
     return rc != 0 ? rc : forget(w, map_find(&w->map, id));
 }
 
@@ -167,7 +186,7 @@ int cluster_rebalance(struct work *w)
 {
     if (!work_look(w, 0))
         return 1;
-    if (!work_await_moves(w) || !work_agree(w, w->map.n) || !weigh_all(w))
+    if (!work_await_moves(w) || !work_agree(w, w->map.n) || !weigh_all(w) || !work_find_open(w))
         return 1;
     plan_even(&w->plan, &w->map, w->weight, MAP_NOBODY, 0);
     for (uint32_t i = 0; i < w->map.n; i++) {
@@ -178,7 +197,7 @@ int cluster_rebalance(struct work *w)
             printf("%s:%d  %u slots  %+d\n", w->map.nodes[i].host, w->map.nodes[i].port,
                    w->map.nodes[i].slots, change);
     }
-    if (w->plan.n == 0) {
+    if (w->plan.n == 0 && w->open == 0) {
         printf("Every primary has its share.\n");
         return 0;
     }

@@ -5,8 +5,8 @@
  *      source: GETKEYSINSLOT, MIGRATE, until the slot is empty
  *      target, source, then the other primaries: SETSLOT NODE
  *
- * A slot that was cut in the middle is found half open by the next run, and moved on: each step may be done
- * twice. */
+ * A slot that was cut in the middle is found half open by the next run (open.c), and moved on: each step may
+ * be done twice. */
 #include "tool/cluster/work.h"
 
 #include "base/err.h"
@@ -108,16 +108,17 @@ static int move_slot(struct work *w, const struct plan_move *mv)
 static void show_progress(uint32_t done, uint32_t all, int64_t began_ms)
 {
     enum { WIDTH = 40 };
-    char bar[WIDTH + 1];
+    char bar[WIDTH + 1], left[32] = "";
     int64_t spent = os_mono_ns() / 1000000 - began_ms;
     if (!isatty(STDERR_FILENO))
         return;
+    if (done > 0)
+        snprintf(left, sizeof left, ", %lld s to go", (long long)(spent * (all - done) / done / 1000));
     uint32_t full = all > 0 ? WIDTH * done / all : WIDTH;
     memset(bar, '.', WIDTH);
     memset(bar, '#', full);
     bar[WIDTH] = '\0';
-    fprintf(stderr, "\r[%s] %u of %u slots, %lld s to go ", bar, done, all,
-            done > 0 ? (long long)(spent * (all - done) / done / 1000) : 0LL);
+    fprintf(stderr, "\r[%s] %u of %u slots%s ", bar, done, all, left);
 }
 
 /* Those between the same two nodes follow each other. */
@@ -131,41 +132,40 @@ static int by_nodes(const void *left, const void *right)
     return a->slot < b->slot ? -1 : 1;
 }
 
-int work_move(struct work *w)
+int work_move(struct work *w, struct plan *p, bool singly)
 {
     sigset_t set, before;
     int64_t began = os_mono_ns() / 1000000;
-    uint32_t done = 0, by_hand = 0; /* by_hand: moves below it go one by one */
+    uint32_t done = 0, by_hand = singly ? p->n : 0; /* by_hand: moves below it go one by one */
     bool interrupted = false;
     int rc = 0;
-    qsort(w->plan.moves, w->plan.n, sizeof *w->plan.moves, by_nodes);
+    qsort(p->moves, p->n, sizeof *p->moves, by_nodes);
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, &before);
-    while (done < w->plan.n && rc == 0 && !interrupted) {
-        show_progress(done, w->plan.n, began);
+    while (done < p->n && rc == 0 && !interrupted) {
+        show_progress(done, p->n, began);
         if (done < by_hand) {
-            rc = move_slot(w, &w->plan.moves[done]);
+            rc = move_slot(w, &p->moves[done]);
             done += rc == 0;
             interrupted = work_interrupted(&set);
             continue;
         }
-        uint32_t n = work_piece(w, done);
-        enum whole how = work_move_whole(w, &w->plan.moves[done], n, &set);
+        uint32_t n = work_piece(p, done);
+        enum whole how = work_move_whole(w, &p->moves[done], n, &set);
         rc = how == WHOLE_UNKNOWN ? ERR_IO : 0;
         interrupted = how == WHOLE_LAST || how == WHOLE_CANCELLED;
         by_hand = how == WHOLE_NOT ? done + n : by_hand;
         done += how == WHOLE_DONE || how == WHOLE_LAST ? n : 0;
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
-    show_progress(done, w->plan.n, began);
+    show_progress(done, p->n, began);
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "\n");
-    printf("%u of %u slots moved.\n", done, w->plan.n);
+    printf("%u of %u slots moved.\n", done, p->n);
     if (rc != 0)
-        return work_fail("stopped at slot %u; run the same command again to go on.",
-                         w->plan.moves[done].slot);
-    if (interrupted && done < w->plan.n) {
+        return work_fail("stopped at slot %u; run the same command again to go on.", p->moves[done].slot);
+    if (interrupted && (singly || done < p->n)) {
         work_fail(
             "interrupted between two slots, nothing is half done; run the same command again to go on.");
         return 130;

@@ -3,8 +3,8 @@
  *      source: CLUSTER MIGRATESLOTS, then GETSLOTMIGRATIONS until it is over
  *
  * The nodes do the work; a run that is cut leaves them to it, and the next one waits for that first. Whatever
- * is in the way (a node that is not larder or does not log in to the other, a slot that is half open, a
- * replica that has failed) is no reason to stop: those slots move the other way.
+ * is in the way (a node that is not larder or does not log in to the other, a replica that has failed) is no
+ * reason to stop: those slots move the other way.
  *
  * But never while the nodes may still be at it, who refuse that: not before both say that nothing moves
  * between them. A node that does not say is asked again, then the run stops. */
@@ -82,20 +82,13 @@ static bool is_larder(struct work *w, uint32_t node)
            work_field(info.text, "larder_version").n > 0;
 }
 
-static bool has_open_slots(struct work *w, uint32_t node)
-{
-    struct link *l = work_link(w, node);
-    return l == NULL || map_read(&w->other, l) != 0 || w->other.open > 0;
-}
-
 /* ---- a piece --------------------------------------------------------------------------------- */
 
-uint32_t work_piece(const struct work *w, uint32_t at)
+uint32_t work_piece(const struct plan *p, uint32_t at)
 {
-    const struct plan_move *all = w->plan.moves, *first = &all[at];
+    const struct plan_move *all = p->moves, *first = &all[at];
     uint32_t n = 1;
-    while (n < WORK_PIECE && at + n < w->plan.n && all[at + n].from == first->from &&
-           all[at + n].to == first->to)
+    while (n < WORK_PIECE && at + n < p->n && all[at + n].from == first->from && all[at + n].to == first->to)
         n++;
     return n;
 }
@@ -204,8 +197,7 @@ enum whole work_move_whole(struct work *w, const struct plan_move *mv, uint32_t 
     struct reader_value moves, reply;
     const struct reader_value *m;
     bool cancelled = false;
-    if (!is_larder(w, mv->from) || !is_larder(w, mv->to) || has_open_slots(w, mv->from) ||
-        has_open_slots(w, mv->to))
+    if (!is_larder(w, mv->from) || !is_larder(w, mv->to))
         return WHOLE_NOT;
     if (begin(w, mv, runs, nruns) != 0) {
         snprintf(why, sizeof why, "%s", work_link(w, mv->from)->error);

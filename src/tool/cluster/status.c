@@ -64,6 +64,23 @@ static void put_node(struct work *w, uint32_t node, const struct figures *primar
     printf("%s\n", n->suspected ? "  suspected" : "");
 }
 
+/* Each node shows its own: both ends of a move do, but it is one slot. */
+static uint32_t count_open(struct work *w)
+{
+    bool open[MAP_SLOTS] = {false};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < w->map.n; i++) {
+        struct link *l = w->links[i];
+        if (w->map.nodes[i].replica || l == NULL || map_read(&w->other, l) != 0 || w->other.open == 0)
+            continue;
+        for (uint32_t slot = 0; slot < MAP_SLOTS; slot++)
+            open[slot] |= w->other.to[slot] != MAP_NOBODY || w->other.from[slot] != MAP_NOBODY;
+    }
+    for (uint32_t slot = 0; slot < MAP_SLOTS; slot++)
+        n += open[slot];
+    return n;
+}
+
 static uint32_t put_shard(struct work *w, uint32_t primary)
 {
     struct figures mine, replica;
@@ -99,8 +116,9 @@ int cluster_status(struct work *w)
                "--cluster fix "
                "do it.\n",
                w->map.uncovered);
-    if (w->map.open > 0)
-        printf("%u slots are on their way. If nobody is moving them any more: larder cluster rebalance.\n",
-               w->map.open);
+    uint32_t open = count_open(w);
+    if (open > 0)
+        printf("%u slots are half moved. If nobody is moving them any more: larder cluster rebalance.\n",
+               open);
     return ok && troubles == 0 && w->map.uncovered == 0 ? 0 : 1;
 }

@@ -76,6 +76,21 @@ bool work_look(struct work *w, uint32_t i)
     return false;
 }
 
+bool work_is_empty(const struct map *m, struct link *l)
+{
+    struct reader_value reply;
+    if (m->n > 1 || m->uncovered != MAP_SLOTS)
+        return work_fail("%s:%d knows other nodes or has slots already. To make it forget them: CLUSTER "
+                         "RESET there.",
+                         l->host, l->port) == 0;
+    if (link_say(l, &reply, "DBSIZE") != 0)
+        return work_fail("%s", l->error) == 0;
+    if (reply.integer != 0)
+        return work_fail("%s:%d holds %lld keys; only an empty node can join. To drop them: FLUSHALL there.",
+                         l->host, l->port, (long long)reply.integer) == 0;
+    return true;
+}
+
 struct link *work_link(struct work *w, uint32_t node)
 {
     if (w->links[node] == NULL)
@@ -119,13 +134,20 @@ static bool serves(struct link *l, const struct map *m)
            memmem(reply.text.p, reply.text.n, "cluster_state:ok", 16) != NULL;
 }
 
-/* w->map is the view of the first one, once all of them have been asked. */
+static bool differs(struct work *w, const struct map_node *n)
+{
+    snprintf(w->last, sizeof w->last, "%s:%d", n->host, n->port);
+    return false;
+}
+
+/* w->map is the view of the first one, once all of them have been asked; w->last, who did not say the same.
+ */
 static bool all_agree(struct work *w, uint32_t nodes)
 {
     struct map *other = &w->other;
     struct link *first = w->links[w->map.me];
     if (first == NULL || map_read(&w->map, first) != 0 || !is_calm(&w->map, nodes) || !serves(first, &w->map))
-        return false;
+        return differs(w, &w->map.nodes[w->map.me]);
     for (uint32_t i = 0; i < w->map.n; i++) {
         if (w->map.nodes[i].failed || i == w->map.me)
             continue;
@@ -135,7 +157,7 @@ static bool all_agree(struct work *w, uint32_t nodes)
                   serves(&l, other);
         link_release(&l);
         if (!ok)
-            return false;
+            return differs(w, &w->map.nodes[i]);
     }
     return true;
 }
@@ -170,10 +192,10 @@ bool work_agree(struct work *w, uint32_t nodes)
             break;
         usleep(WORK_LOOK_MS * 1000);
     }
-    work_fail("the nodes do not agree, or do not serve, after %d s. Can every node reach every other on its "
-              "port + 10000? "
-              "'larder cluster status' shows what each of them is missing.",
-              WORK_AGREE_MS / 1000);
+    work_fail(
+        "the nodes do not agree, or do not serve, after %d s; %s is one that does not. Can every node reach "
+        "every other on its port + 10000? 'larder cluster status %s' shows what it sees.",
+        WORK_AGREE_MS / 1000, w->last, w->last);
     return false;
 }
 

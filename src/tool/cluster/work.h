@@ -31,9 +31,12 @@ struct work {
     const char *command; /* rolling-restart: what restarts a node; NULL: SHUTDOWN, and its supervisor */
     struct link_secret secret;
 
-    struct map map;   /* in the eyes of the node that was named */
-    struct map other; /* in those of another, while they are compared */
+    struct map map;                /* in the eyes of the node that was named */
+    struct map other;              /* in those of another, while they are compared */
+    char last[LINK_HOST_MAX + 16]; /* address of the last that did not agree */
     struct plan plan;
+    struct plan half;                  /* slots that were half moved, and where they go */
+    uint32_t open;                     /* how often a node shows one as half open */
     uint32_t weight[MAP_NODES_MAX];    /* by number in map, in thousandths */
     struct link *links[MAP_NODES_MAX]; /* by number in map; NULL: not open */
 };
@@ -43,6 +46,9 @@ int work_fail(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* Read the map from words[i]. False after saying why. */
 bool work_look(struct work *w, uint32_t i);
+/* Of a node that is to join: no keys, no slots, no acquaintances. `m` is its own view. False after saying
+ * what it has. */
+bool work_is_empty(const struct map *m, struct link *l);
 /* The link to a node, opened when first asked for. NULL after saying why. */
 struct link *work_link(struct work *w, uint32_t node);
 /* The next work_link() opens a new one. */
@@ -53,9 +59,15 @@ void work_release(struct work *w);
  */
 bool work_agree(struct work *w, uint32_t nodes);
 
-/* Carry out w->plan with a progress bar; SIGINT ends it between two slots, and running it again goes on.
- * Returns the exit code. */
-int work_move(struct work *w);
+/* Carry out a plan with a progress bar, `singly` one by one; SIGINT ends it between two slots, and running it
+ * again goes on. Returns the exit code. */
+int work_move(struct work *w, struct plan *p, bool singly);
+
+/* open.c: what an earlier run has left half open. Found before anything is planned: from then on w->map is as
+ * it will be when that has ended. False after saying why that is not known. Ended once the run has been
+ * confirmed. */
+bool work_find_open(struct work *w);
+int work_end_open(struct work *w);
 
 /* move_whole.c: between larder nodes. */
 enum whole {
@@ -66,7 +78,7 @@ enum whole {
     WHOLE_UNKNOWN,   /* nothing more may be done; why has been said */
 };
 /* How many of the plan's moves from number `at` on may go as one. */
-uint32_t work_piece(const struct work *w, uint32_t at);
+uint32_t work_piece(const struct plan *p, uint32_t at);
 enum whole work_move_whole(struct work *w, const struct plan_move *mv, uint32_t n,
                            const sigset_t *interrupts);
 /* What an earlier run has begun and left alone ends first. False after saying why that is not known. */

@@ -41,6 +41,8 @@ static void test_a_view_is_read(void **state)
     assert_string_equal(map.nodes[0].host, "127.0.0.1");
     assert_string_equal(map.nodes[1].host, "::1");
     assert_int_equal(map.nodes[1].port, 7001);
+    assert_int_equal(map.nodes[0].bus_port, 17000);
+    assert_int_equal(map.nodes[1].bus_port, 17001);
     assert_int_equal(map.nodes[0].slots, 101);
     assert_int_equal(map.nodes[0].epoch, 7);
     assert_true(map.nodes[1].failed && !map.nodes[1].replica);
@@ -52,11 +54,17 @@ static void test_a_view_is_read(void **state)
     assert_int_equal(map.owner[300], MAP_NOBODY);
     assert_int_equal(map.uncovered, MAP_SLOTS - 201);
     assert_int_equal(map.open, 2);
+    assert_int_equal(map.to[200], 1);
+    assert_int_equal(map.from[300], 3);
+    assert_int_equal(map.to[300], MAP_NOBODY);
     assert_int_equal(map_find(&map, "a"), 0);
     assert_int_equal(map_find(&map, "bb"), MAP_NOBODY);
     assert_int_equal(map_find(&map, "bbc"), 3);
     assert_int_equal(map_find(&map, "10.0.0.1:7002"), 2);
     assert_int_equal(map_find(&map, "x"), MAP_NOBODY);
+    assert_int_equal(map_parse(&map, STR(A " 127.0.0.1:1@2 myself,master - 0 0 7 connected 0 [0->-" R "]")),
+                     0);
+    assert_int_equal(map.to[0], MAP_STRANGER);
 }
 
 static void test_nonsense_is_refused(void **state)
@@ -73,6 +81,9 @@ static void test_nonsense_is_refused(void **state)
         A " 127.0.0.1:7000@17000 master - 0 0 7 connected 16384",
         A " 127.0.0.1:7000@17000 master - 0 0 7 connected -1",
         A " 127.0.0.1:7000@17000 master - 0 0 7 connected 0-99999999999999999999",
+        A " 127.0.0.1:7000@17000 master - 0 0 7 connected [5]",
+        A " 127.0.0.1:7000@17000 master - 0 0 7 connected [5->-b]",
+        A " 127.0.0.1:7000@17000 master - 0 0 7 connected [16384->-" B "]",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(map_parse(&map, str_of(bad[i])), ERR_SYNTAX);
