@@ -3,7 +3,7 @@
 import pytest
 
 import harness
-from clusters import Cluster, address, ask, cli, my_id, row_of
+from clusters import Cluster, address, ask, cli, larder, my_id, row_of
 
 L, R = harness.LARDER_SERVER, harness.REDIS_SERVER
 HOUR_MS = 3_600_000
@@ -95,6 +95,19 @@ def test_fix_ends_a_migration_between_both(cluster):
         cluster.settle()
         check(cluster.owner_of(f"{{{tag}}}s"), tag)
         assert "[OK] All 16384 slots covered." in cli("check", address(b))
+
+
+@pytest.mark.larder
+def test_a_larder_joins_redis_nodes_as_a_primary():
+    """By larder's tool: redis-cli asks who joins for FUNCTION first."""
+    with Cluster.create([R] * 3) as c:
+        c.put(200)
+        new = c.add(L)
+        larder("add", address(new), address(c[0]), "--yes")
+        larder("rebalance", address(c[0]), "--weight", f"{address(new)}=0.03", "--yes")
+        c.settle()
+        assert row_of(c[0], new).slot_count() == 162
+        c.check_keys(200)
 
 
 def test_info_and_call(cluster):

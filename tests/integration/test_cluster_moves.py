@@ -1,5 +1,7 @@
 """`larder cluster` interrupted while slots move, and with passwords."""
 
+import os
+import pty
 import signal
 import subprocess
 
@@ -100,6 +102,22 @@ def three(extra=None, binaries=(NODE,) * 3):
     return c
 
 
+def on_terminal(*args):
+    """What it says there."""
+    ours, its = pty.openpty()
+    with subprocess.Popen([clusters.TOOL, "cluster", *args], stdin=subprocess.DEVNULL, stdout=its, stderr=its) as run:
+        os.close(its)
+        said = b""
+        try:
+            while data := os.read(ours, 4096):
+                said += data
+        except OSError:  # its end
+            pass
+        os.close(ours)
+    assert run.returncode == 0, said
+    return said.decode()
+
+
 def test_slots_move_whole_between_larder_nodes():
     with three() as c:
         weight = "--weight", f"{address(c[2])}=0.1"
@@ -109,8 +127,10 @@ def test_slots_move_whole_between_larder_nodes():
         assert "780 of 780 slots moved" in said and "one by one" not in said
         assert whole(c[0]) == ["success"] * 2 == whole(c[1])  # 390 slots each, 256 at a time
         c.check_keys(300)  # everybody knows already
-        said = larder("remove", address(c[0]), address(c[2]), "--yes")
+        said = on_terminal("remove", address(c[0]), address(c[2]), "--yes")
         assert "780 of 780 slots moved" in said and "has left" in said and whole(c[2]) == ["success"] * 4
+        frames = [f for f in said.split("\r") if f.startswith("[")]
+        assert frames[0].endswith("0 of 780 slots ") and all(" s to go" in f for f in frames[1:]) and len(frames) > 4
         c.settle_without(c[2])
         c.check_keys(300)
 

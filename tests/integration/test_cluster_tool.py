@@ -81,6 +81,23 @@ def test_a_bus_at_another_port():
         c.settle()
 
 
+def test_nodes_that_are_down():
+    """One that has slots and nobody to take them, and one that has none."""
+    with Cluster.create([NODE] * 3) as c:
+        empty = c.add(NODE)
+        larder("add", address(empty), address(c[0]), "--yes")
+        c.kill(empty)
+        harness.wait_until(lambda: "fail" in row_of(c[0], empty).flags, what="its failure to be known")
+        assert "FAILED\n" in larder("status", address(c[0]), code=1)
+        assert "is forgotten" in larder("remove", address(c[0]), address(empty), "--yes")
+        c.kill(c[1])
+        harness.wait_until(lambda: "fail" in row_of(c[0], c[1]).flags, what="its failure to be known")
+        assert "FAILED, and nobody serves its slots" in larder("status", address(c[0]), code=1)
+        lost = f"{address(c[1])} has failed and still owns 5462 slots"
+        for words in (("rebalance", address(c[0])), ("remove", address(c[0]), address(c[1])), ("rolling-restart", address(c[0]))):
+            assert lost in larder(*words, "--yes", code=1)
+
+
 def test_a_node_that_loads_is_waited_for():
     asked = []
 
@@ -120,7 +137,7 @@ def test_what_cannot_be(cluster):
             w("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             harness.wait_until(lambda: w("FLUSHALL") == "OK", what="the node to be empty")
     assert "cannot be primaries with 1 replicas" in larder("create", "h:1", "h:2", "h:3", "--replicas", 1, code=1)
-    larder("rebalance", code=2)
+    assert "larder cluster rebalance ADDR" in larder("rebalance", code=2)
     assert "wants NODE=NUMBER" in larder("rebalance", address(cluster[0]), "--weight", address(cluster[1]), code=1)
     assert "wants NODE=NUMBER" in larder("rebalance", address(cluster[0]), "--weight", address(cluster[1]) + "=-1", code=1)
     assert "wants NODE=NUMBER" in larder("rebalance", address(cluster[0]), "--weight", address(cluster[1]) + "=1001", code=1)

@@ -39,16 +39,16 @@ static const char usage[] =
     "the cluster serves; Ctrl-C stops between two slots, and the same command goes on.\n";
 
 static const struct {
-    const char *name;
+    const char *name, *words;
     int (*run)(struct work *w);
     uint32_t words_min, words_max;
 } commands[] = {
-    {"create", cluster_create, 1, WORK_WORDS_MAX},
-    {"status", cluster_status, 1, 1},
-    {"add", cluster_add, 2, 2},
-    {"remove", cluster_remove, 2, 2},
-    {"rebalance", cluster_rebalance, 1, 1},
-    {"rolling-restart", cluster_rolling_restart, 1, 1},
+    {"create", "ADDR ADDR ADDR ...", cluster_create, 1, WORK_WORDS_MAX},
+    {"status", "ADDR", cluster_status, 1, 1},
+    {"add", "NEW ADDR", cluster_add, 2, 2},
+    {"remove", "ADDR NODE", cluster_remove, 2, 2},
+    {"rebalance", "ADDR", cluster_rebalance, 1, 1},
+    {"rolling-restart", "ADDR", cluster_rolling_restart, 1, 1},
 };
 
 static int misused(const char *fmt, ...) PRINTF_LIKE(1, 2);
@@ -144,7 +144,7 @@ int cluster_main(int argc, char **argv)
         w->secret.password = getenv("REDISCLI_AUTH");
         int rc = read_words(w, argc, argv);
         if (rc == 0 && (w->nwords < commands[i].words_min || w->nwords > commands[i].words_max))
-            rc = misused("'%s' wants other words than these", commands[i].name);
+            rc = misused("it is 'larder cluster %s %s'", commands[i].name, commands[i].words);
         if (rc == 0)
             rc = commands[i].run(w);
         work_release(w);

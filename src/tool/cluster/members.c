@@ -100,7 +100,12 @@ static int forget(struct work *w, uint32_t gone)
     struct link *l = g->failed ? NULL : work_link(w, gone);
     if (l != NULL && link_say(l, &reply, "CLUSTER RESET SOFT") != 0)
         return work_fail("%s; the others have forgotten it", l->error);
-    printf("%s:%d has left. It still runs, alone and without slots.\n", g->host, g->port);
+    if (g->failed)
+        printf("%s:%d is forgotten. Should it be started again, it takes itself for a member until CLUSTER "
+               "RESET there.\n",
+               g->host, g->port);
+    else
+        printf("%s:%d has left. It still runs, alone and without slots.\n", g->host, g->port);
     return 0;
 }
 
@@ -124,10 +129,7 @@ int cluster_remove(struct work *w)
         return 1;
     const struct map_node *n = &w->map.nodes[node];
     if (n->failed && n->slots > 0)
-        return work_fail("%s:%d has failed and still owns %u slots: let a replica take over (CLUSTER "
-                         "FAILOVER TAKEOVER), or "
-                         "give its slots away with redis-cli --cluster fix.",
-                         n->host, n->port, n->slots);
+        return work_fail_of_slots(n);
     if (has_replicas(&w->map, node))
         return work_fail(
             "%s:%d has replicas: remove them first, or let them follow another primary (CLUSTER REPLICATE "

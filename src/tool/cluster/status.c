@@ -47,9 +47,10 @@ static void put_node(struct work *w, uint32_t node, const struct figures *primar
     ask(w, node, f);
     printf("%s%-8.8s  %-*s", n->replica ? "  replica  " : "primary  ", n->id, n->replica ? 22 : 24, address);
     if (!f->answers) {
-        printf("  %s\n", n->failed      ? "FAILED"
-                         : n->suspected ? "suspected, does not answer"
-                                        : "does not answer");
+        printf("  %s\n", n->failed && n->slots > 0 ? "FAILED, and nobody serves its slots"
+                         : n->failed               ? "FAILED"
+                         : n->suspected            ? "suspected, does not answer"
+                                                   : "does not answer");
         return;
     }
     printf("  %9lld keys  %8s", (long long)f->keys, f->memory);

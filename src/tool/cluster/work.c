@@ -21,6 +21,14 @@ int work_fail(const char *fmt, ...)
     return 1;
 }
 
+int work_fail_of_slots(const struct map_node *n)
+{
+    return work_fail(
+        "%s:%d has failed and still owns %u slots: start it again, let a replica take over (CLUSTER FAILOVER "
+        "TAKEOVER), or give its slots away with redis-cli --cluster fix.",
+        n->host, n->port, n->slots);
+}
+
 static struct link *open_link(struct work *w, const char *host, int port)
 {
     struct link *l = mem_must(mem_zalloc(sizeof *l));
@@ -162,6 +170,19 @@ static bool all_agree(struct work *w, uint32_t nodes)
     return true;
 }
 
+/* A primary that has failed without anybody to take over: the cluster does not come back by waiting. */
+static const struct map_node *find_lost(const struct map *m)
+{
+    for (uint32_t i = 0; i < m->n; i++) {
+        bool heir = !m->nodes[i].failed || m->nodes[i].slots == 0;
+        for (uint32_t k = 0; k < m->n && !heir; k++)
+            heir = m->nodes[k].primary == i && !m->nodes[k].failed;
+        if (!heir)
+            return &m->nodes[i];
+    }
+    return NULL;
+}
+
 /* Numbers of nodes may change from one reading to the next, so no link is kept but the first. */
 static void keep_first_link(struct work *w)
 {
@@ -188,6 +209,9 @@ bool work_agree(struct work *w, uint32_t nodes)
         move_first_link(w, me);
         if (ok)
             return true;
+        const struct map_node *lost = find_lost(&w->map);
+        if (lost != NULL)
+            return work_fail_of_slots(lost) == 0;
         if (os_mono_ns() / 1000000 > until)
             break;
         usleep(WORK_LOOK_MS * 1000);

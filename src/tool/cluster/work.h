@@ -44,6 +44,9 @@ struct work {
 /* Print "larder cluster: ..." to stderr; returns 1, the exit code of a run that failed. */
 int work_fail(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
+/* A node has failed, and nobody has taken over its slots. Returns 1, too. */
+int work_fail_of_slots(const struct map_node *n);
+
 /* Read the map from words[i]. False after saying why. */
 bool work_look(struct work *w, uint32_t i);
 /* Of a node that is to join: no keys, no slots, no acquaintances. `m` is its own view. False after saying
