@@ -72,7 +72,7 @@ def test_rolling_restart_goes_on(cluster):
     done = os.path.join(cluster[0].dir, "restarted")
     command = f"echo $PORT >> {done} && [ $(wc -l < {done}) != 3 ] && redis-cli -h $HOST -p $PORT SHUTDOWN"
     said = supervised(cluster.servers, "rolling-restart", address(cluster[0]), "--yes", "--command", command, code=1)
-    assert "--command ended with 1" in said and f"larder cluster rolling-restart {address(cluster[0])} --since " in said
+    assert "--command ended with 1" in said and f"with the other options as before: larder cluster rolling-restart {address(cluster[0])} --since " in said
     since = int(said.split("--since ")[1].split()[0])
     assert begun <= since <= time.time()
     half = run_ids(cluster)

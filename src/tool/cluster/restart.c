@@ -73,8 +73,8 @@ static uint32_t best_replica(struct work *w, uint32_t primary)
 static int go_on_with(const struct work *w, int code)
 {
     bool more = w->command != NULL || w->secret.password != NULL;
-    fprintf(stderr, "To go on where it was: larder cluster rolling-restart %s --since %" PRId64 "%s\n",
-            w->words[0], w->since, more ? ", with the same options as before" : "");
+    fprintf(stderr, "To go on where it was%s: larder cluster rolling-restart %s --since %" PRId64 "\n",
+            more ? ", with the other options as before" : "", w->words[0], w->since);
     return code;
 }
 
