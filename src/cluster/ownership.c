@@ -202,10 +202,13 @@ static void new_epoch(struct machine *m)
     taking_rise(m, m->current_epoch + 1);
 }
 
+/* Without a lease it waits: we may have been replaced, and would take back, by the greater epoch, what our
+ * successor has served since. */
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch)
 {
     if (!machine_is_primary(m) || !node_is(sender, NODE_PRIMARY) || sender_epoch != m->self->config_epoch ||
-        MUTANT(COLLIDE) || node_id_cmp(&sender->id, &m->self->id) <= 0 || taking_pins_epoch(m))
+        MUTANT(COLLIDE) || node_id_cmp(&sender->id, &m->self->id) <= 0 || taking_pins_epoch(m) ||
+        machine_lease_until_ms(m) <= m->now_ms)
         return;
     new_epoch(m);
 }

@@ -213,6 +213,20 @@ void groups_promote(struct sim *s, int node, int in_place_of)
     s->replaced |= its & ~owns;
 }
 
+/* It was elected in its own place, since those who had voted for its replica heard no more of that one: what
+ * the replica has served since is its own again, with what it has itself. */
+void groups_renew(struct sim *s, int node)
+{
+    struct sim_node *n = &s->nodes[node];
+    sim_note(s, "node %d is elected in its own place in epoch %llu", node,
+             (unsigned long long)n->m.self->config_epoch);
+    for (unsigned g = 0; g < SIM_GROUPS; g++) {
+        uint32_t holder = s->groups[g].holder;
+        if (holder != 0 && holder != (uint32_t)node + 1 && s->nodes[holder - 1].replaces == node)
+            n->inherits |= n->owns & bit(g);
+    }
+}
+
 /* Slots that are another's now are deleted, but those given away when they are served there. */
 void groups_drop(struct sim *s, int node, const uint8_t *slots)
 {

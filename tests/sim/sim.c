@@ -139,6 +139,7 @@ static void act(struct sim *s, int node, const struct machine_action *a)
         s->elections++;
         sim_note(s, "node %d is elected in epoch %llu", node, (unsigned long long)n->m.self->config_epoch);
         watch_promoted(s, node, n->ordered);
+        n->replaces = n->following;
         groups_promote(s, node, n->following);
         data_promote(s, node);
         break;
@@ -164,10 +165,14 @@ void sim_step(struct sim *s, int node, const struct machine_event *e)
     if (read)
         watch_arrives(s, node, &f, &w);
     n->ordered = n->m.manual != MANUAL_NONE;
+    bool asks = n->m.election_sent && node_is(n->m.self, NODE_PRIMARY); /* in its own place */
+    uint64_t epoch = n->m.election_epoch;
     (void)machine_step(&n->m, e, sim_clock(s, node));
     for (unsigned i = 0; i < n->m.nactions; i++)
         act(s, node, &n->m.actions[i]);
     watch_step(s, node, read ? &w : NULL);
+    if (asks && node_is(n->m.self, NODE_PRIMARY) && n->m.self->config_epoch == epoch)
+        groups_renew(s, node);
     groups_step(s, node);
     check_step(s, node);
 }
@@ -320,7 +325,7 @@ static void begin(struct sim *s, uint64_t seed)
             n->id.c[c] = "0123456789abcdef"[rng_below(&s->rng, 16)];
         n->clock_ms = (int64_t)(1000000 + rng_below(&s->rng, 1000000000));
         n->rate = 0.99 + rng_unit(&s->rng) * 0.02;
-        n->following = -1;
+        n->following = n->replaces = -1;
         n->reign = ++s->reigns;
     }
     int primaries = s->n <= 5 ? 3 : s->n / 2 < 3 ? 3 : s->n / 2;

@@ -76,6 +76,7 @@ struct sim_node {
     uint64_t epoch_data, epoch_saved; /* recorded beside the data */
     uint32_t reign;
     int following; /* index, -1 */
+    int replaces;  /* whose place it was elected in last, -1 */
     bool synced, pause;
     uint64_t heard_ms;
     /* votes given: epoch -> candidate + 1 */
@@ -203,6 +204,7 @@ void groups_serve(struct sim *s, int node);
 void groups_write(struct sim *s, int node);
 void groups_step(struct sim *s, int node);
 void groups_promote(struct sim *s, int node, int in_place_of);
+void groups_renew(struct sim *s, int node);
 void groups_take(struct sim *s, int node, uint64_t groups,
                  bool late); /* late: its source has gone on since */
 void groups_drop(struct sim *s, int node, const uint8_t *slots);

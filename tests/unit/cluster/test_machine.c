@@ -597,6 +597,32 @@ static void test_asked_by_a_new_replica(void **state)
     }
 }
 
+/* Of two with one epoch the one with the lesser id takes another, but not while it may have been replaced:
+ * its successor's is no greater than that. */
+static void test_a_collision_waits_for_the_lease(void **state)
+{
+    struct lone *l = start(A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B
+                             " 127.0.0.1:7001@17001 master - 0 0 4 connected 5001-16383\n" VARS);
+    struct node *b = node_named(l, B);
+    struct frame_header h;
+    l->m.mute = false;
+    from(&h, FRAME_PONG, B);
+    h.config_epoch = 4;
+    h.current_epoch = 6;
+    h.slots = b->slots;
+    h.larder.is = true;
+    send_frame(l, &h, LINK_INBOUND | 1); /* it has been asked, and promises */
+    h.larder.promise_ms = 1000;
+    h.larder.seq = b->ping_seq;
+    assert_int_equal(l->m.self->config_epoch, 4);
+    send_frame(l, &h, b->out);
+    assert_int_not_equal(machine_lease_until_ms(&l->m), 0);
+    assert_int_equal(l->m.self->config_epoch, 4);
+    send_frame(l, &h, b->out);
+    assert_int_equal(l->m.self->config_epoch, 7);
+    end(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -608,6 +634,7 @@ int main(void)
         cmocka_unit_test(test_takes_over_when_asked),
         cmocka_unit_test(test_asks_to_take_over),
         cmocka_unit_test(test_asked_by_a_new_replica),
+        cmocka_unit_test(test_a_collision_waits_for_the_lease),
         cmocka_unit_test(test_the_elected_may_write),
         cmocka_unit_test(test_promises_of_two_pings),
         cmocka_unit_test(test_a_new_voter_is_asked),
