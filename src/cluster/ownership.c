@@ -122,7 +122,7 @@ void ownership_tick(struct machine *m)
         machine_dirty(m);
         machine_view(m);
     }
-    m->some_disowned = slots_overlap(m->disowned, m->disowned);
+    m->some_disowned = slots_any(m->disowned);
 }
 
 /* `sender` says that it owned these slots at this epoch. */

@@ -50,4 +50,9 @@ static inline bool slots_overlap(const uint8_t *a, const uint8_t *b)
     return false;
 }
 
+static inline bool slots_any(const uint8_t *slots)
+{
+    return slots_overlap(slots, slots);
+}
+
 #endif

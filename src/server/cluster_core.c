@@ -331,7 +331,7 @@ static void raise_lease(struct cluster_core *core)
 static bool serves_unsaved(const struct cluster_core *core)
 {
     const struct cluster_todo *t = &core->todo;
-    return t->view && !t->role && !t->pause && !slots_overlap(core->lost, core->lost) &&
+    return t->view && !t->role && !t->pause && !slots_any(core->lost) &&
            machine_serves_unsaved(&core->machine);
 }
 

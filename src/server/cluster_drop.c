@@ -30,11 +30,6 @@ enum drop_steps {
     LOCK_KEYS = 128,  /* by one taking of a lock */
 };
 
-static bool is_any(const uint8_t *slots)
-{
-    return slots_overlap(slots, slots);
-}
-
 /* ---- the lane -------------------------------------------------------------------------------- */
 
 /* Up to *budget keys of the slot, which is then lowered. True: it is empty. */
@@ -142,10 +137,10 @@ static void look_at_kept(struct cluster_core *core)
     const struct machine *m = &core->machine;
     struct dropping *d = &core->dropping;
     uint8_t some[SLOT_BYTES];
-    if (!is_any(d->kept))
+    if (!slots_any(d->kept))
         return;
     slots_common(some, d->kept, m->self->slots);
-    if (is_any(some)) {
+    if (slots_any(some)) {
         slots_drop(d->kept, some);
         cluster_veil(core, some, false);
         core->todo.view = true;
@@ -169,7 +164,7 @@ void cluster_drop_look(struct cluster_core *core)
     d->out = false;
     slots_drop(d->slots, d->emptied);
     core->todo.view |= server_view(core->server)->holds; /* one of them may have come back */
-    if (is_any(d->slots) || d->keys == 0)
+    if (slots_any(d->slots) || d->keys == 0)
         return;
     log_warning("%llu keys were in slots that belong to other nodes, and are dropped.",
                 (unsigned long long)d->keys);
@@ -179,7 +174,7 @@ void cluster_drop_look(struct cluster_core *core)
 void cluster_drop_go_on(struct cluster_core *core)
 {
     struct dropping *d = &core->dropping;
-    if (d->out || !is_any(d->slots) || server_is_paused(core->server))
+    if (d->out || !slots_any(d->slots) || server_is_paused(core->server))
         return;
     memcpy(d->part, d->slots, sizeof d->part);
     memset(d->emptied, 0, sizeof d->emptied);

@@ -99,7 +99,7 @@ struct cluster_view *cluster_core_view(const struct cluster_core *core)
         if (v->from[i] != VIEW_NOBODY && (slots_has(d->slots, i) || slots_has(d->kept, i)))
             slots_set(v->held, i, true);
     machine_add_takings(m, v->held);
-    v->holds = slots_overlap(v->held, v->held);
+    v->holds = slots_any(v->held);
     memcpy(v->arriving, core->moving.arriving, sizeof v->arriving);
     v->up = cluster_core_is_up(core);
     v->reads_when_down = core->server->config.cluster_allow_reads_when_down;

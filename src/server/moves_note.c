@@ -76,7 +76,7 @@ void moves_tell_replicas(struct cluster_core *core)
     mo->telling = false;
     nobodys(core, slots);
     bool same = !mo->unsaid && memcmp(mo->told, slots, SLOT_BYTES) == 0;
-    bool due = slots_overlap(slots, slots) && core->now_ms >= mo->tell_ms;
+    bool due = slots_any(slots) && core->now_ms >= mo->tell_ms;
     if (server_is_paused(core->server) || (same && !due))
         return;
     memcpy(mo->told, slots, SLOT_BYTES);

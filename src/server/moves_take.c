@@ -134,7 +134,7 @@ static void leave_own(struct cluster_core *core, struct moves_import *im)
     uint8_t own[SLOT_BYTES];
     for (unsigned b = 0; b < SLOT_BYTES; b++)
         own[b] = im->slots[b] & core->machine.self->slots[b];
-    if (!slots_overlap(own, own))
+    if (!slots_any(own))
         return;
     slots_drop(im->slots, own);
     cluster_veil(core, own, false);

@@ -439,18 +439,16 @@ static void serve(struct worker *w, int nevents)
     w->last_turn = false;
 }
 
-static int64_t rest_left_us(const struct worker *w)
-{
-    int64_t ns = w->upkeep_goes_on ? w->rested_ns - os_work_ns() : (int64_t)WAIT_MAX_US * 1000;
-    return ns < 0 ? 0 : ns / 1000 + 1;
-}
-
 static int64_t next_timeout_us(const struct worker *w)
 {
-    int64_t wait = (w->due_ms - os_wall_ms()) * 1000, rest = rest_left_us(w);
+    int64_t wait = (w->due_ms - os_wall_ms()) * 1000;
     int64_t most = w->owed != 0 || w->holds ? OWED_US : WAIT_MAX_US;
-    most = rest < most ? rest : most;
-    return wait < 0 ? 0 : wait > most ? most : wait;
+    if (w->upkeep_goes_on) {
+        int64_t rest = (w->rested_ns - os_work_ns()) / 1000 + 1;
+        most = rest < most ? rest : most;
+    }
+    wait = wait > most ? most : wait;
+    return wait < 0 ? 0 : wait;
 }
 
 static void begin_round(struct worker *w)

@@ -75,9 +75,9 @@ struct worker {
     struct relay *relays;         /* that are looking at its connections now */
     int64_t cron_ms, maintain_ms; /* when due next */
     int64_t clients_s;            /* the second that clients.recent is at */
-    int64_t rested_ns;            /* by os_work_ns(): upkeep that goes on rests until then ... */
-    bool upkeep_goes_on;          /* it has more to do */
+    int64_t rested_ns;            /* by os_work_ns(): upkeep that goes on rests until then, ... */
     bool upkeep_hurries;          /* ... unless a round begins sooner */
+    bool upkeep_goes_on;          /* it has more to do */
     int64_t due_ms;               /* the next round begins no later */
     uint32_t wakes;               /* server.wakes when those of `paused` last tried again */
     bool rests;                   /* from accepting, until the next cron: descriptors are short */
