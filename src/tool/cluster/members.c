@@ -105,7 +105,10 @@ static int forget(struct work *w, uint32_t gone)
                "RESET there.\n",
                g->host, g->port);
     else
-        printf("%s:%d has left. It still runs, alone and without slots.\n", g->host, g->port);
+        printf("%s:%d has left. It still runs, alone and without slots: stop it before a client asks it "
+               "where slots "
+               "are.\n",
+               g->host, g->port);
     return 0;
 }
 
