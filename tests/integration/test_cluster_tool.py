@@ -116,6 +116,20 @@ def test_a_node_that_loads_is_waited_for():
     assert "7 keys" in said and "16384 slots" in said and "state ok" in said
 
 
+def test_a_frozen_node_is_asked_once():
+    def answer(argv):
+        line = b"%s 127.0.0.1:%d@1 %s - 0 0 1 connected %s\n"
+        text = {"INFO": b"used_memory_human:1.00M\r\n", "CLUSTER": b"cluster_state:ok\r\n"}.get(argv[0])
+        if argv[1:] == ["NODES"]:
+            text = line % (b"a" * 40, peer.port, b"myself,master", b"0-8191") + line % (b"b" * 40, frozen.port, b"master", b"8192-16383")
+        return b":7\r\n" if text is None else b"$%d\r\n%s\r\n" % (len(text), text)
+
+    with Peer(lambda argv: None) as frozen, Peer(answer) as peer:
+        said = larder("status", peer.address, code=1)
+    assert f"{frozen.address}: no answer in time" in said and "does not answer" in said
+    assert frozen.requests == [["DBSIZE"]]
+
+
 def test_what_cannot_be(cluster):
     plain = harness.Server(NODE).start()
     said = larder("create", address(plain), "--yes", code=1)
@@ -145,6 +159,8 @@ def test_what_cannot_be(cluster):
     assert "is a replica" in larder("rebalance", address(cluster[0]), "--weight", address(cluster[5]) + "=1", code=1)
     nobody = [word for s in cluster.servers[:3] for word in ("--weight", address(s) + "=0")]
     assert "somebody must have the slots" in larder("rebalance", address(cluster[0]), *nobody, code=1)
+    assert "--weight belongs to 'larder cluster rebalance', not to 'status'" in larder("status", "h:1", "--weight", "a=1", code=2)
+    assert "--replicas belongs to 'larder cluster create'" in larder("add", "h:1", "h:2", "--replicas=1", code=2)
     larder("nosuch", code=2)
     larder("status", "h:1", "--nosuch", code=2)
     larder("create", "h:1", "--replicas", "x", code=2)

@@ -51,6 +51,14 @@ static const struct {
     {"rolling-restart", "ADDR", cluster_rolling_restart, 1, 1},
 };
 
+/* The others are for all commands. */
+static const struct {
+    const char *option, *command;
+} belongs[] = {
+    {"--replicas", "create"},         {"--replica-of", "add"},        {"--weight", "rebalance"},
+    {"--command", "rolling-restart"}, {"--since", "rolling-restart"},
+};
+
 static int misused(const char *fmt, ...) PRINTF_LIKE(1, 2);
 static int misused(const char *fmt, ...)
 {
@@ -110,11 +118,23 @@ static int read_option(struct work *w, int argc, char **argv, int *i)
     return 0;
 }
 
+static int check_place(const char *word, const char *command)
+{
+    for (size_t i = 0; i < ARRAY_LEN(belongs); i++)
+        if (strncmp(word, belongs[i].option, strcspn(word, "=")) == 0 &&
+            strlen(belongs[i].option) == strcspn(word, "=") && strcmp(command, belongs[i].command) != 0)
+            return misused("%s belongs to 'larder cluster %s', not to '%s'", belongs[i].option,
+                           belongs[i].command, command);
+    return 0;
+}
+
 static int read_words(struct work *w, int argc, char **argv)
 {
     for (int i = 2; i < argc; i++) {
         if (strncmp(argv[i], "--", 2) == 0) {
-            int rc = read_option(w, argc, argv, &i);
+            int rc = check_place(argv[i], argv[1]);
+            if (rc == 0)
+                rc = read_option(w, argc, argv, &i);
             if (rc != 0)
                 return rc;
         } else if (w->nwords == WORK_WORDS_MAX) {

@@ -72,11 +72,11 @@ static int send_request(struct link *l)
     return 0;
 }
 
-static int receive(struct link *l, int timeout_ms)
+static int receive(struct link *l)
 {
     struct pollfd p = {.fd = l->fd, .events = POLLIN};
     int ready;
-    while ((ready = poll(&p, 1, timeout_ms)) < 0 && errno == EINTR)
+    while ((ready = poll(&p, 1, l->timeout_ms)) < 0 && errno == EINTR)
         ;
     if (ready <= 0)
         return failed(l, "no answer in time", "is the node busy, or the network slow?");
@@ -105,7 +105,7 @@ static int read_reply(struct link *l, struct reader_value *v)
         }
         if (rc != ERR_AGAIN)
             return failed(l, "what answers there", "does not speak the Redis protocol");
-        rc = receive(l, LINK_TIMEOUT_MS + LINK_MIGRATE_MS);
+        rc = receive(l);
         if (rc != 0)
             return rc;
     }
@@ -167,6 +167,7 @@ int link_open(struct link *l, const char *host, int port, const struct link_secr
     arena_init(&l->arena);
     snprintf(l->host, sizeof l->host, "%s", host);
     l->port = port;
+    l->timeout_ms = LINK_TIMEOUT_MS;
     l->fd = sock_connect_tcp(host, port, LINK_TIMEOUT_MS, false, &err);
     if (l->fd < 0) {
         snprintf(l->error, sizeof l->error, "%s; is the node running there?", err.text);

@@ -10,7 +10,8 @@
 
 enum link_limits {
     LINK_TIMEOUT_MS = 10 * 1000,
-    LINK_MIGRATE_MS = 60 * 1000,  /* what MIGRATE is given */
+    LINK_LONG_MS = 70 * 1000,     /* for a reply to what may take long */
+    LINK_MIGRATE_MS = 60 * 1000,  /* what MIGRATE is given, so that it answers in LINK_LONG_MS */
     LINK_LOADING_MS = 120 * 1000, /* a node may read its data for so long */
     LINK_AGAIN_MS = 200,
     LINK_HOST_MAX = 256,
@@ -22,6 +23,7 @@ struct link {
     int fd; /* -1: not connected */
     char host[LINK_HOST_MAX];
     int port;
+    int timeout_ms; /* for one reply: LINK_TIMEOUT_MS from link_open() on */
     struct buf in, out;
     size_t used; /* of in: replies that have been looked at */
     struct arena arena;

@@ -63,7 +63,10 @@ static int move_keys(struct work *w, const struct plan_move *mv, bool *left)
     for (uint64_t i = 0; i < keys.n && i < WORK_BATCH; i++)
         argv[n++] = keys.children[i].text;
     /* The keys lie in the link's buffer, which the request is made from before the reply comes. */
-    return link_call(l, &reply, argv, n) != 0 ? work_fail("%s", l->error) : 0;
+    l->timeout_ms = LINK_LONG_MS;
+    int rc = link_call(l, &reply, argv, n);
+    l->timeout_ms = LINK_TIMEOUT_MS;
+    return rc != 0 ? work_fail("%s", l->error) : 0;
 }
 
 /* The target has the slot; another node is told now rather than by the bus. One that has just lost its last

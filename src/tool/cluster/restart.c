@@ -141,6 +141,7 @@ static bool end(struct work *w, uint32_t node)
     if (l == NULL)
         return false;
     if (w->command == NULL) {
+        l->timeout_ms = LINK_LONG_MS;          /* it may have to save first */
         (void)link_say(l, &reply, "SHUTDOWN"); /* it hangs up instead of answering */
         return true;
     }

@@ -11,24 +11,36 @@ struct figures {
     char memory[32];
 };
 
-static void ask(struct work *w, uint32_t node, struct figures *f)
+static bool read_figures(struct link *l, bool replica, struct figures *f)
 {
     struct reader_value reply;
-    struct link *l = w->map.nodes[node].failed ? NULL : work_link(w, node);
-    memset(f, 0, sizeof *f);
-    if (l == NULL || link_say(l, &reply, "DBSIZE") != 0)
-        return;
+    if (link_say(l, &reply, "DBSIZE") != 0)
+        return false;
     f->keys = reply.integer;
     if (link_say(l, &reply, "INFO") != 0)
-        return;
+        return false;
     struct str memory = work_field(reply.text, "used_memory_human");
     snprintf(f->memory, sizeof f->memory, "%.*s", (int)memory.n, memory.p);
     f->hits = work_number(reply.text, "keyspace_hits");
     f->misses = work_number(reply.text, "keyspace_misses");
     f->link_up = str_is(work_field(reply.text, "master_link_status"), "up");
-    f->offset =
-        work_number(reply.text, w->map.nodes[node].replica ? "slave_repl_offset" : "master_repl_offset");
-    f->answers = true;
+    f->offset = work_number(reply.text, replica ? "slave_repl_offset" : "master_repl_offset");
+    return true;
+}
+
+/* Who does not answer once is not asked again: each time takes LINK_TIMEOUT_MS. */
+static void ask(struct work *w, uint32_t node, struct figures *f)
+{
+    const struct map_node *n = &w->map.nodes[node];
+    struct link *l = n->failed ? NULL : work_link(w, node);
+    memset(f, 0, sizeof *f);
+    if (l == NULL)
+        return;
+    f->answers = read_figures(l, n->replica, f);
+    if (!f->answers) {
+        work_fail("%s", l->error);
+        work_unlink(w, node);
+    }
 }
 
 static void put_hits(const struct figures *f)
