@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+enum { HANDING_MAX_MS = 5000 };
+
 /* ---- where the bus listens ------------------------------------------------------------------- */
 
 int cluster_bus_port(const struct config *cfg)
@@ -202,23 +204,36 @@ static void execute_all(struct cluster *cl)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-void cluster_hand_over(struct cluster *cl)
+bool cluster_hands_over(struct cluster *cl)
 {
+    int was = HANDING_NOT;
     if (!cl->running)
-        return;
-    atomic_store(&cl->handing, HANDING_ASKED);
-    loop_wake(cl->core->loop);
+        return false;
+    if (atomic_compare_exchange_strong(&cl->handing, &was, HANDING_ASKED))
+        loop_wake(cl->core->loop);
+    else if (was == HANDING_DONE)
+        atomic_store(&cl->handing, HANDING_NOT);
+    return was != HANDING_DONE;
 }
 
-bool cluster_handed_over(const struct cluster *cl)
+static void handing_done(struct cluster *cl)
 {
-    return !cl->running || atomic_load(&cl->handing) == HANDING_DONE;
+    cl->handing_until_ms = 0;
+    atomic_store(&cl->handing, HANDING_DONE);
+    workers_wake(cl->server);
 }
 
 static void begin_to_hand_over(struct cluster *cl)
 {
-    if (atomic_load(&cl->handing) == HANDING_ASKED)
-        atomic_store(&cl->handing, cluster_core_hand_over(cl->core) ? HANDING_BEGUN : HANDING_DONE);
+    uint64_t limit_ms = (uint64_t)cl->server->config.shutdown_timeout * 1000;
+    if (atomic_load(&cl->handing) != HANDING_ASKED)
+        return;
+    if (cl->handing_until_ms == 0)
+        cl->handing_until_ms = os_boot_ms() + (limit_ms < HANDING_MAX_MS ? limit_ms : HANDING_MAX_MS);
+    if (cluster_core_hand_over(cl->core))
+        atomic_store(&cl->handing, HANDING_BEGUN);
+    else
+        handing_done(cl);
 }
 
 /* What tells the others that we follow has been sent by now. The replica may have gone: then another. */
@@ -229,7 +244,10 @@ static void end_handing_over(struct cluster *cl)
         return;
     if (machine_handed_over(m)) {
         log_notice("A replica has taken over the slots of this node.");
-        atomic_store(&cl->handing, HANDING_DONE);
+        handing_done(cl);
+    } else if (os_boot_ms() >= cl->handing_until_ms) {
+        log_warning("No replica has taken over the slots of this node in time; one will be elected.");
+        handing_done(cl);
     } else if (m->manual == MANUAL_NONE && node_is(m->self, NODE_PRIMARY)) {
         atomic_store(&cl->handing, HANDING_ASKED);
     }

@@ -31,7 +31,8 @@ struct cluster {
     pthread_t thread;
     bool running;
     _Atomic bool stop;
-    _Atomic int handing; /* enum cluster_handing: of our slots, to a replica */
+    _Atomic int handing;       /* enum cluster_handing: of our slots, to a replica */
+    uint64_t handing_until_ms; /* the thread's own, as os_boot_ms() */
     struct job_queue jobs;
     /* cluster_call(): one at a time. The mutex, a leaf. */
     pthread_mutex_t mutex;
@@ -49,10 +50,10 @@ int cluster_init(struct cluster *cl, struct server *s);
 /* Before any thread runs: be what the file says. ERR_OOM. */
 int cluster_take_role(struct cluster *cl);
 int cluster_start(struct cluster *cl);
-/* The main thread, before this node ends: a replica shall take its slots over. The caller waits until
- * cluster_handed_over(), as long as it likes; also true if there is nothing, or nobody, to hand over to. */
-void cluster_hand_over(struct cluster *cl);
-bool cluster_handed_over(const struct cluster *cl);
+/* Any thread, before this node ends: a replica shall take its slots over, which the first call begins. True
+ * while that is under way, for shutdown-timeout at most; workers are woken when it is not any more. Also
+ * false if there is nothing, or nobody, to hand over to. The call after that begins anew. */
+bool cluster_hands_over(struct cluster *cl);
 void cluster_end(struct cluster *cl); /* joins the thread. Before the lane and replication end */
 void cluster_release(struct cluster *cl);
 

@@ -70,6 +70,15 @@ static bool parse_how(struct cmd_ctx *c, struct how *h)
     return !(h->save && h->nosave) && !(h->abort && c->argc > 2);
 }
 
+/* As after SIGTERM, a primary's slots go to a replica first, if one takes them in time. */
+bool shutdown_hands_over(struct cmd_ctx *c)
+{
+    struct server *s = ctx_server(c);
+    struct how h;
+    return parse_how(c, &h) && !h.abort && !h.now && s->config.shutdown_timeout > 0 &&
+           cluster_hands_over(&s->cluster);
+}
+
 /* Under the gate: what is saved is all that was ever acknowledged, since no worker reads another request. */
 void cmd_shutdown(struct cmd_ctx *c)
 {

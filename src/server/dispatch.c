@@ -234,8 +234,12 @@ static ALWAYS_INLINE enum outcome run_exec(struct cmd_ctx *c, struct conn *conn,
 
 static enum outcome run_keyless(struct cmd_ctx *c, struct conn *conn)
 {
-    if (c->cmd->flags & CMD_EXCLUSIVE)
-        return send_to_lane(c, conn, LANE_EXCLUSIVE, NULL);
+    if (c->cmd->flags & CMD_EXCLUSIVE) {
+        if (c->cmd->fn != cmd_shutdown || !shutdown_hands_over(c))
+            return send_to_lane(c, conn, LANE_EXCLUSIVE, NULL);
+        conn_park(conn, PARK_PAUSE);
+        return NOT_YET;
+    }
     if ((c->cmd->flags & CMD_LANE) || (c->cmd->cost != NULL && c->cmd->cost(c) > LANE_COST_NS))
         return send_to_lane(c, conn, LANE_PLAIN, NULL);
     struct reply_mark mark = reply_mark(c->reply);

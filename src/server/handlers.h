@@ -22,6 +22,8 @@ static inline struct server *ctx_server(struct cmd_ctx *c)
 bool cluster_arg_slot(struct cmd_ctx *c, uint32_t i, uint32_t *slot);
 /* cmd_save.c: DEBUG RELOAD. Under the gate. */
 void debug_reload(struct cmd_ctx *c);
+/* cmd_save.c: must the SHUTDOWN that `c` is wait until a replica has taken over? On its worker. */
+bool shutdown_hands_over(struct cmd_ctx *c);
 /* cmd_debug.c: is DEBUG open to this connection (enable-debug-command)? */
 bool debug_is_allowed(const struct conn *conn);
 #define DEBUG_NOT_ALLOWED                                                                                    \

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HAND_OVER_MAX_MS = 5000, HAND_OVER_LOOK_NS = 2 * 1000 * 1000 };
+enum { HAND_OVER_LOOK_NS = 2 * 1000 * 1000 };
 
 static void print_and_exit(int (*text)(struct buf *))
 {
@@ -131,17 +131,10 @@ static void hand_over(struct server *s, int sig, const sigset_t *set)
     static const struct timespec moment = {0, HAND_OVER_LOOK_NS};
     const struct config *cfg = &s->config;
     int how = sig == SIGINT ? cfg->shutdown_on_sigint : cfg->shutdown_on_sigterm;
-    int64_t wait_ms = (int64_t)cfg->shutdown_timeout * 1000, until_ms;
-    if ((how & SHUTDOWN_NOW) || wait_ms == 0)
+    if ((how & SHUTDOWN_NOW) || cfg->shutdown_timeout == 0)
         return;
-    until_ms = os_wall_ms() + (wait_ms < HAND_OVER_MAX_MS ? wait_ms : HAND_OVER_MAX_MS);
-    cluster_hand_over(&s->cluster);
-    while (!cluster_handed_over(&s->cluster) && os_wall_ms() < until_ms) {
-        if (sigtimedwait(set, NULL, &moment) >= 0)
-            break;
-    }
-    if (!cluster_handed_over(&s->cluster))
-        log_warning("No replica has taken over the slots of this node in time; one will be elected.");
+    while (cluster_hands_over(&s->cluster) && sigtimedwait(set, NULL, &moment) < 0)
+        ;
 }
 
 /* A signal: what is to be saved must be saved first. */

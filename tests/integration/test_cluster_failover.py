@@ -101,20 +101,53 @@ def test_no_write_is_lost_in_a_handover(cluster):
     cluster.settle()
 
 
+@pytest.mark.parametrize("how", ["SIGTERM", "SHUTDOWN", "SHUTDOWN NOSAVE FORCE"])
 @pytest.mark.parametrize("cluster", ["ours"], indirect=True)  # Redis's replicas are not asked to take over
-def test_who_is_ended_hands_over_first(cluster):
+def test_who_is_ended_hands_over_first(cluster, how):
     """Nobody has to find out that it is gone: the replica has its slots, and all that was written, before."""
     old = cluster.primaries()[0]
     new = cluster.replica_of(old)
     key = next(k for k in ("t%d" % i for i in range(1000)) if cluster.owner_of(k) is old)
     assert old.wire()("SET", key, "kept") == "OK"
-    os.kill(old.pid, signal.SIGTERM)
+    if how == "SIGTERM":
+        os.kill(old.pid, signal.SIGTERM)
+    else:
+        with old.wire() as w:
+            w.send(how.encode() + b"\r\n")
+            assert w.read_all() == b""
     old.wait()
     assert b"A replica has taken over the slots of this node." in old.log()
     assert "role:master" in ask(new, "INFO", "replication")
     assert ask(new, "GET", key) == "kept"
     old.start()
     harness.wait_until(roles_changed(new, old), seconds=60, what="the old one to follow")
+    cluster.settle()
+
+
+@pytest.mark.parametrize("cluster", ["ours"], indirect=True)
+def test_nobody_waits_for_a_handover_without_an_heir(cluster):
+    """A replica that does not answer is waited for as long as shutdown-timeout says, and not at all by SHUTDOWN NOW; another SHUTDOWN, with
+    NOW, ends the wait of one that waits."""
+    late = b"No replica has taken over the slots of this node in time"
+    pairs = [(p, cluster.replica_of(p)) for p in cluster.primaries()[:2]]
+    for (old, new), seconds in zip(pairs, (1, 1000)):
+        assert ask(old, "CONFIG", "SET", "shutdown-timeout", seconds, "cluster-node-timeout", 30000) == "OK"
+        new.process.send_signal(signal.SIGSTOP)
+    try:
+        (patient, _), (impatient, _) = pairs
+        with patient.wire() as w, impatient.wire() as waiting, impatient.wire() as hasty:
+            w.send(b"SHUTDOWN\r\n")
+            patient.wait()
+            waiting.send(b"SHUTDOWN\r\n")
+            harness.wait_until(lambda: "blocked_clients:1" in ask(impatient, "INFO", "clients"), what="it to wait")
+            hasty.send(b"SHUTDOWN NOW\r\n")
+            impatient.wait()
+        assert late in patient.log() and late not in impatient.log()
+    finally:
+        for _, new in pairs:
+            new.process.send_signal(signal.SIGCONT)
+    for old, _ in pairs:
+        old.start()
     cluster.settle()
 
 
