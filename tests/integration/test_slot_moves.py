@@ -13,7 +13,7 @@ from redis.crc import key_slot
 
 import clusters
 import harness
-from clusters import Cluster, ask, my_id, row_of
+from clusters import Cluster, ask, migrations, my_id, row_of
 from wire import Error, encode
 
 NODE = harness.LARDER_SERVER
@@ -25,12 +25,6 @@ def cluster():
     with Cluster.create([NODE] * 6, replicas=1) as c:
         c.put(300)
         yield c
-
-
-def migrations(server):
-    with server.wire() as w:
-        reply = w("CLUSTER", "GETSLOTMIGRATIONS")
-    return [{k.decode(): v.decode() if isinstance(v, bytes) else v for k, v in zip(m[::2], m[1::2])} for m in reply]
 
 
 def begin(source, target, *ranges):
