@@ -22,7 +22,8 @@ NAME = "0123456789" * 4
 
 @pytest.fixture(scope="module")
 def cluster():
-    with Cluster.create([NODE] * 6, replicas=1) as c:
+    """Of patient nodes, so that none is held for failed because the disk is busy."""
+    with Cluster.create([NODE] * 6, replicas=1, extra={"cluster-node-timeout": 15000}) as c:
         c.put(300)
         yield c
 
@@ -426,7 +427,15 @@ def alive_owner(cluster, slot):
     return living.get(owners.pop()) if len(owners) == 1 else None
 
 
-def test_killed_target(cluster):
+@pytest.fixture
+def impatient(cluster):
+    for s in cluster.alive():
+        assert ask(s, "CONFIG", "SET", "cluster-node-timeout", clusters.NODE_TIMEOUT_MS) == "OK"
+    return cluster
+
+
+def test_killed_target(impatient):
+    cluster = impatient
     source, target = cluster.primaries()[:2]
     slot = with_keys(source)
     keys = ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot)
@@ -440,7 +449,8 @@ def test_killed_target(cluster):
     cluster.settle()
 
 
-def test_killed_source(cluster):
+def test_killed_source(impatient):
+    cluster = impatient
     source = cluster.primaries()[0]
     target = next(s for s in cluster.primaries() if s is not source and row_of(s, s).slots)
     slot = with_keys(source)

@@ -9,7 +9,7 @@ from wire import Error, Wire, encode
 pytestmark = pytest.mark.larder
 
 NAMES = [b"key-count", b"cpu-usec", b"network-bytes-in", b"network-bytes-out"]
-ON = {"cluster-slot-stats-enabled": "yes"}
+ON = {"cluster-slot-stats-enabled": "yes", "cluster-node-timeout": 15000}
 
 
 @pytest.fixture(scope="module")
