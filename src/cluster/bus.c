@@ -225,8 +225,6 @@ void bus_ping(struct machine *m, struct node *n, enum frame_type type, uint32_t 
     if (machine_held(m))
         return;
     bus_header(m, type, &h);
-    if (!manual_tells(m, n))
-        h.mflags[0] &= (uint8_t)~FRAME_PAUSED;
     h.larder.offers = m->manual_offers && n != NULL && node_id_eq(&n->id, &m->manual_replica);
     if (type == FRAME_PONG) {
         h.larder.seq = seq;
@@ -438,8 +436,6 @@ static void read_pong(struct machine *m, struct node *sender, const struct frame
     if (sender->out != link)
         return; /* an announcement, not an answer */
     sender->pong_ms = m->now_ms;
-    if (f->h.larder.seq == sender->ping_seq)
-        sender->answered_ms = sender->ping_sent_ms;
     sender->ping_sent_ms = 0;
     failure_heard(m, sender);
 }

@@ -177,7 +177,6 @@ struct machine {
     bool manual_force;
     bool manual_offers; /* primary: nobody has asked us, we ask */
     uint64_t manual_end_ms, manual_offset;
-    uint64_t stopped_ms; /* PAUSED: since when nobody writes any more */
     struct node_id manual_replica;
     struct forgotten {
         struct node_id id;

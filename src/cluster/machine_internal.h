@@ -129,7 +129,6 @@ void manual_start(struct machine *m, struct node *replica);
 void manual_heard(struct machine *m, const struct node *primary, const struct frame *f);
 void manual_tick(struct machine *m);
 void manual_stopped(struct machine *m);
-bool manual_tells(const struct machine *m, const struct node *to); /* that we have stopped */
 void manual_reset(struct machine *m);
 int manual_command(struct machine *m, enum failover_how how);
 int manual_offer(struct machine *m);

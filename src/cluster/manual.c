@@ -36,23 +36,8 @@ void manual_start(struct machine *m, struct node *replica)
 /* PAUSED: the replica learns the offset, the voters that we have stopped. */
 void manual_stopped(struct machine *m)
 {
-    m->stopped_ms = m->now_ms;
     bus_pong_all(m);
     failure_ask(m);
-}
-
-/* A Redis asks for votes at once, and once: it hears that we have stopped when enough of the voters know it,
- * whom their promise to us would bind: they have answered what was asked since. */
-bool manual_tells(const struct machine *m, const struct node *to)
-{
-    unsigned knows = 0;
-    if (to == NULL || !node_is_redis(to) || to->primary != m->self)
-        return true;
-    for (unsigned i = 0; i < m->map.n; i++) {
-        const struct node *n = m->map.nodes[i];
-        knows += node_votes(n) && (n == m->self || node_is_redis(n) || n->answered_ms >= m->stopped_ms);
-    }
-    return knows >= machine_quorum(m);
 }
 
 void manual_heard(struct machine *m, const struct node *primary, const struct frame *f)

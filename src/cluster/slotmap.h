@@ -81,7 +81,6 @@ struct node {
     uint64_t ack_epoch;   /* of its last vote for us */
     uint64_t out_ms;      /* when `out` was opened */
     uint64_t ping_seq_ms; /* when the ping of that number was sent */
-    uint64_t answered_ms; /* what it answered last, its number being the last, was asked then or later */
     uint32_t ping_seq;    /* of our last ping to it; 0: answered, or no answer to it is a promise */
     uint32_t out, in;     /* links, 0: none */
     bool out_up;

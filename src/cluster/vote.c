@@ -33,13 +33,20 @@ static bool another_has_more(const struct machine *m, const struct node *sender)
     return false;
 }
 
+/* An operator takes the risk: nothing that was promised binds. A Redis does not say which way of its FAILOVER
+ * it is, and asks for votes once; in the plain way its primary has stopped before. */
+static bool is_ordered(const struct frame *f)
+{
+    return f->h.larder.is ? f->h.larder.forced : (f->h.mflags[0] & FRAME_FORCEACK) != 0;
+}
+
 /* Who was elected votes for nobody for T: others may still count promises of whom it replaced. Unless it is a
  * Redis that would be replaced, which counts none, or the one to be replaced has given its lease back, or an
  * operator takes the risk. */
 static bool is_new(const struct machine *m, const struct node *p, const struct frame *f)
 {
     return m->elected_ms != 0 && m->now_ms - m->elected_ms < m->config.node_timeout_ms && p != m->self &&
-           !node_is_redis(p) && !p->paused && !f->h.larder.forced && !MUTANT(VOTE_NEW);
+           !node_is_redis(p) && !p->paused && !is_ordered(f) && !MUTANT(VOTE_NEW);
 }
 
 /* We vote for our own replacement only where the others cannot elect it: who has done so counts nowhere until
@@ -67,7 +74,7 @@ static bool may_replace(const struct machine *m, const struct node *sender, cons
         return false;
     /* Also for a manual failover, whose primary has given its lease back; it may have crashed and come back
      * since. */
-    if (!f->h.larder.forced && m->now_ms < p->promise_ms && !MUTANT(BREAK_PROMISE))
+    if (!is_ordered(f) && m->now_ms < p->promise_ms && !MUTANT(BREAK_PROMISE))
         return false;
     bool lately = p->voted_ms != 0 && m->now_ms - p->voted_ms < VOTE_AGAIN * m->config.node_timeout_ms;
     return (p != m->self || !f->h.larder.is || is_needed(m)) && !is_new(m, p, f) &&
@@ -87,7 +94,8 @@ void vote_request(struct machine *m, struct node *sender, const struct frame *f)
             bus_vote(m, sender); /* the first may be lost */
         return;
     }
-    if (m->restored && !MUTANT(VOTE_AT_ONCE) && m->now_ms - m->boot_ms < m->config.node_timeout_ms)
+    bool is_back = m->restored && m->now_ms - m->boot_ms < m->config.node_timeout_ms;
+    if (is_back && !is_ordered(f) && !MUTANT(VOTE_AT_ONCE))
         return; /* what we promised before the crash we do not know */
     if (electorate_is_barred(m) || !(renews || may_replace(m, sender, p, f)) ||
         (!slots_are_current(m, f) && !MUTANT(OLD_SLOTS)))

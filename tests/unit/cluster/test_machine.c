@@ -8,21 +8,25 @@
     A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B " 127.0.0.1:7001@17001 " flags_of_b \
       " - 0 0 3 connected 5001-16383\n" C " 127.0.0.1:7002@17002 slave " B " 0 0 3 connected\n" VARS
 
-static bool votes(struct lone *l, uint64_t epoch, uint64_t config_epoch, uint8_t mflags)
+/* A request of C, for the place of B. */
+static void ask_for_votes(struct frame_header *h, uint64_t epoch, uint64_t config_epoch, uint8_t mflags)
 {
-    uint8_t slots[SLOT_BYTES] = {0};
-    struct frame_header h;
-    struct frame f;
+    static uint8_t slots[SLOT_BYTES];
     for (unsigned i = 5001; i < SLOT_COUNT; i++)
         slots_set(slots, i, true);
-    from(&h, FRAME_AUTH_REQUEST, C);
-    memcpy(h.primary.c, B, NODE_ID);
-    h.flags = NODE_REPLICA;
-    h.current_epoch = epoch;
-    h.config_epoch = config_epoch;
-    h.mflags[0] = mflags;
-    h.slots = slots;
-    send_frame(l, &h, LINK_INBOUND | 1);
+    from(h, FRAME_AUTH_REQUEST, C);
+    memcpy(h->primary.c, B, NODE_ID);
+    h->flags = NODE_REPLICA;
+    h->current_epoch = epoch;
+    h->config_epoch = config_epoch;
+    h->mflags[0] = mflags;
+    h->slots = slots;
+}
+
+static bool grants(struct lone *l, const struct frame_header *h)
+{
+    struct frame f;
+    send_frame(l, h, LINK_INBOUND | 1);
     const struct machine_action *a = acted(l, ACT_PERSIST);
     if (a == NULL)
         return false;
@@ -35,6 +39,13 @@ static bool votes(struct lone *l, uint64_t epoch, uint64_t config_epoch, uint8_t
     assert_int_equal(f.h.type, FRAME_AUTH_ACK);
     l->promised = f.h.larder.promise_ms;
     return true;
+}
+
+static bool votes(struct lone *l, uint64_t epoch, uint64_t config_epoch, uint8_t mflags)
+{
+    struct frame_header h;
+    ask_for_votes(&h, epoch, config_epoch, mflags);
+    return grants(l, &h);
 }
 
 /* Once in an epoch, for a failed primary, with fresh claims; and the vote is on disk before it leaves. */
@@ -56,6 +67,44 @@ static void test_votes(void **state)
     assert_true(votes(l, 9, 3, 0));
     assert_int_equal(l->promised, 1000);
     end(l);
+}
+
+/* By its ping, which is in h. */
+static void promise_b(struct lone *l, struct frame_header *h)
+{
+    from(h, FRAME_PING, B);
+    h->config_epoch = 3;
+    h->slots = node_named(l, B)->slots;
+    h->larder = (struct frame_larder){.is = true, .seq = 1};
+    send_frame(l, h, LINK_INBOUND | 1);
+}
+
+/* With B alive, which has our promise, or just after a restart, when we do not know what we have promised. */
+static bool votes_against_a_promise(bool restarted, bool larder, bool forced)
+{
+    struct lone *l = start(CONF("master"));
+    struct frame_header h;
+    if (restarted)
+        l->m.boot_ms = l->now - 500;
+    else
+        promise_b(l, &h);
+    assert_int_equal(node_named(l, B)->promise_ms, restarted ? 0 : l->now + 1000);
+    ask_for_votes(&h, 7, 3, FRAME_FORCEACK);
+    h.larder.is = larder;
+    h.larder.forced = forced;
+    bool given = grants(l, &h);
+    end(l);
+    return given;
+}
+
+/* FAILOVER FORCE breaks promises. A Redis asks once, and does not say whether it was FORCE. */
+static void test_an_order_breaks_promises(void **state)
+{
+    for (int restarted = 0; restarted < 2; restarted++) {
+        assert_true(votes_against_a_promise(restarted, false, false));
+        assert_true(votes_against_a_promise(restarted, true, true));
+        assert_false(votes_against_a_promise(restarted, true, false));
+    }
 }
 
 /* A vote may be lost on its way, and a handover need a second epoch. */
@@ -81,13 +130,11 @@ static void test_asks_again(void **state)
 static void test_a_restarted_primary_gives_back(void **state)
 {
     struct lone *l = start(CONF("master"));
-    struct frame_header h;
-    from(&h, FRAME_PING, B);
-    h.config_epoch = 3;
-    h.slots = node_named(l, B)->slots;
-    h.larder = (struct frame_larder){.is = true, .seq = 1};
-    send_frame(l, &h, LINK_INBOUND | 1);
-    assert_false(votes(l, 7, 3, FRAME_FORCEACK)); /* it was promised */
+    struct frame_header h, request;
+    promise_b(l, &h);
+    ask_for_votes(&request, 7, 3, FRAME_FORCEACK);
+    request.larder.is = true;
+    assert_false(grants(l, &request)); /* it was promised */
     h.type = FRAME_FAIL;
     send_frame(l, &h, LINK_INBOUND | 1);
     assert_true(votes(l, 8, 3, 0));
@@ -143,72 +190,6 @@ static void test_hands_over(void **state)
     assert_non_null(acted(l, ACT_RESUME));
     assert_int_equal(l->m.manual, MANUAL_NONE);
     assert_int_equal(hands_over(l), ERR_NOTFOUND);
-    end(l);
-}
-
-static bool tells_pause(const struct lone *l, const struct node *to)
-{
-    for (unsigned i = 0; i < l->m.nactions; i++) {
-        const struct machine_action *a = &l->m.actions[i];
-        struct frame f;
-        if (a->kind != ACT_SEND || a->link != to->out)
-            continue;
-        assert_int_equal(frame_decode((struct str){l->m.out.p + a->at, a->n}, &f), 0);
-        if (f.h.mflags[0] & FRAME_PAUSED)
-            return true;
-    }
-    return false;
-}
-
-/* A Redis that takes over asks for votes at once, and once: whom promises bind must know before that they are
- * over. */
-static void test_a_redis_takes_over(void **state)
-{
-    struct lone *l = start(SHARD("myself,master", "slave"));
-    struct node *b = node_named(l, B), *c = node_named(l, C);
-    struct frame_header h;
-    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1}});
-    from(&h, FRAME_PONG, B);
-    h.config_epoch = 3;
-    h.slots = b->slots;
-    h.larder.is = true;
-    send_frame(l, &h, b->out);
-    from(&h, FRAME_PONG, C);
-    h.flags = NODE_REPLICA;
-    memcpy(h.primary.c, A, NODE_ID);
-    h.config_epoch = 4;
-    send_frame(l, &h, c->out);
-    failure_ask_one(&l->m, b);
-    uint32_t seq = b->ping_seq;
-    h.type = FRAME_MFSTART;
-    l->now += 10;
-    send_frame(l, &h, LINK_INBOUND | 1);
-    assert_non_null(acted(l, ACT_PAUSE));
-    l->now += 10;
-    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1, .paused = true}});
-    assert_true(tells_pause(l, b));
-    assert_false(tells_pause(l, c));
-    l->now += 100;
-    event(l, &(struct machine_event){.kind = EV_TICK});
-    assert_false(tells_pause(l, c));
-    from(&h, FRAME_PONG, B);
-    h.config_epoch = 3;
-    h.slots = b->slots;
-    h.larder.is = true;
-    h.larder.seq = seq; /* of before we stopped */
-    send_frame(l, &h, b->out);
-    for (unsigned i = 0; i < 2; i++) {
-        c->ping_sent_ms = 0; /* it has answered */
-        l->now += 100;
-        event(l, &(struct machine_event){.kind = EV_TICK});
-        assert_false(tells_pause(l, c));
-    }
-    h.larder.seq = 0;
-    send_frame(l, &h, b->out);
-    c->ping_sent_ms = 0;
-    l->now += 100;
-    event(l, &(struct machine_event){.kind = EV_TICK});
-    assert_true(tells_pause(l, c));
     end(l);
 }
 
@@ -630,7 +611,7 @@ int main(void)
         cmocka_unit_test(test_asks_again),
         cmocka_unit_test(test_a_restarted_primary_gives_back),
         cmocka_unit_test(test_hands_over),
-        cmocka_unit_test(test_a_redis_takes_over),
+        cmocka_unit_test(test_an_order_breaks_promises),
         cmocka_unit_test(test_takes_over_when_asked),
         cmocka_unit_test(test_asks_to_take_over),
         cmocka_unit_test(test_asked_by_a_new_replica),
