@@ -426,8 +426,7 @@ static void note_sender(struct machine *m, struct node *sender, const struct fra
             sender->promise_ms = 0; /* it has stopped and gives its lease back */
     }
     sender->unsettled = f->h.larder.unsettled;
-    if (f->h.larder.is)
-        electorate_heard(m, sender, f);
+    electorate_heard(m, sender, f);
     manual_heard(m, sender, f);
 }
 

@@ -20,7 +20,7 @@ enum {
     FAST_SHARE = 10, /* larder alone: the wait for each rank is T / 10 */
 };
 
-static uint64_t collect_ms(const struct machine *m)
+uint64_t election_collect_ms(const struct machine *m)
 {
     uint64_t t = 2 * m->config.node_timeout_ms;
     return t < VOTES_LIVE_MIN_MS ? VOTES_LIVE_MIN_MS : t;
@@ -96,7 +96,7 @@ static void schedule(struct machine *m)
 /* New attempts back off at random, so that two that split the votes do not meet again. */
 static uint64_t retry_ms(const struct machine *m)
 {
-    return 2 * collect_ms(m);
+    return 2 * election_collect_ms(m);
 }
 
 static void ask(struct machine *m)
@@ -130,7 +130,7 @@ static void send_request(struct machine *m)
 /* Asks when it is time, and again for lost requests, until it is over: then who has voted may know it. */
 static void go_on(struct machine *m, bool chases)
 {
-    if (m->now_ms - m->election_ms > collect_ms(m))
+    if (m->now_ms - m->election_ms > election_collect_ms(m))
         m->election_asked = m->election_sent = false;
     else if (m->now_ms < m->election_at_ms)
         return;
@@ -229,7 +229,7 @@ void election_ack(struct machine *m, struct node *sender, const struct frame *f)
 {
     bool same = !f->h.larder.is || electorate_read(m, sender, f);
     if (!m->election_sent || !node_votes(sender) || !same || f->h.current_epoch < m->election_epoch ||
-        m->now_ms - m->election_ms > collect_ms(m))
+        m->now_ms - m->election_ms > election_collect_ms(m))
         return;
     sender->ack_epoch = m->election_epoch;
     /* Who is elected may write at once, before anybody has answered a ping of the new primary. One that is to

@@ -104,10 +104,16 @@ static bool was_not_elected(const struct frame *f, const struct node_dispute *d)
     return node_id_eq(&f->h.primary, &d->about) || own_epoch(f) < d->epoch;
 }
 
+/* A Redis does not say it: it counts what comes in so long. */
+static bool asks(const struct machine *m, const struct node *n, const struct frame *f)
+{
+    return f->h.larder.is ? f->h.larder.asks : m->now_ms - n->asked_ms <= election_collect_ms(m);
+}
+
 void electorate_heard(struct machine *m, const struct node *n, const struct frame *f)
 {
     for (unsigned i = m->nvotes; i-- > 0;)
-        if (node_id_eq(&m->votes[i].by, &n->id) && !f->h.larder.asks &&
+        if (node_id_eq(&m->votes[i].by, &n->id) && !asks(m, n, f) &&
             f->h.current_epoch >= m->votes[i].epoch && was_not_elected(f, &m->votes[i]))
             drop(m, i);
 }

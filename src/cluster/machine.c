@@ -154,7 +154,7 @@ int machine_restore(struct machine *m, const struct machine_config *c, struct st
     for (unsigned i = 0; i < m->map.n; i++) {
         struct node *n = m->map.nodes[i];
         n->ping_sent_ms = n->pong_ms = 0;
-        n->created_ms = n->heard_ms = now_ms;
+        n->created_ms = n->heard_ms = n->asked_ms = now_ms;
         n->flags &= ~(uint32_t)NODE_PFAIL;
     }
     if (node_id_none(&m->self->shard))

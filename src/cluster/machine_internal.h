@@ -117,6 +117,7 @@ void ownership_lost(struct machine *m); /* ends a step: ACT_DROP */
 void election_tick(struct machine *m);
 void election_ack(struct machine *m, struct node *sender, const struct frame *f);
 void election_abort(struct machine *m);
+uint64_t election_collect_ms(const struct machine *m); /* so long a candidate counts votes, also a Redis */
 void election_promote(struct machine *m);
 bool election_ahead(const struct node *a, const struct node *b);
 void vote_persisted(struct machine *m);

@@ -79,6 +79,7 @@ struct node {
     uint64_t lease_ms;   /* until then it votes for none of ours */
     uint64_t forget_ms;
     uint64_t ack_epoch;   /* of its last vote for us */
+    uint64_t asked_ms;    /* when it last asked for votes */
     uint64_t out_ms;      /* when `out` was opened */
     uint64_t ping_seq_ms; /* when the ping of that number was sent */
     uint32_t ping_seq;    /* of our last ping to it; 0: answered, or no answer to it is a promise */

@@ -85,6 +85,7 @@ void vote_request(struct machine *m, struct node *sender, const struct frame *f)
 {
     bool renews = node_id_none(&f->h.primary); /* a primary, in its own place */
     struct node *p = sender->primary == NULL ? sender : sender->primary;
+    sender->asked_ms = m->now_ms;
     if (!node_votes(m->self) || (f->h.larder.is && !electorate_read(m, sender, f)) || !node_votes(p) ||
         !node_id_eq(&p->id, renews ? &sender->id : &f->h.primary) || f->h.current_epoch < m->current_epoch)
         return;

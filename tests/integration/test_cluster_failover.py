@@ -84,6 +84,18 @@ def test_a_handover_by_hand(cluster, how):
     assert my_id(new) == row_of(old, old).primary
 
 
+@pytest.mark.parametrize("kinds", [[L, L, L, R, R, R], [R, L, R, L, R, L]], ids=["larder votes for redis", "both vote for both"])
+def test_forced_handovers(kinds):
+    """Of every shard, while its primary lives: a redis-server asks for votes once. Each has its turn once, as Redis lets
+    seconds go by between two elections of one replica."""
+    with Cluster.create(kinds, replicas=1) as c:
+        for old in c.primaries():
+            new = c.replica_of(old)
+            assert ask(new, "CLUSTER", "FAILOVER", "FORCE") == "OK"
+            harness.wait_until(roles_changed(new, old), what="the handover")
+            c.settle()
+
+
 def test_no_write_is_lost_in_a_handover(cluster):
     old = cluster.primaries()[0]
     new = cluster.replica_of(old)

@@ -375,6 +375,31 @@ static void acks(struct lone *l, const char *voter, const struct node_dispute *d
     send_frame_of(l, &h, LINK_INBOUND | 1, d);
 }
 
+/* A Redis that asks for our place, and has our vote, does not say that it was not elected: that is known when
+ * it counts no longer. We may vote again then. */
+static void test_a_redis_that_is_not_elected(void **state)
+{
+    struct lone *l = start(FIVE("myself,master", "master", "slave"));
+    struct node *f = node_named(l, F);
+    struct frame_header h;
+    ownership_replica(&l->m, f, l->m.self);
+    frame_of(l, &h, FRAME_AUTH_REQUEST, F);
+    h.larder.is = false;
+    h.current_epoch = 7;
+    h.mflags[0] = FRAME_FORCEACK;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_int_equal(l->m.vote_epoch, 7);
+    h.type = FRAME_PING;
+    for (unsigned i = 0; i < 3; i++) { /* it counts for 2 s */
+        send_frame(l, &h, LINK_INBOUND | 1);
+        assert_true(electorate_is_barred(&l->m));
+        l->now += 1000;
+    }
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_false(electorate_is_barred(&l->m));
+    end(l);
+}
+
 /* A living primary against which somebody has voted, for one that is gone, is elected anew: by those others.
  */
 static void test_renewal(void **state)
@@ -652,6 +677,7 @@ int main(void)
         cmocka_unit_test(test_own_epoch),
         cmocka_unit_test(test_an_older_claim),
         cmocka_unit_test(test_whose_place),
+        cmocka_unit_test(test_a_redis_that_is_not_elected),
         cmocka_unit_test(test_renewal),
         cmocka_unit_test(test_redis_among_larder),
         cmocka_unit_test(test_who_was_elected),
