@@ -148,7 +148,7 @@ class Cluster:
         return [s for s in self.servers if s.alive()]
 
     def settled(self):
-        """Every living node says that all is well, and every living replica is in step."""
+        """Every living node says that all is well, and holds no living one for failed; every living replica is in step."""
         try:
             return self._agree()
         except Loading:
@@ -156,13 +156,14 @@ class Cluster:
 
     def _agree(self):
         living = self.alive()
+        ports = {s.port for s in living}
         views = set()
         for s in living:
             i = info(s)
             if i["cluster_state"] != "ok" or i["cluster_slots_ok"] != "16384":
                 return False
             table = rows(s)
-            if any(r.flags & {"handshake", "fail?"} for r in table):
+            if any(r.flags & {"handshake", "fail?"} or ("fail" in r.flags and r.port in ports) for r in table):
                 return False
             views.add(tuple(sorted((r.id, tuple(r.slots), r.primary) for r in table if not any(x.startswith("[") for x in r.slots))))
             if "role:slave" in ask(s, "INFO", "replication") and "master_link_status:up" not in ask(s, "INFO", "replication"):
