@@ -13,7 +13,8 @@ KEYS = 500
 
 @pytest.fixture(scope="module")
 def cluster():
-    with Cluster.create([harness.LARDER_SERVER] * 6, replicas=1) as c:
+    # Redis's own node timeout: nobody is to be replaced here, also where a process does not run for seconds.
+    with Cluster.create([harness.LARDER_SERVER] * 6, replicas=1, extra={"cluster-node-timeout": 15000}) as c:
         c.put(KEYS)
         yield c
 
