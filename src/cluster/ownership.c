@@ -125,6 +125,13 @@ void ownership_tick(struct machine *m)
     m->some_disowned = slots_any(m->disowned);
 }
 
+/* We claim it by a greater epoch, as everybody hears; in our own map it is the old owner's until we serve it.
+ */
+static bool is_claimed_above(const struct machine *m, unsigned slot, uint64_t epoch)
+{
+    return machine_takes(m, slot) && epoch < m->taking.epoch;
+}
+
 /* `sender` says that it owned these slots at this epoch. */
 void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots)
 {
@@ -139,6 +146,7 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
         }
         struct node *owner = m->map.owner[slot];
         if (!slots_has(slots, slot) || owner == sender || importing(m, slot) != NULL ||
+            is_claimed_above(m, slot, epoch) ||
             (owner != NULL && !is_disowned(m, slot) &&
              (MUTANT(CLAIM_EQUAL) ? owner->config_epoch > epoch : owner->config_epoch >= epoch)))
             continue;

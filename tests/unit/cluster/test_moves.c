@@ -283,6 +283,31 @@ static void test_a_source_that_fails(void **state)
     end(l);
 }
 
+/* B does not claim any more what we take, C does, of old: were it C's in our map until we serve it, we saw a
+ * voter that nobody sees who has heard our claim, and no promise to us counted. By a greater epoch it is C's.
+ */
+static void test_an_old_claim_to_what_comes(void **state)
+{
+    struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 master - 0 0 2 connected\n", ""));
+    struct frame_header h;
+    uint8_t slots[SLOT_BYTES], rest[SLOT_BYTES];
+    range(slots, 5001, 5010);
+    range(rest, 5011, SLOT_COUNT - 1);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    b_says(l, rest, 3, 6, false); /* not on the disk yet: it is not served */
+    from(&h, FRAME_PING, C);
+    h.config_epoch = 2;
+    h.slots = slots;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(machine_takes(&l->m, 5001));
+    assert_false(taking_votes(&l->m, node_named(l, C)));
+    h.config_epoch = 8;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_false(machine_takes(&l->m, 5001));
+    assert_ptr_equal(l->m.map.owner[5001], node_named(l, C));
+    end(l);
+}
+
 /* Another has our epoch, and ours is to rise. B may have called back what it has not conceded, in the second
  * of its epochs: a claim in a later one would take it all the same. Nor is there a second claim, in its own
  * epoch, beside the first. */
@@ -479,6 +504,7 @@ int main(void)
         cmocka_unit_test(test_a_source_that_fails),
         cmocka_unit_test(test_voters),
         cmocka_unit_test(test_a_new_epoch_by_a_follower),
+        cmocka_unit_test(test_an_old_claim_to_what_comes),
         cmocka_unit_test(test_a_claim_in_its_own_epoch),
         cmocka_unit_test(test_replaced_meanwhile),
         cmocka_unit_test(test_a_gift_ends),
