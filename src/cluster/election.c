@@ -16,8 +16,9 @@ enum {
     WAIT_RANK_MS = 1000,
     VOTES_LIVE_MIN_MS = 2000, /* or 2 T: how long we collect; again after twice as long */
     REPL_PING_MS = 10000,
-    AGAIN_MS = 100,  /* the same request to those who have not answered: what barred them may be over */
-    FAST_SHARE = 10, /* larder alone: the wait for each rank is T / 10 */
+    AGAIN_MS = 100,     /* the same request to those who have not answered: what barred them may be over */
+    STEP_BACK_MS = 250, /* at least, so that no two shards chase each other */
+    FAST_SHARE = 10,    /* larder alone: the wait for each rank is T / 10 */
 };
 
 uint64_t election_collect_ms(const struct machine *m)
@@ -127,7 +128,17 @@ static void send_request(struct machine *m)
     bus_broadcast(m, FRAME_AUTH_REQUEST);
 }
 
-/* Asks when it is time, and again for lost requests, until it is over: then who has voted may know it. */
+/* Over for now, begun anew between `ms` and, at random, twice as late. Those who voted hear that it is over.
+ */
+static void step_back(struct machine *m, uint64_t ms)
+{
+    begin_in(m, ms + rng_below(m->rng, ms));
+    bus_pong_all(m);
+}
+
+/* Asks when it is time, and again for lost requests, until it is over: then who has voted may know it. It is
+ * over when another has asked in its epoch, or in a later one: votes of this are not to be had any more, and
+ * whoever has given one votes for nobody else meanwhile. */
 static void go_on(struct machine *m, bool chases)
 {
     if (m->now_ms - m->election_ms > election_collect_ms(m))
@@ -136,9 +147,12 @@ static void go_on(struct machine *m, bool chases)
         return;
     else if (!m->election_asked)
         ask(m);
-    else if (m->election_sent && m->now_ms - m->election_sent_ms >= AGAIN_MS &&
-             (chases || m->current_epoch == m->election_epoch)) /* no two shards chase each other */
+    else if (!m->election_sent || m->now_ms - m->election_sent_ms < AGAIN_MS)
+        return;
+    else if (chases || (m->current_epoch == m->election_epoch && m->rival_epoch < m->election_epoch))
         send_request(m);
+    else
+        step_back(m, STEP_BACK_MS);
 }
 
 /* ---- in our own place ---------------------------------------------------------------------------------- */
@@ -164,14 +178,6 @@ static bool comes_first(const struct machine *m, const struct node *disputed)
 {
     const struct node *place = machine_is_primary(m) ? m->self : m->self->primary;
     return disputed != NULL && place != NULL && node_id_cmp(&disputed->id, &place->id) < 0;
-}
-
-/* Over for now. Those who voted hear that it is. */
-static void step_back(struct machine *m)
-{
-    uint64_t t = m->config.node_timeout_ms;
-    begin_in(m, t / 4 + rng_below(m->rng, t / 4));
-    bus_pong_all(m);
 }
 
 static bool has_voted(const struct machine *m, const struct node *n, uint64_t epoch)
@@ -240,7 +246,7 @@ void election_ack(struct machine *m, struct node *sender, const struct frame *f)
     unsigned quorum = machine_quorum(m);
     if (t.counted < quorum && !MUTANT(NO_MAJORITY)) {
         if (t.said >= quorum && comes_first(m, t.first_out))
-            step_back(m);
+            step_back(m, m->config.node_timeout_ms / 4);
         return;
     }
     electorate_adopt(m, has_voted, m->election_epoch);

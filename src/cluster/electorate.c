@@ -110,11 +110,18 @@ static bool asks(const struct machine *m, const struct node *n, const struct fra
     return f->h.larder.is ? f->h.larder.asks : m->now_ms - n->asked_ms <= election_collect_ms(m);
 }
 
+/* It asks no more in that epoch: not at all, or in a later one. */
+static bool asks_no_more(const struct machine *m, const struct node *n, const struct frame *f, uint64_t epoch)
+{
+    return asks(m, n, f) ? f->h.type == FRAME_AUTH_REQUEST && f->h.current_epoch > epoch
+                         : f->h.current_epoch >= epoch;
+}
+
 void electorate_heard(struct machine *m, const struct node *n, const struct frame *f)
 {
     for (unsigned i = m->nvotes; i-- > 0;)
-        if (node_id_eq(&m->votes[i].by, &n->id) && !asks(m, n, f) &&
-            f->h.current_epoch >= m->votes[i].epoch && was_not_elected(f, &m->votes[i]))
+        if (node_id_eq(&m->votes[i].by, &n->id) && asks_no_more(m, n, f, m->votes[i].epoch) &&
+            was_not_elected(f, &m->votes[i]))
             drop(m, i);
 }
 

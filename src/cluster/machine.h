@@ -170,6 +170,7 @@ struct machine {
     uint64_t voter_ms;   /* when an order last gave us our first slots */
     uint64_t election_epoch, election_ms, election_at_ms, election_sent_ms, election_asked_ms, election_seq,
         announce_seq, announced_seq; /* asked: the first of our requests for this epoch, sent: the last */
+    uint64_t rival_epoch;            /* the newest in which another has asked */
     unsigned election_rank;
     bool election_asked, election_sent;
     /* A manual failover of ours (replica) or of one of our replicas (primary). */

@@ -76,7 +76,9 @@ static bool may_replace(const struct machine *m, const struct node *sender, cons
      * since. */
     if (!is_ordered(f) && m->now_ms < p->promise_ms && !MUTANT(BREAK_PROMISE))
         return false;
-    bool lately = p->voted_ms != 0 && m->now_ms - p->voted_ms < VOTE_AGAIN * m->config.node_timeout_ms;
+    /* Until the end of that election is known. */
+    bool lately = p->voted_ms != 0 && m->now_ms - p->voted_ms < VOTE_AGAIN * m->config.node_timeout_ms &&
+                  electorate_disputes(m, p);
     return (p != m->self || !f->h.larder.is || is_needed(m)) && !is_new(m, p, f) &&
            (!lately || (forced && again));
 }
@@ -86,6 +88,8 @@ void vote_request(struct machine *m, struct node *sender, const struct frame *f)
     bool renews = node_id_none(&f->h.primary); /* a primary, in its own place */
     struct node *p = sender->primary == NULL ? sender : sender->primary;
     sender->asked_ms = m->now_ms;
+    if (f->h.current_epoch > m->rival_epoch)
+        m->rival_epoch = f->h.current_epoch;
     if (!node_votes(m->self) || (f->h.larder.is && !electorate_read(m, sender, f)) || !node_votes(p) ||
         !node_id_eq(&p->id, renews ? &sender->id : &f->h.primary) || f->h.current_epoch < m->current_epoch)
         return;

@@ -12,6 +12,7 @@
     NODE(D, "7003", "master", "-", "4", "3000-3999")                                                         \
     NODE(E, "7004", "master", "-", "5", "4000-16383")                                                        \
     NODE(F, "7005", of_f, B, "0", "") "vars currentEpoch 6 lastVoteEpoch 5\n"
+#define G "0000000000000000000000000000000000000000"
 #define OF_A FIVE("myself,master", "master", "slave")
 #define OF_F FIVE("master", "master", "myself,slave")
 
@@ -150,13 +151,13 @@ static void test_disputed(void **state)
     end(l);
 }
 
-/* F asks for the place of B, which has given its lease back. */
-static bool votes_for_f(struct lone *l, uint64_t epoch)
+/* A replica asks for the place of B, which has failed, or has given its lease back. */
+static bool votes_for(struct lone *l, const char *replica, uint64_t epoch)
 {
     struct frame_header h;
-    frame_of(l, &h, FRAME_AUTH_REQUEST, F);
+    frame_of(l, &h, FRAME_AUTH_REQUEST, replica);
     h.current_epoch = epoch;
-    h.mflags[0] = FRAME_FORCEACK;
+    h.mflags[0] = node_is(node_named(l, B), NODE_FAIL) ? 0 : FRAME_FORCEACK;
     h.larder.asks = true;
     send_frame(l, &h, LINK_INBOUND | 1);
     const struct machine_action *a = acted(l, ACT_PERSIST);
@@ -165,6 +166,11 @@ static bool votes_for_f(struct lone *l, uint64_t epoch)
     assert_non_null(a);
     event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = a->seq});
     return is_sent(l, FRAME_AUTH_ACK);
+}
+
+static bool votes_for_f(struct lone *l, uint64_t epoch)
+{
+    return votes_for(l, F, epoch);
 }
 
 /* Does our answer to a ping of n promise anything? */
@@ -251,6 +257,68 @@ static void test_own_epoch(void **state)
     }
     assert_false(electorate_disputes(&l->m, node_named(l, B)));
     end(l);
+}
+
+/* While F asks for a place its sibling G is not voted for; it is as soon as F says that it asks no more. */
+static void test_the_next_in_a_place(void **state)
+{
+    struct lone *l =
+        start(NODE(G, "7006", "slave", B, "0", "") FIVE("myself,master", "master,fail", "slave"));
+    struct frame_header h;
+    l->m.mute = false;
+    assert_true(votes_for_f(l, 7));
+    assert_false(votes_for(l, G, 8));
+    frame_of(l, &h, FRAME_PONG, F);
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(votes_for(l, G, 9));
+    assert_false(votes_for_f(l, 10));
+    frame_of(l, &h, FRAME_PONG, G);
+    h.larder.asks = true;
+    h.current_epoch = 11;
+    send_frame(l, &h, LINK_INBOUND | 1); /* in which epoch it does not say */
+    assert_false(votes_for_f(l, 12));
+    assert_true(votes_for(l, G, 13)); /* a request does: the one before is over */
+    end(l);
+}
+
+/* F asks for the place of B, which has failed, and hears that another asks in `epoch`. */
+static bool goes_on(uint64_t epoch)
+{
+    struct lone *l = start(FIVE("master", "master,fail", "myself,slave"));
+    struct frame_header h;
+    for (unsigned i = 0; i < l->m.map.n; i++)
+        l->m.map.nodes[i]->flags |= NODE_LARDER; /* the only replica need not wait */
+    event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1, .link_up = true}});
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+    assert_true(is_sent(l, FRAME_AUTH_REQUEST));
+    assert_int_equal(l->m.election_epoch, 7);
+    frame_of(l, &h, FRAME_AUTH_REQUEST, D); /* for its own place */
+    h.current_epoch = epoch;
+    h.larder.asks = true;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_true(l->m.election_sent); /* votes may be on their way */
+    l->now += 100;
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    bool again = is_sent(l, FRAME_AUTH_REQUEST);
+    if (!again) {
+        assert_false(l->m.election_asked);
+        assert_true(is_sent(l, FRAME_PONG)); /* who has voted hears that it is over */
+        l->now += 500;
+        event(l, &(struct machine_event){.kind = EV_TICK});
+        assert_true(l->m.election_asked); /* soon, in an epoch that nobody has asked in */
+        assert_true(l->m.election_epoch > epoch);
+    }
+    end(l);
+    return again;
+}
+
+/* Votes of our epoch are not to be had any more when another has asked in it, or in a later one. */
+static void test_overtaken(void **state)
+{
+    assert_true(goes_on(6));
+    assert_false(goes_on(7));
+    assert_false(goes_on(8));
 }
 
 /* We come in the place of B, which sees other voters than we do: what it has voted is our vote all the same.
@@ -685,6 +753,8 @@ int main(void)
         cmocka_unit_test(test_disowned_for_long),
         cmocka_unit_test(test_disowned_again),
         cmocka_unit_test(test_gives_way),
+        cmocka_unit_test(test_the_next_in_a_place),
+        cmocka_unit_test(test_overtaken),
         cmocka_unit_test(test_who_yields),
         cmocka_unit_test(test_who_yields_and_takes),
         cmocka_unit_test(test_many_votes),
