@@ -76,9 +76,9 @@ static bool may_replace(const struct machine *m, const struct node *sender, cons
      * since. */
     if (!is_ordered(f) && m->now_ms < p->promise_ms && !MUTANT(BREAK_PROMISE))
         return false;
-    /* Until the end of that election is known. */
+    /* Until the end of that election is known; for a Redis as among Redis. */
     bool lately = p->voted_ms != 0 && m->now_ms - p->voted_ms < VOTE_AGAIN * m->config.node_timeout_ms &&
-                  electorate_disputes(m, p);
+                  (electorate_disputes(m, p) || !f->h.larder.is);
     return (p != m->self || !f->h.larder.is || is_needed(m)) && !is_new(m, p, f) &&
            (!lately || (forced && again));
 }
