@@ -277,7 +277,7 @@ static bool has_majority(const struct machine *m)
         if (!taking_votes(m, n))
             continue;
         voters++;
-        if (n != m->self && !node_is(n, NODE_LARDER))
+        if (n != m->self && node_is_redis(n))
             return true; /* a mixed cluster knows no promises */
         have += failure_promised(m, n, m->now_ms) && electorate_counts(&e, n);
     }

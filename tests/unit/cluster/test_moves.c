@@ -338,6 +338,26 @@ static void test_a_claim_in_its_own_epoch(void **state)
     }
 }
 
+/* After a restart nobody has said yet that it is larder: that makes no Redis of it, and no majority of none.
+ */
+static void test_who_is_not_heard_yet(void **state)
+{
+    struct lone *l = start(A " 127.0.0.1:7000@17000 myself,master - 0 0 4 connected 0-5000\n" B
+                             " 127.0.0.1:7001@17001 master - 0 0 3 connected 5001-9999\n" D
+                             " 127.0.0.1:7003@17003 master - 0 0 2 connected 10000-16383\n" VARS);
+    l->m.mute = false;
+    l->m.taking = (struct handover){.on = true, .with = node_named(l, B)->id, .epoch = 7};
+    range(l->m.taking.slots, 5001, 5010);
+    node_named(l, B)->gives = node_named(l, B)->conceded = true;
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_true(machine_takes(&l->m, 5001));
+    uint8_t rest[SLOT_BYTES];
+    range(rest, 5011, 9999);
+    b_says(l, rest, 3, 6, false); /* heard, and a Redis */
+    assert_false(machine_takes(&l->m, 5001));
+    end(l);
+}
+
 static void c_says(struct lone *l, uint64_t epoch, const uint8_t *slots)
 {
     struct frame_header h;
@@ -506,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_a_new_epoch_by_a_follower),
         cmocka_unit_test(test_an_old_claim_to_what_comes),
         cmocka_unit_test(test_a_claim_in_its_own_epoch),
+        cmocka_unit_test(test_who_is_not_heard_yet),
         cmocka_unit_test(test_replaced_meanwhile),
         cmocka_unit_test(test_a_gift_ends),
         cmocka_unit_test(test_a_giver_stays_a_primary),
