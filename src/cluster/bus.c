@@ -369,6 +369,7 @@ static void read_successor(struct machine *m, const struct node *sender, struct 
 static void read_self(struct machine *m, struct node *sender, const struct frame *f)
 {
     struct node *primary = node_id_none(&f->h.primary) ? NULL : slotmap_find(&m->map, &f->h.primary);
+    struct node *was = sender->primary;
     if (node_id_none(&f->h.primary)) {
         if (!node_is(sender, NODE_PRIMARY)) {
             ownership_primary(sender);
@@ -391,6 +392,8 @@ static void read_self(struct machine *m, struct node *sender, const struct frame
     if (sender == m->self->primary && node_is(sender, NODE_PRIMARY) && !f->h.larder.unsettled &&
         f->h.config_epoch == sender->config_epoch)
         ownership_keep(m, sender, f->h.slots);
+    if (was != NULL && node_is(sender, NODE_PRIMARY))
+        electorate_elected(m, sender, was);
 }
 
 static void note_sender(struct machine *m, struct node *sender, const struct frame *f, uint32_t link)
@@ -493,6 +496,11 @@ static void update_frame(struct machine *m, const struct frame *f)
     struct node *n = slotmap_find(&m->map, &f->node);
     if (n == NULL || n->config_epoch >= f->update_epoch)
         return;
+    if (!slots_any(f->update_slots)) {
+        ownership_depose(m, n, f->update_epoch);
+        return;
+    }
+    struct node *was = n->primary;
     if (!node_is(n, NODE_PRIMARY)) {
         if (n == m->self)
             return;
@@ -504,6 +512,8 @@ static void update_frame(struct machine *m, const struct frame *f)
     machine_dirty(m);
     ownership_keep(m, n, f->update_slots);
     ownership_claim(m, n, f->update_epoch, f->update_slots);
+    if (was != NULL)
+        electorate_elected(m, n, was);
 }
 
 void bus_frame(struct machine *m, const struct frame *f, uint32_t link)

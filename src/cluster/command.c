@@ -176,6 +176,7 @@ static int reset(struct machine *m, const struct machine_command *c)
     manual_reset(m);
     election_abort(m);
     if (!machine_is_primary(m)) {
+        m->self->config_epoch = m->current_epoch; /* below that it may have been deposed */
         ownership_primary(m->self);
         machine_act(m, ACT_PROMOTE);
         machine_act(m, ACT_FLUSH);

@@ -254,9 +254,11 @@ void election_ack(struct machine *m, struct node *sender, const struct frame *f)
         renew(m);
         return;
     }
+    struct node *old = m->self->primary;
     m->self->config_epoch = m->election_epoch;
     m->elected_ms = m->now_ms;
     election_promote(m);
+    ownership_depose(m, old, m->self->config_epoch);
 }
 
 /* We have the right to it: take the slots, tell everybody when it is on the disk. */

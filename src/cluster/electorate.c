@@ -25,8 +25,11 @@ enum { ENTRY = 2 * NODE_ID + 8, TELLS = 4, ALL_MEET = 2 };
 static bool is_open(const struct machine *m, const struct node_dispute *d)
 {
     const struct node *about = slotmap_find(&m->map, &d->about), *by = slotmap_find(&m->map, &d->by);
-    if (about == NULL || about->config_epoch >= d->epoch || (by != NULL && by->config_epoch >= d->epoch))
+    if (about == NULL || about->config_epoch >= d->epoch)
         return false;
+    if (by != NULL && by->config_epoch >= d->epoch &&
+        (!node_is(about, NODE_PRIMARY) || failure_is_mixed(m) || MUTANT(KEEP_REPLACED)))
+        return false; /* elected, it seems, and `about` says that it follows; or nobody will say more */
     /* Another was elected in its place since. */
     return node_votes(about) || about->primary == NULL || about->primary->config_epoch <= d->epoch;
 }
@@ -125,6 +128,23 @@ void electorate_heard(struct machine *m, const struct node *n, const struct fram
             drop(m, i);
 }
 
+/* Votes about others by n are copies, from electorate_move(): n has not replaced these. */
+void electorate_elected(struct machine *m, const struct node *n, struct node *was)
+{
+    bool voted = false;
+    for (unsigned i = m->nvotes; i-- > 0;) {
+        const struct node_dispute *d = &m->votes[i];
+        if (!node_id_eq(&d->by, &n->id) || d->epoch != n->config_epoch || MUTANT(KEEP_REPLACED))
+            continue;
+        if (node_id_eq(&d->about, &was->id))
+            voted = true;
+        else
+            drop(m, i);
+    }
+    if (voted)
+        ownership_depose(m, was, n->config_epoch);
+}
+
 /* No place for another vote: what is closed goes with the next. */
 static bool is_full(const struct machine *m)
 {
@@ -169,21 +189,32 @@ void electorate_put(const struct machine *m, struct frame_writer *w)
     frame_put_ext(w, EXT_ELECTORATE, (struct str){p, (size_t)(at - p)});
 }
 
-/* The newest claims first, some with each frame, until it sees what we see. */
+static void tell_epoch(struct machine *m, const struct node *to, uint64_t epoch, bool voters)
+{
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *n = m->map.nodes[i];
+        if (n != to && n->config_epoch == epoch && node_votes(n) == voters)
+            bus_update(m, n, to->out);
+    }
+}
+
+/* The newest claims first, some with each frame, until it sees what we see. With each goes who has none since
+ * that epoch: it may be a voter there still. */
 static void tell(struct machine *m, struct node *to)
 {
     for (unsigned k = 0; k < TELLS && to->out_up && !MUTANT(NO_UPDATE); k++) {
-        const struct node *next = NULL;
+        uint64_t next = 0;
         for (unsigned i = 0; i < m->map.n; i++) {
             const struct node *n = m->map.nodes[i];
-            if (node_votes(n) && n != to && (to->told_epoch == 0 || n->config_epoch < to->told_epoch) &&
-                (next == NULL || n->config_epoch > next->config_epoch))
-                next = n;
+            if (n != to && n->config_epoch > next &&
+                (to->told_epoch == 0 || n->config_epoch < to->told_epoch))
+                next = n->config_epoch;
         }
-        to->told_epoch = next == NULL ? 0 : next->config_epoch;
-        if (next == NULL)
+        to->told_epoch = next;
+        if (next == 0)
             return;
-        bus_update(m, next, to->out);
+        tell_epoch(m, to, next, true);
+        tell_epoch(m, to, next, false);
     }
 }
 
@@ -214,11 +245,23 @@ static struct node_dispute entry(struct str said, unsigned i)
     return d;
 }
 
+/* How a vote ended that is open for it. */
+static void tell_ends(struct machine *m, const struct node *to, struct str said)
+{
+    for (unsigned i = 0; i < entries(said) && to->out_up; i++) {
+        struct node_dispute d = entry(said, i);
+        const struct node *about = slotmap_find(&m->map, &d.about);
+        if (about != NULL && about->config_epoch >= d.epoch)
+            bus_update(m, about, to->out);
+    }
+}
+
 bool electorate_read(struct machine *m, struct node *sender, const struct frame *f)
 {
     struct str said;
     if (!find(f, &said))
         return false;
+    tell_ends(m, sender, said);
     if (frame_get_u64(said.p) != digest(m) && !MUTANT(ANY_VIEW)) {
         tell(m, sender); /* what it disputed when it promised holds as long as that promise */
         return false;

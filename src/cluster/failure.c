@@ -158,7 +158,7 @@ void failure_give_back(struct machine *m)
 }
 
 /* A mixed cluster knows no promises: Redis's rules. */
-static bool is_mixed(const struct machine *m)
+bool failure_is_mixed(const struct machine *m)
 {
     for (unsigned i = 0; i < m->map.n; i++) {
         const struct node *n = m->map.nodes[i];
@@ -170,12 +170,12 @@ static bool is_mixed(const struct machine *m)
 
 static bool reaches(const struct machine *m, uint64_t at)
 {
-    return is_mixed(m) || electorate_tally(m, failure_promised, at, 0).counted >= machine_quorum(m);
+    return failure_is_mixed(m) || electorate_tally(m, failure_promised, at, 0).counted >= machine_quorum(m);
 }
 
 uint64_t failure_lease(const struct machine *m)
 {
-    if (is_mixed(m) || reaches(m, UINT64_MAX)) /* or the only voter */
+    if (failure_is_mixed(m) || reaches(m, UINT64_MAX)) /* or the only voter */
         return UINT64_MAX;
     uint64_t low = m->now_ms, high = m->now_ms + 2 * m->config.node_timeout_ms;
     if (!reaches(m, low))

@@ -196,6 +196,7 @@ struct machine {
         uint64_t given_seq;   /* of the PERSIST without them */
     } offer;
     struct node_id successor; /* has our last slots; none: nobody that we are still to follow */
+    struct node_id heir;      /* who took slots of ours last */
     struct handover taking;
     uint64_t taken_seq;     /* of the PERSIST that says that what was taken last is ours */
     bool replaces;          /* with the taking we are a voter, and somebody is none any more */

@@ -55,6 +55,8 @@ bool electorate_disputes(const struct machine *m, const struct node *n); /* we d
 void electorate_move(struct machine *m, const struct node *from, const struct node *to, uint64_t epoch);
 void electorate_heard(struct machine *m, const struct node *n,
                       const struct frame *f); /* was it not elected? */
+/* n is a primary and was a replica of `was` until now: what if this is the epoch that we voted in? */
+void electorate_elected(struct machine *m, const struct node *n, struct node *was);
 /* We may promise nothing and vote for nobody: we have voted for our own replacement, or do not know the end
  * of too many votes. */
 bool electorate_is_barred(const struct machine *m);
@@ -94,13 +96,16 @@ uint64_t failure_promise_elected(struct machine *m, struct node *n);
 /* A promise counts from when it was asked for, and is short of what was said by what clocks may differ in. */
 void failure_lease_from(struct node *voter, uint64_t asked_ms, uint32_t promise_ms);
 uint64_t failure_lease(const struct machine *m);
-void failure_give_back(struct machine *m); /* our lease; no answer to an older ping renews it */
+void failure_give_back(struct machine *m);      /* our lease; no answer to an older ping renews it */
+bool failure_is_mixed(const struct machine *m); /* a voter is a Redis */
 bool failure_promised(const struct machine *m, const struct node *n, uint64_t at); /* until after `at` */
 
 /* ownership.c */
 void ownership_disown(struct machine *m, const struct node *sender, const struct frame *f);
 void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, const uint8_t *slots);
 void ownership_keep(struct machine *m, struct node *n, const uint8_t *slots);
+/* Another was elected in n's place in this epoch: what n claims in an older one is void. */
+void ownership_depose(struct machine *m, struct node *n, uint64_t epoch);
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link);
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch);
 bool ownership_bump(struct machine *m); /* a new epoch without agreement, if ours is not the greatest */

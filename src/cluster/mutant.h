@@ -37,6 +37,7 @@
     X(GIVE_AND_FORGET)                                                                                       \
     X(KEEP_LOST)                                                                                             \
     X(KEEP_DISOWNED)                                                                                         \
+    X(KEEP_REPLACED)                                                                                         \
     X(TAKE_AND_FORGET)                                                                                       \
     X(OFFER_LOST)                                                                                            \
     X(GIVE_EARLY)

@@ -162,6 +162,8 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
         machine_dirty(m);
         machine_view(m);
     }
+    if (taken > 0 && mine == m->self)
+        m->heir = sender->id;
     if (m->nlost > lost)
         giving_lost(m, sender, epoch);
     if (m->offer.gift.on && node_id_eq(&sender->id, &m->offer.gift.with))
@@ -189,7 +191,63 @@ void ownership_keep(struct machine *m, struct node *n, const uint8_t *slots)
     }
 }
 
-/* The sender does not know that another has its slots: tell it, once a frame. */
+/* Who has taken our place, or our primary's. If it has another epoch by now, it has claimed slots of ours in
+ * that; of a primary's that may have been a move. */
+static struct node *elected_in(const struct machine *m, uint64_t epoch)
+{
+    for (unsigned i = 0; i < m->map.n; i++) {
+        struct node *n = m->map.nodes[i];
+        if (n->config_epoch == epoch && node_votes(n))
+            return n;
+    }
+    return machine_is_primary(m) ? slotmap_find(&m->map, &m->heir) : NULL;
+}
+
+/* So we are told by who knows better. What comes here, or comes back, comes in the new epoch, once nobody can
+ * call it back. */
+static void step_down(struct machine *m, uint64_t epoch, const struct node *heir)
+{
+    if (taking_pins_epoch(m))
+        return; /* we shall be told again */
+    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
+        if (m->map.owner[slot] != m->self)
+            continue;
+        slots_set(m->lost, slot, true);
+        m->nlost++;
+        machine_drop_move(m, slot);
+        ownership_assign(m, slot, NULL);
+    }
+    taking_rise(m, epoch);
+    machine_view(m);
+    m->successor = heir->id;
+    ownership_settle(m);
+}
+
+/* Its voters saw all that n had, so the winner has had it all. It may have given some on, to one who gave it
+ * up: that is nobody's, and n, coming back with an old file, would have it again. So it is n's epoch that
+ * rises, in everybody's table, as if it had claimed nothing in the one in which it was replaced. Voters of a
+ * mixed cluster have not compared what they see. */
+void ownership_depose(struct machine *m, struct node *n, uint64_t epoch)
+{
+    static const uint8_t none[SLOT_BYTES];
+    struct node *mine = m->self->primary != NULL ? m->self->primary : m->self, *heir = NULL;
+    if (n->config_epoch >= epoch || failure_is_mixed(m) || (n == m->self && n != mine) ||
+        MUTANT(KEEP_REPLACED))
+        return;
+    if (n == mine && (heir = elected_in(m, epoch)) == NULL)
+        return; /* whom to follow we shall hear; and this again */
+    machine_dirty(m);
+    if (n == m->self) {
+        step_down(m, epoch, heir);
+        return;
+    }
+    n->config_epoch = epoch;
+    ownership_keep(m, n, none);
+    if (n == mine)
+        ownership_follow(m, heir);
+}
+
+/* The sender does not know that another has its slots, or has had them: tell it, once a frame. */
 void ownership_answer(struct machine *m, const struct node *sender, const struct frame *f, uint32_t link)
 {
     const struct node *claims = sender->primary != NULL ? sender->primary : sender;
@@ -203,6 +261,8 @@ void ownership_answer(struct machine *m, const struct node *sender, const struct
             return;
         }
     }
+    if (claims == sender && f->h.larder.is && sender->config_epoch > f->h.config_epoch)
+        bus_update(m, sender, link);
 }
 
 static void new_epoch(struct machine *m)

@@ -58,6 +58,7 @@ void check_disk(struct sim *s, int node)
     n->epoch_disk = epoch;
     n->vote_disk = vote;
     n->config_disk = own_epoch(text);
+    groups_disk(s, node);
 }
 
 /* Do both own a slot that neither holds back for a move? */

@@ -93,6 +93,8 @@ void groups_serve(struct sim *s, int node)
 {
     uint64_t serves = s->nodes[node].owns & ~moves_held(s, node);
     for (unsigned g = 0; g < SIM_GROUPS; g++) {
+        if (serves & s->nodes[node].stale & bit(g))
+            sim_fail(s, "node %d, which was replaced, serves slots of group %u still", node, g);
         if (serves & bit(g))
             serve_one(s, node, g);
     }
@@ -193,6 +195,7 @@ void groups_step(struct sim *s, int node)
         }
     }
     n->owns = owns;
+    n->stale &= owns;
     if (!taking_awaits_disk(&n->m))
         n->unsaved = 0;
     n->kept &= ~owns;
@@ -210,7 +213,19 @@ void groups_promote(struct sim *s, int node, int in_place_of)
     for (unsigned g = 0; g < SIM_GROUPS; g++)
         its |= s->groups[g].holder == (uint32_t)in_place_of + 1 ? bit(g) : 0;
     n->inherits |= owns & its;
+    n->stale = 0;
+    n->replaces_in = n->m.self->config_epoch;
     s->replaced |= its & ~owns;
+}
+
+/* An election counts from when its winner's disk says so: whoever it replaced has no right to what it had. */
+void groups_disk(struct sim *s, int node)
+{
+    struct sim_node *n = &s->nodes[node];
+    if (n->replaces_in == 0 || n->config_disk < n->replaces_in)
+        return;
+    n->replaces_in = 0;
+    s->nodes[n->replaces].stale = UINT64_MAX;
 }
 
 /* It was elected in its own place, since those who had voted for its replica heard no more of that one: what
@@ -220,6 +235,7 @@ void groups_renew(struct sim *s, int node)
     struct sim_node *n = &s->nodes[node];
     sim_note(s, "node %d is elected in its own place in epoch %llu", node,
              (unsigned long long)n->m.self->config_epoch);
+    s->nodes[node].stale = 0;
     for (unsigned g = 0; g < SIM_GROUPS; g++) {
         uint32_t holder = s->groups[g].holder;
         if (holder != 0 && holder != (uint32_t)node + 1 && s->nodes[holder - 1].replaces == node)

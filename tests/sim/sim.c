@@ -199,6 +199,7 @@ static void boot(struct sim *s, int node)
     n->alive = true;
     sim_note(s, "node %d is back", node);
     check_disk(s, node);
+    n->replaces_in = 0; /* it has never said so */
     watch_boot(s, node);
     n->owns = groups_in(n->m.self->slots);
     n->following = n->m.self->primary == NULL ? -1 : sim_find(s, &n->m.self->primary->id);

@@ -88,8 +88,10 @@ struct sim_node {
     bool ordered;    /* a failover by order runs */
     /* Groups of slots, as bits: it owns them; it was told to take them and has not got them yet; it was so
      * when it crashed; they are its own by an election, or after a restart, and it has not served them; it
-     * has given them away, and still has all of them; it has taken them, and its disk does not say so yet. */
-    uint64_t owns, takes, took, inherits, kept, unsaved;
+     * has given them away, and still has all of them; it has taken them, and its disk does not say so yet;
+     * another was elected in its place, and it has had them all the time since. */
+    uint64_t owns, takes, took, inherits, kept, unsaved, stale;
+    uint64_t replaces_in; /* the epoch of that election, until it is on the disk; then 0 */
 };
 
 struct sim {
@@ -205,6 +207,7 @@ void groups_write(struct sim *s, int node);
 void groups_step(struct sim *s, int node);
 void groups_promote(struct sim *s, int node, int in_place_of);
 void groups_renew(struct sim *s, int node);
+void groups_disk(struct sim *s, int node);
 void groups_take(struct sim *s, int node, uint64_t groups,
                  bool late); /* late: its source has gone on since */
 void groups_drop(struct sim *s, int node, const uint8_t *slots);

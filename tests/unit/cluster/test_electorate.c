@@ -399,7 +399,7 @@ static void test_an_older_claim(void **state)
 /* What is late is barred, too, where the one that was voted for is forgotten; not where its end is known. */
 static void test_an_older_claim_after_a_forgotten_vote(void **state)
 {
-    static const char *const by[] = {"9999999999999999999999999999999999999999", E};
+    static const char *const by[] = {"9999999999999999999999999999999999999999", F};
     for (unsigned known = 0; known < 2; known++) {
         struct lone *l = start_leading();
         struct frame_header h;
@@ -407,8 +407,14 @@ static void test_an_older_claim_after_a_forgotten_vote(void **state)
         memcpy(slots, node_named(l, B)->slots, SLOT_BYTES);
         slots_add(slots, node_named(l, C)->slots);
         l->m.votes[l->m.nvotes++] = dispute(B, by[known], 8);
-        if (known)
-            node_named(l, E)->config_epoch = 8;
+        if (known) { /* it was elected, and has given the slots on */
+            frame_of(l, &h, FRAME_PING, F);
+            memset(&h.primary, 0, sizeof h.primary);
+            h.flags = NODE_PRIMARY;
+            h.config_epoch = 8;
+            h.slots = node_named(l, F)->slots;
+            send_frame(l, &h, LINK_INBOUND | 1);
+        }
         frame_of(l, &h, FRAME_PING, C);
         h.config_epoch = 7;
         h.slots = slots;
