@@ -399,6 +399,7 @@ static void read_self(struct machine *m, struct node *sender, const struct frame
 static void note_sender(struct machine *m, struct node *sender, const struct frame *f, uint32_t link)
 {
     sender->heard_ms = m->now_ms;
+    sender->unsettled = f->h.larder.unsettled;
     if (f->h.larder.is && !node_is(sender, NODE_LARDER)) {
         sender->flags |= NODE_LARDER;
         machine_view(m);
@@ -428,7 +429,6 @@ static void note_sender(struct machine *m, struct node *sender, const struct fra
         if (sender->paused)
             sender->promise_ms = 0; /* it has stopped and gives its lease back */
     }
-    sender->unsettled = f->h.larder.unsettled;
     electorate_heard(m, sender, f);
     manual_heard(m, sender, f);
 }

@@ -67,7 +67,7 @@ static int replicate(struct machine *m, const struct node_id *id)
     if (machine_is_primary(m) && (m->self->nslots > 0 || !m->data.empty))
         return machine_fail_command(m, ERR_TYPE,
                                     "To set a master the node must be empty and without assigned slots.");
-    if (m->offer.gift.on || taking_any(m)) /* nobody else would take them back */
+    if (giving_any(m) || taking_any(m)) /* nobody else would take them back */
         return machine_fail_command(
             m, ERR_AGAIN,
             "Slots that were moved last are not served yet. If the node that they went to "

@@ -279,6 +279,21 @@ void election_promote(struct machine *m)
     machine_view(m);
 }
 
+/* Whom we have replaced has no slots since our epoch. Who hears that late may believe it meanwhile. */
+static void tell_replaced(struct machine *m)
+{
+    for (unsigned i = 0; i < m->map.n; i++) {
+        const struct node *old = m->map.nodes[i];
+        if (old == m->self || old->nslots > 0 || old->config_epoch != m->self->config_epoch)
+            continue;
+        for (unsigned k = 0; k < m->map.n; k++) {
+            const struct node *to = m->map.nodes[k];
+            if (to->out_up && node_is(to, NODE_LARDER))
+                bus_update(m, old, to->out);
+        }
+    }
+}
+
 void election_persisted(struct machine *m)
 {
     vote_persisted(m);
@@ -289,6 +304,7 @@ void election_persisted(struct machine *m)
     if (m->announce_seq > m->announced_seq && m->persisted_seq >= m->announce_seq) {
         m->announced_seq = m->announce_seq;
         bus_pong_all(m);
+        tell_replaced(m);
         failure_ask(m); /* they know by now who asks */
         taking_ask(m, true);
     }

@@ -5,10 +5,11 @@
  *   same view   a promise and a vote carry a digest of (voter, config epoch) of all voters; they count only
  *               where the digest is the same. Those who differ tell each other what they know (UPDATE). Who
  *               takes slots says what the others see: they are its own.
- *   disputes    who has voted for c in the place of h disputes h until it knows the end: h, or c, shows an
- *               epoch that is no smaller, or c says that it was not elected. Open votes travel with promises
- *               and votes: nobody counts h beside somebody who disputes it, and who is elected disputes what
- *               its voters did.
+ *   disputes    who has voted for c in the place of h disputes h until it knows the end: h has an epoch that
+ *               is no smaller, its own or by c's election (ownership_depose()), or c says that it was not
+ *               elected. Open votes travel with promises and votes: nobody counts h beside somebody who
+ *               disputes it, and who is elected disputes what its voters did. Whoever knows the end of a vote
+ *               that is open for another tells it.
  *   renewal     a living h whose dispute does not end, since c is gone, is elected anew in its own place
  *               (election.c).
  *

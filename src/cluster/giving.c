@@ -15,7 +15,7 @@
  * still. If before that it is replaced by somebody who had not heard of the claim, or is restarted without
  * replicas, the slots would be nobody's: we have given them up. So until it says that they are its own we
  * remember that we gave them, take them back then, as we would take them from anybody, and if they were our
- * last, we follow it only when they are. */
+ * last, we follow it only when they are. Our replicas remember it, too: one of them may have to. */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"
@@ -113,7 +113,8 @@ static void check_gift(struct machine *m)
         }
         slots_set(g->slots, s, false);
         machine_dirty(m);
-        if (m->self->nslots == 0 && m->config.replica_migration && node_id_none(&m->successor))
+        if (machine_is_primary(m) && m->self->nslots == 0 && m->config.replica_migration &&
+            node_id_none(&m->successor))
             m->successor = owner->id;
     }
     if (left && to != NULL)
@@ -207,6 +208,21 @@ void giving_lost(struct machine *m, const struct node *to, uint64_t epoch)
     o->given_seq = machine_persist_next(m);
 }
 
+/* Whoever is elected in our primary's place will have conceded them, and takes them back as it would. */
+void giving_seen(struct machine *m, const struct node *to, uint64_t epoch, const uint8_t *slots)
+{
+    if (!to->unsettled || MUTANT(GIVE_AND_FORGET))
+        return;
+    m->offer = (struct offer){.epoch = epoch, .gift = {.on = true, .with = to->id}};
+    memcpy(m->offer.gift.slots, slots, SLOT_BYTES);
+    machine_dirty(m);
+}
+
+bool giving_any(const struct machine *m)
+{
+    return m->offer.gift.on && machine_is_primary(m);
+}
+
 void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
 {
     struct offer *o = &m->offer;
@@ -216,13 +232,13 @@ void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
         (primary ? f->h.config_epoch : f->h.current_epoch) < o->epoch)
         return;
     bool claims = slots_overlap(f->h.slots, o->gift.slots);
-    if (!claims && !taking_start(m, &o->gift.with, o->gift.slots, epoch_back(m)))
+    if (!claims && (!machine_is_primary(m) || !taking_start(m, &o->gift.with, o->gift.slots, epoch_back(m))))
         return;
     memset(o, 0, sizeof(*o));
     machine_dirty(m);
     struct node *to = primary ? sender : sender->primary;
-    if (claims && m->self->nslots == 0 && m->config.replica_migration && to != NULL &&
-        node_id_none(&m->successor))
+    if (claims && machine_is_primary(m) && m->self->nslots == 0 && m->config.replica_migration &&
+        to != NULL && node_id_none(&m->successor))
         m->successor = to->id;
     ownership_settle(m);
 }

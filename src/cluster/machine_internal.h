@@ -169,6 +169,10 @@ int giving_offer(struct machine *m, const struct machine_command *c);
 int giving_reclaim(struct machine *m, const struct machine_command *c);
 void giving_lost(struct machine *m, const struct node *to,
                  uint64_t epoch); /* slots of ours, m->lost, by that claim */
+/* A replica: `to` claims these of our primary's. */
+void giving_seen(struct machine *m, const struct node *to, uint64_t epoch, const uint8_t *slots);
+/* We have given slots whose taker does not say yet that it serves them. */
+bool giving_any(const struct machine *m);
 void giving_heard(struct machine *m, struct node *sender, const struct frame *f);
 void giving_add(const struct machine *m, uint8_t *slots); /* those that nobody may know yet that we gave */
 void giving_check(struct machine *m);

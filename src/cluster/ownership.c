@@ -53,7 +53,7 @@ void ownership_follow(struct machine *m, struct node *primary)
  */
 void ownership_settle(struct machine *m)
 {
-    if (node_id_none(&m->successor) || m->offer.gift.on || taking_any(m))
+    if (node_id_none(&m->successor) || giving_any(m) || taking_any(m))
         return;
     struct node *n = slotmap_find(&m->map, &m->successor);
     memset(&m->successor, 0, sizeof(m->successor));
@@ -137,6 +137,7 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
 {
     struct node *mine = m->self->primary != NULL ? m->self->primary : m->self;
     unsigned had = mine->nslots, taken = 0, lost = m->nlost;
+    uint8_t gone[SLOT_BYTES] = {0}; /* of what was mine */
     if (sender == m->self || epoch < sender->config_epoch || memcmp(sender->slots, slots, SLOT_BYTES) == 0)
         return; /* what it claimed in an older epoch says nothing of this one */
     for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
@@ -157,7 +158,10 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
             m->nlost++;
             machine_drop_move(m, slot);
         }
-        taken += owner == mine;
+        if (owner == mine) {
+            taken++;
+            slots_set(gone, slot, true);
+        }
         ownership_assign(m, slot, sender);
         machine_dirty(m);
         machine_view(m);
@@ -166,8 +170,10 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
         m->heir = sender->id;
     if (m->nlost > lost)
         giving_lost(m, sender, epoch);
-    if (m->offer.gift.on && node_id_eq(&sender->id, &m->offer.gift.with))
+    if (giving_any(m) && node_id_eq(&sender->id, &m->offer.gift.with))
         return; /* giving_heard() */
+    if (taken > 0 && mine != m->self)
+        giving_seen(m, sender, epoch, gone);
     if (taken > 0 && taken == had && mine->nslots == 0 && sender != mine &&
         (m->config.replica_migration || sender->nslots == taken)) {
         m->successor = sender->id;

@@ -150,6 +150,8 @@ static void gain(struct sim *s, int node, unsigned group)
         n->inherits |= bit(group);
         if (!(s->replaced & bit(group)) && groups_value(s, node, group) != v->acked)
             sim_fail(s, "node %d has taken group %u without write %u of it", node, group, v->acked);
+    } else if ((s->replaced & bit(group)) && v->holder != 0 && n->replaces == (int)v->holder - 1) {
+        n->inherits |= bit(group); /* whoever was to take it from whom it has replaced gave it up */
     } else if (was_lost(s, group) && !(n->kept & bit(group))) {
         n->inherits |= bit(group);
     }

@@ -116,6 +116,16 @@ static void test_an_owner_of_before(void **state)
     end(l);
 }
 
+/* The same, where others tell of F. */
+static void test_told_by_others(void **state)
+{
+    struct lone *l = start_voting();
+    tells(l, C, F, 7, range(1001, 1999));
+    assert_int_equal(node_named(l, B)->config_epoch, 7);
+    assert_false(electorate_disputes(&l->m, node_named(l, B)));
+    end(l);
+}
+
 /* The same after a restart. */
 static void test_it_is_on_the_disk(void **state)
 {
@@ -148,11 +158,13 @@ static void test_a_later_epoch(void **state)
     end(l);
     l = start_voting();
     struct frame_header h;
-    claims(l, F, 9, range(1001, 1999));
-    frame_of(l, &h, FRAME_PING, B, 9, range(1001, 1999));
+    ownership_primary(node_named(l, F)); /* as after a restart: since when is not known */
+    claims(l, F, 7, range(1001, 1999));
+    assert_true(electorate_disputes(&l->m, node_named(l, B)));
+    frame_of(l, &h, FRAME_PING, B, 7, range(1001, 1999));
     h.primary = node_named(l, F)->id;
     h.flags = NODE_REPLICA;
-    send_frame(l, &h, LINK_INBOUND | 1); /* or it says itself that it has nothing left */
+    send_frame(l, &h, LINK_INBOUND | 1); /* it says itself that it has nothing left */
     assert_false(electorate_disputes(&l->m, node_named(l, B)));
     end(l);
 }
@@ -193,10 +205,9 @@ static void test_others_hear_of_it(void **state)
     end(l);
 }
 
-/* Who wins says so. */
-static void test_the_winner_knows(void **state)
+/* We are F, and are elected in B's place. */
+static void wins(struct lone *l)
 {
-    struct lone *l = start(OF_F);
     const struct machine_command force = {.kind = CMD_FAILOVER, .how = FAILOVER_FORCE};
     struct frame_header h;
     event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1, .link_up = true}});
@@ -209,14 +220,96 @@ static void test_the_winner_knows(void **state)
         send_frame(l, &h, LINK_INBOUND | 1);
     }
     assert_true(node_is(l->m.self, NODE_PRIMARY));
+}
+
+/* Who wins tells everybody, and B whenever it claims something. */
+static void test_the_winner_knows(void **state)
+{
+    struct lone *l = start(OF_F);
+    wins(l);
     assert_int_equal(node_named(l, B)->config_epoch, 7);
     on_disk(l);
+    assert_true(is_told(l, node_named(l, C)->out, B, 7) && is_told(l, node_named(l, D)->out, B, 7));
     claims(l, B, 2, range(1000, 1999)); /* of what we have it hears that it is ours */
     assert_int_equal(node_named(l, B)->nslots, 0);
     ownership_assign(&l->m, 1000, NULL);
     claims(l, B, 2, range(1000, 1000));
     assert_null(l->m.map.owner[1000]);
     assert_true(is_told(l, LINK_INBOUND | 1, B, 7));
+    end(l);
+}
+
+static void c_says(struct lone *l, uint64_t epoch, bool claims_more, bool unsettled)
+{
+    struct frame_header h;
+    frame_of(l, &h, FRAME_PING, C, epoch, range(claims_more ? 1990 : 2000, 2999));
+    h.larder.unsettled = unsettled;
+    send_frame(l, &h, LINK_INBOUND | 1);
+}
+
+/* C claims what B, our primary, gives it. Then both crash, and we are elected: C does not claim it any more,
+ * and B follows us, so it is for us to take it back; not if C serves it. */
+static void test_what_our_primary_gave(void **state)
+{
+    for (unsigned serves = 0; serves < 2; serves++) {
+        struct lone *l = start(OF_F);
+        struct buf saved;
+        c_says(l, 8, true, true);
+        assert_ptr_equal(l->m.map.owner[1990], node_named(l, C));
+        buf_init(&saved);
+        assert_int_equal(machine_save(&l->m, &saved), 0);
+        buf_putc(&saved, '\0');
+        end(l);
+        l = start(saved.p);
+        buf_release(&saved);
+        if (serves)
+            c_says(l, 8, true, false);
+        c_says(l, 10, false, false);
+        assert_false(l->m.taking.on); /* we have no say yet */
+        assert_true(node_is(l->m.self, NODE_REPLICA));
+        wins(l);
+        on_disk(l);
+        c_says(l, 10, false, false);
+        assert_int_equal(machine_takes(&l->m, 1990), !serves);
+        assert_true(!l->m.taking.on || l->m.taking.epoch == l->m.self->config_epoch);
+        end(l);
+    }
+}
+
+/* B has given its last slots, and we, its replica, hear that they are served: we follow where B does. */
+static void test_a_replica_waits_for_nobody(void **state)
+{
+    struct lone *l = start(OF_F);
+    struct frame_header h;
+    const struct machine_command other = {.kind = CMD_REPLICATE, .id = node_named(l, D)->id};
+    c_says(l, 8, true, true);
+    assert_true(l->m.offer.gift.on);
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &other}), 0);
+    assert_false(l->m.offer.gift.on);
+    end(l);
+    l = start(OF_F);
+    c_says(l, 8, true, true);
+    c_says(l, 8, true, false);
+    assert_false(l->m.offer.gift.on);
+    assert_ptr_equal(l->m.self->primary, node_named(l, B));
+    end(l);
+    l = start(OF_F);
+    c_says(l, 8, true, true);
+    claims(l, D, 9, range(1990, 3999)); /* they are another's */
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_false(l->m.offer.gift.on);
+    assert_ptr_equal(l->m.self->primary, node_named(l, B));
+    end(l);
+    l = start(OF_F);
+    tells(l, E, C, 8, range(1990, 2999)); /* by whatever it was, it is served, as far as we know */
+    assert_ptr_equal(l->m.map.owner[1990], node_named(l, C));
+    assert_false(l->m.offer.gift.on);
+    end(l);
+    l = start(OF_F);
+    frame_of(l, &h, FRAME_PING, C, 8, range(1000, 2999));
+    h.larder.unsettled = true;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_ptr_equal(l->m.self->primary, node_named(l, C));
     end(l);
 }
 
@@ -328,17 +421,13 @@ static void test_a_reset(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_an_owner_of_before),
-        cmocka_unit_test(test_it_is_on_the_disk),
-        cmocka_unit_test(test_a_later_epoch),
-        cmocka_unit_test(test_others_hear_of_it),
-        cmocka_unit_test(test_the_winner_knows),
-        cmocka_unit_test(test_we_were_replaced),
-        cmocka_unit_test(test_we_were_replaced_and_take),
-        cmocka_unit_test(test_our_primary_was_replaced),
-        cmocka_unit_test(test_in_whose_place),
-        cmocka_unit_test(test_a_mixed_cluster),
-        cmocka_unit_test(test_a_reset),
+        cmocka_unit_test(test_an_owner_of_before),       cmocka_unit_test(test_told_by_others),
+        cmocka_unit_test(test_it_is_on_the_disk),        cmocka_unit_test(test_a_later_epoch),
+        cmocka_unit_test(test_others_hear_of_it),        cmocka_unit_test(test_the_winner_knows),
+        cmocka_unit_test(test_we_were_replaced),         cmocka_unit_test(test_we_were_replaced_and_take),
+        cmocka_unit_test(test_our_primary_was_replaced), cmocka_unit_test(test_in_whose_place),
+        cmocka_unit_test(test_what_our_primary_gave),    cmocka_unit_test(test_a_replica_waits_for_nobody),
+        cmocka_unit_test(test_a_mixed_cluster),          cmocka_unit_test(test_a_reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
