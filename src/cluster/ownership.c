@@ -267,7 +267,7 @@ void ownership_answer(struct machine *m, const struct node *sender, const struct
             return;
         }
     }
-    if (claims == sender && f->h.larder.is && sender->config_epoch > f->h.config_epoch)
+    if (claims == sender && sender->nslots == 0 && f->h.larder.is && sender->config_epoch > f->h.config_epoch)
         bus_update(m, sender, link);
 }
 
