@@ -328,9 +328,11 @@ void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
         return;
     /* Who follows us already, having given its last slots away, tells of ours. */
     bool claims = slots_overlap(f->h.slots, t->slots) && !node_id_eq(&f->h.primary, &m->self->id);
-    if (claims)
+    if (claims) {
+        if (sender->conceded) /* said before, and overtaken on our other link: so it looks until it answers */
+            failure_ask_one(m, sender);
         sender->conceded = false;
-    else if (f->h.type == FRAME_PONG) { /* with it comes what it has voted */
+    } else if (f->h.type == FRAME_PONG) { /* with it comes what it has voted */
         sender->conceded = true;
         if (m->replaces)
             electorate_inherit(m, f);

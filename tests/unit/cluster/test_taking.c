@@ -215,6 +215,48 @@ static void test_served_before_saved(void **state)
     part(g);
 }
 
+/* All that is not for A. */
+static void hear_others(struct group *g)
+{
+    for (unsigned i = 0; i < g->queued;)
+        if (g->queue[i].to != 0)
+            hear(g, i), i = 0;
+        else
+            i++;
+}
+
+/* What B has said to A last, or first, of what is on its way. */
+static void hear_of_b(struct group *g, bool last)
+{
+    unsigned found = NODES * QUEUE;
+    for (unsigned i = 0; i < g->queued && (last || found > i); i++)
+        if (g->queue[i].by == 1 && g->queue[i].to == 0)
+            found = i;
+    assert_true(found < g->queued);
+    hear(g, found);
+}
+
+/* What B said before its concession was on the disk comes after it, by the other of their two links. A does
+ * not wait for its next tick to find out. */
+static void test_overtaken_on_another_link(void **state)
+{
+    struct group *g = meet((const char *const[]){"5461-10922", "0-5460", "10923-16383"}, 3);
+    takes(g, 0, 99);
+    for (unsigned i = 0; i < g->n; i++)
+        g->l[0]->m.map.nodes[i]->lease_ms = 0; /* it waits for a promise of C, too */
+    g->slow = 1;
+    hear_others(g);
+    assert_int_equal(happens(g, 1, &(struct machine_event){.kind = EV_PERSISTED, .seq = g->file}), 0);
+    g->slow = NODES;
+    hear_of_b(g, true);
+    assert_true(node_named(g->l[0], B)->conceded && machine_takes(&g->l[0]->m, 0));
+    while (node_named(g->l[0], B)->conceded)
+        hear_of_b(g, false);
+    deliver(g);
+    assert_true(owns(g, 0, 0) && may_write(g, 0));
+    part(g);
+}
+
 /* The only voter until now needs the promise of whom it gives slots to from now on. */
 static void test_a_second_voter(void **state)
 {
@@ -372,7 +414,7 @@ int main(void)
         cmocka_unit_test(test_first_slots),         cmocka_unit_test(test_a_second_voter),
         cmocka_unit_test(test_last_slots),          cmocka_unit_test(test_in_anothers_place),
         cmocka_unit_test(test_from_both),           cmocka_unit_test(test_any_order),
-        cmocka_unit_test(test_served_before_saved),
+        cmocka_unit_test(test_served_before_saved), cmocka_unit_test(test_overtaken_on_another_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
