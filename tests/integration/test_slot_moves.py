@@ -49,8 +49,11 @@ def outcome(server, name):
 
 
 def move(source, target, *ranges):
-    m = outcome(source, begin(source, target, *ranges))
+    """At both ends: the target may serve them a little later than the source has given them up."""
+    name = begin(source, target, *ranges)
+    m = outcome(source, name)
     assert m["state"] == "success", m
+    assert outcome(target, name)["state"] == "success"
     return m
 
 
