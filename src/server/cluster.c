@@ -181,11 +181,13 @@ static void answer_all(struct cluster *cl)
 static void execute_all(struct cluster *cl)
 {
     struct lane_job *job, *done = NULL, **tail = &done;
+    uint64_t seq = cl->core->file_seq;
     while ((job = job_queue_take(&cl->jobs, false)) != NULL) {
         execute(cl, job);
         *tail = job;
         tail = &job->next;
     }
+    cl->core->todo.put |= cl->core->file_seq != seq;
     bool called = !cl->call_ran && run_call(cl);
     if (!cluster_core_settle(cl->core)) {
         send_home(done, "ERR the file of the cluster's state cannot be written; see the log");

@@ -61,8 +61,8 @@ void cluster_release(struct cluster *cl);
 void cluster_follow_options(struct cluster *cl);
 int cluster_bus_port(const struct config *cfg);
 
-/* fn runs on the cluster's thread, and what it wants is in the file and in force when this returns. For the
- * one thread that moves slots. False: the node ends, or the file cannot be written. */
+/* fn runs on the cluster's thread, and what it wants is in force, and in the file if it must be, when this
+ * returns. For the one thread that moves slots. False: the node ends, or the file cannot be written. */
 bool cluster_call(struct cluster *cl, void (*fn)(struct cluster_core *core, void *arg), void *arg);
 
 /* A worker: c's command is executed by the thread, its client parked meanwhile. */

@@ -1,19 +1,18 @@
 /* What surrounds the machine: time, links, the file, this node's role, and the map that workers read.
  *
- * Everything that the machine says is queued on its links first. cluster_core_settle() then writes the file,
- * takes the role, puts the new view in place, tells the machine that its file is written, and only then lets
- * the links send. So a vote, or a claim to a slot, is never seen by others before it is on disk; and however
- * many events and orders a round has brought, the file is written and the view made once for all of them. */
+ * Everything that the machine says is queued on its links first. cluster_core_settle() then writes what the
+ * machine waits for, takes the role, puts the new view in place, tells the machine that it is written, and
+ * only then lets the links send. So a vote, or a claim to a slot, is never seen by others before it is on
+ * disk; and however many events and orders a round has brought, it is written and the view made once for all
+ * of them. */
 #include "server/cluster_core.h"
 
 #include "base/alloc.h"
 #include "base/log.h"
 #include "os/clock.h"
 #include "os/random.h"
-#include "server/cluster_file.h"
 #include "server/server.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -48,7 +47,7 @@ static void note_file(struct cluster_core *core, const struct machine_action *a)
     core->text.oom = false;
     buf_append(&core->text, core->machine.out.p + a->at, a->n);
     core->file_seq = a->seq;
-    core->todo.save = true;
+    core->todo.save = core->behind = true;
 }
 
 static void note_drop(struct cluster_core *core, const struct machine_action *a)
@@ -208,66 +207,6 @@ static uint64_t keys_shown(const struct cluster_core *core)
     return atomic_load(&core->server->repl.shown.keys);
 }
 
-/* ---- the file -------------------------------------------------------------------------------- */
-
-/* False: what has changed must not be seen yet; it is tried again. */
-static bool save(struct cluster_core *core)
-{
-    struct buf *b = &core->text;
-    if (b->oom) {
-        buf_clear(b);
-        b->oom = false;
-        (void)machine_save(&core->machine, b);
-    }
-    bool sync = core->todo.sync || core->unsaved || machine_awaits_disk(&core->machine);
-    bool ok = !b->oom && cluster_file_write(core->path, buf_str(b), sync);
-    if (!ok && !core->unsaved)
-        log_warning(
-            "Cannot write %s in 'dir': %s. Until it can be written this node says nothing to the others, who "
-            "will take it for dead.",
-            core->path, b->oom ? "out of memory" : strerror(errno));
-    core->unsaved = !ok;
-    core->todo.save = !ok;
-    core->todo.sync &= !ok;
-    return ok;
-}
-
-static int restore(struct cluster_core *core, struct str text)
-{
-    unsigned line = 0;
-    int rc = machine_restore(&core->machine, &core->config, text, &core->rng, core->now_ms, &line);
-    if (rc != 0)
-        log_warning("%s in 'dir' cannot be understood from line %u on: %s. It belongs to this node "
-                    "alone; if it is "
-                    "lost, move it away, and join the cluster anew.",
-                    core->path, line, err_name(rc));
-    else
-        log_notice("Node %.*s, as %s says.", NODE_ID, core->machine.self->id.c, core->path);
-    return rc;
-}
-
-static int load(struct cluster_core *core)
-{
-    struct buf b;
-    buf_init(&b);
-    int rc = cluster_file_read(core->path, &b);
-    if (rc == 0) {
-        rc = restore(core, buf_str(&b));
-    } else if (rc == ERR_NOTFOUND) {
-        char hex[VIEW_ID + 1];
-        struct node_id id;
-        os_random_hex(hex, VIEW_ID);
-        memcpy(id.c, hex, NODE_ID);
-        rc = machine_init(&core->machine, &core->config, &id, &core->rng, core->now_ms);
-        log_notice("No %s here: this is a new node, %s.", core->path, hex);
-    } else {
-        log_warning("Cannot read %s in 'dir': %s.", core->path,
-                    rc == ERR_IO ? strerror(errno) : err_name(rc));
-    }
-    buf_release(&b);
-    return rc;
-}
-
 /* ---- the end of a round ---------------------------------------------------------------------- */
 
 /* Nobody writes any more, or again: the offset that is told from now on is final. */
@@ -283,10 +222,8 @@ static bool tell_pause(struct cluster_core *core)
 
 static bool tell_saved(struct cluster_core *core)
 {
-    if (core->told_seq == core->file_seq)
-        return false;
-    if (core->todo.save) /* there is a newer text since */
-        return true;
+    if (core->told_seq == core->file_seq || core->todo.save)
+        return cluster_must_keep(core); /* there is a newer text since */
     core->told_seq = core->file_seq;
     step(core, &(struct machine_event){.kind = EV_PERSISTED, .seq = core->told_seq});
     return true;
@@ -346,12 +283,13 @@ bool cluster_core_settle(struct cluster_core *core)
         lower_lease(core);
         if (serves_unsaved(core))
             cluster_force(core);
-        if (core->todo.save && !save(core))
+        if (!cluster_save(core))
             return false;
         cluster_force(core);
         more = tell_pause(core);
         more |= tell_saved(core);
     }
+    core->todo.put = false;
     raise_lease(core);
     atomic_store(&core->server->feeds_nobody, !machine_may_feed(&core->machine, 0));
     bus_wire_flush(core->wire);
@@ -508,9 +446,9 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
         return ERR_OOM;
     *out = core;
     core->server = s;
+    core->file = (struct cluster_file){.journal = -1};
     buf_init(&core->text);
     buf_init(&core->ended);
-    snprintf(core->path, sizeof core->path, "%s", s->config.cluster_config_file);
     os_random(&seed, sizeof seed);
     rng_init(&core->rng, seed);
     look_at_clock(core);
@@ -520,12 +458,12 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
     if (rc == 0)
         rc = bus_wire_new(&core->wire, core->loop, &calls);
     if (rc == 0)
-        rc = load(core);
+        rc = cluster_load(core);
     if (rc != 0)
         return rc;
     keep_all(core);
     core->todo.sync = true;
-    return save(core) ? 0 : ERR_IO;
+    return cluster_save(core) ? 0 : ERR_IO;
 }
 
 /* Before any thread runs. */
@@ -561,6 +499,7 @@ void cluster_core_tick(struct cluster_core *core)
     if (!due)
         return;
     core->tick_ms = core->now_ms + machine_tick_ms(&core->machine);
+    core->todo.put = true;
     step(core, &(struct machine_event){.kind = EV_TICK});
     bus_wire_cron(core->wire, os_wall_ms());
 }
@@ -579,6 +518,7 @@ void cluster_core_free(struct cluster_core *core)
     bus_wire_free(core->wire);
     if (core->loop != NULL)
         loop_free(core->loop);
+    cluster_save_last(core);
     if (core->machine.self != NULL)
         machine_release(&core->machine);
     buf_release(&core->text);

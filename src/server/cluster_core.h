@@ -12,6 +12,7 @@
 #include "cmd/cmd.h"
 #include "server/bus_wire.h"
 #include "server/cluster.h"
+#include "server/cluster_file.h"
 #include "server/moves.h"
 
 enum cluster_core_limits {
@@ -51,7 +52,8 @@ struct cluster_order {
 
 /* What the machine wants done before the bus says anything more. */
 struct cluster_todo {
-    bool save;  /* nodes.conf */
+    bool save;  /* the newest text: at once if the machine waits for it, else with the next tick */
+    bool put;   /* ... into nodes.conf, now */
     bool sync;  /* ... and fsync, though the machine does not wait for it */
     bool role;  /* as the machine's own node says */
     bool flush; /* with `role`: what there is does not belong here */
@@ -82,9 +84,10 @@ struct cluster_core {
     struct loop *loop;
     struct cluster_todo todo;
     struct buf ended;               /* links (uint32_t) whose end the machine has not been told of */
-    char path[VIEW_HOST_MAX];       /* of nodes.conf, in `dir` */
+    struct cluster_file file;       /* nodes.conf, in `dir` */
     struct buf text;                /* its newest text; oom: make it anew */
     uint64_t file_seq, told_seq;    /* of `text`; of the last that the machine knows to be on disk */
+    bool behind;                    /* nodes.conf is: the journal is newer, or nothing has it yet */
     bool unsaved;                   /* the file could not be written: nothing is said meanwhile */
     bool paused;                    /* ACT_PAUSE is in force */
     bool was_mute;                  /* in the newest view */
@@ -147,6 +150,15 @@ static inline bool cluster_is_in_force(const struct cluster_core *core)
 {
     return core->old_views == NULL;
 }
+
+/* cluster_save.c */
+int cluster_load(
+    struct cluster_core *core); /* the machine, of the newest text there is, or new; negative: logged */
+/* The newest text is still to be written, and the machine waits for it. */
+bool cluster_must_keep(const struct cluster_core *core);
+/* What is due. False: what has changed must not be seen yet; it is tried again. */
+bool cluster_save(struct cluster_core *core);
+void cluster_save_last(struct cluster_core *core); /* the node ends */
 
 /* cluster_drop.c: the keys of slots */
 /* The slots `lost` are to be emptied, but for those that have come back since. */

@@ -503,8 +503,10 @@ def test_a_replica_that_takes_over_in_the_middle_drops_what_came():
 
 
 @contextlib.contextmanager
-def given_and_not_served():
-    """A replica of the source is stopped and does not concede: the target waits for it with 100 keys of a slot."""
+def given_and_not_served(journal=True):
+    """A replica of the source is stopped and does not concede: the target waits for it with 100 keys of a slot.
+
+    Without a journal: the target's promises are kept in nodes.conf."""
     with Cluster.create([NODE] * 3, extra={"cluster-node-timeout": 10000}) as c:
         source, target = c[0], c[1]
         replica = c.add(extra={"cluster-node-timeout": 10000})
@@ -515,6 +517,13 @@ def given_and_not_served():
         with source.wire() as w:
             assert w.pipeline(*(("SET", f"{tag}:{i}", i) for i in range(100))) == ["OK"] * 100
         harness.wait_until(lambda: ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100, what="the replica")
+        if not journal:
+            c.kill(target)
+            os.unlink(os.path.join(target.dir, "nodes.conf.journal"))
+            os.symlink("/dev/null", os.path.join(target.dir, "nodes.conf.journal"))  # which cannot be flushed
+            target.killed = False
+            target.start()
+            c.settle()
         replica.process.send_signal(signal.SIGSTOP)
         name = begin(source, target, (slot, slot))
         assert outcome(source, name)["state"] == "success"
@@ -559,7 +568,7 @@ def has_saved_all(target, source):
 
 def test_what_came_is_served_before_the_file_says_so():
     """If the target is killed before that, it is the source's again, as it gave it."""
-    with given_and_not_served() as (c, source, target, replica, slot, tag):
+    with given_and_not_served(journal=False) as (c, source, target, replica, slot, tag):
         harness.wait_until(lambda: has_saved_all(target, source), what="the target's file")
         fresh = os.path.join(target.dir, "nodes.conf.new")
         os.mkfifo(fresh)  # who writes it waits until somebody reads
