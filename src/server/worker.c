@@ -301,8 +301,7 @@ static void check_care(struct worker *w)
     if (unlikely(care & CARE_PAUSE))
         pause_tick(s, w->now_ms);
     uint32_t wakes = atomic_load_explicit(&s->wakes, memory_order_acquire);
-    care = atomic_load_explicit(&s->care, memory_order_relaxed);
-    if (unlikely(w->paused != NULL) && wakes != w->wakes && !(care & (CARE_PAUSE | CARE_FAILOVER))) {
+    if (unlikely(w->paused != NULL) && wakes != w->wakes) {
         w->wakes = wakes;
         unpark_paused(w);
     }

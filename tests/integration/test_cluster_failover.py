@@ -118,7 +118,7 @@ def linked(primary, replica):
     harness.wait_until(lambda: row_of(primary, replica).link == "connected", what="the link to the replica")
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SHUTDOWN", "SHUTDOWN NOSAVE FORCE"])
+@pytest.mark.parametrize("how", ["SIGTERM", "SHUTDOWN", "SHUTDOWN NOSAVE FORCE", "SHUTDOWN while writes are paused"])
 @pytest.mark.parametrize("cluster", ["ours"], indirect=True)  # Redis's replicas are not asked to take over
 def test_who_is_ended_hands_over_first(cluster, how):
     """Nobody has to find out that it is gone: the replica has its slots, and all that was written, before."""
@@ -133,6 +133,8 @@ def test_who_is_ended_hands_over_first(cluster, how):
         os.kill(old.pid, signal.SIGTERM)
     else:
         with old.wire() as w:
+            how, _, paused = how.partition(" while ")
+            assert not paused or w("CLIENT", "PAUSE", 1000000, "WRITE") == "OK"
             w.send(how.encode() + b"\r\n")
             assert w.read_all() == b""
     old.wait()
