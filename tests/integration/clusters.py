@@ -253,13 +253,6 @@ class Cluster:
         self.close()
 
 
-def migrations(server):
-    """GETSLOTMIGRATIONS, a dictionary a move, the newest first."""
-    with server.wire() as w:
-        reply = w("CLUSTER", "GETSLOTMIGRATIONS")
-    return [{k.decode(): v.decode() if isinstance(v, bytes) else v for k, v in zip(m[::2], m[1::2])} for m in reply]
-
-
 def larder(*args, code=0, env=None, stdin=""):
     done = subprocess.run([TOOL, "cluster", *map(str, args)], capture_output=True, text=True, timeout=480, input=stdin,
                           env=os.environ | (env or {}))

@@ -13,7 +13,8 @@ from redis.crc import key_slot
 
 import clusters
 import harness
-from clusters import Cluster, ask, migrations, my_id, row_of
+from clusters import Cluster, ask, my_id, row_of
+from slot_moves import begin, migrations, move, one, outcome
 from wire import Error, encode
 
 NODE = harness.LARDER_SERVER
@@ -26,35 +27,6 @@ def cluster():
     with Cluster.create([NODE] * 6, replicas=1, extra={"cluster-node-timeout": 15000}) as c:
         c.put(300)
         yield c
-
-
-def begin(source, target, *ranges):
-    words = [x for r in ranges for x in r]
-    assert ask(source, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", *words, "NODE", my_id(target)) == "OK"
-    return migrations(source)[0]["name"]
-
-
-def one(server, name):
-    return next((m for m in migrations(server) if m["name"] == name), None)
-
-
-def ended(server, name):
-    """How it has ended; False while it has not."""
-    m = one(server, name)
-    return m if m and m["state"] in ("success", "failed", "cancelled") else False
-
-
-def outcome(server, name):
-    return harness.wait_until(lambda: ended(server, name), seconds=60, what="the move to end")
-
-
-def move(source, target, *ranges):
-    """At both ends: the target may serve them a little later than the source has given them up."""
-    name = begin(source, target, *ranges)
-    m = outcome(source, name)
-    assert m["state"] == "success", m
-    assert outcome(target, name)["state"] == "success"
-    return m
 
 
 def first_range(server):

@@ -3,7 +3,8 @@
 import pytest
 
 import harness
-from clusters import Cluster, ask, migrations, my_id
+from clusters import Cluster, ask
+from slot_moves import move
 from wire import Error, Wire, encode
 
 pytestmark = pytest.mark.larder
@@ -185,20 +186,14 @@ def test_a_slot_that_comes_back_begins_anew(cluster, wire):
     wire("SET", "{a}", "1")
     assert bytes_of(wire) != (0, 0)
 
-    def move(a, b):
-        assert ask(a, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", my_id(b)) == "OK"
-        newest = migrations(a)[0]
-        while newest["state"] not in ("success", "failed"):
-            newest = migrations(a)[0]
-        assert newest["state"] == "success", newest["message"]
-        cluster.settle()
-
-    move(source, target)
+    move(source, target, (slot, slot))
+    cluster.settle()
     with target.wire() as w:
         assert bytes_of(w) == (0, 0)  # what brought it here is not its load
         assert w("GET", "{a}") == b"1"
     assert wire("CLUSTER", "SLOT-STATS", "SLOTSRANGE", slot, slot) == []
-    move(target, source)
+    move(target, source, (slot, slot))
+    cluster.settle()
     assert bytes_of(wire) == (0, 0)
     wire("DEL", "{a}")
 

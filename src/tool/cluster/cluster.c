@@ -120,9 +120,9 @@ static int read_option(struct work *w, int argc, char **argv, int *i)
 
 static int check_place(const char *word, const char *command)
 {
+    const struct str name = {word, strcspn(word, "=")};
     for (size_t i = 0; i < ARRAY_LEN(belongs); i++)
-        if (strncmp(word, belongs[i].option, strcspn(word, "=")) == 0 &&
-            strlen(belongs[i].option) == strcspn(word, "=") && strcmp(command, belongs[i].command) != 0)
+        if (str_eq(name, str_of(belongs[i].option)) && strcmp(command, belongs[i].command) != 0)
             return misused("%s belongs to 'larder cluster %s', not to '%s'", belongs[i].option,
                            belongs[i].command, command);
     return 0;

@@ -76,6 +76,19 @@ static inline void end(struct lone *l)
     test_free(l);
 }
 
+/* The same node again, of what it saves now. */
+static inline struct lone *restarted(struct lone *l)
+{
+    struct buf saved;
+    buf_init(&saved);
+    assert_int_equal(machine_save(&l->m, &saved), 0);
+    buf_putc(&saved, '\0');
+    end(l);
+    l = start(saved.p);
+    buf_release(&saved);
+    return l;
+}
+
 static inline void from(struct frame_header *h, enum frame_type type, const char *sender)
 {
     *h = (struct frame_header){.type = (uint16_t)type, .port = 7001, .cport = 17001, .flags = NODE_PRIMARY};
@@ -90,6 +103,18 @@ static inline void put_view(struct lone *l, struct frame_writer *w, const struct
     if (d != NULL)
         m.votes[m.nvotes++] = *d;
     electorate_put(&m, w);
+}
+
+/* A whole frame, which is released. */
+static inline int send_bytes(struct lone *l, struct buf *b, uint32_t link)
+{
+    int rc = event(l, &(struct machine_event){.kind = EV_FRAME,
+                                              .link = link,
+                                              .bytes = buf_str(b),
+                                              .ip = STR("10.9.9.9"),
+                                              .local_ip = STR("10.1.1.1")});
+    buf_release(b);
+    return rc;
 }
 
 static inline int send_frame_of(struct lone *l, const struct frame_header *h, uint32_t link,
@@ -107,13 +132,7 @@ static inline int send_frame_of(struct lone *l, const struct frame_header *h, ui
     if (h->larder.is && view && !l->other_view)
         put_view(l, &w, d);
     assert_int_equal(frame_end(&w), 0);
-    int rc = event(l, &(struct machine_event){.kind = EV_FRAME,
-                                              .link = link,
-                                              .bytes = buf_str(&b),
-                                              .ip = STR("10.9.9.9"),
-                                              .local_ip = STR("10.1.1.1")});
-    buf_release(&b);
-    return rc;
+    return send_bytes(l, &b, link);
 }
 
 static inline int send_frame(struct lone *l, const struct frame_header *h, uint32_t link)

@@ -198,9 +198,7 @@ static void says_own_epoch(struct lone *l, const struct frame_header *h, uint64_
     frame_begin(&w, &b, h);
     frame_put_ext(&w, EXT_OWN_EPOCH, (struct str){own, sizeof own});
     assert_int_equal(frame_end(&w), 0);
-    event(l, &(struct machine_event){
-                 .kind = EV_FRAME, .link = LINK_INBOUND | 1, .bytes = buf_str(&b), .ip = STR("10.9.9.9")});
-    buf_release(&b);
+    send_bytes(l, &b, LINK_INBOUND | 1);
 }
 
 /* A vote is open until its end is known, also over a restart. */
@@ -735,9 +733,7 @@ static void test_who_forgets_itself(void **state)
     frame_begin(&w, &b, &h);
     frame_put_ext(&w, EXT_FORGOTTEN, (struct str){said, sizeof said});
     assert_int_equal(frame_end(&w), 0);
-    event(l, &(struct machine_event){
-                 .kind = EV_FRAME, .link = LINK_INBOUND | 1, .bytes = buf_str(&b), .ip = STR("10.9.9.9")});
-    buf_release(&b);
+    send_bytes(l, &b, LINK_INBOUND | 1);
     assert_ptr_equal(l->m.map.owner[1000], node_named(l, B));
     end(l);
 }

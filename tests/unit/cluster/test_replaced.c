@@ -130,14 +130,8 @@ static void test_told_by_others(void **state)
 static void test_it_is_on_the_disk(void **state)
 {
     struct lone *l = start_voting();
-    struct buf saved;
     claims(l, F, 7, range(1001, 1999));
-    buf_init(&saved);
-    assert_int_equal(machine_save(&l->m, &saved), 0);
-    buf_putc(&saved, '\0');
-    end(l);
-    l = start(saved.p);
-    buf_release(&saved);
+    l = restarted(l);
     claims(l, B, 2, range(1000, 1999));
     assert_null(l->m.map.owner[1000]);
     end(l);
@@ -186,9 +180,7 @@ static void sees_others(struct lone *l, bool open)
     else
         frame_put_ext(&w, EXT_ELECTORATE, (struct str){said, 8});
     assert_int_equal(frame_end(&w), 0);
-    event(l, &(struct machine_event){
-                 .kind = EV_FRAME, .link = LINK_INBOUND | 2, .bytes = buf_str(&b), .ip = STR("10.9.9.9")});
-    buf_release(&b);
+    send_bytes(l, &b, LINK_INBOUND | 2);
 }
 
 /* Who sees other voters hears of it, and for whom the vote is open still, whatever voters it sees. */
@@ -253,15 +245,9 @@ static void test_what_our_primary_gave(void **state)
 {
     for (unsigned serves = 0; serves < 2; serves++) {
         struct lone *l = start(OF_F);
-        struct buf saved;
         c_says(l, 8, true, true);
         assert_ptr_equal(l->m.map.owner[1990], node_named(l, C));
-        buf_init(&saved);
-        assert_int_equal(machine_save(&l->m, &saved), 0);
-        buf_putc(&saved, '\0');
-        end(l);
-        l = start(saved.p);
-        buf_release(&saved);
+        l = restarted(l);
         if (serves)
             c_says(l, 8, true, false);
         c_says(l, 10, false, false);
