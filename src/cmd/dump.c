@@ -23,14 +23,13 @@ enum {
     RDB_VERSION_WRITTEN = 10,
     RDB_VERSION_MAX = 11,
     FOOTER_VERSION = 2,
-    FOOTER = FOOTER_VERSION + 8,
     DUMP_STEP = 1 << 20,
     LOAD_NS_PER_BYTE = 15, /* a collection of short members */
 };
 
 /* ---- DUMP ------------------------------------------------------------------------- */
 
-static void put_footer(char *dst, size_t n)
+void dump_put_footer(char *dst, size_t n)
 {
     bytes_put_le(dst + n, RDB_VERSION_WRITTEN, FOOTER_VERSION);
     n += FOOTER_VERSION;
@@ -51,13 +50,13 @@ static size_t dump_string(struct str value, char *dst)
 {
     dst[0] = RDB_TYPE_STRING;
     size_t n = 1 + rdb_string_put(dst + 1, value, true);
-    put_footer(dst, n);
-    return n + FOOTER;
+    dump_put_footer(dst, n);
+    return n + DUMP_FOOTER;
 }
 
 int dump_put_string(struct str value, struct buf *out)
 {
-    int rc = buf_reserve(out, 1 + rdb_string_room(value.n) + FOOTER);
+    int rc = buf_reserve(out, 1 + rdb_string_room(value.n) + DUMP_FOOTER);
     if (rc == 0)
         out->n += dump_string(value, out->p + out->n);
     return rc;
@@ -68,13 +67,13 @@ int dump_put_object(const struct object *o, struct buf *out)
     size_t start = out->n;
     int rc = dump_object(o, out);
     if (rc == 0)
-        rc = buf_reserve(out, FOOTER);
+        rc = buf_reserve(out, DUMP_FOOTER);
     if (rc != 0) {
         out->n = start;
         return rc;
     }
-    put_footer(out->p + start, out->n - start);
-    out->n += FOOTER;
+    dump_put_footer(out->p + start, out->n - start);
+    out->n += DUMP_FOOTER;
     return 0;
 }
 
@@ -102,7 +101,7 @@ static void reply_string(struct cmd_ctx *c, const struct entry *e)
 {
     struct block *held;
     struct str value = entry_string(e, &held);
-    struct block *out = block_new(1 + rdb_string_room(value.n) + FOOTER);
+    struct block *out = block_new(1 + rdb_string_room(value.n) + DUMP_FOOTER);
     if (out == NULL) {
         cmd_reply_err(c, ERR_OOM);
         return;
@@ -188,9 +187,9 @@ static bool parse_ttl(struct cmd_ctx *c, bool absolute, int64_t *deadline)
 
 bool dump_is_sound(struct str in)
 {
-    if (in.n < FOOTER)
+    if (in.n < DUMP_FOOTER)
         return false;
-    const char *footer = in.p + in.n - FOOTER;
+    const char *footer = in.p + in.n - DUMP_FOOTER;
     return bytes_get_le(footer, FOOTER_VERSION) <= RDB_VERSION_MAX &&
            bytes_get_le(footer + FOOTER_VERSION, 8) == hash_crc64(0, in.p, in.n - 8);
 }
@@ -250,7 +249,7 @@ static int get_string(struct cmd_ctx *c, struct str in, struct dump_string *out)
 int dump_get_string(struct cmd_ctx *c, struct str payload, struct dump_string *out)
 {
     *out = (struct dump_string){.block = NULL};
-    payload.n -= FOOTER;
+    payload.n -= DUMP_FOOTER;
     if (payload.n == 0 || payload.p[0] != RDB_TYPE_STRING)
         return ERR_CORRUPT;
     int err = get_string(c, (struct str){payload.p + 1, payload.n - 1}, out);
@@ -281,7 +280,7 @@ static int restore_string(struct cmd_ctx *c, int64_t deadline)
 static int restore(struct cmd_ctx *c, int64_t deadline)
 {
     struct str in = c->argv[3];
-    in.n -= FOOTER;
+    in.n -= DUMP_FOOTER;
     if (in.n == 0)
         return ERR_CORRUPT;
     uint8_t type = (uint8_t)in.p[0];
@@ -347,7 +346,7 @@ uint64_t cost_restore(const struct cmd_ctx *c)
     struct rdb_string s;
     struct str in = c->argv[3];
     uint64_t n = in.n;
-    if (in.n > FOOTER) {
+    if (in.n > DUMP_FOOTER) {
         if (in.p[0] != RDB_TYPE_STRING)
             return n * LOAD_NS_PER_BYTE;
         in = (struct str){in.p + 1, in.n - 1};

@@ -15,7 +15,10 @@ int dump_put_object(const struct object *o, struct buf *out);
 #define REPLY_BUSYKEY "BUSYKEY Target key name already exists."
 #define REPLY_BAD_DUMP "ERR DUMP payload version or checksum are wrong"
 
-/* Its version and checksum. */
+enum { DUMP_FOOTER = 10 }; /* bytes of version and checksum */
+/* Write them behind n bytes of payload. */
+void dump_put_footer(char *dst, size_t n);
+/* Are they right? */
 bool dump_is_sound(struct str payload);
 /* The string in a payload. Its bytes may lie in here: it is not to be copied. */
 struct dump_string {

@@ -375,7 +375,7 @@ KEYSPACE = [
     Row("OBJECT ENCODING", any_key),
     Row("OBJECT REFCOUNT", any_key, rule="number"),
     Row("OBJECT IDLETIME", any_key, rule="number"),
-    Row("OBJECT FREQ", any_key, rule="number", when="lfu"),
+    Row("OBJECT FREQ", any_key, rule="number", when="lfu", weight=3),
     Row("OBJECT HELP", rule="help"),
     Row("OBJECT", one_of("ENCODING", "REFCOUNT", "IDLETIME", "FREQ", "HELP", "bogus"), several(any_key, 0, 2), weight=0.3, rule="number"),
     Row("MEMORY USAGE", any_key, options=[Option("SAMPLES", count)], rule="number"),
@@ -444,6 +444,18 @@ SERVER = [
 ]  # fmt: skip
 SERVER[-1].words = []
 
+FUNCTIONS = [
+    Row("FUNCTION LIST", options=[Option("LIBRARYNAME", pattern), Option("WITHCODE")], weight=0.3),
+    Row("FUNCTION DUMP", weight=0.3),
+    Row("FUNCTION RESTORE", lambda r: ("payload", rdb.seal(b"")), options=[Option("FLUSH"), Option("APPEND"), Option("REPLACE")], weight=0.3),
+    Row("FUNCTION FLUSH", options=[Option("ASYNC"), Option("SYNC")], weight=0.3),
+    Row("FUNCTION DELETE", text, weight=0.3),
+    Row("FUNCTION KILL", weight=0.3),
+    Row("FUNCTION STATS", weight=0.3),
+    Row("FUNCTION HELP", rule="help", weight=0.3),
+    Row("FUNCTION bogus", several(junk, 0, 3), weight=0.3),
+]
+
 TRANSACTIONS = [
     Row("WATCH", several(any_key)),
     Row("UNWATCH"),
@@ -452,11 +464,12 @@ TRANSACTIONS = [
     Row("EXEC", weight=0.3, rule="exec"),
 ]
 
-ROWS = STRINGS + BITS + SETS + KEYSPACE + CONNECTION + SERVER + TRANSACTIONS
+ROWS = STRINGS + BITS + SETS + KEYSPACE + CONNECTION + SERVER + FUNCTIONS + TRANSACTIONS
 WITH_KEYS = STRINGS + BITS + SETS + [row for row in KEYSPACE if row.makers and row.makers[0] in (key, any_key)]
 
 # Rows that by nature answer with an error, or whose name is only an error's occasion.
-NEVER_SUCCEED = {"DEBUG", "unknown command", "CLIENT bogus", "CONFIG bogus", "COMMAND bogus", "OBJECT", "CLIENT KILL", "LATENCY RESET bogus"}
+NEVER_SUCCEED = {"DEBUG", "unknown command", "CLIENT bogus", "CONFIG bogus", "COMMAND bogus", "OBJECT", "CLIENT KILL", "LATENCY RESET bogus",
+                 "FUNCTION DELETE", "FUNCTION KILL", "FUNCTION bogus"}  # fmt: skip
 # Fresh connections (fresh.py) cover what would upset the stream.
 FRESH = ["QUIT", "CLIENT REPLY OFF", "CLIENT REPLY SKIP"]
 

@@ -97,17 +97,52 @@ def test_fix_ends_a_migration_between_both(cluster):
         assert "[OK] All 16384 slots covered." in cli("check", address(b))
 
 
+def has_slots(c, node, n):
+    """As a primary."""
+    c.settle()
+    row = row_of(c[0], node)
+    assert "master" in row.flags and row.slot_count() == n
+
+
+@pytest.mark.parametrize("members, binary", [([R] * 3, L), ([L] * 3, R), ([L, R, L], L), ([L, R, R], R)],
+                         ids=["larder to redis", "redis to larder", "larder to both", "redis to both"])
+def test_a_primary_joins(members, binary):
+    """redis-cli copies functions first: FUNCTION DUMP of a member, FUNCTION LIST and RESTORE of who joins."""
+    with Cluster.create(members) as c:
+        c.put(200)
+        new = c.add(binary)
+        out = cli("add-node", address(new), address(c[0]))
+        assert "FUNCTION RESTORE" in out and "[ERR]" not in out and "Failed" not in out, out
+        has_slots(c, new, 0)
+        for source, slots in ((c[1], 100), (c[2], 62)):
+            out = cli("reshard", address(c[0]), "--cluster-from", my_id(source), "--cluster-to", my_id(new),
+                      "--cluster-slots", slots, "--cluster-yes")
+            assert "[ERR]" not in out
+        has_slots(c, new, 162)
+        c.check_keys(200)
+        assert "[OK] All 16384 slots covered." in cli("check", address(new))
+
+
 @pytest.mark.larder
-def test_a_larder_joins_redis_nodes_as_a_primary():
-    """By larder's tool: redis-cli asks who joins for FUNCTION first."""
+def test_a_larder_joins_redis_nodes_by_its_tool():
     with Cluster.create([R] * 3) as c:
         c.put(200)
         new = c.add(L)
         larder("add", address(new), address(c[0]), "--yes")
         larder("rebalance", address(c[0]), "--weight", f"{address(new)}=0.03", "--yes")
-        c.settle()
-        assert row_of(c[0], new).slot_count() == 162
+        has_slots(c, new, 162)
         c.check_keys(200)
+
+
+@pytest.mark.larder
+def test_functions_cannot_come_along():
+    """Whoever has libraries is told why a larder does not join by redis-cli."""
+    with Cluster.create([R] * 3) as c:
+        assert ask(c[0], "FUNCTION", "LOAD", "#!lua name=a\nredis.register_function('f', function() return 1 end)") == "a"
+        new = c.add(L)
+        out = cli("add-node", address(new), address(c[0]), check=False)
+        assert "larder runs no functions yet" in out
+        assert row_of(c[0], new) is None
 
 
 def test_info_and_call(cluster):
