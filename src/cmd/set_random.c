@@ -11,7 +11,10 @@
 
 #include <string.h>
 
-enum { WALK_SHARE = 3 /* walk when a third or more of the set is wanted */ };
+enum {
+    WALK_SHARE = 3, /* walk when a third or more of the set is wanted */
+    BULK_MIN = 6,   /* bytes that a member takes in a reply, at least */
+};
 
 #define NOT_POSITIVE "ERR value is out of range, must be positive"
 
@@ -153,11 +156,23 @@ static void reply_at(struct cmd_ctx *c, const struct object *o, struct set_at at
     reply_bulk(c->reply, set_member(o, at, text));
 }
 
+/* The only reply that a few bytes can make as large as they like: like a string, it may not be larger than
+ * proto-max-bulk-len. */
 static void draw_with_repetition(struct cmd_ctx *c, const struct object *o, uint64_t n)
 {
-    reply_array(c->reply, n);
-    for (uint64_t i = 0; i < n && !c->reply->oom; i++)
+    struct reply_mark mark = reply_mark(c->reply);
+    size_t start = reply_size(c->reply);
+    bool fits = n <= c->limits->bulk_max / BULK_MIN;
+    if (fits)
+        reply_array(c->reply, n);
+    for (uint64_t i = 0; i < n && fits && !c->reply->oom; i++) {
         reply_at(c, o, set_random(o, c->rng));
+        fits = reply_size(c->reply) - start <= c->limits->bulk_max;
+    }
+    if (!fits) {
+        reply_rollback(c->reply, mark);
+        reply_error(c->reply, "ERR value is out of range: so many members exceed proto-max-bulk-len");
+    }
 }
 
 struct walk {

@@ -11,6 +11,7 @@ from words import EDGES, FLOATS, NOT_RELATIVE, junk
 HUGE = b"h" * 70000
 NUMERIC = ("int", "float", "rel", "abs")
 _RELATIVE_AT_2 = {b"EXPIRE", b"PEXPIRE", b"SETEX", b"PSETEX", b"RESTORE"}
+_ENDLESS = re.compile(rb"-[0-9]{6,18}\Z|-9223372036854775807\Z")
 _SMALL = re.compile(rb"[1-9][0-9]{0,8}\Z")
 
 
@@ -67,6 +68,8 @@ def steady(r, args):
     one in the past, because such a key is gone but may still be counted."""
     out = list(args)
     name = out[0].upper() if out else b""
+    if name == b"SRANDMEMBER" and len(out) == 3 and _ENDLESS.match(out[2]):
+        out[2] = b"-7"  # Redis builds a reply of any size, and answers nobody until it has
     for i, arg in enumerate(out):
         if not arg.isdigit() or not 0 < int(arg) < 92 * 10**17:
             continue

@@ -205,6 +205,23 @@ def test_output_buffer_limit(start_larder):
         assert w("PING") == "PONG"
 
 
+def test_no_short_request_makes_a_reply_without_end(start_larder):
+    """SRANDMEMBER draws as often as it is told: up to the size of the largest string, and of what the client may leave unread."""
+    server = start_larder({"proto-max-bulk-len": "16mb"})
+    with server.wire() as w:
+        w("SADD", "s", "a", "b")
+        before = server.rss()
+        for count in (-(2**63) + 1, -(2**62), -(10**9), -2_500_000):
+            assert w("SRANDMEMBER", "s", count) == "ERR value is out of range: so many members exceed proto-max-bulk-len"
+        assert len(w("SRANDMEMBER", "s", -2_000_000)) == 2_000_000
+        assert w("CONFIG", "SET", "client-output-buffer-limit", "normal 8mb 0 0") == "OK"
+        with server.wire() as greedy:
+            greedy.send(encode("SRANDMEMBER", "s", -2_000_000))
+            assert greedy.closed()
+        assert w("PING") == "PONG"
+        assert server.rss() < before + 60 * MB
+
+
 def test_unread_replies_within_the_limit_are_kept(larder):
     with larder.wire() as w:
         w("SET", "k", "v" * 100000)

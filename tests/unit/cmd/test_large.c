@@ -139,12 +139,16 @@ static void block_arguments_are_not_copied(void **state)
     }
 }
 
+#define MEMBER "$20\r\n20-bytes-of-a-member\r\n"
+
 static void lengths_are_bounded(void **state)
 {
     static const char too_long[] = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n";
     static const char bad_bit[] = "-ERR bit offset is not an integer or out of range\r\n";
     static const char no_lcs[] =
         "-ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len\r\n";
+    static const char too_many[] =
+        "-ERR value is out of range: so many members exceed proto-max-bulk-len\r\n";
     static const struct {
         const char *line, *reply;
     } cases[] = {
@@ -170,6 +174,11 @@ static void lengths_are_bounded(void **state)
         {"LCS a b LEN", no_lcs},
         {"LCS a b FOO", "-ERR syntax error\r\n"},
         {"RESTORE r 0 \"\\x00\\x40\\x65\" REPLACE", "-ERR DUMP payload version or checksum are wrong\r\n"},
+        {"SADD set 20-bytes-of-a-member", ":1\r\n"},
+        {"SRANDMEMBER set -3", "*3\r\n" MEMBER MEMBER MEMBER}, /* 88 bytes */
+        {"SRANDMEMBER set -4", too_many},
+        {"SRANDMEMBER set -9223372036854775807", too_many},
+        {"SRANDMEMBER none -9223372036854775807", "*0\r\n"},
     };
     struct harness h;
     harness_start(&h);
