@@ -206,35 +206,53 @@ static void execute_all(struct cluster *cl)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-bool cluster_hands_over(struct cluster *cl)
+/* With the mutex. */
+static bool is_handing_over(const struct cluster *cl)
 {
-    int was = HANDING_NOT;
+    return cl->handing_ended != cl->handing_asked;
+}
+
+bool cluster_hands_over(struct cluster *cl, uint32_t *turn)
+{
+    bool begins = false;
     if (!cl->running)
         return false;
-    if (atomic_compare_exchange_strong(&cl->handing, &was, HANDING_ASKED))
+    pthread_mutex_lock(&cl->mutex);
+    if (*turn == 0) {
+        begins = !is_handing_over(cl);
+        cl->handing_asked += begins;
+        *turn = cl->handing_asked;
+    }
+    if (cl->handing_ended >= *turn)
+        *turn = 0;
+    pthread_mutex_unlock(&cl->mutex);
+    if (begins)
         loop_wake(cl->core->loop);
-    else if (was == HANDING_DONE)
-        atomic_store(&cl->handing, HANDING_NOT);
-    return was != HANDING_DONE;
+    return *turn != 0;
 }
 
 static void handing_done(struct cluster *cl)
 {
     cl->handing_until_ms = 0;
-    atomic_store(&cl->handing, HANDING_DONE);
+    cl->handing_begun = false;
+    pthread_mutex_lock(&cl->mutex);
+    cl->handing_ended = cl->handing_asked;
+    pthread_mutex_unlock(&cl->mutex);
     workers_wake(cl->server);
 }
 
 static void begin_to_hand_over(struct cluster *cl)
 {
     uint64_t limit_ms = (uint64_t)cl->server->config.shutdown_timeout * 1000;
-    if (atomic_load(&cl->handing) != HANDING_ASKED)
+    pthread_mutex_lock(&cl->mutex);
+    bool asked = is_handing_over(cl) && !cl->handing_begun;
+    pthread_mutex_unlock(&cl->mutex);
+    if (!asked)
         return;
     if (cl->handing_until_ms == 0)
         cl->handing_until_ms = os_boot_ms() + (limit_ms < HANDING_MAX_MS ? limit_ms : HANDING_MAX_MS);
-    if (cluster_core_hand_over(cl->core))
-        atomic_store(&cl->handing, HANDING_BEGUN);
-    else
+    cl->handing_begun = cluster_core_hand_over(cl->core);
+    if (!cl->handing_begun)
         handing_done(cl);
 }
 
@@ -242,7 +260,7 @@ static void begin_to_hand_over(struct cluster *cl)
 static void end_handing_over(struct cluster *cl)
 {
     const struct machine *m = &cl->core->machine;
-    if (atomic_load(&cl->handing) != HANDING_BEGUN)
+    if (!cl->handing_begun)
         return;
     if (machine_handed_over(m)) {
         log_notice("A replica has taken over the slots of this node.");
@@ -251,7 +269,7 @@ static void end_handing_over(struct cluster *cl)
         log_warning("No replica has taken over the slots of this node in time; one will be elected.");
         handing_done(cl);
     } else if (m->manual == MANUAL_NONE && node_is(m->self, NODE_PRIMARY)) {
-        atomic_store(&cl->handing, HANDING_ASKED);
+        cl->handing_begun = false;
     }
 }
 

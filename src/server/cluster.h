@@ -24,18 +24,18 @@ struct config;
 struct server;
 struct cluster_core; /* cluster_core.h: the machine and what surrounds it; the thread's */
 
-enum cluster_handing { HANDING_NOT, HANDING_ASKED, HANDING_BEGUN, HANDING_DONE };
-
 struct cluster {
     struct server *server;
     pthread_t thread;
     bool running;
     _Atomic bool stop;
-    _Atomic int handing;       /* enum cluster_handing: of our slots, to a replica */
+    /* Handovers of our slots to a replica, counted: when both are equal, none is under way. The mutex. */
+    uint32_t handing_asked, handing_ended;
+    bool handing_begun;        /* the thread's own: the machine has been told of the one under way */
     uint64_t handing_until_ms; /* the thread's own, as os_boot_ms() */
     struct job_queue jobs;
-    /* cluster_call(): one at a time. The mutex, a leaf. */
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex; /* a leaf */
+    /* cluster_call(): one at a time. The mutex. */
     pthread_cond_t called;
     void (*call)(struct cluster_core *core, void *arg);
     void *call_arg;
@@ -50,10 +50,11 @@ int cluster_init(struct cluster *cl, struct server *s);
 /* Before any thread runs: be what the file says. ERR_OOM. */
 int cluster_take_role(struct cluster *cl);
 int cluster_start(struct cluster *cl);
-/* Any thread, before this node ends: a replica shall take its slots over, which the first call begins. True
- * while that is under way, for shutdown-timeout at most; workers are woken when it is not any more. Also
- * false if there is nothing, or nobody, to hand over to. The call after that begins anew. */
-bool cluster_hands_over(struct cluster *cl);
+/* Any thread, before this node ends: a replica shall take its slots over. *turn, which the caller keeps, is 0
+ * at first: that call begins a handover, or joins the one under way. True while it is, for shutdown-timeout
+ * at most; workers are woken when it is not any more, and *turn is 0 again. Also false if there is nothing,
+ * or nobody, to hand over to. Whoever does not call again leaves nothing behind. */
+bool cluster_hands_over(struct cluster *cl, uint32_t *turn);
 void cluster_end(struct cluster *cl); /* joins the thread. Before the lane and replication end */
 void cluster_release(struct cluster *cl);
 

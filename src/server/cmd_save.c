@@ -74,9 +74,12 @@ static bool parse_how(struct cmd_ctx *c, struct how *h)
 bool shutdown_hands_over(struct cmd_ctx *c)
 {
     struct server *s = ctx_server(c);
+    uint32_t *turn = &ctx_conn(c)->handing;
     struct how h;
-    return parse_how(c, &h) && !h.abort && !h.now && s->config.shutdown_timeout > 0 &&
-           cluster_hands_over(&s->cluster);
+    if (parse_how(c, &h) && !h.abort && !h.now && s->config.shutdown_timeout > 0)
+        return cluster_hands_over(&s->cluster, turn);
+    *turn = 0;
+    return false;
 }
 
 /* Under the gate: what is saved is all that was ever acknowledged, since no worker reads another request. */

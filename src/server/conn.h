@@ -83,6 +83,7 @@ struct conn {
     bool close_asap;  /* close at the end of the turn, without sending more */
     bool wrote;       /* in a cluster: what waits to be sent may acknowledge a write */
     bool held;        /* in the worker's list of those whose replies wait for replicas */
+    uint32_t handing; /* its SHUTDOWN waits for this handover (cluster_hands_over()); 0: for none */
     struct buf in;
     struct request_progress progress; /* in the cut request at the front of `in` */
     size_t in_need;                   /* bytes known to be missing from the request at the front of `in` */

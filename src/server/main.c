@@ -130,10 +130,11 @@ static void hand_over(struct server *s, int sig, const sigset_t *set)
 {
     static const struct timespec moment = {0, HAND_OVER_LOOK_NS};
     const struct config *cfg = &s->config;
+    uint32_t turn = 0;
     int how = sig == SIGINT ? cfg->shutdown_on_sigint : cfg->shutdown_on_sigterm;
     if ((how & SHUTDOWN_NOW) || cfg->shutdown_timeout == 0)
         return;
-    while (cluster_hands_over(&s->cluster) && sigtimedwait(set, NULL, &moment) < 0)
+    while (cluster_hands_over(&s->cluster, &turn) && sigtimedwait(set, NULL, &moment) < 0)
         ;
 }
 

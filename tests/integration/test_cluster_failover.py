@@ -118,6 +118,24 @@ def linked(primary, replica):
     harness.wait_until(lambda: row_of(primary, replica).link == "connected", what="the link to the replica")
 
 
+def hands_over(old, new, end):
+    """end(old) ends it after its replica has taken over; then it is started again, and follows."""
+    said = b"A replica has taken over the slots of this node."
+    before = old.log().count(said)
+    end(old)
+    old.wait()
+    assert old.log().count(said) == before + 1
+    assert "role:master" in ask(new, "INFO", "replication")
+    old.start()
+    harness.wait_until(roles_changed(new, old), seconds=60, what="the old one to follow")
+
+
+def shut_down(server, how="SHUTDOWN"):
+    with server.wire() as w:
+        w.send(how.encode() + b"\r\n")
+        assert w.read_all() == b""
+
+
 @pytest.mark.parametrize("how", ["SIGTERM", "SHUTDOWN", "SHUTDOWN NOSAVE FORCE", "SHUTDOWN while writes are paused"])
 @pytest.mark.parametrize("cluster", ["ours"], indirect=True)  # Redis's replicas are not asked to take over
 def test_who_is_ended_hands_over_first(cluster, how):
@@ -127,22 +145,40 @@ def test_who_is_ended_hands_over_first(cluster, how):
     linked(old, new)
     key = next(k for k in ("t%d" % i for i in range(1000)) if cluster.owner_of(k) is old)
     assert old.wire()("SET", key, "kept") == "OK"
-    said = b"A replica has taken over the slots of this node."
-    before = old.log().count(said)
-    if how == "SIGTERM":
-        os.kill(old.pid, signal.SIGTERM)
-    else:
-        with old.wire() as w:
-            how, _, paused = how.partition(" while ")
-            assert not paused or w("CLIENT", "PAUSE", 1000000, "WRITE") == "OK"
-            w.send(how.encode() + b"\r\n")
-            assert w.read_all() == b""
-    old.wait()
-    assert old.log().count(said) == before + 1
-    assert "role:master" in ask(new, "INFO", "replication")
+    how, _, paused = how.partition(" while ")
+    assert not paused or ask(old, "CLIENT", "PAUSE", 1000000, "WRITE") == "OK"
+    hands_over(old, new, lambda old: os.kill(old.pid, signal.SIGTERM) if how == "SIGTERM" else shut_down(old, how))
     assert ask(new, "GET", key) == "kept"
-    old.start()
-    harness.wait_until(roles_changed(new, old), seconds=60, what="the old one to follow")
+    cluster.settle()
+
+
+@pytest.mark.parametrize("cluster", ["ours"], indirect=True)
+def test_a_client_that_leaves_takes_its_shutdown_along(cluster):
+    """What it waited for comes to nothing, and that is over: the next SHUTDOWN begins a handover of its own."""
+    late = b"No replica has taken over the slots of this node in time"
+    old = cluster.primaries()[0]
+    new = cluster.replica_of(old)
+    linked(old, new)
+    before = old.log().count(late)
+    for s in cluster.servers:
+        assert ask(s, "CONFIG", "SET", "cluster-node-timeout", 60000) == "OK"  # who is stopped has not failed
+    assert ask(old, "CONFIG", "SET", "shutdown-timeout", 1) == "OK"
+    new.process.send_signal(signal.SIGSTOP)
+    try:
+        with old.wire() as w:
+            w.send(b"SHUTDOWN\r\n")
+            harness.wait_until(lambda: "blocked_clients:1" in ask(old, "INFO", "clients"), what="it to wait")
+        harness.wait_until(lambda: old.log().count(late) > before, what="the wait to end")
+    finally:
+        new.kill(signal.SIGKILL)  # what it was asked goes with it
+    new.start()
+    for s in cluster.servers:
+        assert ask(s, "CONFIG", "SET", "cluster-node-timeout", clusters.NODE_TIMEOUT_MS) == "OK"
+    cluster.settle()
+    linked(old, new)
+    assert cluster.replica_of(old) is new
+    assert ask(old, "CONFIG", "SET", "shutdown-timeout", 10) == "OK"
+    hands_over(old, new, shut_down)
     cluster.settle()
 
 
