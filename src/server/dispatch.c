@@ -196,19 +196,30 @@ static enum outcome turned_away(const struct conn *conn)
     return conn->state == CONN_OPEN ? REPLIED : NOT_YET;
 }
 
+/* CLUSTER subcommands are the cluster's thread's to run. */
+static enum outcome run_exec_of_cluster(struct cmd_ctx *c, struct conn *conn)
+{
+    bool broken;
+    if (!exec_looks_at_watched(c, &broken))
+        return NOT_YET;
+    if (broken)
+        reply_null_array(c->reply);
+    else
+        cluster_send(c);
+    if (conn->state != CONN_OPEN)
+        return AWAY;
+    exec_end(c->session, c->a.store);
+    return DONE;
+}
+
 /* `routed`: in a cluster. It is a constant wherever these are called, so that a node alone pays nothing. */
 static ALWAYS_INLINE enum outcome run_exec(struct cmd_ctx *c, struct conn *conn, bool routed)
 {
     struct worker *w = c->host;
     if (!exec_begin(c))
         return DONE;
-    if (routed && unlikely(exec_any(c->session, CMD_CLUSTER))) {
-        cluster_send(c);
-        if (conn->state != CONN_OPEN)
-            return AWAY;
-        exec_end(c->session, c->a.store);
-        return DONE;
-    }
+    if (routed && unlikely(exec_any(c->session, CMD_CLUSTER)))
+        return run_exec_of_cluster(c, conn);
     struct exec_plan plan;
     exec_plan(c->session, c->a.store, &plan);
     if (plan.gate)

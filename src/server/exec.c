@@ -90,6 +90,23 @@ bool exec_all(const struct session *s, uint64_t flags)
     return true;
 }
 
+bool exec_looks_at_watched(struct cmd_ctx *c, bool *broken)
+{
+    struct conn *conn = container_of(c->session, struct conn, session);
+    struct lockset watched;
+    lockset_init(&watched);
+    txn_watch_shards(&c->session->txn, &watched);
+    *broken = watched.overflow; /* too many to look at in one moment: as if one had changed */
+    if (watched.overflow)
+        return true;
+    while (!store_lock(c->a.store, &watched))
+        if (lane_wait_busy(&conn->worker->server->lane, conn, &watched))
+            return false;
+    *broken = txn_watch_broken(&c->session->txn, &c->a);
+    store_unlock(c->a.store, &watched);
+    return true;
+}
+
 static void plan_keys(const struct store *store, const struct txn_command *tc, struct exec_plan *plan)
 {
     struct keyref refs[64], *all = refs;

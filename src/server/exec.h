@@ -22,6 +22,8 @@ struct exec_plan {
 /* False after replying why there is nothing to execute. */
 bool exec_begin(struct cmd_ctx *c);
 void exec_plan(const struct session *s, const struct store *store, struct exec_plan *plan);
+/* For a queue that others run: has a watched key changed? False: a shard is busy, c is parked. */
+bool exec_looks_at_watched(struct cmd_ctx *c, bool *broken);
 /* In a cluster: may this node run the queue? False: refused, the reply is written. `locked`: by the plan. */
 bool exec_route(struct cmd_ctx *c, const struct cluster_view *v, bool locked);
 /* Estimated ns, asked with the plan's locks held. */

@@ -1,6 +1,7 @@
 """CLUSTER's subcommands: replies and errors beside those of redis-server 7.0.15, on lone nodes and in a pair."""
 
 import re
+import time
 
 import pytest
 
@@ -156,6 +157,26 @@ def test_disabled_in_a_transaction(larder, redis_server):
             answers.append(w.pipeline(*commands))
     refused = Error("ERR This instance has cluster support disabled")
     assert answers[0] == answers[1] and answers[0][5:] == [["OK", refused, refused, refused], b"1"]
+
+
+@pytest.mark.parametrize("binary", [harness.LARDER_SERVER, harness.REDIS_SERVER])
+def test_watched_keys_are_looked_at_before(binary):
+    """A transaction of nothing but CLUSTER subcommands is not run, either, when a watched key has changed or expired."""
+    with Cluster([clusters.node(binary).start()]) as alone:
+        assert ask(alone[0], "CLUSTER", "ADDSLOTSRANGE", 0, 16383) == "OK"
+        alone.settle()
+        with alone[0].wire() as w, alone[0].wire() as other:
+            def transaction(change):
+                assert w("WATCH", "k") == "OK"
+                change()
+                return w.pipeline(("MULTI",), ("CLUSTER", "BUMPEPOCH"), ("EXEC",))[-1]
+
+            assert transaction(lambda: other("SET", "k", 1)) is None
+            assert transaction(lambda: other("SET", "other", 1))[0].startswith(("BUMPED", "STILL"))
+            assert transaction(lambda: other("DEL", "k")) is None
+            assert other("SET", "k", 1, "PX", 50) == "OK"
+            assert transaction(lambda: time.sleep(0.1)) is None
+            assert transaction(lambda: None)[0].startswith(("BUMPED", "STILL"))
 
 
 @pytest.mark.parametrize("theirs", [harness.LARDER_SERVER, harness.REDIS_SERVER])
