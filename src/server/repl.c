@@ -357,6 +357,7 @@ int repl_init(struct repl *r, struct server *s)
     r->index = s->nworkers + 1;
     mpsc_init(&r->mailbox);
     pthread_mutex_init(&r->mutex, NULL);
+    pthread_mutex_init(&r->record.file, NULL);
     pthread_cond_init(&r->acked, NULL);
     new_id(id);
     history_init(&r->history, id);
@@ -458,5 +459,6 @@ void repl_release(struct repl *r)
     changelog_release(&r->log);
     loop_free(r->loop);
     pthread_cond_destroy(&r->acked);
+    pthread_mutex_destroy(&r->record.file);
     pthread_mutex_destroy(&r->mutex);
 }

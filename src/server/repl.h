@@ -134,6 +134,18 @@ static inline enum copy_state repl_copy_state(const struct full_copy *c)
     return (enum copy_state)atomic_load_explicit(&c->state, memory_order_acquire);
 }
 
+/* larder.history in `dir`, which the saver writes, or the thread if somebody waits for it (repl_record.c). */
+struct repl_record {
+    struct record_wish {
+        struct history_record now;
+        bool keep, forget; /* write this; there is nothing to tell any more. Neither: leave it */
+    } wish;                /* the thread's last; replication's mutex */
+    int64_t next_ms;       /* the thread's: of the next wish */
+    pthread_mutex_t file;  /* held while it is written and flushed; guards: */
+    struct history_record said;
+    bool is_there;
+};
+
 struct repl {
     struct server *server;
     pthread_t thread;
@@ -146,19 +158,17 @@ struct repl {
 
     /* Role: gate. */
     struct history history;
-    uint8_t arriving[SLOT_BYTES];   /* a replica's: slots on their way to its primary, by its stream; the
-                                       thread's,   or the gate's */
-    struct lineage lineage;         /* written by the thread or under the gate, and then under the mutex */
-    struct history_record recorded; /* in the file; the thread's */
-    int64_t record_ms;
+    uint8_t arriving[SLOT_BYTES]; /* a replica's: slots on their way to its primary, by its stream; the
+                                     thread's,   or the gate's */
+    struct lineage lineage;       /* written by the thread or under the gate, and then under the mutex */
+    struct repl_record record;
     _Atomic bool record_now; /* the history is another one: nobody is to get it before it is on disk */
     bool has_past;     /* the record told of data, `lost`, and nobody has decided what becomes of them */
     bool lost_history; /* ... and we know that we have less */
     struct history_record lost;
-    bool has_record; /* the file is there; the thread's */
-    bool has_place;  /* a snapshot has been loaded that stands at `place`, and the role is not settled yet */
-    bool resumed;    /* as a primary, from `place`: who has the same history and more of it is ahead of us */
-    bool from_file;  /* data are as a snapshot had them: what has happened since nobody has told us yet */
+    bool has_place; /* a snapshot has been loaded that stands at `place`, and the role is not settled yet */
+    bool resumed;   /* as a primary, from `place`: who has the same history and more of it is ahead of us */
+    bool from_file; /* data are as a snapshot had them: what has happened since nobody has told us yet */
     _Atomic bool log_frozen;    /* the end has begun: the log is as the last snapshot */
     _Atomic bool parts_at_once; /* ... and nobody waits for replicas */
     struct history_place place;
@@ -229,6 +239,9 @@ void repl_release(struct repl *r);
 
 /* Any thread. */
 void repl_wake(struct repl *r);
+/* The saver, outside of rounds, now and then: what larder.history is to tell goes to the disk. Takes as long
+ * as that takes. */
+void repl_record_write(struct repl *r);
 /* Any thread, now and then, that has published up to `end`: wakes the thread if the log is to be trimmed. */
 void repl_tell(struct repl *r, uint64_t end);
 
@@ -266,7 +279,7 @@ bool repl_may_serve(const struct repl *r); /* not a replica that has lost its pr
 struct changelog_spill repl_spill(struct repl *r); /* repl_spill.c */
 void repl_record_keep(struct repl *r);             /* repl_record.c; outside of rounds */
 void repl_record_recall(struct repl *r);           /* before the thread runs */
-void repl_record_now(struct repl *r);              /* between rounds, and when it has ended */
+void repl_record_now(struct repl *r); /* between rounds, and when it has ended: on disk when it returns */
 void repl_resume_as_replica(struct repl *r);
 void repl_resume_as_primary(struct repl *r, const char *id); /* the caller logs what threads do */
 void repl_doubt(struct repl *r); /* what was loaded from a file is called stale, here and in the stream */

@@ -3,7 +3,13 @@
  * Without it a primary that comes back empty would hand its emptiness to replicas that still have everything.
  * With it the node knows that its data were more than it has now, and leaves those replicas alone until
  * somebody decides: this node becomes a replica of one of them, or REPLICAOF NO ONE says that the data may
- * go. */
+ * go.
+ *
+ *      each second         the replication thread says what it is to tell, the saver writes and flushes it
+ *      another history     the replication thread does both, before anybody can get that history
+ *
+ * What is written each second nobody waits for, and a disk may take seconds to flush it: replicas and whoever
+ * waits for their acknowledgements must not. So it may be older than a second, by a flush of the disk. */
 #include "server/repl.h"
 
 #include "base/log.h"
@@ -37,52 +43,78 @@ static bool differs(const struct history_record *a, const struct history_record 
 }
 
 /* What it tells of has been given up, with the log: whatever is written from now on replaces it. */
-static void forget_record(struct repl *r)
+static void forget_record(struct repl_record *rec)
 {
     if (unlink(RECORD) == 0 || errno == ENOENT)
-        r->has_record = false;
+        rec->is_there = false;
 }
 
-static void record(struct repl *r)
+static void keep_record(struct repl_record *rec, const struct history_record *now)
 {
-    struct store_memory m;
-    repl_round_begin(r);
-    struct history_record now = {r->history, r->lineage, repl_offset(r), 0};
-    store_memory(r->server->store, &m);
-    now.keys = m.keys;
-    bool settled = !r->lost_history && !r->has_place && !atomic_load(&r->loading);
-    bool keep = r->has_history && settled, forget = !r->has_history && !r->is_replica && settled;
-    repl_round_end(r);
-    if (forget && r->has_record)
-        forget_record(r);
-    if (!keep || !differs(&now, &r->recorded))
-        return;
     struct buf b;
     buf_init(&b);
-    if (history_format(&b, &now) == 0 && write_file(buf_str(&b))) {
-        r->recorded = now;
-        r->has_record = true;
-    } else if (r->recorded.offset != UINT64_MAX) {
+    if (history_format(&b, now) == 0 && write_file(buf_str(&b))) {
+        rec->said = *now;
+        rec->is_there = true;
+    } else {
         log_warning("Cannot write %s in 'dir': %s. After a restart this node will not know that it had data.",
                     RECORD, strerror(errno));
     }
     buf_release(&b);
 }
 
-/* Outside of rounds. What the file says may be a second old; that is enough to know whether there was
- * something. */
+static void ask(struct repl *r)
+{
+    struct store_memory m;
+    repl_round_begin(r);
+    struct record_wish wish = {.now = {r->history, r->lineage, repl_offset(r), 0}};
+    store_memory(r->server->store, &m);
+    wish.now.keys = m.keys;
+    bool settled = !r->lost_history && !r->has_place && !atomic_load(&r->loading);
+    wish.keep = r->has_history && settled;
+    wish.forget = !r->has_history && !r->is_replica && settled;
+    repl_round_end(r);
+    pthread_mutex_lock(&r->mutex);
+    r->record.wish = wish;
+    pthread_mutex_unlock(&r->mutex);
+}
+
+static struct record_wish take_wish(struct repl *r)
+{
+    pthread_mutex_lock(&r->mutex);
+    struct record_wish wish = r->record.wish;
+    r->record.wish = (struct record_wish){.keep = false};
+    pthread_mutex_unlock(&r->mutex);
+    return wish;
+}
+
+/* Taken with the file's lock held, so what is older is never written over what is newer. */
+void repl_record_write(struct repl *r)
+{
+    struct repl_record *rec = &r->record;
+    pthread_mutex_lock(&rec->file);
+    struct record_wish wish = take_wish(r);
+    if (wish.forget && rec->is_there)
+        forget_record(rec);
+    if (wish.keep && differs(&wish.now, &rec->said))
+        keep_record(rec, &wish.now);
+    pthread_mutex_unlock(&rec->file);
+}
+
+/* Outside of rounds. */
 void repl_record_keep(struct repl *r)
 {
-    if (r->now_ms < r->record_ms)
+    if (r->now_ms < r->record.next_ms)
         return;
-    r->record_ms = r->now_ms + RECORD_MS;
-    record(r);
+    r->record.next_ms = r->now_ms + RECORD_MS;
+    ask(r);
 }
 
 void repl_record_now(struct repl *r)
 {
     atomic_store(&r->record_now, false);
-    record(r);
+    ask(r);
+    repl_record_write(r);
 }
 
 /* At boot, when what there is to load has been loaded. */
@@ -100,7 +132,7 @@ void repl_record_recall(struct repl *r)
         log_warning("%s in 'dir' cannot be understood and is ignored.", RECORD);
         return;
     }
-    r->has_record = r->has_past = true;
+    r->record.is_there = r->has_past = true;
     if (!r->from_file && r->lost.lineage.epoch != 0)
         repl_lineage_set(r, &r->lost.lineage);
     r->lost_history = history_was_ahead(&r->lost, r->has_place ? &r->place : NULL);

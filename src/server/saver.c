@@ -141,6 +141,8 @@ static int write_snapshot(struct saver *v, struct snapshot *sn, bool in_backgrou
             nap(v);
         else if (in_background)
             os_thread_breathe();
+        if (in_background)
+            repl_record_write(&v->server->repl);
         show_progress(v, sn);
     }
     show_progress(v, sn);
@@ -376,6 +378,7 @@ static void *saver_main(void *arg)
             write_in_background(v, sn);
         else if (sound)
             look_at_points(v);
+        repl_record_write(&v->server->repl);
     }
     crash_thread_end();
     return NULL;

@@ -6,7 +6,8 @@
  *      SHUTDOWN, SIGTERM, DEBUG RELOAD    with the world stopped
  *
  * One thread, which sleeps most of the time. It has a place at the gate and an appender of its own, for
- * loading.
+ * loading. In between it writes larder.history, for replication, which must not wait for the disk
+ * (repl_record.c).
  *
  * A flush in the middle ends the cut (store/cut.h): the file is begun anew, with what is there then. */
 #ifndef LARDER_SERVER_SAVER_H

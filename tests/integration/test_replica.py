@@ -17,9 +17,9 @@ pytestmark = pytest.mark.skipif(not os.path.exists(REDIS_SERVER), reason="needs 
 def servers():
     started = []
 
-    def start(binary=None, **options):
+    def start(binary=None, env=None, **options):
         options = {name.replace("_", "-"): value for name, value in options.items()}
-        s = Server(binary, options) if binary else Server(options=options)
+        s = Server(binary, options, env=env) if binary else Server(options=options, env=env)
         started.append(s)
         return s.start()
 
