@@ -55,8 +55,6 @@ enum moves_limits {
         64 << 10,       /* ... and of so many bytes: what a local network carries in well under 10 ms */
     MOVES_OFFERS = 5,   /* of an epoch, if others take theirs meanwhile */
     MOVES_ROUNDS = 200, /* of sending again what has changed; then writers are too quick for us */
-    MOVES_BATCH = 64,   /* keys on their way at a time ... */
-    MOVES_BATCH_BYTES = 1 << 20, /* ... and no more once they are so large */
     MOVES_LOG_BYTES = 256 << 10, /* of the change log, read at a time */
     MOVES_TELL_MS = 1000,        /* from one note to replicas to the next */
 };

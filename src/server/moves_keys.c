@@ -4,7 +4,7 @@
 #include "cache/move.h"
 #include "cmd/dump.h"
 #include "repl/unit.h"
-#include "server/moves.h"
+#include "server/moves_pace.h"
 
 struct moves_ref {
     uint32_t at, n; /* of `names` */
@@ -104,11 +104,11 @@ static int put_key(const struct moves_keys *k, const struct access *a, const str
     return e != NULL && cache_may_travel(a, e) ? put_value(k, a, e, name, out) : put_del(name, out);
 }
 
-int moves_keys_put(struct moves_keys *k, const struct access *a, struct buf *out)
+int moves_keys_put(struct moves_keys *k, const struct access *a, uint32_t most, struct buf *out)
 {
     size_t before = out->n;
     int replies = 0;
-    for (uint32_t n = 0; n < MOVES_BATCH && k->at < k->n && out->n - before < MOVES_BATCH_BYTES; n++) {
+    for (uint32_t n = 0; n < most && k->at < k->n && out->n - before < (size_t)most * MOVES_KEY_BYTES; n++) {
         struct lockset ls;
         struct key key;
         key_make(a->store, &key, name_of(k, k->at), 0);

@@ -33,7 +33,8 @@ static inline bool moves_keys_full(const struct moves_keys *k)
 }
 
 /* The lane, nothing locked: commands that make the next keys at the target what they are here, as many as go
- * at a time. How many replies they will have; 0: the next one's shard is busy, come again; ERR_OOM. */
-int moves_keys_put(struct moves_keys *k, const struct access *a, struct buf *out);
+ * at a time, `most` or fewer. How many replies they will have; 0: the next one's shard is busy, come again;
+ * ERR_OOM. */
+int moves_keys_put(struct moves_keys *k, const struct access *a, uint32_t most, struct buf *out);
 
 #endif

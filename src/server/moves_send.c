@@ -11,6 +11,7 @@
 #include "server/handlers.h"
 #include "server/moves.h"
 #include "server/moves_keys.h"
+#include "server/moves_pace.h"
 #include "server/talk.h"
 
 #include <stdarg.h>
@@ -45,6 +46,8 @@ struct sender {
     struct moves_keys keys; /* to be sent */
     struct buf out;
     uint32_t awaited; /* replies to `out` */
+    struct moves_pace pace;
+    bool hurries; /* with the batch at hand */
     uint64_t scan_at;
     uint32_t slot;
     bool more, failed, held, told;
@@ -239,7 +242,7 @@ static void put_values(void *arg)
     struct sender *d = arg;
     struct cmd_ctx *c = &d->s->lane.ctx;
     c->a.now_ms = os_wall_ms();
-    int n = moves_keys_put(&d->keys, &c->a, &d->out);
+    int n = moves_keys_put(&d->keys, &c->a, d->hurries ? MOVES_BATCH : MOVES_PORTION, &d->out);
     if (n < 0)
         fail(d, "%s", REPLY_NOMEM);
     else
@@ -248,9 +251,17 @@ static void put_values(void *arg)
         departures_begin(&d->s->departures, BY_MOVE);
 }
 
+/* Of the change log, that has not been read. */
+static uint64_t log_left(const struct sender *d)
+{
+    return changelog_head(&d->s->repl.log) - d->reader.at;
+}
+
 static bool send_keys(struct sender *d)
 {
     while (!d->failed && d->keys.at < d->keys.n) {
+        int64_t began = os_work_ns();
+        d->hurries = moves_pace_hurries(&d->pace, d->held, log_left(d));
         if (!lane_call_shared(&d->s->lane, put_values, d))
             return fail(d, "The server is shutting down");
         if (d->awaited == 0) {
@@ -261,6 +272,8 @@ static bool send_keys(struct sender *d)
         departures_end(&d->s->departures, BY_MOVE);
         if (!arrived)
             return false;
+        if (!d->hurries)
+            os_nap_us(moves_pace_rest_us(os_work_ns() - began));
     }
     moves_keys_clear(&d->keys);
     return !d->failed;
@@ -278,7 +291,7 @@ static void list_some(void *arg)
     struct sender *d = arg;
     struct cmd_ctx *c = &d->s->lane.ctx;
     c->a.now_ms = os_wall_ms();
-    d->more = store_slot_scan(&c->a, d->slot, &d->scan_at, MOVES_BATCH, add_key, d) == 1;
+    d->more = store_slot_scan(&c->a, d->slot, &d->scan_at, MOVES_PORTION, add_key, d) == 1;
 }
 
 static bool copy_slot(struct sender *d)
@@ -363,7 +376,7 @@ static bool read_log(struct sender *d, bool *all)
             return false;
     }
     *all = n == 0;
-    moves_note_left(d->m, d->mv->number, changelog_head(l) - d->reader.at);
+    moves_note_left(d->m, d->mv->number, log_left(d));
     if (store_flushes(d->s->store) != d->flushes)
         return fail(d, "Data was flushed");
     return true;
@@ -374,6 +387,7 @@ static bool catch_up(struct sender *d)
 {
     for (unsigned rounds = 0; rounds < MOVES_ROUNDS; rounds++) {
         bool all;
+        moves_pace_round(&d->pace, log_left(d));
         if (!read_log(d, &all))
             return false;
         bool few = all && d->keys.n <= MOVES_FEW;
