@@ -1,4 +1,4 @@
-/* How much a move leaves to others: it rests after each batch, three times as long as the batch took.
+/* How much a move leaves to others: it rests after each batch, as long as the batch took.
  *
  * Keys go at the cost of both ends' workers and replicas. A batch is small, since on a CPU that
  * all of them share whoever comes in the middle of it may wait for the rest of it; the time is the clock's,
@@ -7,6 +7,10 @@
  * are held, as clients wait; while the change log has run far ahead, as it is stored until it is read; and
  * from then on when a round of sending what has changed finds no less of the log than the round before, or a
  * quick writer would never be caught.
+ *
+ * That is a good deal less than half of a CPU, as most of the time goes by waiting for threads to wake up:
+ * 100,000 small keys take 3.7 s with six nodes on one CPU, 0.5 without rests, 7 to 9 where the rests are
+ * three times as long, which is longer than key by key (MIGRATE).
  *
  * Owner: the thread that moves slots. */
 #ifndef LARDER_SERVER_MOVES_PACE_H
@@ -19,7 +23,7 @@ enum moves_pace_limits {
     MOVES_PORTION = 16,       /* keys on their way at a time: what a worker does in some 20 us ... */
     MOVES_BATCH = 64,         /* ... and when it hurries; each counts as ... */
     MOVES_KEY_BYTES = 16384,  /* ... so many bytes: no more follow once they are together as large */
-    MOVES_REST = 3,           /* times as long as a batch took, ... */
+    MOVES_REST = 1,           /* times as long as a batch took, ... */
     MOVES_REST_MAX_US = 3000, /* ... but no longer, where it was kept from its CPU */
     MOVES_LAG = 16 << 20,     /* bytes of the change log to be read: beyond, it hurries */
 };
