@@ -29,7 +29,8 @@ void bus_header(struct machine *m, enum frame_type type, struct frame_header *h)
                    .asks = m->election_asked,
                    .data_epoch = m->data_epoch,
                    .replid = m->data.replid,
-                   .unsettled = m->mute || taking_any(m)},
+                   .unsettled = m->mute || taking_any(m),
+                   .taking = m->taking.on},
     };
     if (self->primary != NULL)
         h->primary = self->primary->id;
@@ -213,6 +214,8 @@ static void put_extensions(struct machine *m, struct frame_writer *w, const stru
         frame_put_u64(own, m->self->config_epoch);
         frame_put_ext(w, EXT_OWN_EPOCH, (struct str){own, sizeof own});
     }
+    if (node_is(to, NODE_LARDER))
+        taking_put(m, w, to);
     if (type == FRAME_PONG && node_is(to, NODE_LARDER) && (taking_votes(m, m->self) || m->nvotes > 0))
         electorate_put(m, w);
 }
@@ -347,22 +350,24 @@ static void read_extensions(struct machine *m, struct node *sender, const struct
 }
 
 /* Whom it follows now has got its slots. It says so, and that is kept: without it a voter would be gone, and
- * fewer were a majority. */
+ * fewer were a majority. What else that one claims in its epoch we are told by those who know, if ours of it
+ * is older: an epoch is known with all that is claimed in it. */
 static void read_successor(struct machine *m, const struct node *sender, struct node *primary,
                            const struct frame *f)
 {
     uint8_t slots[SLOT_BYTES];
+    uint64_t epoch = f->h.config_epoch - 1;
     if (primary == NULL || primary == m->self || sender->nslots == 0 ||
-        f->h.config_epoch <= sender->config_epoch || f->h.config_epoch < primary->config_epoch)
+        f->h.config_epoch <= sender->config_epoch || f->h.config_epoch <= primary->config_epoch)
         return;
     for (unsigned b = 0; b < SLOT_BYTES; b++)
         slots[b] = (uint8_t)((sender->slots[b] | primary->slots[b]) & f->h.slots[b]);
     if (!node_is(primary, NODE_PRIMARY))
         ownership_primary(primary);
-    primary->config_epoch = f->h.config_epoch;
+    primary->config_epoch = epoch;
     machine_dirty(m);
-    ownership_keep(m, primary, slots); /* an epoch is known with all that is claimed in it */
-    ownership_claim(m, primary, f->h.config_epoch, slots);
+    ownership_keep(m, primary, slots);
+    ownership_claim(m, primary, epoch, slots);
 }
 
 /* What the sender says of itself. */
@@ -510,6 +515,7 @@ static void update_frame(struct machine *m, const struct frame *f)
     if (f->update_epoch > m->current_epoch)
         m->current_epoch = f->update_epoch;
     machine_dirty(m);
+    n->unsettled |= node_is(n, NODE_LARDER); /* for all that we know, until it speaks itself */
     ownership_keep(m, n, f->update_slots);
     ownership_claim(m, n, f->update_epoch, f->update_slots);
     if (was != NULL)

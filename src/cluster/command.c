@@ -245,6 +245,7 @@ int command_run(struct machine *m, const struct machine_command *c)
     case CMD_SET_CONFIG_EPOCH: return set_config_epoch(m, c->epoch);
     case CMD_SAVECONFIG: machine_dirty(m); return 0;
     case CMD_OFFER: return giving_offer(m, c);
+    case CMD_READY: return taking_ready(m, c);
     case CMD_TAKE: return taking_begin(m, c);
     case CMD_RECLAIM: return giving_reclaim(m, c);
     case CMD_HANDOVER: return manual_offer(m);

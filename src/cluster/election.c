@@ -271,6 +271,7 @@ void election_promote(struct machine *m)
         if (m->map.owner[slot] == old)
             ownership_assign(m, slot, m->self);
     }
+    taking_inherit(m);
     election_abort(m);
     manual_reset(m);
     m->rejoin_ms = 0; /* what we may have missed is over: the place is ours */

@@ -14,7 +14,8 @@ enum {
     LARDER_FORCED = 1, /* of its flags */
     LARDER_OFFERS = 2,
     LARDER_ASKS = 4,
-    LARDER_UNSETTLED = 8
+    LARDER_UNSETTLED = 8,
+    LARDER_TAKING = 16
 };
 
 static uint64_t get(const char *p, unsigned n)
@@ -140,6 +141,7 @@ static int decode_header(struct str in, struct frame_header *h)
         h->larder.offers = (p[2244] & LARDER_OFFERS) != 0;
         h->larder.asks = (p[2244] & LARDER_ASKS) != 0;
         h->larder.unsettled = (p[2244] & LARDER_UNSETTLED) != 0;
+        h->larder.taking = (p[2244] & LARDER_TAKING) != 0;
     }
     return 0;
 }
@@ -245,7 +247,8 @@ static void encode_larder(char *p, const struct frame_larder *l)
     put(p + 2228, l->data_epoch, 8);
     put(p + 2236, l->replid, 8);
     p[2244] = (char)((l->forced ? LARDER_FORCED : 0) | (l->offers ? LARDER_OFFERS : 0) |
-                     (l->asks ? LARDER_ASKS : 0) | (l->unsettled ? LARDER_UNSETTLED : 0));
+                     (l->asks ? LARDER_ASKS : 0) | (l->unsettled ? LARDER_UNSETTLED : 0) |
+                     (l->taking ? LARDER_TAKING : 0));
 }
 
 void frame_begin(struct frame_writer *w, struct buf *b, const struct frame_header *h)

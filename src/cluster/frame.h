@@ -49,14 +49,20 @@ enum frame_flag {                       /* of mflags[0] */
 /* EXT_ELECTORATE, larder's alone, in PONG, AUTH_REQUEST and AUTH_ACK: a digest of the voters (8), then the
  * sender's open votes: the id of whom they would replace, the candidate's (40 each), the epoch (8).
  * EXT_OWN_EPOCH, too, in PING and PONG of a replica: its own config epoch (8), the last that it was elected
- * in. Its header says its primary's. */
+ * in. Its header says its primary's.
+ * EXT_ENDED, too, in PING and PONG: claims to slots that were given, which are over and were never served:
+ * for each the ids of whose it was and of who gives them (40 each), the epoch (8).
+ * EXT_TAKING, too, in PING and PONG to a replica of the sender: the slots that the sender takes: the id of
+ * who gives them (40), the epoch of the claim (8), the slots (2048). */
 enum frame_extension {
     EXT_HOSTNAME,
     EXT_HUMAN_NAME,
     EXT_FORGOTTEN,
     EXT_SHARD,
     EXT_ELECTORATE = 0x6c64,
-    EXT_OWN_EPOCH
+    EXT_OWN_EPOCH,
+    EXT_ENDED,
+    EXT_TAKING
 };
 
 struct frame_larder {
@@ -64,6 +70,7 @@ struct frame_larder {
     bool offers;         /* PAUSED: you, my replica, shall take over */
     bool asks;           /* for votes: whether it was elected is not decided yet */
     bool unsettled;      /* it claims slots that its file does not give it, or does not know what it has */
+    bool taking;         /* it claims slots that it does not serve yet */
     bool forced;         /* AUTH_REQUEST: an operator ordered it, whatever the primary does */
     uint32_t promise_ms; /* PONG, AUTH_ACK: no vote against you for so long since I got what this answers */
     uint32_t seq;        /* PING: a number; PONG: the one it answers */

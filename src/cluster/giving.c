@@ -20,7 +20,7 @@
 
 #include "base/err.h"
 
-enum { OFFER_EPOCHS = 5 };
+enum { OFFER_EPOCHS = 5, REPLACED_WAITS = 2 /* node timeouts */ };
 
 bool machine_owns_all(const struct machine *m, const uint8_t *slots, const struct node *n)
 {
@@ -47,7 +47,7 @@ int giving_offer(struct machine *m, const struct machine_command *c)
             return machine_fail_command(
                 m, ERR_AGAIN, "A replica of this node has failed: it must return, or be forgotten.");
     }
-    *o = (struct offer){.epoch = m->current_epoch + 1, .gift = {.with = c->id}};
+    *o = (struct offer){.epoch = m->current_epoch + 1, .gift = {.with = c->id, .of = m->self->id}};
     memcpy(o->gift.slots, c->slots, SLOT_BYTES);
     m->current_epoch += MUTANT(OFFER_AT_ONCE) ? 1 : OFFER_EPOCHS;
     machine_dirty(m);
@@ -77,6 +77,9 @@ static void call_back(struct machine *m)
 
 void giving_restore(struct machine *m, uint64_t offered)
 {
+    const struct node *of = m->self->primary == NULL ? m->self : m->self->primary;
+    if (node_id_none(&m->offer.gift.of)) /* a file that does not say it */
+        m->offer.gift.of = of->id;
     m->offer.epoch = offered;
     m->offer.gift.on = offered != 0 && !machine_owns_all(m, m->offer.gift.slots, m->self);
     m->offer.recall = offered != 0 && !MUTANT(OFFER_LOST);
@@ -178,6 +181,13 @@ void giving_persisted(struct machine *m)
         bus_ping(m, to, FRAME_PONG, to->out, 0);
 }
 
+/* Two may offer the same epochs in one moment: in such a one, of ours, we take nothing. */
+bool giving_offers_in(const struct machine *m, uint64_t epoch)
+{
+    const struct offer *o = &m->offer;
+    return o->epoch != 0 && epoch < o->epoch + OFFER_EPOCHS && o->epoch < epoch + OFFER_EPOCHS;
+}
+
 bool machine_epoch_is_taken(const struct machine *m, uint64_t epoch)
 {
     for (unsigned i = 0; i < m->map.n; i++)
@@ -213,7 +223,8 @@ void giving_seen(struct machine *m, const struct node *to, uint64_t epoch, const
 {
     if (!to->unsettled || MUTANT(GIVE_AND_FORGET))
         return;
-    m->offer = (struct offer){.epoch = epoch, .gift = {.on = true, .with = to->id}};
+    m->offer =
+        (struct offer){.epoch = epoch, .gift = {.on = true, .with = to->id, .of = m->self->primary->id}};
     memcpy(m->offer.gift.slots, slots, SLOT_BYTES);
     machine_dirty(m);
 }
@@ -223,22 +234,36 @@ bool giving_any(const struct machine *m)
     return m->offer.gift.on && machine_is_primary(m);
 }
 
+/* Who was elected in our place may take it back, too, and comes first: it serves what else we had. */
+static bool is_our_turn(struct machine *m)
+{
+    struct offer *o = &m->offer;
+    if (o->over_ms == 0)
+        o->over_ms = m->now_ms;
+    return machine_is_primary(m) && (node_id_none(&m->successor) ||
+                                     m->now_ms - o->over_ms >= REPLACED_WAITS * m->config.node_timeout_ms);
+}
+
 void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
 {
     struct offer *o = &m->offer;
     giving_check(m);
-    bool primary = node_id_none(&f->h.primary); /* a replica tells its primary's epoch */
-    if (!o->gift.on || !node_id_eq(&sender->id, &o->gift.with) || f->h.larder.unsettled ||
-        (primary ? f->h.config_epoch : f->h.current_epoch) < o->epoch)
+    if (!o->gift.on)
         return;
-    bool claims = slots_overlap(f->h.slots, o->gift.slots);
-    if (!claims && (!machine_is_primary(m) || !taking_start(m, &o->gift.with, o->gift.slots, epoch_back(m))))
+    const struct node_claim claim = {.by = o->gift.with, .from = o->gift.of, .epoch = o->epoch};
+    /* A replica of the giver may have heard the claim late, in a later epoch than its own. */
+    bool over = taking_is_ended(f, &claim, !node_id_eq(&o->gift.of, &m->self->id));
+    bool serves = node_id_eq(&sender->id, &o->gift.with) && node_id_none(&f->h.primary) &&
+                  !f->h.larder.unsettled && f->h.config_epoch >= o->epoch &&
+                  slots_overlap(f->h.slots, o->gift.slots);
+    if (!over && !serves)
+        return;
+    if (over && (!is_our_turn(m) || !taking_start(m, &o->gift.with, o->gift.slots, epoch_back(m))))
         return;
     memset(o, 0, sizeof(*o));
     machine_dirty(m);
-    struct node *to = primary ? sender : sender->primary;
-    if (claims && machine_is_primary(m) && m->self->nslots == 0 && m->config.replica_migration &&
-        to != NULL && node_id_none(&m->successor))
-        m->successor = to->id;
+    if (!over && machine_is_primary(m) && m->self->nslots == 0 && m->config.replica_migration &&
+        node_id_none(&m->successor))
+        m->successor = sender->id;
     ownership_settle(m);
 }

@@ -136,7 +136,7 @@ int machine_init(struct machine *m, const struct machine_config *c, const struct
 int machine_restore(struct machine *m, const struct machine_config *c, struct str text, struct rng *rng,
                     uint64_t now_ms, unsigned *line)
 {
-    struct nodesconf nc = {.map = &m->map, .taking = &m->taking, .gift = &m->offer.gift};
+    struct nodesconf nc = {.map = &m->map, .taking = &m->taking, .ready = &m->ready, .gift = &m->offer.gift};
     prepare(m, c, rng, now_ms);
     int err = nodesconf_read(text, now_ms, &nc, line);
     if (err != 0)
@@ -161,6 +161,8 @@ int machine_restore(struct machine *m, const struct machine_config *c, struct st
         machine_random_id(m, &m->self->shard);
     describe_self(m);
     m->dirty = true;
+    m->nended = nc.nended;
+    memcpy(m->ended, nc.ended, sizeof(m->ended));
     taking_restore(m);
     giving_restore(m, nc.offers_epoch);
     m->mute = (node_votes(m->self) || taking_any(m)) && slotmap_replicas(&m->map, m->self, false) > 0;
@@ -330,7 +332,8 @@ bool machine_may_feed(const struct machine *m, uint64_t offset)
 bool machine_awaits_disk(const struct machine *m)
 {
     return m->vote_seq != 0 || (m->election_asked && !m->election_sent) ||
-           m->announce_seq > m->persisted_seq || giving_awaits_disk(m) || taking_awaits_disk(m);
+           m->announce_seq > m->persisted_seq || giving_awaits_disk(m) || taking_awaits_disk(m) ||
+           taking_readies(m);
 }
 
 unsigned machine_tick_ms(const struct machine *m)
@@ -359,10 +362,13 @@ static struct nodesconf view_of(const struct machine *m)
                            .taking = (struct handover *)&m->taking,
                            .gift = (struct handover *)&m->offer.gift,
                            .offers_epoch = offer ? m->offer.epoch : 0,
+                           .ready = (struct handover *)&m->ready,
                            .nvotes = m->nvotes,
+                           .nended = m->nended,
                            .moves = m->moves,
                            .nmoves = m->nmoves};
     memcpy(nc.votes, m->votes, sizeof(nc.votes));
+    memcpy(nc.ended, m->ended, sizeof(nc.ended));
     return nc;
 }
 

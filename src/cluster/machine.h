@@ -71,7 +71,9 @@ enum machine_command_kind {
     CMD_SET_CONFIG_EPOCH, /* epoch */
     CMD_SAVECONFIG,
     CMD_OFFER, /* slots, all ours, to id: machine.offer.epoch is an epoch afterwards in which it takes them */
-    CMD_TAKE,  /* slots of node id, epoch: they are ours from when machine_takes() does not say so any more */
+    CMD_READY, /* slots of node id, epoch: we are about to be told to take them; machine_is_ready() */
+    CMD_TAKE,  /* the same, once we are ready: they are ours from when machine_takes() does not say so any
+                  more */
     CMD_RECLAIM,  /* slots, all ours still: whoever would take them does not get them */
     CMD_HANDOVER, /* we are about to end: the best replica shall take over, until machine_handed_over() */
 };
@@ -193,12 +195,18 @@ struct machine {
         uint64_t seq;         /* of the PERSIST with it, since a majority knows of it; 0: it does not */
         bool recall;          /* from before a restart: to be called back before we serve */
         struct handover gift; /* on: it has claimed them; whether it serves them we do not know */
+        uint64_t over_ms;     /* when we were told that it will not serve them; 0: we were not */
         uint64_t given_seq;   /* of the PERSIST without them */
     } offer;
-    struct node_id successor; /* has our last slots; none: nobody that we are still to follow */
-    struct node_id heir;      /* who took slots of ours last */
-    struct handover taking;
-    uint64_t taken_seq;     /* of the PERSIST that says that what was taken last is ours */
+    struct node_id successor;  /* has our last slots; none: nobody that we are still to follow */
+    struct node_id heir;       /* who took slots of ours last */
+    struct handover ready;     /* the last CMD_READY; on: it may be taken yet */
+    uint64_t ready_seq;        /* of the PERSIST with it */
+    struct handover taking;    /* of a replica, not on: what its primary takes */
+    struct node_id taken_from; /* what was taken last */
+    uint64_t taken_seq;        /* of the PERSIST that says that it is ours */
+    struct node_claim ended[NODE_ENDED_MAX]; /* of ours and of those whom we replaced, the oldest first */
+    unsigned nended;
     bool replaces;          /* with the taking we are a voter, and somebody is none any more */
     struct machine_census { /* of the nodes, as of the last view (failure_state()) */
         bool taken;
@@ -261,6 +269,8 @@ bool machine_epoch_is_taken(const struct machine *m, uint64_t epoch);
 /* What was taken is ours, and the file does not say so yet: it is served all the same. Whoever puts views
  * into force need not wait for the PERSIST of this step. */
 bool machine_serves_unsaved(const struct machine *m);
+/* After CMD_READY: it is on the disk. */
+bool machine_is_ready(const struct machine *m);
 /* Is the slot claimed, and not ours yet? */
 bool machine_takes(const struct machine *m, unsigned slot);
 void machine_add_takings(const struct machine *m, uint8_t *slots); /* all of those */

@@ -145,10 +145,14 @@ bool taking_any(const struct machine *m);        /* it claims slots that the fil
 bool taking_awaits_disk(const struct machine *m);
 void taking_persisted(struct machine *m);
 int taking_begin(struct machine *m, const struct machine_command *c);
+int taking_ready(struct machine *m, const struct machine_command *c);
+bool taking_readies(const struct machine *m); /* it is on its way to the disk */
 /* False: what is taken already comes first. */
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch);
 void taking_restore(struct machine *m);
-bool taking_pins_epoch(struct machine *m); /* our config epoch may not rise */
+void taking_forget(struct machine *m);        /* it is over */
+void taking_put_under_way(struct machine *m); /* it is so from now on, or was before a restart */
+bool taking_pins_epoch(struct machine *m);    /* our config epoch may not rise */
 /* Our config epoch from now on. */
 void taking_rise(struct machine *m, uint64_t epoch);
 void taking_reset(struct machine *m);
@@ -162,6 +166,19 @@ bool taking_votes(const struct machine *m, const struct node *n);
 /* May we promise? From our claim on, as others need it; but in the place of another voter only when that has
  * conceded. */
 bool taking_promises(const struct machine *m);
+
+/* taking_told.c */
+void taking_note_ended(struct machine *m, const struct handover *h);
+/* A replica: its primary has said what it takes, or that it takes nothing. */
+void taking_heard_primary(struct machine *m, const struct node *sender, const struct frame *f);
+/* A replica: its primary claims, in that epoch, a slot that another has. */
+void taking_note(struct machine *m, unsigned slot, const struct node *from, uint64_t epoch);
+/* We have just got all that our primary had: what it was taking is not ours yet, we take it. */
+void taking_inherit(struct machine *m);
+/* What `to` must know of claims: which are over and were never served; a replica, which we take. */
+void taking_put(const struct machine *m, struct frame_writer *w, const struct node *to);
+/* Is it said of that claim, or of one in an older epoch? */
+bool taking_is_ended(const struct frame *f, const struct node_claim *c, bool or_before);
 
 /* giving.c */
 bool machine_owns_all(const struct machine *m, const uint8_t *slots, const struct node *n);
@@ -178,6 +195,7 @@ void giving_add(const struct machine *m, uint8_t *slots); /* those that nobody m
 void giving_check(struct machine *m);
 void giving_persisted(struct machine *m);
 bool giving_awaits_disk(const struct machine *m);
+bool giving_offers_in(const struct machine *m, uint64_t epoch); /* is it one of our last offer's? */
 void giving_restore(struct machine *m, uint64_t offered);
 
 /* command.c */

@@ -40,7 +40,10 @@
     X(KEEP_REPLACED)                                                                                         \
     X(TAKE_AND_FORGET)                                                                                       \
     X(OFFER_LOST)                                                                                            \
-    X(GIVE_EARLY)
+    X(GIVE_EARLY)                                                                                            \
+    X(RENEW_AT_ONCE)                                                                                         \
+    X(TAKE_UNREADY)                                                                                          \
+    X(SERVE_INHERITED)
 
 enum cluster_mutant {
     MUTANT_NONE,

@@ -215,22 +215,83 @@ static int read_node(struct nodesconf *c, struct str line, uint64_t now_ms)
     return read_slots(c, n, line);
 }
 
-/* larderVoted-<about>-<by> <epoch> */
-static const char voted_key[] = "larderVoted-";
+/* larderVoted-<about>-<by> <epoch>, larderEnded-<by>-<from> <epoch> */
+static const char voted_key[] = "larderVoted-", ended_key[] = "larderEnded-";
+
+/* Is the key `name`, and two ids? True, with none of them: it is another's. False: it is wrong. */
+static bool read_ids(struct str key, const char *name, struct node_id *first, struct node_id *second)
+{
+    const size_t at = strlen(name);
+    *first = (struct node_id){{0}};
+    if (key.n < at || memcmp(key.p, name, at) != 0)
+        return true;
+    struct str one = {key.p + at, NODE_ID}, two = {key.p + at + NODE_ID + 1, NODE_ID};
+    if (key.n != at + NODE_ID + 1 + NODE_ID || !node_id_valid(one) || !node_id_valid(two))
+        return false;
+    memcpy(first->c, one.p, NODE_ID);
+    memcpy(second->c, two.p, NODE_ID);
+    return true;
+}
 
 static bool read_voted(struct nodesconf *c, struct str key, uint64_t epoch)
 {
-    const size_t at = sizeof(voted_key) - 1;
-    if (key.n < at || memcmp(key.p, voted_key, at) != 0)
-        return true; /* another's */
-    struct str about = {key.p + at, NODE_ID}, by = {key.p + at + NODE_ID + 1, NODE_ID};
-    if (key.n != at + NODE_ID + 1 + NODE_ID || !node_id_valid(about) || !node_id_valid(by) ||
-        c->nvotes == NODE_DISPUTES_MAX)
+    struct node_dispute d = {.epoch = epoch};
+    if (!read_ids(key, voted_key, &d.about, &d.by))
         return false;
-    struct node_dispute *d = &c->votes[c->nvotes++];
-    memcpy(d->about.c, about.p, NODE_ID);
-    memcpy(d->by.c, by.p, NODE_ID);
-    d->epoch = epoch;
+    if (node_id_none(&d.about))
+        return true;
+    if (c->nvotes == NODE_DISPUTES_MAX)
+        return false;
+    c->votes[c->nvotes++] = d;
+    return true;
+}
+
+static bool read_ended(struct nodesconf *c, struct str key, uint64_t epoch)
+{
+    struct node_claim e = {.epoch = epoch};
+    if (!read_ids(key, ended_key, &e.by, &e.from))
+        return false;
+    if (node_id_none(&e.by))
+        return true;
+    if (c->nended == NODE_ENDED_MAX)
+        return false;
+    c->ended[c->nended++] = e;
+    return true;
+}
+
+/* larderReady-<from> <epoch>, larderGivesOf-<of> 1 */
+static const char ready_key[] = "larderReady-", of_key[] = "larderGivesOf-";
+
+/* As read_ids(). */
+static bool read_id(struct str key, const char *name, struct node_id *id)
+{
+    const size_t at = strlen(name);
+    *id = (struct node_id){{0}};
+    if (key.n < at || memcmp(key.p, name, at) != 0)
+        return true;
+    if (!node_id_valid((struct str){key.p + at, key.n - at}))
+        return false;
+    memcpy(id->c, key.p + at, NODE_ID);
+    return true;
+}
+
+static bool read_ready(struct nodesconf *c, struct str key, uint64_t epoch)
+{
+    struct handover h = {.on = true, .epoch = epoch};
+    if (!read_id(key, ready_key, &h.with))
+        return false;
+    if (!node_id_none(&h.with) && c->ready != NULL)
+        *c->ready = h;
+    return true;
+}
+
+static bool read_giver(struct nodesconf *c, struct str key)
+{
+    struct node_id of;
+    if (!read_id(key, of_key, &of))
+        return false;
+    if (!node_id_none(&of) && c->gift != NULL)
+        c->gift->of = of;
     return true;
 }
 
@@ -282,7 +343,8 @@ static int read_vars(struct nodesconf *c, struct str line)
             c->taking->epoch = v;
         else if (str_eq(key, STR("larderOffers")))
             c->offers_epoch = v;
-        else if (!read_voted(c, key, v) || !read_handover(c, key, v))
+        else if (!read_voted(c, key, v) || !read_ended(c, key, v) || !read_ready(c, key, v) ||
+                 !read_giver(c, key) || !read_handover(c, key, v))
             return ERR_CORRUPT;
     }
     return 0;
@@ -308,11 +370,11 @@ static int complete(struct nodesconf *c, bool vars)
 int nodesconf_read(struct str text, uint64_t now_ms, struct nodesconf *c, unsigned *line)
 {
     struct slotmap *map = c->map;
-    struct handover *taking = c->taking, *gift = c->gift;
+    struct handover *taking = c->taking, *ready = c->ready, *gift = c->gift;
     bool vars = false;
     int err = 0;
     ASSERT(map->n == 0);
-    *c = (struct nodesconf){.map = map, .taking = taking, .gift = gift};
+    *c = (struct nodesconf){.map = map, .taking = taking, .ready = ready, .gift = gift};
     for (*line = 1; text.n > 0 && err == 0; ++*line) {
         struct str row, head, rest;
         bool whole = cut(&text, '\n', &row);
@@ -419,17 +481,26 @@ int nodesconf_write(const struct nodesconf *c, struct buf *out)
     buf_printf(out, "vars currentEpoch %llu lastVoteEpoch %llu larderDataEpoch %llu",
                (unsigned long long)c->current_epoch, (unsigned long long)c->vote_epoch,
                (unsigned long long)c->data_epoch);
-    if (c->taking != NULL && c->taking->on) {
+    if (c->ready != NULL && c->ready->on)
+        buf_printf(out, " %s%.*s %llu", ready_key, NODE_ID, c->ready->with.c,
+                   (unsigned long long)c->ready->epoch);
+    if (c->taking != NULL && c->taking->epoch != 0) {
         put_handover(out, takes_key, c->taking);
-        buf_printf(out, " larderTakesIn %llu", (unsigned long long)c->taking->epoch);
+        if (!c->taking->elected)
+            buf_printf(out, " larderTakesIn %llu", (unsigned long long)c->taking->epoch);
     }
-    if (c->gift != NULL && c->offers_epoch != 0)
+    if (c->gift != NULL && c->offers_epoch != 0) {
         put_handover(out, gives_key, c->gift);
+        buf_printf(out, " %s%.*s 1", of_key, NODE_ID, c->gift->of.c);
+    }
     if (c->offers_epoch != 0)
         buf_printf(out, " larderOffers %llu", (unsigned long long)c->offers_epoch);
     for (unsigned i = 0; i < c->nvotes; i++)
         buf_printf(out, " %s%.*s-%.*s %llu", voted_key, NODE_ID, c->votes[i].about.c, NODE_ID,
                    c->votes[i].by.c, (unsigned long long)c->votes[i].epoch);
+    for (unsigned i = 0; i < c->nended; i++)
+        buf_printf(out, " %s%.*s-%.*s %llu", ended_key, NODE_ID, c->ended[i].by.c, NODE_ID,
+                   c->ended[i].from.c, (unsigned long long)c->ended[i].epoch);
     buf_putc(out, '\n');
     return out->oom ? ERR_OOM : 0;
 }

@@ -6,10 +6,11 @@
  * Slots are "7", "0-5460", and on the own line "[7->-id]" (leaves for id) and "[7-<-id]" (comes from id).
  * larderVoted-<about>-<by> <epoch>, for each open vote (electorate.c); larderTakes-<from>-<first> <last>,
  * slots that it claims and does not serve yet, and larderTakesIn <epoch>, of that claim (taking.c);
- * larderOffers <epoch>, in which another may take slots of its own, and larderGives-<to>-<first> <last>,
- * those; what is not its own of them it has given (giving.c). Redis logs and skips variables that it does not
- * know. How the file gets onto the disk is its owner's business: write beside it, fsync, rename, fsync the
- * folder. */
+ * larderReady-<from> <epoch>, in which it may have claimed some since; larderEnded-<by>-<from> <epoch>, a
+ * claim that was never served; larderOffers <epoch>, in which another may take slots of its own, and
+ * larderGives-<to>-<first> <last>, those; what is not its own of them it has given (giving.c), or another
+ * has, larderGivesOf-<id> 1. Redis logs and skips variables that it does not know. How the file gets onto the
+ * disk is its owner's business: write beside it, fsync, rename, fsync the folder. */
 #ifndef LARDER_CLUSTER_NODESCONF_H
 #define LARDER_CLUSTER_NODESCONF_H
 
@@ -26,8 +27,9 @@ struct slot_move {
 /* Slots that their owner hands to us, or that we hand to another. */
 struct handover {
     bool on;
-    struct node_id with;
-    uint64_t epoch; /* of our claim */
+    struct node_id with, of; /* of: given by us, or by whom we have replaced since */
+    uint64_t epoch;          /* of our claim */
+    bool elected;            /* that is one in which we were elected, and none after it is kept for us */
     uint8_t slots[SLOT_BYTES];
 };
 
@@ -35,10 +37,12 @@ struct nodesconf {
     struct slotmap *map; /* borrowed */
     struct node *self;   /* in map */
     uint64_t current_epoch, vote_epoch, data_epoch;
-    uint64_t offers_epoch;          /* 0: none */
-    struct handover *taking, *gift; /* borrowed; may be NULL */
+    uint64_t offers_epoch;                  /* 0: none */
+    struct handover *taking, *ready, *gift; /* borrowed; may be NULL */
     struct node_dispute votes[NODE_DISPUTES_MAX];
     unsigned nvotes;
+    struct node_claim ended[NODE_ENDED_MAX];
+    unsigned nended;
     struct slot_move *moves; /* reading: from the heap, the caller's; NULL if none */
     unsigned nmoves;
 };

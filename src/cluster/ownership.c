@@ -158,6 +158,8 @@ void ownership_claim(struct machine *m, struct node *sender, uint64_t epoch, con
             m->nlost++;
             machine_drop_move(m, slot);
         }
+        if (owner != NULL && sender == m->self->primary)
+            taking_note(m, slot, owner, epoch);
         if (owner == mine) {
             taken++;
             slots_set(gone, slot, true);
@@ -277,12 +279,12 @@ static void new_epoch(struct machine *m)
 }
 
 /* Without a lease it waits: we may have been replaced, and would take back, by the greater epoch, what our
- * successor has served since. */
+ * successor has served since. So does who knows that it was, and has its successor's epoch by that. */
 void ownership_collision(struct machine *m, const struct node *sender, uint64_t sender_epoch)
 {
     if (!machine_is_primary(m) || !node_is(sender, NODE_PRIMARY) || sender_epoch != m->self->config_epoch ||
         MUTANT(COLLIDE) || node_id_cmp(&sender->id, &m->self->id) <= 0 || taking_pins_epoch(m) ||
-        machine_lease_until_ms(m) <= m->now_ms)
+        !node_id_none(&m->successor) || machine_lease_until_ms(m) <= m->now_ms)
         return;
     new_epoch(m);
 }

@@ -19,6 +19,7 @@ enum slotmap_limits {
     SLOTMAP_NODES_MAX = 8192, /* more than any cluster; a hostile peer cannot make us hold more */
     NODE_REPORTS_MAX = 1024,  /* failure reports kept about one node */
     NODE_DISPUTES_MAX = 8,    /* votes of one node whose end it does not know */
+    NODE_ENDED_MAX = 8,       /* claims of which it says that they are over, and were never served */
     SLOTMAP_BUCKETS = 1024,   /* nodes by id; a power of two */
 };
 
@@ -56,6 +57,12 @@ struct node_dispute {
     uint64_t epoch;
 };
 
+/* A claim to slots that another gives (taking.c). */
+struct node_claim {
+    struct node_id by, from;
+    uint64_t epoch;
+};
+
 /* First what walks over all nodes look at, then what is long. */
 struct node {
     struct node_id id;
@@ -86,7 +93,8 @@ struct node {
     uint32_t out, in;     /* links, 0: none */
     bool out_up;
     bool voter;         /* when we last heard it; of ourselves: at the end of the last step */
-    bool unsettled;     /* it claims slots that its file does not give it, or does not know what it has */
+    bool unsettled;     /* it claims slots that its file does not give it, or does not know what it has; or
+                           may do so */
     bool paused;        /* it has given its lease back, and not taken it again */
     uint64_t yields_ms; /* when it said itself that it has failed: whoever has its data may be elected,
                            however old */

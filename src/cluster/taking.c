@@ -1,9 +1,11 @@
 /* Slots that their owner hands to this primary (decision 026).
  *
- *      owner     offers an epoch that nobody has (giving.c), holds the slots ──────────┐
- *      here      takes it, claims the slots in every frame, serves none of them         │ waits
- *      owner     hears the claim, which is of a greater epoch: they are not its own ────┘
- *      here      its replicas and it have all said frames without them: now they are served
+ *      owner     offers an epoch that nobody has (giving.c)
+ *      here      is ready: nodes.conf says that we may have claimed them in it
+ *      owner     holds the slots, sends what is left ───────────────────────────────────┐
+ *      here      takes it, claims the slots in every frame, serves none of them          │ clients wait
+ *      owner     hears the claim, which is of a greater epoch: they are not its own      │
+ *      here      its replicas and it have all said frames without them: they are served ─┘
  *      here      they are its own in nodes.conf, too: now the owner may forget that it gave them
  *
  * Nobody but the old owner and its replicas can ever claim the slots against us; who of them has sent a frame
@@ -20,10 +22,12 @@
  * up unheard. What is conceded nobody can call back any more, and may wait under any epoch. One claim at a
  * time.
  *
- * In our own map they stay the old owner's until then. Everybody else's map says already what we claim: who
- * votes is judged by that (taking_votes()), or no promise to us would count, since we saw other voters than
- * who gives it. nodes.conf says that we are taking them: after a restart we claim what we did in our epoch,
- * or take a new one (taking_restore()). */
+ * In our own map they stay the old owner's until then, or nobody's, if we were elected meanwhile. Everybody
+ * else's map says already what we claim: who votes is judged by that (taking_votes()), or no promise to us
+ * would count, since we saw other voters than who gives it. The claim waits for no disk, as we were ready
+ * for it; nodes.conf says of it with whatever is saved next. After a restart we claim what we did in our
+ * epoch, or take a new one and say that the claim has ended (taking_restore()). taking_told.c: what others
+ * are told. */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"
@@ -77,7 +81,7 @@ void taking_persisted(struct machine *m)
     if (m->taken_seq == 0 || taking_awaits_disk(m))
         return;
     m->taken_seq = 0;
-    struct node *from = slotmap_find(&m->map, &m->taking.with);
+    struct node *from = slotmap_find(&m->map, &m->taken_from);
     if (from != NULL && from->out_up)
         bus_ping(m, from, FRAME_PONG, from->out, 0);
 }
@@ -115,16 +119,25 @@ bool taking_covers(const struct machine *m)
     return true;
 }
 
-static void end(struct machine *m)
+void taking_forget(struct machine *m)
 {
-    m->taking.on = false;
+    memset(&m->taking, 0, sizeof(m->taking));
     machine_dirty(m);
     machine_view(m);
 }
 
+static void end(struct machine *m)
+{
+    taking_note_ended(m, &m->taking);
+    taking_forget(m);
+}
+
 void taking_reset(struct machine *m)
 {
-    m->taking.on = false;
+    if (m->taking.on)
+        taking_note_ended(m, &m->taking);
+    memset(&m->taking, 0, sizeof(m->taking));
+    m->ready.on = false;
     m->taken_seq = 0;
 }
 
@@ -140,7 +153,7 @@ static bool replaces_voter(const struct machine *m)
 }
 
 /* It is under way from now on, or was before a restart. */
-static void put_under_way(struct machine *m)
+void taking_put_under_way(struct machine *m)
 {
     m->taking.on = true;
     for (unsigned k = 0; k < m->map.n; k++) {
@@ -151,20 +164,29 @@ static void put_under_way(struct machine *m)
     m->replaces = replaces_voter(m);
 }
 
+/* What ended before is the business of nobody who gives us something anew. */
+static void start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch)
+{
+    for (unsigned i = m->nended; i-- > 0;)
+        if (node_id_eq(&m->ended[i].from, from))
+            memmove(m->ended + i, m->ended + i + 1, (--m->nended - i) * sizeof(*m->ended));
+    m->taking = (struct handover){.with = *from, .epoch = epoch};
+    memcpy(m->taking.slots, slots, SLOT_BYTES);
+    taking_put_under_way(m);
+    machine_view(m);
+}
+
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch)
 {
     if (m->taking.on)
         return false;
     taking_rise(m, epoch);
-    m->taking.with = *from;
-    m->taking.epoch = epoch;
-    memcpy(m->taking.slots, slots, SLOT_BYTES);
-    put_under_way(m);
-    machine_view(m);
+    start(m, from, slots, epoch);
     return true;
 }
 
-int taking_begin(struct machine *m, const struct machine_command *c)
+/* Why not; 0: it is well. */
+static int check(struct machine *m, const struct machine_command *c)
 {
     const struct node *from = slotmap_find(&m->map, &c->id);
     if (!machine_is_primary(m) || !m->ok || m->mute)
@@ -174,10 +196,58 @@ int taking_begin(struct machine *m, const struct machine_command *c)
                                     "This node may not write now: another may be elected in its place.");
     if (from == NULL || from == m->self || node_is(from, NODE_FAIL) || !machine_owns_all(m, c->slots, from))
         return machine_fail_command(m, ERR_NOTFOUND, "Slots are no longer owned by source node");
-    if (machine_epoch_is_taken(m, c->epoch) && !MUTANT(TAKE_ANY_EPOCH))
+    if ((machine_epoch_is_taken(m, c->epoch) || giving_offers_in(m, c->epoch)) && !MUTANT(TAKE_ANY_EPOCH))
         return machine_fail_command(m, ERR_AGAIN, "Another node has taken the offered epoch meanwhile");
-    if (!taking_start(m, &c->id, c->slots, c->epoch))
+    if (m->taking.on)
         return machine_fail_command(m, ERR_AGAIN, "Slots that came here last are not served yet.");
+    return 0;
+}
+
+int taking_ready(struct machine *m, const struct machine_command *c)
+{
+    int rc = check(m, c);
+    if (rc != 0)
+        return rc;
+    m->ready = (struct handover){.on = true, .with = c->id, .epoch = c->epoch};
+    memcpy(m->ready.slots, c->slots, SLOT_BYTES);
+    m->ready_seq = machine_persist_next(m);
+    machine_dirty(m);
+    return 0;
+}
+
+bool machine_is_ready(const struct machine *m)
+{
+    return m->ready.on && (m->persisted_seq >= m->ready_seq || MUTANT(TAKE_UNREADY));
+}
+
+bool taking_readies(const struct machine *m)
+{
+    return m->ready.on && !machine_is_ready(m);
+}
+
+static bool is_ready_for(const struct machine *m, const struct machine_command *c)
+{
+    const struct handover *r = &m->ready;
+    return machine_is_ready(m) && r->epoch == c->epoch && node_id_eq(&r->with, &c->id) &&
+           memcmp(r->slots, c->slots, SLOT_BYTES) == 0;
+}
+
+/* The file says already that we may have done so: all hear it at once. */
+int taking_begin(struct machine *m, const struct machine_command *c)
+{
+    int rc = check(m, c);
+    if (rc != 0)
+        return rc;
+    if (!is_ready_for(m, c))
+        return machine_fail_command(m, ERR_AGAIN, "This node was not made ready for it.");
+    m->ready.on = false;
+    m->self->config_epoch = c->epoch;
+    if (m->current_epoch < c->epoch)
+        m->current_epoch = c->epoch;
+    start(m, &c->id, c->slots, c->epoch);
+    machine_dirty(m);
+    bus_pong_all(m);
+    taking_ask(m, true);
     return 0;
 }
 
@@ -190,29 +260,46 @@ static bool has_owner(const struct machine *m, const uint8_t *slots)
 }
 
 /* Into the epoch that was kept for us, unless ours is later. */
-static void rise_above(struct machine *m)
+static void rise_above(struct machine *m, const struct handover *h)
 {
-    uint64_t epoch = m->taking.epoch + EPOCHS_KEPT;
+    uint64_t epoch = h->epoch + EPOCHS_KEPT;
     taking_rise(m, m->self->config_epoch > epoch ? m->self->config_epoch : epoch);
+}
+
+/* It is as if we had claimed it, whether we have or not. */
+static void give_up(struct machine *m, const struct handover *h)
+{
+    taking_note_ended(m, h);
+    if (!MUTANT(TAKE_AND_FORGET))
+        rise_above(m, h);
 }
 
 /* What we claimed before a restart. With replicas, which have it, we go on. Without them it is lost, and is
  * the old owner's, if there is one, whether it has given it up or not: in a new epoch, which was kept for
- * that, we claim it no more. */
+ * that, we claim it no more. But what we claim since we were elected nobody remembers that he gave it. Nor do
+ * we claim what we were ready for: it is not known whether it was all there when we died. */
 void taking_restore(struct machine *m)
 {
     struct handover *t = &m->taking;
+    if (m->ready.on)
+        give_up(m, &m->ready);
+    m->ready.on = false;
     if (!t->on)
         return;
-    if (t->epoch == 0) /* a file that does not say it */
+    if (t->epoch == 0) {
         t->epoch = m->self->config_epoch;
-    if (slotmap_replicas(&m->map, m->self, false) > 0 || !has_owner(m, t->slots)) {
-        put_under_way(m);
+        t->elected = true;
+    }
+    t->on = machine_is_primary(m);
+    if (!t->on)
+        return; /* our primary's */
+    if (t->elected || slotmap_replicas(&m->map, m->self, false) > 0 || !has_owner(m, t->slots)) {
+        taking_put_under_way(m);
         return;
     }
-    t->on = false;
-    if (!MUTANT(TAKE_AND_FORGET))
-        rise_above(m);
+    const struct handover lost = *t;
+    taking_forget(m);
+    give_up(m, &lost);
 }
 
 /* To ask again would make its answer one to an older question, which promises nothing. */
@@ -284,12 +371,20 @@ static bool has_majority(const struct machine *m)
     return 2 * have > voters;
 }
 
+/* In one epoch, that of an election, two may claim that were in one place: what the old one was taking the
+ * elected one takes. */
+static bool goes_before(const struct machine *m, const struct node *owner)
+{
+    return owner->config_epoch > m->taking.epoch ||
+           (owner->config_epoch == m->taking.epoch && !m->taking.elected);
+}
+
 /* Somebody was elected in the old owner's place and claims them, or it has called them back. */
 static bool is_lost(const struct machine *m)
 {
     for (unsigned s = 0; s < SLOT_COUNT; s++) {
         const struct node *owner = m->map.owner[s];
-        if (slots_has(m->taking.slots, s) && owner != NULL && owner->config_epoch >= m->taking.epoch)
+        if (slots_has(m->taking.slots, s) && owner != NULL && goes_before(m, owner))
             return true;
     }
     return false;
@@ -299,20 +394,31 @@ static bool is_lost(const struct machine *m)
  * on the disk, unless it goes with an epoch. */
 static void finish(struct machine *m, bool heir)
 {
-    if (heir)
-        rise_above(m);
+    if (heir && !m->taking.elected)
+        rise_above(m, &m->taking);
     if (m->replaces)
         m->elected_ms = m->now_ms;
     for (unsigned s = 0; s < SLOT_COUNT; s++)
         if (slots_has(m->taking.slots, s))
             ownership_assign(m, s, m->self);
-    end(m);
+    m->taken_from = m->taking.with;
     m->taken_seq = machine_persist_next(m);
+    taking_forget(m);
+    for (unsigned i = 0; i < m->map.n; i++) { /* it may have to take over any time */
+        struct node *n = m->map.nodes[i];
+        if (n->primary == m->self && n->out_up)
+            bus_ping(m, n, FRAME_PONG, n->out, 0);
+    }
 }
 
 void taking_check(struct machine *m)
 {
     bool heir;
+    if (m->ready.on && machine_epoch_is_taken(m, m->ready.epoch) && !MUTANT(TAKE_ANY_EPOCH)) {
+        /* a TAKE would be refused */
+        m->ready.on = false;
+        machine_dirty(m);
+    }
     if (!m->taking.on)
         return;
     if (!machine_is_primary(m) || (is_lost(m) && !MUTANT(TAKE_ANYWAY)))
@@ -324,6 +430,7 @@ void taking_check(struct machine *m)
 void taking_heard(struct machine *m, struct node *sender, const struct frame *f)
 {
     const struct handover *t = &m->taking;
+    taking_heard_primary(m, sender, f);
     if (!t->on || !note_giver(m, sender))
         return;
     /* Who follows us already, having given its last slots away, tells of ours. */

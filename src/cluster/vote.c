@@ -83,6 +83,14 @@ static bool may_replace(const struct machine *m, const struct node *sender, cons
            (!lately || (forced && again));
 }
 
+/* The sender, a primary, asks for its own place. Whoever we have voted for in it may write as long as we have
+ * promised with that vote. */
+static bool may_renew(const struct machine *m, const struct node *sender)
+{
+    return sender->voted_ms == 0 || m->now_ms - sender->voted_ms >= m->config.node_timeout_ms ||
+           MUTANT(RENEW_AT_ONCE);
+}
+
 void vote_request(struct machine *m, struct node *sender, const struct frame *f)
 {
     bool renews = node_id_none(&f->h.primary); /* a primary, in its own place */
@@ -102,7 +110,7 @@ void vote_request(struct machine *m, struct node *sender, const struct frame *f)
     bool is_back = m->restored && m->now_ms - m->boot_ms < m->config.node_timeout_ms;
     if (is_back && !is_ordered(f) && !MUTANT(VOTE_AT_ONCE))
         return; /* what we promised before the crash we do not know */
-    if (electorate_is_barred(m) || !(renews || may_replace(m, sender, p, f)) ||
+    if (electorate_is_barred(m) || !(renews ? may_renew(m, sender) : may_replace(m, sender, p, f)) ||
         (!slots_are_current(m, f) && !MUTANT(OLD_SLOTS)))
         return;
     m->vote_epoch = m->current_epoch;

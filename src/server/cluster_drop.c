@@ -99,6 +99,10 @@ void cluster_hide_dropped(struct cluster_core *core)
 void cluster_drop_arrivals(struct cluster_core *core)
 {
     struct repl *r = &core->server->repl;
+    uint8_t coming[SLOT_BYTES] = {0};
+    machine_add_takings(&core->machine, coming);
+    slots_add(core->dropping.kept, coming);
+    slots_drop(r->arriving, coming);
     slots_drop(r->arriving, core->machine.self->slots); /* but for those that have */
     slots_add(core->dropping.slots, r->arriving);
     memset(r->arriving, 0, sizeof r->arriving);

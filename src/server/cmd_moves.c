@@ -354,12 +354,13 @@ static void establish(struct cmd_ctx *c, struct cluster_core *core, const struct
 
 void moves_do_syncslots(struct cmd_ctx *c, struct cluster_core *core, const struct cluster_view *v)
 {
+    bool ready = cmd_arg_is(c, 2, STR("READY"));
     int64_t epoch;
     if (cmd_arg_is(c, 2, STR("ESTABLISH"))) {
         establish(c, core, v);
-    } else if (!cmd_arg_is(c, 2, STR("TAKE")) || c->argc != 4) {
+    } else if (!(ready || cmd_arg_is(c, 2, STR("TAKE"))) || c->argc != 4) {
         reply_error(c->reply, REPLY_SYNTAX);
     } else if (cmd_arg_range(c, 3, 1, INT64_MAX, &epoch, "ERR the epoch is out of range")) {
-        moves_take(c, core, (uint64_t)epoch);
+        (ready ? moves_ready : moves_take)(c, core, (uint64_t)epoch);
     }
 }

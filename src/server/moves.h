@@ -6,6 +6,7 @@
  *      each key: RESTORE, CACHE.RESTORE ──────> writes it; its replicas hear of it
  *      keys that the change log names, again ─> writes them
  *      offers an epoch, till a majority of the primaries knows of it (cluster/giving.c)
+ *      CLUSTER SYNCSLOTS READY epoch ─────────> has on its disk that it may claim them from now on
  *      holds the slots: who wants them waits
  *      the last keys ─────────────────────────> writes them; its replicas have them
  *      CLUSTER SYNCSLOTS TAKE epoch ──────────> claims them on the bus (cluster/taking.c)
@@ -160,6 +161,8 @@ void moves_send(struct moves *m, const struct move *mv);
 
 /* moves_take.c: the cluster's thread. */
 void moves_establish(struct cmd_ctx *c, struct cluster_core *core, const struct move *mv);
+/* Its OK is sent when it is on the disk. */
+void moves_ready(struct cmd_ctx *c, struct cluster_core *core, uint64_t epoch);
 void moves_take(struct cmd_ctx *c, struct cluster_core *core, uint64_t epoch);
 /* In every round: what has become of what arrives here? */
 void moves_look(struct cluster_core *core);

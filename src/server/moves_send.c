@@ -74,20 +74,13 @@ static void note(struct sender *d, enum move_state state)
 
 /* ---- what the cluster's thread is asked ------------------------------------------------------ */
 
-static uint32_t count_of(const struct machine *m, const uint8_t *slots, const struct node *owner)
+static bool owns_all(const uint8_t *slots, const struct node *n)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < SLOT_COUNT; i++)
-        n += slots_has(slots, i) && m->map.owner[i] == owner;
-    return n;
-}
-
-static uint32_t count_slots(const uint8_t *slots)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < SLOT_COUNT; i++)
-        n += slots_has(slots, i);
-    return n;
+    uint8_t rest[SLOT_BYTES];
+    memcpy(rest, slots, SLOT_BYTES);
+    if (n != NULL)
+        slots_drop(rest, n->slots);
+    return !slots_any(rest);
 }
 
 static void look(struct cluster_core *core, void *arg)
@@ -96,9 +89,8 @@ static void look(struct cluster_core *core, void *arg)
     const struct machine *m = &core->machine;
     const struct node *n = cluster_core_node(core, d->mv->target);
     bool primary = node_is(m->self, NODE_PRIMARY);
-    uint32_t ours = count_of(m, d->slots, m->self), all = count_slots(d->slots);
-    d->owns = primary && ours == all;
-    d->given = (primary && ours == 0) || (n != NULL && count_of(m, d->slots, n) == all);
+    d->owns = primary && owns_all(d->slots, m->self);
+    d->given = (primary && !slots_overlap(d->slots, m->self->slots)) || owns_all(d->slots, n);
     d->settled = !m->offer.gift.on && (n == NULL || !n->unsettled);
     d->port = 0;
     if (n == NULL || !node_is(n, NODE_PRIMARY) || node_is(n, NODE_FAIL))
@@ -463,16 +455,27 @@ static bool await_last_move(struct sender *d)
     return await(d, look, &d->settled, MOVES_CLAIM_MS, "Slots that were moved last are not served yet");
 }
 
+/* READY or TAKE. */
+static bool put_order(struct sender *d, struct str what)
+{
+    char epoch[NUM_I64_TEXT_MAX];
+    const struct str order[] = {
+        STR("CLUSTER"), STR("SYNCSLOTS"), what, {epoch, num_put_u64(epoch, d->epoch)}};
+    return put(d, order, ARRAY_LEN(order));
+}
+
+static bool make_ready(struct sender *d)
+{
+    return put_order(d, STR("READY")) && exchange(d, NULL);
+}
+
 /* From here on only the bus decides. True: they are another's now. */
 static bool give(struct sender *d)
 {
-    char epoch[NUM_I64_TEXT_MAX];
-    const struct str take[] = {
-        STR("CLUSTER"), STR("SYNCSLOTS"), STR("TAKE"), {epoch, num_put_u64(epoch, d->epoch)}};
     note(d, MOVE_GIVES);
     if (store_flushes(d->s->store) != d->flushes)
         return fail(d, "Data was flushed");
-    if (!put(d, take, ARRAY_LEN(take)))
+    if (!put_order(d, STR("TAKE")))
         return false;
     d->told = true;
     bool said = exchange(d, NULL);
@@ -492,8 +495,8 @@ static bool give(struct sender *d)
 static bool hold_slots(struct sender *d)
 {
     for (unsigned tries = 0; tries < MOVES_OFFERS && !d->held; tries++)
-        if (!await_last_move(d) || !ask_cluster(d, offer) || d->failed || !await_offer(d) || !catch_up(d) ||
-            !ask_cluster(d, hold))
+        if (!await_last_move(d) || !ask_cluster(d, offer) || d->failed || !await_offer(d) || !make_ready(d) ||
+            !catch_up(d) || !ask_cluster(d, hold))
             return false;
     return d->held || fail(d, "Other nodes take new epochs faster than the keys can be sent");
 }

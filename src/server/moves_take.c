@@ -88,27 +88,40 @@ void moves_establish(struct cmd_ctx *c, struct cluster_core *core, const struct 
     reply_ok(c->reply);
 }
 
-void moves_take(struct cmd_ctx *c, struct cluster_core *core, uint64_t epoch)
+/* One of the two orders of the source, as the machine takes it. */
+static bool obey(struct cmd_ctx *c, struct cluster_core *core, enum machine_command_kind kind, uint64_t epoch)
 {
     struct moves_import *im = &core->moving.imports[c->session->importing % MOVES_IMPORTS];
-    struct machine_command take = {.kind = CMD_TAKE, .slots = im->slots, .epoch = epoch};
+    struct machine_command order = {.kind = kind, .slots = im->slots, .epoch = epoch};
     if (c->session->importing == 0 || im->number != c->session->importing || im->takes || im->cleans) {
         reply_error(c->reply, "ERR No such slot migration job");
-        return;
+        return false;
     }
     if (store_flushes(core->server->store) != im->flushes) {
         reply_error(c->reply, "ERR Data was flushed");
-        return;
+        return false;
     }
-    memcpy(take.id.c, im->from, NODE_ID);
-    const char *no = cluster_core_command(core, &take);
-    im->takes = no == NULL;
-    if (no != NULL) {
+    memcpy(order.id.c, im->from, NODE_ID);
+    const char *no = cluster_core_command(core, &order);
+    if (no != NULL)
         reply_error(c->reply, no);
+    else
+        reply_ok(c->reply);
+    return no == NULL;
+}
+
+void moves_ready(struct cmd_ctx *c, struct cluster_core *core, uint64_t epoch)
+{
+    (void)obey(c, core, CMD_READY, epoch);
+}
+
+void moves_take(struct cmd_ctx *c, struct cluster_core *core, uint64_t epoch)
+{
+    struct moves_import *im = &core->moving.imports[c->session->importing % MOVES_IMPORTS];
+    if (!obey(c, core, CMD_TAKE, epoch))
         return;
-    }
+    im->takes = true;
     moves_note(&core->server->moves, im->move, MOVE_TAKES, NULL);
-    reply_ok(c->reply);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */

@@ -58,6 +58,9 @@ void check_disk(struct sim *s, int node)
     n->epoch_disk = epoch;
     n->vote_disk = vote;
     n->config_disk = own_epoch(text);
+    const char *ready = memmem(text.p, text.n, "larderReady-", 12);
+    n->ready_disk =
+        ready == NULL ? 0 : number_after((struct str){ready, (size_t)(text.p + text.n - ready)}, " ");
     groups_disk(s, node);
 }
 
@@ -132,14 +135,27 @@ void check_note(const struct sim *s)
                  (unsigned long long)m->self->config_epoch, (unsigned long long)m->current_epoch,
                  m->self->nslots, m->mute ? ", mute" : "", taking_any(m) ? ", takes" : "",
                  machine_may_write(m, sim_clock(s, i)) ? ", writes" : "", m->nvotes);
+        if (m->taking.epoch != 0)
+            sim_note(s, "    claims what is node %d's in epoch %llu", sim_find(s, &m->taking.with),
+                     (unsigned long long)m->taking.epoch);
+        if (m->offer.gift.on)
+            sim_note(s, "    has given to node %d in epoch %llu", sim_find(s, &m->offer.gift.with),
+                     (unsigned long long)m->offer.epoch);
+        for (unsigned k = 0; k < m->nended; k++)
+            sim_note(s, "    says that node %d has not served what was node %d's in epoch %llu",
+                     sim_find(s, &m->ended[k].by), sim_find(s, &m->ended[k].from),
+                     (unsigned long long)m->ended[k].epoch);
         for (unsigned g = 0; g < SIM_GROUPS; g++)
             if (m->map.owner[g * (SLOT_COUNT / SIM_GROUPS)] == NULL)
                 sim_note(s, "    group %u is nobody's", g);
         for (unsigned k = 0; k < m->map.n; k++) {
             const struct node *n = m->map.nodes[k];
             int primary = n->primary == NULL ? -1 : sim_find(s, &n->primary->id);
-            sim_note(s, "    sees node %d: flags %#x, primary %d, epoch %llu, owns %u", sim_find(s, &n->id),
-                     n->flags & NODE_WIRE, primary, (unsigned long long)n->config_epoch, n->nslots);
+            sim_note(s, "    sees node %d: flags %#x, primary %d, epoch %llu, owns %u%s", sim_find(s, &n->id),
+                     n->flags & NODE_WIRE, primary, (unsigned long long)n->config_epoch, n->nslots,
+                     !n->gives     ? ""
+                     : n->conceded ? ", conceded"
+                                   : ", gives");
         }
     }
 }

@@ -211,6 +211,7 @@ void groups_promote(struct sim *s, int node, int in_place_of)
 {
     struct sim_node *n = &s->nodes[node];
     const struct sim_node *old = &s->nodes[in_place_of];
+    uint8_t coming[SLOT_BYTES] = {0};
     uint64_t owns = groups_in(n->m.self->slots), its = old->inherits | old->takes | old->took;
     for (unsigned g = 0; g < SIM_GROUPS; g++)
         its |= s->groups[g].holder == (uint32_t)in_place_of + 1 ? bit(g) : 0;
@@ -218,6 +219,8 @@ void groups_promote(struct sim *s, int node, int in_place_of)
     n->stale = 0;
     n->replaces_in = n->m.self->config_epoch;
     s->replaced |= its & ~owns;
+    machine_add_takings(&n->m, coming); /* it goes on with what the other was told to take */
+    n->takes |= groups_in(coming);
 }
 
 /* An election counts from when its winner's disk says so: whoever it replaced has no right to what it had. */
@@ -226,8 +229,10 @@ void groups_disk(struct sim *s, int node)
     struct sim_node *n = &s->nodes[node];
     if (n->replaces_in == 0 || n->config_disk < n->replaces_in)
         return;
+    struct sim_node *old = &s->nodes[n->replaces];
+    if (!old->alive || old->m.self->config_epoch <= n->replaces_in) /* else elected anew since */
+        old->stale = UINT64_MAX;
     n->replaces_in = 0;
-    s->nodes[n->replaces].stale = UINT64_MAX;
 }
 
 /* It was elected in its own place, since those who had voted for its replica heard no more of that one: what

@@ -1,7 +1,9 @@
 /* The mover, as src/server/moves_send.c and moves_take.c drive the machine (decision 026):
  *
- *      source    OFFER ── it stands: holds the groups ── sends what they are ─────┐
- *      target                                        writes it, its replicas too ─┤
+ *      source    OFFER ── it stands: READY ─┐
+ *      target                             its disk says so ─┐
+ *      source                               holds the groups ── sends what they are ─┐
+ *      target                                           writes it, its replicas too ─┤
  *      source    TAKE epoch ── waits until they are not its own; in the end RECLAIM
  *      target    takes them: from then on it is the machine's affair
  *
@@ -22,8 +24,8 @@ enum {
     SLOW_MS = 3000,
 };
 
-enum step { BEGINS, OFFERS, SENDS, WAITS, GIVES };
-enum letter { KEYS, TAKE };
+enum step { BEGINS, OFFERS, READIES, SENDS, WAITS, GIVES };
+enum letter { READY, KEYS, TAKE };
 
 uint64_t moves_wanted(const struct sim *s, int node)
 {
@@ -115,6 +117,12 @@ static void offer(struct sim *s, struct sim_move *v)
     enter(s, v, OFFERS, REPLICAS_MS);
 }
 
+static void make_ready(struct sim *s, struct sim_move *v)
+{
+    push(s, v, SIM_LETTER, READY, delay(s));
+    enter(s, v, READIES, SEND_MS);
+}
+
 static void hold(struct sim *s, struct sim_move *v)
 {
     if (machine_may_write(&s->nodes[v->from].m, sim_clock(s, v->from)))
@@ -122,6 +130,7 @@ static void hold(struct sim *s, struct sim_move *v)
     v->held = true;
     for (unsigned g = 0; g < SIM_GROUPS; g++)
         v->values[g] = groups_value(s, v->from, g);
+    v->said = false;
     push(s, v, SIM_LETTER, KEYS, delay(s));
     enter(s, v, SENDS, SEND_MS);
 }
@@ -180,6 +189,8 @@ static void mover(struct sim *s, struct sim_move *v)
     if (v->step == BEGINS)
         offer(s, v);
     else if (v->step == OFFERS && offer_stands(s, v))
+        make_ready(s, v);
+    else if (v->step == READIES && v->said && offer_stands(s, v))
         hold(s, v);
     else if (v->step == SENDS && v->said)
         enter(s, v, WAITS, REPLICAS_MS);
@@ -216,6 +227,17 @@ static void arrive(struct sim *s, struct sim_move *v, enum letter what)
     if (is_cut(s, v)) {
         if (v->on)
             push(s, v, SIM_LETTER, what, AGAIN_MS);
+    } else if (what == READY) {
+        const struct machine *m = &n->m;
+        bool asked = m->ready.on && m->ready.epoch == v->epoch;
+        if (asked && !machine_is_ready(m))
+            push(s, v, SIM_LETTER, READY, POLL_MS); /* its answer waits for the disk */
+        else if (asked)
+            push(s, v, SIM_ANSWER, true, delay(s));
+        else if (order(s, v, v->to, CMD_READY))
+            push(s, v, SIM_LETTER, READY, 1);
+        else
+            push(s, v, SIM_ANSWER, false, delay(s));
     } else if (what == KEYS) {
         push(s, v, SIM_ANSWER, write_keys(s, v), delay(s));
     } else if (node_is(n->m.self, NODE_PRIMARY) && n->reign == v->to_reign && order(s, v, v->to, CMD_TAKE)) {

@@ -70,7 +70,7 @@ struct sim_node {
     char *disk, *writing;
     size_t ndisk, nwriting;
     uint64_t writing_seq;
-    uint64_t epoch_disk, vote_disk, config_disk; /* what the disk has told so far */
+    uint64_t epoch_disk, vote_disk, config_disk, ready_disk; /* what the disk has told so far */
     /* data */
     struct sim_data data, saved;
     uint64_t epoch_data, epoch_saved; /* recorded beside the data */

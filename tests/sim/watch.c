@@ -26,7 +26,8 @@ void watch_sent(struct sim *s, int from, uint32_t link, const struct frame *f)
     int to = net_peer(s, from, link);
     if (to >= 0 && f->h.larder.promise_ms > 0)
         n->promised[to] = sim_clock(s, from) + f->h.larder.promise_ms;
-    if (node_id_none(&f->h.primary) && f->h.config_epoch > n->config_disk)
+    if (node_id_none(&f->h.primary) && f->h.config_epoch > n->config_disk &&
+        f->h.config_epoch != n->ready_disk)
         sim_fail(s, "node %d tells epoch %llu as its own with %llu on its disk", from,
                  (unsigned long long)f->h.config_epoch, (unsigned long long)n->config_disk);
 }

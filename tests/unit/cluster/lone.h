@@ -21,9 +21,10 @@ struct lone {
     struct machine m;
     struct rng rng;
     uint64_t now;
-    uint32_t promised;         /* with its last vote */
-    bool other_view;           /* frames to it come from who sees other voters, or does not say */
-    const struct node *update; /* of the next UPDATE */
+    uint32_t promised;              /* with its last vote */
+    bool other_view;                /* frames to it come from who sees other voters, or does not say */
+    const struct node *update;      /* of the next UPDATE */
+    const struct node_claim *ended; /* in frames to it; NULL: none */
 };
 
 static inline int event(struct lone *l, const struct machine_event *e)
@@ -89,6 +90,21 @@ static inline struct lone *restarted(struct lone *l)
     return l;
 }
 
+/* What the machine wants on the disk is there. */
+static inline void on_disk(struct lone *l)
+{
+    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
+}
+
+/* Slots of that node, which may be taken in that epoch from now on. */
+static inline void make_ready(struct lone *l, const char *of, const uint8_t *slots, uint64_t epoch)
+{
+    struct machine_command ready = {.kind = CMD_READY, .slots = slots, .epoch = epoch};
+    memcpy(ready.id.c, of, NODE_ID);
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &ready}), 0);
+    on_disk(l);
+}
+
 static inline void from(struct frame_header *h, enum frame_type type, const char *sender)
 {
     *h = (struct frame_header){.type = (uint16_t)type, .port = 7001, .cport = 17001, .flags = NODE_PRIMARY};
@@ -128,6 +144,10 @@ static inline int send_frame_of(struct lone *l, const struct frame_header *h, ui
         frame_put_fail(&w, &h->sender);
     if (h->type == FRAME_UPDATE)
         frame_put_update(&w, l->update, l->update->slots);
+    if (l->ended != NULL) {
+        struct machine says = {.nended = 1, .ended = {*l->ended}};
+        taking_put(&says, &w, l->m.self);
+    }
     bool view = h->type == FRAME_PONG || h->type == FRAME_AUTH_REQUEST || h->type == FRAME_AUTH_ACK;
     if (h->larder.is && view && !l->other_view)
         put_view(l, &w, d);

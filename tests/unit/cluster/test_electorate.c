@@ -337,8 +337,8 @@ static void test_in_the_place_of_whom_sees_others(void **state)
         for (unsigned k = 0; k < 4; k++)
             promises(l, (const char *const[]){B, C, D, E}[k], NULL);
     l->now -= 2000;
+    make_ready(l, B, slots, 7);
     assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &take}), 0);
-    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
     sees_others(l, B, none, &d);
     for (unsigned k = 0; k < 3; k++)
         promises(l, (const char *const[]){C, D, E}[k], NULL);
@@ -501,6 +501,19 @@ static void test_renewal(void **state)
     acks(l, D, NULL);
     assert_int_equal(l->m.self->config_epoch, l->m.vote_epoch);
     assert_true(l->m.vote_epoch > 6);
+    end(l);
+}
+
+/* With our vote for F in its place B may not write for T, nor be elected anew in that time: F may write. */
+static void test_no_renewal_against_a_vote(void **state)
+{
+    struct lone *l = start_leading();
+    assert_true(votes_for_f(l, 7));
+    assert_false(votes_for(l, B, 8));
+    l->now += 999;
+    assert_false(votes_for(l, B, 9));
+    l->now++;
+    assert_true(votes_for(l, B, 10));
     end(l);
 }
 
@@ -749,6 +762,7 @@ int main(void)
         cmocka_unit_test(test_whose_place),
         cmocka_unit_test(test_a_redis_that_is_not_elected),
         cmocka_unit_test(test_renewal),
+        cmocka_unit_test(test_no_renewal_against_a_vote),
         cmocka_unit_test(test_redis_among_larder),
         cmocka_unit_test(test_who_was_elected),
         cmocka_unit_test(test_disowned),

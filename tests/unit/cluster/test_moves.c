@@ -12,16 +12,18 @@
       "vars currentEpoch 6 lastVoteEpoch 5 " vars "\n"
 #define CONF_WITH(vars) CONF_OF("", vars)
 
-static void on_disk(struct lone *l)
-{
-    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
-}
-
 static int order(struct lone *l, enum machine_command_kind kind, const uint8_t *slots, uint64_t epoch)
 {
     struct machine_command c = {.kind = kind, .slots = slots, .epoch = epoch};
     memcpy(c.id.c, B, NODE_ID);
     return event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+}
+
+/* From B. */
+static void take(struct lone *l, const uint8_t *slots)
+{
+    make_ready(l, B, slots, 7);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
 }
 
 static void range(uint8_t *slots, unsigned first, unsigned last)
@@ -97,7 +99,7 @@ static void test_who_follows_has_conceded(void **state)
     uint8_t slots[SLOT_BYTES], all[SLOT_BYTES];
     range(slots, 5001, SLOT_COUNT - 1);
     range(all, 0, SLOT_COUNT - 1);
-    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    take(l, slots);
     on_disk(l);
     b_says(l, slots, 3, 6, false);
     assert_true(machine_takes(&l->m, 5001));
@@ -133,6 +135,95 @@ static void test_an_offer_before_a_restart(void **state)
     end(l);
 }
 
+/* Before clients have to wait, the disk says that we may have claimed them. The claim itself waits for no
+ * disk. */
+static void test_ready(void **state)
+{
+    struct lone *l = start_with_b();
+    struct machine_command ready = {.kind = CMD_READY, .epoch = 7};
+    uint8_t slots[SLOT_BYTES], others[SLOT_BYTES];
+    range(slots, 5001, 5010);
+    range(others, 5002, 5011);
+    ready.slots = slots;
+    ready.id = node_named(l, B)->id;
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), ERR_AGAIN);
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &ready}), 0);
+    assert_true(machine_awaits_disk(&l->m) && !machine_is_ready(&l->m));
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), ERR_AGAIN);
+    on_disk(l);
+    assert_true(machine_is_ready(&l->m));
+    assert_int_equal(order(l, CMD_TAKE, others, 7), ERR_AGAIN);
+    assert_int_equal(order(l, CMD_TAKE, slots, 8), ERR_AGAIN);
+    assert_int_equal(l->m.self->config_epoch, 4);
+    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    assert_non_null(acted(l, ACT_SEND));
+    assert_false(machine_held(&l->m) || machine_awaits_disk(&l->m) || machine_is_ready(&l->m));
+    assert_int_equal(l->m.self->config_epoch, 7);
+    end(l);
+    l = start_with_b(); /* we have offered that epoch ourselves */
+    assert_int_equal(order(l, CMD_OFFER, l->m.self->slots, 0), 0);
+    assert_int_equal(l->m.offer.epoch, 7);
+    ready.id = node_named(l, B)->id;
+    assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &ready}), ERR_AGAIN);
+    end(l);
+    l = start_with_b();
+    make_ready(l, B, slots, 7);
+    b_says(l, node_named(l, B)->slots, 8, 8, false); /* it keeps them */
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_false(machine_is_ready(&l->m));
+    end(l);
+}
+
+/* Restarted then, we do not know whether we have claimed them, nor whether all of it had come: replicas or
+ * not, we claim them no more, and say so. */
+static void test_ready_and_restarted(void **state)
+{
+    struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 slave " A " 0 0 4 connected\n", ""));
+    uint8_t slots[SLOT_BYTES];
+    l->m.mute = false;
+    range(slots, 5001, 5010);
+    make_ready(l, B, slots, 7);
+    l = restarted(l);
+    assert_false(machine_takes(&l->m, 5001) || machine_is_ready(&l->m));
+    assert_int_equal(l->m.self->config_epoch, 9);
+    l = restarted(l);
+    assert_int_equal(l->m.self->config_epoch, 9);
+    assert_int_equal(l->m.nended, 1);
+    assert_int_equal(l->m.ended[0].epoch, 7);
+    assert_memory_equal(l->m.ended[0].by.c, A, NODE_ID);
+    assert_memory_equal(l->m.ended[0].from.c, B, NODE_ID);
+    end(l);
+}
+
+static struct lone *restarted_with_b(struct lone *l)
+{
+    l = restarted(l);
+    on_disk(l);
+    for (unsigned i = 0; i < 2; i++, l->now += 2000)
+        b_says(l, node_named(l, B)->slots, 3, l->m.current_epoch, false);
+    l->now -= 2000;
+    return l;
+}
+
+/* The last of them are remembered; what the same node gives anew comes in their place. */
+static void test_many_that_ended(void **state)
+{
+    struct lone *l = start_with_b();
+    uint8_t slots[SLOT_BYTES];
+    uint64_t epoch = 7;
+    range(slots, 5001, 5010);
+    for (unsigned i = 0; i < NODE_ENDED_MAX + 2; i++, epoch += 5) {
+        make_ready(l, B, slots, epoch);
+        l = restarted_with_b(l);
+    }
+    assert_int_equal(l->m.nended, NODE_ENDED_MAX);
+    assert_int_equal(l->m.ended[0].epoch, 17);
+    make_ready(l, B, slots, epoch);
+    assert_int_equal(order(l, CMD_TAKE, slots, epoch), 0);
+    assert_int_equal(l->m.nended, 0);
+    end(l);
+}
+
 /* What was given is told when it is on the disk: else a restart would call it back. */
 static void test_given_on_disk(void **state)
 {
@@ -155,14 +246,14 @@ static void test_given_on_disk(void **state)
  * one it is lost, and B's again: in a new epoch we do not claim it. */
 static void test_claims_again(void **state)
 {
-    struct lone *l = start(CONF_OF("", "larderTakes-" B "-6000 6001"));
-    assert_false(machine_takes(&l->m, 6000));
-    assert_int_equal(l->m.self->config_epoch, 6);
-    assert_true(machine_held(&l->m));
+    struct lone *l = start(CONF_OF("", "larderTakes-" B "-6000 6001")); /* since an election */
+    assert_true(machine_takes(&l->m, 6000));
+    assert_int_equal(l->m.self->config_epoch, 4);
     end(l);
     l = start(CONF_OF("", "larderTakes-" B "-6000 6001 larderTakesIn 5"));
     assert_int_equal(l->m.self->config_epoch, 7);
     assert_int_equal(l->m.current_epoch, 7);
+    assert_int_equal(l->m.ended[0].epoch, 5);
     end(l);
     l = start_with(
         CONF_OF(C " 127.0.0.1:7002@17002 slave " A " 0 0 4 connected\n", "larderTakes-" B "-6000 6001"));
@@ -179,7 +270,8 @@ static void test_claims_again(void **state)
     end(l);
 }
 
-/* B has claimed what we gave it, and is a replica before it has served it, of one who does not know of it. */
+/* B has claimed what we gave it, and is a replica before it has served it, of one who does not know of it: it
+ * says so. That it claims it no more is not enough, it may have lost it since. */
 static void test_takes_back(void **state)
 {
     struct lone *l = start_with_b();
@@ -200,6 +292,16 @@ static void test_takes_back(void **state)
     h.current_epoch = 12;
     h.slots = none;
     send_frame(l, &h, LINK_INBOUND | 1);
+    assert_false(machine_takes(&l->m, 0));
+    struct node_claim ended = {.by = node_named(l, B)->id, .from = l->m.self->id, .epoch = 6};
+    l->ended = &ended;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    ended.epoch = 7;
+    ended.from = ended.by;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_false(machine_takes(&l->m, 0)); /* those were others */
+    ended.from = l->m.self->id;
+    send_frame(l, &h, LINK_INBOUND | 1);
     assert_true(machine_takes(&l->m, 0));
     assert_int_equal(l->m.self->config_epoch, 8);
     end(l);
@@ -217,12 +319,12 @@ static void test_voters(void **state)
     struct lone *l = start_with_b();
     uint8_t slots[SLOT_BYTES];
     range(slots, 5001, SLOT_COUNT - 2);
-    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    take(l, slots);
     assert_true(taking_votes(&l->m, node_named(l, B)) && taking_votes(&l->m, l->m.self));
     end(l);
     l = start_with_b();
     range(slots, 5001, SLOT_COUNT - 1);
-    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    take(l, slots);
     assert_false(taking_votes(&l->m, node_named(l, B)));
     end(l);
 }
@@ -245,6 +347,13 @@ static void test_a_new_epoch_by_a_follower(void **state)
     assert_ptr_equal(l->m.map.owner[5001], node_named(l, D));
     assert_ptr_equal(l->m.map.owner[10000], node_named(l, D));
     assert_null(l->m.map.owner[16001]);
+    /* B speaks of what it had and what D had; the rest others tell. */
+    struct node d = {.id = node_named(l, D)->id, .config_epoch = 7};
+    range(d.slots, 5001, 16001);
+    l->update = &d;
+    h.type = FRAME_UPDATE;
+    send_frame(l, &h, LINK_INBOUND | 1);
+    assert_ptr_equal(l->m.map.owner[16001], node_named(l, D));
     end(l);
 }
 
@@ -259,7 +368,7 @@ static void test_a_source_that_fails(void **state)
     uint8_t slots[SLOT_BYTES], rest[SLOT_BYTES];
     range(slots, 5001, 5010);
     range(rest, 5011, SLOT_COUNT - 1);
-    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    take(l, slots);
     on_disk(l);
     node_named(l, B)->flags |= NODE_FAIL;
     from(&h, FRAME_PING, C);
@@ -293,8 +402,9 @@ static void test_an_old_claim_to_what_comes(void **state)
     uint8_t slots[SLOT_BYTES], rest[SLOT_BYTES];
     range(slots, 5001, 5010);
     range(rest, 5011, SLOT_COUNT - 1);
-    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
-    b_says(l, rest, 3, 6, false); /* not on the disk yet: it is not served */
+    take(l, slots);
+    machine_hold(&l->m);
+    b_says(l, rest, 3, 6, false); /* something waits for the disk: it is not served yet */
     from(&h, FRAME_PING, C);
     h.config_epoch = 2;
     h.slots = slots;
@@ -319,9 +429,10 @@ static void test_a_claim_in_its_own_epoch(void **state)
         uint8_t slots[SLOT_BYTES], rest[SLOT_BYTES];
         range(slots, 5001, 5010);
         range(rest, 5011, SLOT_COUNT - 1);
-        assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+        take(l, slots);
+        machine_hold(&l->m);
         if (conceded)
-            b_says(l, rest, 3, 6, false); /* not on the disk yet: it is not served */
+            b_says(l, rest, 3, 6, false); /* something waits for the disk: it is not served yet */
         else
             on_disk(l);
         assert_int_equal(order(l, CMD_TAKE, rest, 12), ERR_AGAIN);
@@ -384,7 +495,10 @@ static void test_replaced_meanwhile(void **state)
         c_says(l, 4, NULL);
         range(slots, gives ? 0 : 5001, gives ? 9 : 5010);
         range(all, gives ? 10 : 0, gives ? 5000 : 5010);
-        assert_int_equal(order(l, gives ? CMD_OFFER : CMD_TAKE, slots, 7), 0);
+        if (gives)
+            assert_int_equal(order(l, CMD_OFFER, slots, 0), 0);
+        else
+            take(l, slots);
         on_disk(l);
         if (gives) {
             range(more, 5001, SLOT_COUNT - 1);
@@ -412,7 +526,7 @@ static void test_last_slot_by_hand(void **state)
         .kind = CMD_SETSLOT, .how = SETSLOT_NODE, .slot = 0, .id = node_named(l, B)->id};
     uint8_t slots[SLOT_BYTES];
     range(slots, 1, 9);
-    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    take(l, slots);
     on_disk(l);
     assert_int_equal(event(l, &(struct machine_event){.kind = EV_COMMAND, .command = &give}), 0);
     assert_true(node_is(l->m.self, NODE_PRIMARY) && machine_takes(&l->m, 1));
@@ -429,7 +543,7 @@ static void test_slow_answers(void **state)
     struct node *b = node_named(l, B);
     uint8_t slots[SLOT_BYTES];
     range(slots, 5001, 5010);
-    assert_int_equal(order(l, CMD_TAKE, slots, 7), 0);
+    take(l, slots);
     on_disk(l);
     uint32_t seq = b->ping_seq;
     assert_true(seq != 0);
@@ -466,6 +580,10 @@ static void test_a_gift_ends(void **state)
         assert_int_equal(l->m.offer.gift.on, how == 0);
         if (how == 0) { /* the rest is B's still, until it says that it has it not */
             range(more, 5001, SLOT_COUNT - 1);
+            const struct node_claim ended = {.by = node_named(l, B)->id, .from = l->m.self->id, .epoch = 7};
+            b_says(l, more, 13, 13, false);
+            assert_false(machine_takes(&l->m, 5));
+            l->ended = &ended;
             b_says(l, more, 13, 13, false);
             assert_true(machine_takes(&l->m, 5) && !machine_takes(&l->m, 4));
         }
@@ -516,6 +634,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_offer),
         cmocka_unit_test(test_who_follows_has_conceded),
+        cmocka_unit_test(test_ready),
+        cmocka_unit_test(test_ready_and_restarted),
+        cmocka_unit_test(test_many_that_ended),
         cmocka_unit_test(test_claims_again),
         cmocka_unit_test(test_takes_back),
         cmocka_unit_test(test_a_new_epoch),

@@ -17,11 +17,6 @@
 
 static const uint8_t none[SLOT_BYTES];
 
-static void on_disk(struct lone *l)
-{
-    event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
-}
-
 static const uint8_t *range(unsigned first, unsigned last)
 {
     static uint8_t slots[SLOT_BYTES];
@@ -243,21 +238,62 @@ static void c_says(struct lone *l, uint64_t epoch, bool claims_more, bool unsett
  * and B follows us, so it is for us to take it back; not if C serves it. */
 static void test_what_our_primary_gave(void **state)
 {
-    for (unsigned serves = 0; serves < 2; serves++) {
+    for (unsigned how = 0; how < 3; how++) {
         struct lone *l = start(OF_F);
         c_says(l, 8, true, true);
         assert_ptr_equal(l->m.map.owner[1990], node_named(l, C));
         l = restarted(l);
-        if (serves)
+        if (how == 1) /* it serves them */
             c_says(l, 8, true, false);
+        const struct node_claim ended = {
+            .by = node_named(l, C)->id, .from = node_named(l, B)->id, .epoch = 8};
+        l->ended = how == 2 ? NULL : &ended;
         c_says(l, 10, false, false);
         assert_false(l->m.taking.on); /* we have no say yet */
         assert_true(node_is(l->m.self, NODE_REPLICA));
         wins(l);
         on_disk(l);
+        if (how == 2) { /* and is restarted before it is said */
+            l = restarted(l);
+            l->ended = &ended;
+        }
         c_says(l, 10, false, false);
-        assert_int_equal(machine_takes(&l->m, 1990), !serves);
+        assert_int_equal(machine_takes(&l->m, 1990), how != 1);
         assert_true(!l->m.taking.on || l->m.taking.epoch == l->m.self->config_epoch);
+        end(l);
+    }
+}
+
+/* B, our primary, takes slots of C, and dies before it serves them. We are elected: they are not ours before
+ * C has given them up, which may not have heard of it, and write them. By a restart we forget nothing. */
+static void test_what_our_primary_takes(void **state)
+{
+    for (unsigned how = 0; how < 4; how++) {
+        struct lone *l = start(OF_F);
+        struct frame_header h;
+        frame_of(l, &h, FRAME_PING, B, 8, range(1000, 2009));
+        h.larder.unsettled = h.larder.taking = true;
+        send_frame(l, &h, LINK_INBOUND | 1);
+        assert_ptr_equal(l->m.map.owner[2009], node_named(l, B));
+        if (how == 1) { /* it serves them, its file does not say so */
+            h.larder.taking = false;
+            send_frame(l, &h, LINK_INBOUND | 1);
+        }
+        if (how == 2)
+            l = restarted(l);
+        wins(l);
+        if (how == 3) {
+            on_disk(l);
+            l = restarted(l);
+            l->m.mute = false;
+        }
+        assert_ptr_equal(l->m.map.owner[1000], l->m.self);
+        assert_int_equal(machine_takes(&l->m, 2009), how != 1);
+        assert_true(how != 1 || l->m.map.owner[2009] == l->m.self);
+        assert_true(slots_has(taking_claims(&l->m), 2009) && !slots_has(taking_claims(&l->m), 2010));
+        frame_of(l, &h, FRAME_PONG, C, 3, range(2000, 2999)); /* it has not heard it */
+        send_frame(l, &h, LINK_INBOUND | 1);
+        assert_int_equal(machine_takes(&l->m, 2009), how != 1);
         end(l);
     }
 }
@@ -338,6 +374,8 @@ static void test_we_were_replaced_and_take(void **state)
     assert_int_equal(l->m.self->nslots, 0);
     assert_true(machine_takes(&l->m, 2000));
     assert_true(node_is(l->m.self, NODE_PRIMARY)); /* so long */
+    claims(l, F, 7, range(1001, 1999));            /* in the same epoch: it is F's, we take no greater one */
+    assert_int_equal(l->m.self->config_epoch, 7);
     end(l);
 }
 
@@ -414,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_our_primary_was_replaced), cmocka_unit_test(test_in_whose_place),
         cmocka_unit_test(test_what_our_primary_gave),    cmocka_unit_test(test_a_replica_waits_for_nobody),
         cmocka_unit_test(test_a_mixed_cluster),          cmocka_unit_test(test_a_reset),
+        cmocka_unit_test(test_what_our_primary_takes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

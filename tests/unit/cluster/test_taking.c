@@ -152,19 +152,26 @@ static void part(struct group *g)
     test_free(g);
 }
 
+static int told(struct group *g, enum machine_command_kind kind, struct machine_command c)
+{
+    c.kind = kind;
+    return happens(g, 0, &(struct machine_event){.kind = EV_COMMAND, .command = &c});
+}
+
 /* A claims these slots of B. */
 static void takes(struct group *g, unsigned first, unsigned last)
 {
     uint8_t slots[SLOT_BYTES] = {0};
     struct machine_command offer = {.kind = CMD_OFFER, .slots = slots};
-    struct machine_command take = {.kind = CMD_TAKE, .slots = slots};
+    struct machine_command take = {.slots = slots};
     for (unsigned s = first; s <= last; s++)
         slots_set(slots, s, true);
     memcpy(offer.id.c, A, NODE_ID);
     assert_int_equal(happens(g, 1, &(struct machine_event){.kind = EV_COMMAND, .command = &offer}), 0);
     take.epoch = g->l[1]->m.offer.epoch;
     memcpy(take.id.c, B, NODE_ID);
-    assert_int_equal(happens(g, 0, &(struct machine_event){.kind = EV_COMMAND, .command = &take}), 0);
+    assert_int_equal(told(g, CMD_READY, take), 0);
+    assert_int_equal(told(g, CMD_TAKE, take), 0);
     assert_true(machine_takes(&g->l[0]->m, first));
 }
 
@@ -314,17 +321,18 @@ static void test_from_both(void **state)
 {
     struct group *g = meet((const char *const[]){"", "0-8191", "8192-16383"}, 3);
     uint8_t slots[SLOT_BYTES] = {0};
-    struct machine_command take = {.kind = CMD_TAKE, .slots = slots};
+    struct machine_command take = {.slots = slots};
     takes(g, 0, 8191);
     for (unsigned s = 8192; s < SLOT_COUNT; s++)
         slots_set(slots, s, true);
     take.epoch = g->l[0]->m.current_epoch + 1;
     memcpy(take.id.c, C, NODE_ID);
-    assert_int_equal(happens(g, 0, &(struct machine_event){.kind = EV_COMMAND, .command = &take}), ERR_AGAIN);
+    assert_int_equal(told(g, CMD_READY, take), ERR_AGAIN);
     deliver(g);
     assert_true(owns(g, 0, 0) && owns(g, 2, 16383));
     take.epoch = g->l[0]->m.current_epoch + 1;
-    assert_int_equal(happens(g, 0, &(struct machine_event){.kind = EV_COMMAND, .command = &take}), 0);
+    assert_int_equal(told(g, CMD_READY, take), 0);
+    assert_int_equal(told(g, CMD_TAKE, take), 0);
     deliver(g);
     assert_true(owns(g, 0, 0) && owns(g, 0, 16383) && may_write(g, 0));
     part(g);
