@@ -12,10 +12,10 @@
  * we gave is out of the file before anybody hears of it: until then our frames claim it.
  *
  * Who has claimed them serves them when we and our replicas have heard the claim, and its file says so later
- * still. If before that it is replaced by somebody who had not heard of the claim, or is restarted without
- * replicas, the slots would be nobody's: we have given them up. So until it says that they are its own we
- * remember that we gave them, take them back then, as we would take them from anybody, and if they were our
- * last, we follow it only when they are. Our replicas remember it, too: one of them may have to. */
+ * still. If before that it is replaced, or restarted, the slots would be nobody's: we have given them up. So
+ * until it says that they are its own we remember that we gave them, and if they were our last, we follow it
+ * only then. When it says that its claim is over (taking_told.c), we take them back as we would take them
+ * from anybody. Our replicas remember it, too: one of them may have to. */
 #include "cluster/machine_internal.h"
 
 #include "base/err.h"

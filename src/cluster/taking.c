@@ -308,8 +308,8 @@ static bool is_asked(const struct machine *m, const struct node *n)
     return n->ping_seq != 0 && m->now_ms - n->ping_seq_ms < m->config.node_timeout_ms / 5;
 }
 
-/* Those who must answer are asked each tick, and when the claim is on the disk: the old owner's shard, and
- * who may promise that we can write. */
+/* Those who must answer are asked each tick, and when the claim is made: the old owner's shard, and who may
+ * promise that we can write. */
 void taking_ask(struct machine *m, bool at_once)
 {
     for (unsigned k = 0; m->taking.on && k < m->map.n; k++) {
