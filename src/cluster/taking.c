@@ -126,21 +126,6 @@ void taking_forget(struct machine *m)
     machine_view(m);
 }
 
-static void end(struct machine *m)
-{
-    taking_note_ended(m, &m->taking);
-    taking_forget(m);
-}
-
-void taking_reset(struct machine *m)
-{
-    if (m->taking.on)
-        taking_note_ended(m, &m->taking);
-    memset(&m->taking, 0, sizeof(m->taking));
-    m->ready.on = false;
-    m->taken_seq = 0;
-}
-
 /* With what we take we are a voter, and somebody is none any more: two voters change at once. Majorities with
  * it and with us need not meet, so we stand for it: what it has voted, by when it concedes, is our vote, and
  * what it has promised is kept, by waiting, as who is elected waits. */
@@ -409,6 +394,28 @@ static void finish(struct machine *m, bool heir)
         if (n->primary == m->self && n->out_up)
             bus_ping(m, n, FRAME_PONG, n->out, 0);
     }
+}
+
+/* Whoever claims the slots above us has them, or goes on with our claim, and says how it ends. */
+static void note_end(struct machine *m)
+{
+    if (!is_lost(m))
+        taking_note_ended(m, &m->taking);
+}
+
+static void end(struct machine *m)
+{
+    note_end(m);
+    taking_forget(m);
+}
+
+void taking_reset(struct machine *m)
+{
+    if (m->taking.on)
+        note_end(m);
+    memset(&m->taking, 0, sizeof(m->taking));
+    m->ready.on = false;
+    m->taken_seq = 0;
 }
 
 void taking_check(struct machine *m)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import wait_until
+from harness import sanitized, wait_until
 from wire import Wire, encode
 
 MB = 1 << 20
@@ -219,7 +219,8 @@ def test_no_short_request_makes_a_reply_without_end(start_larder):
             greedy.send(encode("SRANDMEMBER", "s", -2_000_000))
             assert greedy.closed()
         assert w("PING") == "PONG"
-        assert server.rss() < before + 60 * MB
+        kept = 256 if sanitized(server) else 0  # MB of freed memory that the address sanitizer holds back
+        assert server.rss() < before + (60 + kept) * MB
 
 
 def test_unread_replies_within_the_limit_are_kept(larder):
