@@ -218,18 +218,21 @@ static int read_node(struct nodesconf *c, struct str line, uint64_t now_ms)
 /* larderVoted-<about>-<by> <epoch>, larderEnded-<by>-<from> <epoch> */
 static const char voted_key[] = "larderVoted-", ended_key[] = "larderEnded-";
 
-/* Is the key `name`, and two ids? True, with none of them: it is another's. False: it is wrong. */
+/* Is the key `name`, an id, and a second one if that is not NULL? True, with none of them: it is another's.
+ * False: it is wrong. */
 static bool read_ids(struct str key, const char *name, struct node_id *first, struct node_id *second)
 {
-    const size_t at = strlen(name);
+    const size_t at = strlen(name), two = second == NULL ? 0 : NODE_ID + 1;
     *first = (struct node_id){{0}};
     if (key.n < at || memcmp(key.p, name, at) != 0)
         return true;
-    struct str one = {key.p + at, NODE_ID}, two = {key.p + at + NODE_ID + 1, NODE_ID};
-    if (key.n != at + NODE_ID + 1 + NODE_ID || !node_id_valid(one) || !node_id_valid(two))
+    const char *ids = key.p + at;
+    if (key.n != at + NODE_ID + two || !node_id_valid((struct str){ids, NODE_ID}) ||
+        (second != NULL && !node_id_valid((struct str){ids + two, NODE_ID})))
         return false;
-    memcpy(first->c, one.p, NODE_ID);
-    memcpy(second->c, two.p, NODE_ID);
+    memcpy(first->c, ids, NODE_ID);
+    if (second != NULL)
+        memcpy(second->c, ids + two, NODE_ID);
     return true;
 }
 
@@ -262,23 +265,10 @@ static bool read_ended(struct nodesconf *c, struct str key, uint64_t epoch)
 /* larderReady-<from> <epoch>, larderGivesOf-<of> 1 */
 static const char ready_key[] = "larderReady-", of_key[] = "larderGivesOf-";
 
-/* As read_ids(). */
-static bool read_id(struct str key, const char *name, struct node_id *id)
-{
-    const size_t at = strlen(name);
-    *id = (struct node_id){{0}};
-    if (key.n < at || memcmp(key.p, name, at) != 0)
-        return true;
-    if (!node_id_valid((struct str){key.p + at, key.n - at}))
-        return false;
-    memcpy(id->c, key.p + at, NODE_ID);
-    return true;
-}
-
 static bool read_ready(struct nodesconf *c, struct str key, uint64_t epoch)
 {
     struct handover h = {.on = true, .epoch = epoch};
-    if (!read_id(key, ready_key, &h.with))
+    if (!read_ids(key, ready_key, &h.with, NULL))
         return false;
     if (!node_id_none(&h.with) && c->ready != NULL)
         *c->ready = h;
@@ -288,7 +278,7 @@ static bool read_ready(struct nodesconf *c, struct str key, uint64_t epoch)
 static bool read_giver(struct nodesconf *c, struct str key)
 {
     struct node_id of;
-    if (!read_id(key, of_key, &of))
+    if (!read_ids(key, of_key, &of, NULL))
         return false;
     if (!node_id_none(&of) && c->gift != NULL)
         c->gift->of = of;
