@@ -91,14 +91,10 @@ void electorate_move(struct machine *m, const struct node *from, const struct no
 
 static uint64_t own_epoch(const struct frame *f)
 {
-    struct frame_ext e;
-    size_t at = 0;
+    struct str said;
     if (node_id_none(&f->h.primary))
         return f->h.config_epoch;
-    while (frame_ext_next(f, &at, &e))
-        if (e.type == EXT_OWN_EPOCH && e.data.n >= 8)
-            return frame_get_u64(e.data.p);
-    return UINT64_MAX; /* not said */
+    return frame_ext_find(f, EXT_OWN_EPOCH, 8, &said) ? frame_get_u64(said.p) : UINT64_MAX; /* not said */
 }
 
 /* It follows whom it would have replaced, still. Where it follows another it may have been elected, and have
@@ -221,15 +217,8 @@ static void tell(struct machine *m, struct node *to)
 
 static bool find(const struct frame *f, struct str *out)
 {
-    struct frame_ext e;
-    size_t at = 0;
-    while (frame_ext_next(f, &at, &e)) {
-        *out = e.data;
-        if (e.type == EXT_ELECTORATE && e.data.n >= 8 && (e.data.n - 8) % ENTRY == 0 &&
-            (e.data.n - 8) / ENTRY <= NODE_DISPUTES_MAX)
-            return true;
-    }
-    return false;
+    return frame_ext_find(f, EXT_ELECTORATE, 8, out) && (out->n - 8) % ENTRY == 0 &&
+           (out->n - 8) / ENTRY <= NODE_DISPUTES_MAX;
 }
 
 static unsigned entries(struct str said)

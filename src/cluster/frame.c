@@ -218,6 +218,18 @@ bool frame_ext_next(const struct frame *f, size_t *at, struct frame_ext *out)
     return true;
 }
 
+bool frame_ext_find(const struct frame *f, uint16_t type, size_t least, struct str *out)
+{
+    struct frame_ext e;
+    size_t at = 0;
+    while (frame_ext_next(f, &at, &e)) {
+        *out = e.data;
+        if (e.type == type && e.data.n >= least)
+            return true;
+    }
+    return false;
+}
+
 bool frame_ext_text(const struct frame_ext *e, char out[NODE_HOST_MAX])
 {
     size_t n = e->data.n == 0 ? 0 : strnlen(e->data.p, e->data.n);

@@ -123,6 +123,8 @@ int frame_decode(struct str in, struct frame *out);
 void frame_gossip_at(const struct frame *f, unsigned i, struct frame_gossip *out);
 /* Begin with *at = 0. */
 bool frame_ext_next(const struct frame *f, size_t *at, struct frame_ext *out);
+/* The data of the first of that type with at least so many bytes. */
+bool frame_ext_find(const struct frame *f, uint16_t type, size_t least, struct str *out);
 uint64_t frame_get_u64(const char *p); /* as the wire has them */
 void frame_put_u64(char *p, uint64_t v);
 /* The text of a hostname or name extension: up to its NUL; false if it is no printable text of a length we

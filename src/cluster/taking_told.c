@@ -22,16 +22,16 @@ void taking_note_ended(struct machine *m, const struct handover *h)
 
 bool taking_is_ended(const struct frame *f, const struct node_claim *c, bool or_before)
 {
-    struct frame_ext e;
-    size_t at = 0;
-    while (frame_ext_next(f, &at, &e))
-        for (size_t i = 0; e.type == EXT_ENDED && i + ENDED <= e.data.n; i += ENDED) {
-            const char *p = e.data.p + i;
-            uint64_t epoch = frame_get_u64(p + 2 * (size_t)NODE_ID);
-            if (memcmp(p, c->by.c, NODE_ID) == 0 && memcmp(p + NODE_ID, c->from.c, NODE_ID) == 0 &&
-                (epoch == c->epoch || (or_before && epoch < c->epoch)))
-                return true;
-        }
+    struct str said;
+    if (!frame_ext_find(f, EXT_ENDED, ENDED, &said))
+        return false;
+    for (size_t i = 0; i + ENDED <= said.n; i += ENDED) {
+        const char *p = said.p + i;
+        uint64_t epoch = frame_get_u64(p + 2 * (size_t)NODE_ID);
+        if (memcmp(p, c->by.c, NODE_ID) == 0 && memcmp(p + NODE_ID, c->from.c, NODE_ID) == 0 &&
+            (epoch == c->epoch || (or_before && epoch < c->epoch)))
+            return true;
+    }
     return false;
 }
 
@@ -72,18 +72,15 @@ void taking_note(struct machine *m, unsigned slot, const struct node *from, uint
 
 static void read_taking(struct machine *m, const struct frame *f)
 {
-    struct frame_ext e;
-    size_t at = 0;
-    while (frame_ext_next(f, &at, &e)) {
-        if (e.type != EXT_TAKING || e.data.n < TAKING || !node_id_valid((struct str){e.data.p, NODE_ID}))
-            continue;
-        struct handover t = {.epoch = frame_get_u64(e.data.p + NODE_ID)};
-        memcpy(t.with.c, e.data.p, NODE_ID);
-        memcpy(t.slots, e.data.p + NODE_ID + 8, SLOT_BYTES);
-        if (memcmp(&t, &m->taking, sizeof t) != 0)
-            machine_dirty(m);
-        m->taking = t;
-    }
+    struct str said;
+    if (!frame_ext_find(f, EXT_TAKING, TAKING, &said) || !node_id_valid((struct str){said.p, NODE_ID}))
+        return;
+    struct handover t = {.epoch = frame_get_u64(said.p + NODE_ID)};
+    memcpy(t.with.c, said.p, NODE_ID);
+    memcpy(t.slots, said.p + NODE_ID + 8, SLOT_BYTES);
+    if (memcmp(&t, &m->taking, sizeof t) != 0)
+        machine_dirty(m);
+    m->taking = t;
 }
 
 /* It says what it takes, and when it serves that, or claims it no more. */
