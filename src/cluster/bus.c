@@ -214,8 +214,10 @@ static void put_extensions(struct machine *m, struct frame_writer *w, const stru
         frame_put_u64(own, m->self->config_epoch);
         frame_put_ext(w, EXT_OWN_EPOCH, (struct str){own, sizeof own});
     }
-    if (node_is(to, NODE_LARDER))
+    if (node_is(to, NODE_LARDER)) {
         taking_put(m, w, to);
+        unowned_put(m, w);
+    }
     if (type == FRAME_PONG && node_is(to, NODE_LARDER) && (taking_votes(m, m->self) || m->nvotes > 0))
         electorate_put(m, w);
 }
@@ -471,6 +473,7 @@ static void ping_frame(struct machine *m, const struct frame *f, uint32_t link, 
         read_pong(m, sender, f, link);
     read_self(m, sender, f);
     taking_heard(m, sender, f);
+    unowned_heard(m, sender, f);
     giving_heard(m, sender, f);
     ownership_answer(m, sender, f, link);
     ownership_collision(m, sender, f->h.config_epoch);

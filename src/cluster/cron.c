@@ -140,6 +140,7 @@ void bus_tick(struct machine *m)
     }
     restart_tick(m);
     ownership_tick(m);
+    unowned_tick(m);
     giving_check(m);
     taking_ask(m, false);
     taking_check(m); /* who votes is settled before anybody is judged */

@@ -53,7 +53,9 @@ enum frame_flag {                       /* of mflags[0] */
  * EXT_ENDED, too, in PING and PONG: claims to slots that were given, which are over and were never served:
  * for each the ids of whose it was and of who gives them (40 each), the epoch (8).
  * EXT_TAKING, too, in PING and PONG to a replica of the sender: the slots that the sender takes: the id of
- * who gives them (40), the epoch of the claim (8), the slots (2048). */
+ * who gives them (40), the epoch of the claim (8), the slots (2048).
+ * EXT_UNOWNED, too, in PING and PONG: what the sender claimed once and never served, and what has had no
+ * owner for long: laid out like EXT_TAKING. */
 enum frame_extension {
     EXT_HOSTNAME,
     EXT_HUMAN_NAME,
@@ -62,7 +64,8 @@ enum frame_extension {
     EXT_ELECTORATE = 0x6c64,
     EXT_OWN_EPOCH,
     EXT_ENDED,
-    EXT_TAKING
+    EXT_TAKING,
+    EXT_UNOWNED
 };
 
 struct frame_larder {

@@ -229,6 +229,15 @@ void giving_seen(struct machine *m, const struct node *to, uint64_t epoch, const
     machine_dirty(m);
 }
 
+void giving_adopt(struct machine *m, const struct handover *h)
+{
+    if (m->offer.epoch != 0 || taking_any(m) || m->self->config_epoch < h->epoch + OFFER_EPOCHS ||
+        MUTANT(GIVE_AND_FORGET))
+        return;
+    m->offer = (struct offer){.epoch = h->epoch, .gift = *h};
+    machine_dirty(m);
+}
+
 bool giving_any(const struct machine *m)
 {
     return m->offer.gift.on && machine_is_primary(m);

@@ -136,7 +136,11 @@ int machine_init(struct machine *m, const struct machine_config *c, const struct
 int machine_restore(struct machine *m, const struct machine_config *c, struct str text, struct rng *rng,
                     uint64_t now_ms, unsigned *line)
 {
-    struct nodesconf nc = {.map = &m->map, .taking = &m->taking, .ready = &m->ready, .gift = &m->offer.gift};
+    struct nodesconf nc = {.map = &m->map,
+                           .taking = &m->taking,
+                           .ready = &m->ready,
+                           .gift = &m->offer.gift,
+                           .lost = &m->lost_claim};
     prepare(m, c, rng, now_ms);
     int err = nodesconf_read(text, now_ms, &nc, line);
     if (err != 0)
@@ -363,6 +367,7 @@ static struct nodesconf view_of(const struct machine *m)
                            .gift = (struct handover *)&m->offer.gift,
                            .offers_epoch = offer ? m->offer.epoch : 0,
                            .ready = (struct handover *)&m->ready,
+                           .lost = (struct handover *)&m->lost_claim,
                            .nvotes = m->nvotes,
                            .nended = m->nended,
                            .moves = m->moves,

@@ -180,6 +180,12 @@ void taking_put(const struct machine *m, struct frame_writer *w, const struct no
 /* Is it said of that claim, or of one in an older epoch? */
 bool taking_is_ended(const struct frame *f, const struct node_claim *c, bool or_before);
 
+/* unowned.c */
+void unowned_note(struct machine *m, const struct handover *ended);
+void unowned_tick(struct machine *m);
+void unowned_put(const struct machine *m, struct frame_writer *w);
+void unowned_heard(struct machine *m, const struct node *sender, const struct frame *f);
+
 /* giving.c */
 bool machine_owns_all(const struct machine *m, const uint8_t *slots, const struct node *n);
 int giving_offer(struct machine *m, const struct machine_command *c);
@@ -190,6 +196,8 @@ void giving_lost(struct machine *m, const struct node *to,
 void giving_seen(struct machine *m, const struct node *to, uint64_t epoch, const uint8_t *slots);
 /* We have given slots whose taker does not say yet that it serves them. */
 bool giving_any(const struct machine *m);
+/* As if we had given them, and heard the claim; not if our epoch may be one of the offer's. */
+void giving_adopt(struct machine *m, const struct handover *h);
 void giving_heard(struct machine *m, struct node *sender, const struct frame *f);
 void giving_add(const struct machine *m, uint8_t *slots); /* those that nobody may know yet that we gave */
 void giving_check(struct machine *m);

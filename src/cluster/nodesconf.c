@@ -262,18 +262,8 @@ static bool read_ended(struct nodesconf *c, struct str key, uint64_t epoch)
     return true;
 }
 
-/* larderReady-<from> <epoch>, larderGivesOf-<of> 1 */
-static const char ready_key[] = "larderReady-", of_key[] = "larderGivesOf-";
-
-static bool read_ready(struct nodesconf *c, struct str key, uint64_t epoch)
-{
-    struct handover h = {.on = true, .epoch = epoch};
-    if (!read_ids(key, ready_key, &h.with, NULL))
-        return false;
-    if (!node_id_none(&h.with) && c->ready != NULL)
-        *c->ready = h;
-    return true;
-}
+/* larderGivesOf-<of> 1 */
+static const char of_key[] = "larderGivesOf-";
 
 static bool read_giver(struct nodesconf *c, struct str key)
 {
@@ -285,16 +275,16 @@ static bool read_giver(struct nodesconf *c, struct str key)
     return true;
 }
 
-/* larderTakes-<from>-<first> <last>, larderGives-<to>-<first> <last> */
-static const char takes_key[] = "larderTakes-", gives_key[] = "larderGives-";
+/* Of slots, <key><id>-<first> <last>: with whom. */
+static const char ready_key[] = "larderReady-", takes_key[] = "larderTakes-", gives_key[] = "larderGives-",
+                  lost_key[] = "larderLost-";
 
-static bool read_handover(struct nodesconf *c, struct str key, uint64_t last)
+/* Is the key `name`, and is anybody interested? h: read so far. False: it is wrong. */
+static bool read_handover(struct handover *h, const char *name, struct str key, uint64_t last)
 {
-    const size_t at = sizeof(takes_key) - 1;
-    bool takes = key.n >= at && memcmp(key.p, takes_key, at) == 0;
-    struct handover *h = takes ? c->taking : c->gift;
+    const size_t at = strlen(name);
     uint64_t first;
-    if (key.n < at || (!takes && memcmp(key.p, gives_key, at) != 0) || h == NULL)
+    if (key.n < at || memcmp(key.p, name, at) != 0 || h == NULL)
         return true; /* another's */
     struct str with = {key.p + at, NODE_ID};
     if (key.n < at + NODE_ID + 2 || !node_id_valid(with) || last >= SLOT_COUNT ||
@@ -316,6 +306,14 @@ static void put_handover(struct buf *out, const char *key, const struct handover
         buf_printf(out, " %s%.*s-%u %u", key, NODE_ID, h->with.c, first, last);
 }
 
+static void put_claim(struct buf *out, const char *key, const char *epoch_key, const struct handover *h)
+{
+    if (h == NULL || !h->on)
+        return;
+    put_handover(out, key, h);
+    buf_printf(out, " %s %llu", epoch_key, (unsigned long long)h->epoch);
+}
+
 static int read_vars(struct nodesconf *c, struct str line)
 {
     struct str key, value;
@@ -331,10 +329,16 @@ static int read_vars(struct nodesconf *c, struct str line)
             c->data_epoch = v;
         else if (str_eq(key, STR("larderTakesIn")) && c->taking != NULL)
             c->taking->epoch = v;
+        else if (str_eq(key, STR("larderReadyIn")) && c->ready != NULL)
+            c->ready->epoch = v;
+        else if (str_eq(key, STR("larderLostIn")) && c->lost != NULL)
+            c->lost->epoch = v;
         else if (str_eq(key, STR("larderOffers")))
             c->offers_epoch = v;
-        else if (!read_voted(c, key, v) || !read_ended(c, key, v) || !read_ready(c, key, v) ||
-                 !read_giver(c, key) || !read_handover(c, key, v))
+        else if (!read_voted(c, key, v) || !read_ended(c, key, v) || !read_giver(c, key) ||
+                 !read_handover(c->ready, ready_key, key, v) ||
+                 !read_handover(c->taking, takes_key, key, v) || !read_handover(c->gift, gives_key, key, v) ||
+                 !read_handover(c->lost, lost_key, key, v))
             return ERR_CORRUPT;
     }
     return 0;
@@ -359,12 +363,11 @@ static int complete(struct nodesconf *c, bool vars)
 
 int nodesconf_read(struct str text, uint64_t now_ms, struct nodesconf *c, unsigned *line)
 {
-    struct slotmap *map = c->map;
-    struct handover *taking = c->taking, *ready = c->ready, *gift = c->gift;
     bool vars = false;
     int err = 0;
-    ASSERT(map->n == 0);
-    *c = (struct nodesconf){.map = map, .taking = taking, .ready = ready, .gift = gift};
+    ASSERT(c->map->n == 0);
+    *c = (struct nodesconf){
+        .map = c->map, .taking = c->taking, .ready = c->ready, .gift = c->gift, .lost = c->lost};
     for (*line = 1; text.n > 0 && err == 0; ++*line) {
         struct str row, head, rest;
         bool whole = cut(&text, '\n', &row);
@@ -382,7 +385,7 @@ int nodesconf_read(struct str text, uint64_t now_ms, struct nodesconf *c, unsign
         err = complete(c, vars);
     if (err != 0) {
         --*line;
-        slotmap_release(map);
+        slotmap_release(c->map);
         mem_free(c->moves);
         c->moves = NULL;
         c->nmoves = 0;
@@ -471,9 +474,7 @@ int nodesconf_write(const struct nodesconf *c, struct buf *out)
     buf_printf(out, "vars currentEpoch %llu lastVoteEpoch %llu larderDataEpoch %llu",
                (unsigned long long)c->current_epoch, (unsigned long long)c->vote_epoch,
                (unsigned long long)c->data_epoch);
-    if (c->ready != NULL && c->ready->on)
-        buf_printf(out, " %s%.*s %llu", ready_key, NODE_ID, c->ready->with.c,
-                   (unsigned long long)c->ready->epoch);
+    put_claim(out, ready_key, "larderReadyIn", c->ready);
     if (c->taking != NULL && c->taking->epoch != 0) {
         put_handover(out, takes_key, c->taking);
         if (!c->taking->elected)
@@ -485,6 +486,7 @@ int nodesconf_write(const struct nodesconf *c, struct buf *out)
     }
     if (c->offers_epoch != 0)
         buf_printf(out, " larderOffers %llu", (unsigned long long)c->offers_epoch);
+    put_claim(out, lost_key, "larderLostIn", c->lost);
     for (unsigned i = 0; i < c->nvotes; i++)
         buf_printf(out, " %s%.*s-%.*s %llu", voted_key, NODE_ID, c->votes[i].about.c, NODE_ID,
                    c->votes[i].by.c, (unsigned long long)c->votes[i].epoch);

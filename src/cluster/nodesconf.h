@@ -37,8 +37,8 @@ struct nodesconf {
     struct slotmap *map; /* borrowed */
     struct node *self;   /* in map */
     uint64_t current_epoch, vote_epoch, data_epoch;
-    uint64_t offers_epoch;                  /* 0: none */
-    struct handover *taking, *ready, *gift; /* borrowed; may be NULL */
+    uint64_t offers_epoch;                         /* 0: none */
+    struct handover *taking, *ready, *gift, *lost; /* borrowed; may be NULL */
     struct node_dispute votes[NODE_DISPUTES_MAX];
     unsigned nvotes;
     struct node_claim ended[NODE_ENDED_MAX];

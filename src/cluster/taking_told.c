@@ -17,6 +17,7 @@ void taking_note_ended(struct machine *m, const struct handover *h)
     if (m->nended == NODE_ENDED_MAX)
         memmove(m->ended, m->ended + 1, --m->nended * sizeof(*m->ended));
     m->ended[m->nended++] = (struct node_claim){.by = m->self->id, .from = h->with, .epoch = h->epoch};
+    unowned_note(m, h);
     machine_dirty(m);
 }
 

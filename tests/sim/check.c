@@ -58,9 +58,8 @@ void check_disk(struct sim *s, int node)
     n->epoch_disk = epoch;
     n->vote_disk = vote;
     n->config_disk = own_epoch(text);
-    const char *ready = memmem(text.p, text.n, "larderReady-", 12);
     n->ready_disk =
-        ready == NULL ? 0 : number_after((struct str){ready, (size_t)(text.p + text.n - ready)}, " ");
+        memmem(text.p, text.n, "larderReady-", 12) == NULL ? 0 : number_after(text, "larderReadyIn ");
     groups_disk(s, node);
 }
 
@@ -145,6 +144,9 @@ void check_note(const struct sim *s)
             sim_note(s, "    says that node %d has not served what was node %d's in epoch %llu",
                      sim_find(s, &m->ended[k].by), sim_find(s, &m->ended[k].from),
                      (unsigned long long)m->ended[k].epoch);
+        if (m->lost_claim.on)
+            sim_note(s, "    claimed last what is node %d's in epoch %llu", sim_find(s, &m->lost_claim.with),
+                     (unsigned long long)m->lost_claim.epoch);
         for (unsigned g = 0; g < SIM_GROUPS; g++)
             if (m->map.owner[g * (SLOT_COUNT / SIM_GROUPS)] == NULL)
                 sim_note(s, "    group %u is nobody's", g);

@@ -25,6 +25,7 @@ struct lone {
     bool other_view;                /* frames to it come from who sees other voters, or does not say */
     const struct node *update;      /* of the next UPDATE */
     const struct node_claim *ended; /* in frames to it; NULL: none */
+    const struct handover *unowned; /* the same */
 };
 
 static inline int event(struct lone *l, const struct machine_event *e)
@@ -147,6 +148,10 @@ static inline int send_frame_of(struct lone *l, const struct frame_header *h, ui
     if (l->ended != NULL) {
         struct machine says = {.nended = 1, .ended = {*l->ended}};
         taking_put(&says, &w, l->m.self);
+    }
+    if (l->unowned != NULL) {
+        struct machine says = {.lost_claim = *l->unowned};
+        unowned_put(&says, &w);
     }
     bool view = h->type == FRAME_PONG || h->type == FRAME_AUTH_REQUEST || h->type == FRAME_AUTH_ACK;
     if (h->larder.is && view && !l->other_view)

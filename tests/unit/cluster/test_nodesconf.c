@@ -10,7 +10,7 @@
 #define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define VARS "vars currentEpoch 5 lastVoteEpoch 4 larderDataEpoch 0\n"
 
-static struct handover taking, ready, gift;
+static struct handover taking, ready, gift, lost;
 
 static int read_text(struct slotmap *map, struct nodesconf *c, struct str text)
 {
@@ -19,7 +19,8 @@ static int read_text(struct slotmap *map, struct nodesconf *c, struct str text)
     memset(&taking, 0, sizeof(taking));
     memset(&ready, 0, sizeof(ready));
     memset(&gift, 0, sizeof(gift));
-    *c = (struct nodesconf){.map = map, .taking = &taking, .ready = &ready, .gift = &gift};
+    memset(&lost, 0, sizeof(lost));
+    *c = (struct nodesconf){.map = map, .taking = &taking, .ready = &ready, .gift = &gift, .lost = &lost};
     return nodesconf_read(text, 1000, c, &line);
 }
 
@@ -52,9 +53,10 @@ static void text_comes_back(void **state)
         A " 10.0.0.1:6379@16379,h.example,nodename=n1,tls-port=6380,shard-id=" B
           " myself,master - 0 0 5 connected"
           " 1 3-9 [3->-" B "] [77-<-" B "]\n" B " ::1:6379@16379 slave " A " 0 0 4 disconnected\n"
-          "vars currentEpoch 5 lastVoteEpoch 4 larderDataEpoch 0 larderReady-" B " 4 larderTakes-" B
-          "-7 9 larderTakes-" B "-12 12 larderTakesIn 4 larderGives-" A "-3 3 larderGivesOf-" B
-          " 1 larderOffers 3 larderVoted-" A "-" B " 2 larderEnded-" A "-" B " 1\n";
+          "vars currentEpoch 5 lastVoteEpoch 4 larderDataEpoch 0 larderReady-" B
+          "-20 22 larderReadyIn 4 larderTakes-" B "-7 9 larderTakes-" B
+          "-12 12 larderTakesIn 4 larderGives-" A "-3 3 larderGivesOf-" B " 1 larderOffers 3 larderLost-" B
+          "-30 31 larderLostIn 2 larderVoted-" A "-" B " 2 larderEnded-" A "-" B " 1\n";
     struct slotmap *map = test_malloc(sizeof(*map));
     struct nodesconf c;
     struct buf out;
@@ -64,7 +66,9 @@ static void text_comes_back(void **state)
     assert_true(!c.moves[0].importing && c.moves[1].importing && c.moves[1].slot == 77);
     assert_true(c.taking->on && slots_has(c.taking->slots, 8) && c.taking->epoch == 4 &&
                 c.offers_epoch == 3 && c.nvotes == 1);
-    assert_true(c.ready->on && c.ready->epoch == 4 && c.nended == 1 && c.ended[0].epoch == 1);
+    assert_true(c.ready->on && c.ready->epoch == 4 && slots_has(c.ready->slots, 21) && c.nended == 1 &&
+                c.ended[0].epoch == 1);
+    assert_true(c.lost->on && c.lost->epoch == 2 && slots_has(c.lost->slots, 31));
     assert_int_equal(nodesconf_write(&c, &out), 0);
     assert_str(buf_str(&out), str_of(text));
     buf_release(&out);
