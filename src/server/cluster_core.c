@@ -369,7 +369,10 @@ const char *cluster_core_order(struct cluster_core *core, const struct cluster_o
     c.slots = bits;
     know_keys(core, o, &c);
     core->todo.sync |= o->kind == ORDER_SAVE;
-    return cluster_core_command(core, &c);
+    const char *why = cluster_core_command(core, &c);
+    if (why == NULL && o->kind == ORDER_DEL_SLOTS)
+        slots_add(core->dropping.ownerless, bits); /* their keys stay */
+    return why;
 }
 
 bool cluster_core_hand_over(struct cluster_core *core)
@@ -473,8 +476,9 @@ int cluster_core_begin(struct cluster_core *core)
     if (!lease_rests(&core->machine))
         put_lease(core);
     atomic_store(&core->server->feeds_nobody, !machine_may_feed(&core->machine, 0));
-    core->todo = (struct cluster_todo){.role = cluster_is_loading(core)};
-    if (!cluster_is_loading(core))
+    core->loads = cluster_is_loading(core);
+    core->todo = (struct cluster_todo){.role = core->loads};
+    if (!core->loads)
         cluster_force_role(core);
     return core->server->view != NULL ? 0 : ERR_OOM;
 }

@@ -68,8 +68,9 @@ struct dropping {
     bool out; /* the lane has the rest: a slice */
     struct lane_job job;
     uint8_t part[SLOT_BYTES], emptied[SLOT_BYTES];
-    uint64_t keys;            /* so far */
-    uint8_t kept[SLOT_BYTES]; /* hidden, but whole: given away, and not served there yet */
+    uint64_t keys;                 /* so far */
+    uint8_t kept[SLOT_BYTES];      /* hidden, but whole: given away, and not served there yet */
+    uint8_t ownerless[SLOT_BYTES]; /* their keys stay until another has the slots */
 };
 
 struct cluster_core {
@@ -91,6 +92,7 @@ struct cluster_core {
     bool unsaved;                   /* the file could not be written: nothing is said meanwhile */
     bool paused;                    /* ACT_PAUSE is in force */
     bool was_mute;                  /* in the newest view */
+    bool loads;                     /* a snapshot, or has, and its keys were not looked at yet */
     char source[NODE_IP_MAX];       /* bind-source-addr */
     int endpoint_type;              /* enum endpoint_type */
     char followed[NODE_IP_MAX];     /* the primary that replication follows ... */
@@ -164,6 +166,8 @@ void cluster_save_last(struct cluster_core *core); /* the node ends */
 /* The slots `lost` are to be emptied, but for those that have come back since. */
 void cluster_drop_lost(struct cluster_core *core);
 void cluster_hide_dropped(struct cluster_core *core); /* gate */
+/* Gate: a snapshot has been loaded, and the role is taken: keys of slots that are elsewhere go. */
+void cluster_drop_loaded(struct cluster_core *core);
 /* Gate: this node takes over from its primary; slots that were on their way there do not come. */
 void cluster_drop_arrivals(struct cluster_core *core);
 /* How far is the lane, and have slots that were given away come back? */

@@ -6,6 +6,9 @@
  *      a slot is given away ──> hidden, and kept ──> its taker serves it: emptied, as above
  *                                               └──> it comes back: shown, and served
  *
+ *      a snapshot is loaded that has keys of a slot that another node owns: hidden, and emptied, as above
+ *                                       ... that nobody owns, or DELSLOTS takes it: shown, till another does
+ *
  * What was given away by CLUSTER MIGRATESLOTS may come back, until its taker says that it serves it (decision
  * 026): if that one dies before, nobody else has the data. So it stays as long as the machine remembers the
  * gift.
@@ -16,8 +19,13 @@
  * DBSIZE pass over them (store_slot_veil()). Should the slot come back, or begin to be imported, the view
  * holds it until it is empty (cluster_show.c): nothing old is served, and nothing new is removed.
  *
+ * A snapshot may have been made in the middle of a move to this node, before slots left it, or elsewhere.
+ * What was given away and may come back is kept then, too, and what this node still claims (larderGives,
+ * larderTakes in nodes.conf); what SETSLOT IMPORTING has opened may be nowhere else, and stays.
+ *
  * A replica removes nothing by itself: its primary's stream does. While writes are paused nothing is removed:
- * it goes on with a tick after that. */
+ * it goes on with a tick after that; nor before a restarted primary knows that no replica has more than it.
+ */
 #include "base/log.h"
 #include "os/clock.h"
 #include "server/cluster_core.h"
@@ -108,6 +116,61 @@ void cluster_drop_arrivals(struct cluster_core *core)
     memset(r->arriving, 0, sizeof r->arriving);
 }
 
+/* Nobody serves them yet, and this node may. */
+static void add_undecided(const struct machine *m, uint8_t *slots)
+{
+    machine_add_takings(m, slots);
+    if (m->offer.gift.on)
+        slots_add(slots, m->offer.gift.slots);
+}
+
+/* Another's or nobody's, and what is in it is not here by SETSLOT IMPORTING. */
+static bool is_foreign(const struct machine *m, uint32_t slot)
+{
+    const struct slot_move *move = machine_move(m, slot);
+    return m->map.owner[slot] != m->self && (move == NULL || !move->importing);
+}
+
+void cluster_drop_loaded(struct cluster_core *core)
+{
+    const struct machine *m = &core->machine;
+    struct dropping *d = &core->dropping;
+    uint8_t undecided[SLOT_BYTES] = {0};
+    unsigned slots = 0, ownerless = 0;
+    uint64_t keys = 0, ownerless_keys = 0;
+    if (!node_is(m->self, NODE_PRIMARY))
+        return;
+    add_undecided(m, undecided);
+    for (uint32_t slot = 0; slot < SLOT_COUNT; slot++) {
+        uint32_t n = 0;
+        (void)store_slot_keys(&core->server->lane.ctx.a, slot, &n); /* nothing is busy for the lane */
+        if (n == 0 || !is_foreign(m, slot))
+            continue;
+        bool has_owner = m->map.owner[slot] != NULL;
+        if (slots_has(undecided, slot)) {
+            slots_set(d->kept, slot, true);
+        } else if (has_owner) {
+            slots_set(d->slots, slot, true);
+            slots++;
+            keys += n;
+        } else {
+            slots_set(d->ownerless, slot, true);
+            ownerless++;
+            ownerless_keys += n;
+        }
+    }
+    core->moving.unsaid = true; /* to replicas, who may know what was nobody's before */
+    if (slots > 0)
+        log_warning(
+            "The snapshot has %llu keys of %u slots that belong to other nodes, as one from the middle "
+            "of a move has, or from elsewhere: they are dropped.",
+            (unsigned long long)keys, slots);
+    if (ownerless > 0)
+        log_warning("The snapshot has %llu keys of %u slots that no node has. They stay until one does: "
+                    "CLUSTER ADDSLOTS here serves them, on another node it drops them.",
+                    (unsigned long long)ownerless_keys, ownerless);
+}
+
 /* ---- the cluster's thread -------------------------------------------------------------------- */
 
 /* What both have. */
@@ -123,9 +186,7 @@ void cluster_drop_lost(struct cluster_core *core)
     struct dropping *d = &core->dropping;
     uint8_t given[SLOT_BYTES] = {0};
     slots_drop(core->lost, m->self->slots);
-    machine_add_takings(m, given); /* back already */
-    if (m->offer.gift.on)
-        slots_add(given, m->offer.gift.slots);
+    add_undecided(m, given); /* given, or back already */
     slots_common(given, given, core->lost);
     slots_drop(core->lost, given);
     if (node_is(m->self, NODE_PRIMARY)) {
@@ -159,10 +220,32 @@ static void look_at_kept(struct cluster_core *core)
     slots_add(d->slots, some);
 }
 
+/* Have slots that nobody had gone to somebody? */
+static void look_at_ownerless(struct cluster_core *core)
+{
+    const struct machine *m = &core->machine;
+    struct dropping *d = &core->dropping;
+    uint8_t theirs[SLOT_BYTES] = {0};
+    if (!core->todo.view || !slots_any(d->ownerless))
+        return;
+    for (uint32_t slot = 0; slot < SLOT_COUNT; slot++)
+        if (slots_has(d->ownerless, slot) && m->map.owner[slot] != NULL) {
+            slots_set(d->ownerless, slot, false);
+            slots_set(theirs, slot, is_foreign(m, slot));
+        }
+    if (!node_is(m->self, NODE_PRIMARY)) {
+        memset(d->ownerless, 0, sizeof d->ownerless);
+    } else if (slots_any(theirs)) {
+        slots_add(d->slots, theirs);
+        cluster_veil(core, theirs, true);
+    }
+}
+
 void cluster_drop_look(struct cluster_core *core)
 {
     struct dropping *d = &core->dropping;
     look_at_kept(core);
+    look_at_ownerless(core);
     if (!d->out || !lane_is_done(&core->server->lane, &d->job))
         return;
     d->out = false;
@@ -178,7 +261,7 @@ void cluster_drop_look(struct cluster_core *core)
 void cluster_drop_go_on(struct cluster_core *core)
 {
     struct dropping *d = &core->dropping;
-    if (d->out || !slots_any(d->slots) || server_is_paused(core->server))
+    if (d->out || !slots_any(d->slots) || server_is_paused(core->server) || core->machine.mute)
         return;
     memcpy(d->part, d->slots, sizeof d->part);
     memset(d->emptied, 0, sizeof d->emptied);
@@ -217,6 +300,7 @@ void cluster_clear_slots(struct cluster_core *core, const uint8_t *slots)
     while (cl.at < SLOT_COUNT && lane_call_shared(&core->server->lane, clear_some, &cl))
         ;
     slots_drop(core->dropping.kept, slots);
+    slots_drop(core->dropping.ownerless, slots);
     slots_drop(core->dropping.slots,
                slots); /* no slice is out that would find any: the lane keeps the order */
 }

@@ -93,6 +93,9 @@ static void put_in_force(void *arg)
         if (core->todo.flush)
             empty_node(core);
         cluster_force_role(core);
+        if (core->loads)
+            cluster_drop_loaded(core);
+        core->loads = false;
     }
     if (core->todo.pause)
         take_pause(core);

@@ -1,9 +1,10 @@
 /* Which slots are on their way here, for this node's replicas: a PING in the stream, which Redis ignores. One
  * that takes over in the middle of a copy then knows that these keys are nobody's business, and drops them;
  * without that it could not tell them from keys that MIGRATE has brought, which are nowhere else. The same
- * goes for slots that were given away, and are kept until they are served there (cluster_drop.c). It is said
- * before the first key comes, when it changes, and once a second, for whoever has made a full copy meanwhile.
- * But not while writes are paused. */
+ * goes for slots that were given away, and are kept until they are served there, and for those that are being
+ * emptied (cluster_drop.c). It is said before the first key comes, when it changes, once a second, for
+ * whoever has made a full copy meanwhile, and after a restart. But not while writes are paused, nor before a
+ * restarted primary knows that no replica has more than it. */
 #include "repl/unit.h"
 #include "server/cluster_core.h"
 #include "server/server.h"
@@ -22,11 +23,12 @@ bool moves_take_note(struct repl *r, struct str note)
     return true;
 }
 
-/* Arriving, or given away and kept. */
+/* Arriving, given away and kept, or being emptied. */
 static void nobodys(const struct cluster_core *core, uint8_t *slots)
 {
     memcpy(slots, core->moving.arriving, SLOT_BYTES);
     slots_add(slots, core->dropping.kept);
+    slots_add(slots, core->dropping.slots);
 }
 
 /* ---- the lane -------------------------------------------------------------------------------- */
@@ -77,7 +79,7 @@ void moves_tell_replicas(struct cluster_core *core)
     nobodys(core, slots);
     bool same = !mo->unsaid && memcmp(mo->told, slots, SLOT_BYTES) == 0;
     bool due = slots_any(slots) && core->now_ms >= mo->tell_ms;
-    if (server_is_paused(core->server) || (same && !due))
+    if (server_is_paused(core->server) || core->machine.mute || (same && !due))
         return;
     memcpy(mo->told, slots, SLOT_BYTES);
     mo->tell_ms = core->now_ms + MOVES_TELL_MS;

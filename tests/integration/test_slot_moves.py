@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -555,3 +556,127 @@ def test_what_came_is_served_before_the_file_says_so():
         c.settle()
         assert alive_owner(c, slot) is source
         assert [ask(source, "GET", f"{tag}:{i}") for i in range(100)] == [str(i) for i in range(100)]
+
+
+def start_again(server):
+    server.killed = False
+    server.start()
+    harness.wait_until(lambda: clusters.info(server)["cluster_state"] == "ok", what="the snapshot to be loaded, and the node to serve")
+
+
+def empty(server, *slots):
+    harness.wait_until(lambda: all(ask(server, "CLUSTER", "COUNTKEYSINSLOT", s) == 0 for s in slots), what="the slots to be empty")
+
+
+def test_a_target_restarted_from_a_snapshot_of_the_middle_keeps_nothing():
+    with Cluster.create([NODE] * 3) as c:
+        source, target = c[0], c[1]
+        slot, mine = first_range(source)[0], first_range(target)[0]
+        tag = next("{%d}" % i for i in range(1000000) if key_slot(b"%d" % i) == slot)
+        own = next(f"own:{i}" for i in range(1000000) if key_slot(b"own:%d" % i) == mine)
+        with source.wire() as w:
+            for at in range(0, 100000, 1000):
+                assert w.pipeline(*(("SET", f"{tag}:{i}", i) for i in range(at, at + 1000))) == ["OK"] * 1000
+        assert ask(target, "SET", own, 1) == "OK"
+        name = begin(source, target, (slot, slot))
+        harness.wait_until(lambda: ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) > 1000, every=0.001, what="the copy to be under way")
+        assert ask(target, "CLIENT", "PAUSE", 100000, "WRITE") == "OK"
+        came = ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot)
+        assert 1000 < came < 100000 and ask(target, "SAVE") == "OK"
+        c.kill(target)
+        assert outcome(source, name)["state"] == "failed"
+        start_again(target)
+        empty(target, slot)
+        assert b"The snapshot has %d keys of 1 slots that belong to other nodes" % came in target.log()
+        assert ask(target, "DBSIZE") == 1 and ask(target, "GET", own) == "1"
+        move(source, target, (slot, slot))
+        assert ask(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100000
+        assert all(ask(target, "GET", f"{tag}:{i}") == str(i) for i in range(0, 100000, 9973))
+        empty(source, slot)
+
+
+def taken_elsewhere(server, other):
+    """The other's snapshot, in the place of its own."""
+    assert ask(other, "SAVE") == "OK"
+    shutil.copy(os.path.join(other.dir, "dump.rdb"), server.dir)
+
+
+def test_a_snapshot_taken_elsewhere():
+    with Cluster.create([NODE] * 3) as c:
+        c.put(300)
+        source, node = c[0], c[1]
+        kept = with_keys(source)
+        n = ask(source, "CLUSTER", "COUNTKEYSINSLOT", kept)
+        assert ask(node, "CLUSTER", "SETSLOT", kept, "IMPORTING", my_id(source)) == "OK"
+        c.kill(node)
+        taken_elsewhere(node, source)
+        start_again(node)
+        # What SETSLOT IMPORTING has opened stays: MIGRATE may have brought it.
+        harness.wait_until(lambda: ask(node, "DBSIZE") == n, what="the others to go")
+        assert ask(node, "CLUSTER", "COUNTKEYSINSLOT", kept) == n
+        assert b"are dropped" in node.log() and b"that no node has" not in node.log()
+        assert ask(source, "DBSIZE") > n
+
+
+def test_keys_of_slots_that_nobody_has():
+    with Cluster.create([NODE] * 3) as c:
+        c.put(300)
+        stranger, slot = clusters.node(), with_keys(c[0])
+        taken_elsewhere(stranger, c[0])
+        stranger.start()
+        keys = ask(c[0], "DBSIZE")
+        harness.wait_until(lambda: ask(stranger, "DBSIZE") == keys and b"that no node has" in stranger.log(), what="the snapshot")
+        assert ask(stranger, "CLUSTER", "ADDSLOTS", slot) == "OK"
+        key = ask(stranger, "CLUSTER", "GETKEYSINSLOT", slot, 1)[0].decode()
+        assert ask(stranger, "GET", key) == ask(c[0], "GET", key) or ask(stranger, "GET", key).startswith("CLUSTERDOWN")
+        assert ask(stranger, "CLUSTER", "DELSLOTS", slot) == "OK"
+        assert ask(stranger, "DBSIZE") == keys
+        assert ask(stranger, "CLUSTER", "MEET", *c[0].address()) == "OK"
+        c.servers.append(stranger)
+        c.settle()
+        harness.wait_until(lambda: ask(stranger, "DBSIZE") == 0, what="what belongs to others to go")
+        empty(stranger, slot)
+        c.check_keys(300)
+
+
+def test_what_was_given_and_may_come_back_survives_a_restart_of_its_source():
+    with given_and_not_served() as (c, source, target, replica, slot, tag):
+        target.process.send_signal(signal.SIGSTOP)
+        assert ask(source, "SAVE") == "OK"
+        c.kill(source)
+        replica.process.send_signal(signal.SIGCONT)
+        source.killed = False
+        source.start()
+        harness.wait_until(lambda: clusters.info(source)["cluster_state"] == "ok", what="the source to serve")
+        assert ask(source, "DBSIZE") == 0 and ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == 100
+        c.kill(target)
+        target.killed = False
+        target.start()
+        c.settle()
+        assert alive_owner(c, slot) is source
+        assert ask(source, "DBSIZE") == 100 and [ask(source, "GET", f"{tag}:{i}") for i in range(100)] == [str(i) for i in range(100)]
+
+
+def test_after_a_restart_replicas_know_no_arrivals_of_before():
+    with Cluster.create([NODE] * 6, replicas=1) as c:
+        source, target = c.primaries()[:2]
+        replica = c.replica_of(target)
+        slot, mine = first_range(source)[0], first_range(target)[0]
+        there, brought = (next(k for k in (f"{name}:{i}" for i in range(1000000)) if key_slot(k.encode()) == slot) for name in ("there", "brought"))
+        own = next(f"own:{i}" for i in range(1000000) if key_slot(b"own:%d" % i) == mine)
+        assert ask(target, "SET", own, 1) == "OK" and ask(source, "SET", there, 1) == "OK"
+        name = stuck(source, target, slot, slot)
+        assert ask(target, "SAVE") == "OK"
+        c.kill(target)
+        assert outcome(source, name)["state"] == "failed"
+        start_again(target)
+        assert "role:master" in ask(target, "INFO", "replication") and ask(target, "GET", own) == "1"
+        assert ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", my_id(source)) == "OK"
+        with target.wire() as w:
+            w("ASKING")
+            assert w("SET", brought, 1) == "OK"
+        harness.wait_until(lambda: ask(replica, "CLUSTER", "COUNTKEYSINSLOT", slot) == 1, what="the replica")
+        c.kill(target)
+        harness.wait_until(lambda: "role:master" in ask(replica, "INFO", "replication"), what="the replica to take over")
+        c.settle()
+        assert ask(replica, "CLUSTER", "GETKEYSINSLOT", slot, 10) == [brought.encode()]
