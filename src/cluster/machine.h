@@ -251,6 +251,8 @@ unsigned machine_tick_ms(const struct machine *m);
 bool machine_may_feed(const struct machine *m, uint64_t offset);
 /* May a write be acknowledged now? Also false while it is paused. */
 bool machine_may_write(const struct machine *m, uint64_t now_ms);
+/* Its role or epoch is new, and not known to be on the disk: it says nothing. */
+bool machine_held(const struct machine *m);
 /* It has got its first slots just now, and is about to be promised that it may write: whoever has ordered
  * that is best answered then. False when that lasts, too. */
 bool machine_awaits_promises(const struct machine *m);

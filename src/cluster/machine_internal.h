@@ -11,7 +11,6 @@ void machine_dirty(struct machine *m);                  /* nodes.conf changed: a
 uint64_t machine_persist_next(const struct machine *m); /* the number of that PERSIST */
 void machine_hold(
     struct machine *m); /* our role or config epoch changed: nothing is sent before it is on the disk */
-bool machine_held(const struct machine *m);
 void machine_view(struct machine *m);
 bool machine_is_primary(const struct machine *m);
 struct node *machine_link_node(const struct machine *m, uint32_t link);

@@ -200,7 +200,7 @@ static void execute_all(struct cluster *cl)
     if (done != NULL)
         cl->settled_tail = tail;
     cluster_forget_views(cl->core);
-    if (cluster_is_in_force(cl->core) && !machine_awaits_promises(&cl->core->machine))
+    if (!cl->core->writes && cluster_is_in_force(cl->core) && !machine_awaits_promises(&cl->core->machine))
         answer_all(cl);
 }
 
@@ -352,7 +352,8 @@ int cluster_start(struct cluster *cl)
 {
     if (cl->core == NULL)
         return 0;
-    return os_thread_start(&cl->thread, &cl->running, cluster_main, cl);
+    int rc = cluster_disk_start(&cl->core->disk);
+    return rc != 0 ? rc : os_thread_start(&cl->thread, &cl->running, cluster_main, cl);
 }
 
 void cluster_end(struct cluster *cl)

@@ -2,9 +2,9 @@
  *
  * Everything that the machine says is queued on its links first. cluster_core_settle() then writes what the
  * machine waits for, takes the role, puts the new view in place, tells the machine that it is written, and
- * only then lets the links send. So a vote, or a claim to a slot, is never seen by others before it is on
- * disk; and however many events and orders a round has brought, it is written and the view made once for all
- * of them. */
+ * only then lets the links send. However many events and orders a round has brought, it is written and the
+ * view made once for all of them. A vote, or a new epoch, the machine itself says only when it has been told
+ * that it is on the disk; if that is slow, the rest is sent meanwhile, and the node does not seem dead. */
 #include "server/cluster_core.h"
 
 #include "base/alloc.h"
@@ -222,9 +222,9 @@ static bool tell_pause(struct cluster_core *core)
 
 static bool tell_saved(struct cluster_core *core)
 {
-    if (core->told_seq == core->file_seq || core->todo.save)
-        return cluster_must_keep(core); /* there is a newer text since */
-    core->told_seq = core->file_seq;
+    if (core->told_seq == core->saved_seq)
+        return false;
+    core->told_seq = core->saved_seq;
     step(core, &(struct machine_event){.kind = EV_PERSISTED, .seq = core->told_seq});
     return true;
 }
@@ -263,13 +263,22 @@ static void raise_lease(struct cluster_core *core)
         put_lease(core);
 }
 
-/* Slots that have come here are served before they are in the file, if nothing else goes into force with
- * them. */
-static bool serves_unsaved(const struct cluster_core *core)
+/* A new map, and nothing that this node gives up, or becomes. */
+static bool is_map_alone(const struct cluster_core *core)
 {
     const struct cluster_todo *t = &core->todo;
-    return t->view && !t->role && !t->pause && !slots_any(core->lost) &&
-           machine_serves_unsaved(&core->machine);
+    return t->view && !t->role && !t->pause && !slots_any(core->lost);
+}
+
+/* The disk is slow: what does not need it goes on. Whose epoch is on its way there says nothing at all. */
+static void settle_without_disk(struct cluster_core *core)
+{
+    const struct cluster_todo *t = &core->todo;
+    if (is_map_alone(core) && !machine_held(&core->machine))
+        cluster_force(core);
+    if (!t->view && !t->role && !t->pause)
+        raise_lease(core);
+    bus_wire_flush(core->wire);
 }
 
 bool cluster_core_settle(struct cluster_core *core)
@@ -281,13 +290,20 @@ bool cluster_core_settle(struct cluster_core *core)
         cluster_drop_look(core);
         moves_look(core);
         lower_lease(core);
-        if (serves_unsaved(core))
-            cluster_force(core);
-        if (!cluster_save(core))
+        if (is_map_alone(core) && machine_serves_unsaved(&core->machine))
+            cluster_force(core); /* slots that have come are served before they are in the file */
+        enum cluster_saved saved = cluster_save(core);
+        if (saved == SAVE_FAILED)
             return false;
+        if (saved == SAVE_LATER && !tell_saved(core)) {
+            settle_without_disk(core);
+            return true;
+        }
+        if (saved == SAVE_LATER)
+            continue;
         cluster_force(core);
         more = tell_pause(core);
-        more |= tell_saved(core);
+        more |= tell_saved(core) || cluster_must_keep(core);
     }
     core->todo.put = false;
     raise_lease(core);
@@ -449,7 +465,6 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
         return ERR_OOM;
     *out = core;
     core->server = s;
-    core->file = (struct cluster_file){.journal = -1};
     buf_init(&core->text);
     buf_init(&core->ended);
     os_random(&seed, sizeof seed);
@@ -458,6 +473,7 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
     refresh_options(core);
     take_strings(core);
     int rc = loop_new(&core->loop, false);
+    cluster_disk_init(&core->disk, core->loop);
     if (rc == 0)
         rc = bus_wire_new(&core->wire, core->loop, &calls);
     if (rc == 0)
@@ -466,7 +482,7 @@ int cluster_core_new(struct cluster_core **out, struct server *s)
         return rc;
     keep_all(core);
     core->todo.sync = true;
-    return cluster_save(core) ? 0 : ERR_IO;
+    return cluster_save(core) == SAVE_DONE ? 0 : ERR_IO;
 }
 
 /* Before any thread runs. */
@@ -519,6 +535,7 @@ void cluster_core_free(struct cluster_core *core)
 {
     if (core == NULL)
         return;
+    cluster_disk_end(&core->disk);
     bus_wire_free(core->wire);
     if (core->loop != NULL)
         loop_free(core->loop);

@@ -12,7 +12,7 @@
 #include "cmd/cmd.h"
 #include "server/bus_wire.h"
 #include "server/cluster.h"
-#include "server/cluster_file.h"
+#include "server/cluster_disk.h"
 #include "server/moves.h"
 
 enum cluster_core_limits {
@@ -85,9 +85,12 @@ struct cluster_core {
     struct loop *loop;
     struct cluster_todo todo;
     struct buf ended;               /* links (uint32_t) whose end the machine has not been told of */
-    struct cluster_file file;       /* nodes.conf, in `dir` */
-    struct buf text;                /* its newest text; oom: make it anew */
-    uint64_t file_seq, told_seq;    /* of `text`; of the last that the machine knows to be on disk */
+    struct cluster_disk disk;       /* nodes.conf, in `dir` */
+    bool writes;                    /* the disk has a text ... */
+    struct cluster_todo written;    /* ... for these */
+    struct buf text;                /* the newest text; oom: make it anew */
+    uint64_t file_seq;              /* of `text` */
+    uint64_t saved_seq, told_seq;   /* of the last that is on disk, and that the machine knows to be so */
     bool behind;                    /* nodes.conf is: the journal is newer, or nothing has it yet */
     bool unsaved;                   /* the file could not be written: nothing is said meanwhile */
     bool paused;                    /* ACT_PAUSE is in force */
@@ -158,8 +161,13 @@ int cluster_load(
     struct cluster_core *core); /* the machine, of the newest text there is, or new; negative: logged */
 /* The newest text is still to be written, and the machine waits for it. */
 bool cluster_must_keep(const struct cluster_core *core);
-/* What is due. False: what has changed must not be seen yet; it is tried again. */
-bool cluster_save(struct cluster_core *core);
+enum cluster_saved {
+    SAVE_DONE,
+    SAVE_LATER, /* the disk is slow; what has changed must not be seen yet, but pings are answered */
+    SAVE_FAILED /* nothing may be said: it is tried again */
+};
+/* What is due. */
+enum cluster_saved cluster_save(struct cluster_core *core);
 void cluster_save_last(struct cluster_core *core); /* the node ends */
 
 /* cluster_drop.c: the keys of slots */

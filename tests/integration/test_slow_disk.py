@@ -1,10 +1,12 @@
-"""larder.history on a disk that takes seconds to flush: who waits for it, and who does not."""
+"""A disk that takes seconds to flush larder.history, or what a node promises: who waits for it, and who does not."""
 
 import os
 import subprocess
 import time
 
+import clusters
 import pytest
+from clusters import Cluster, ask, info, my_id, row_of
 from harness import ROOT, wait_until
 from test_primary import record_of
 from test_replica import follow, in_step, servers  # noqa: F401
@@ -70,3 +72,37 @@ def test_another_history_is_on_the_disk_before_anybody_gets_it(servers, disk):  
     assert history not in record_of(r)
     wait_until(lambda: third.client().info("replication")["master_replid"].encode() == history, every=0.001, what="the history")
     assert history in record_of(r)
+
+
+def key_of(server):
+    """Of a slot that it owns."""
+    first, last = map(int, row_of(server, server).slots[0].split("-"))
+    return next(k for k in map(str, range(10000)) if first <= ask(server, "CLUSTER", "KEYSLOT", k) <= last)
+
+
+def test_a_voter_is_not_taken_for_dead(disk):
+    """Five primaries, one of which dies and has a replica; the disk of a voter is slow, and the other three are enough."""
+    options = {"cluster-node-timeout": 1500, "cluster-require-full-coverage": "no"}
+    with Cluster([clusters.node(extra=options, env=disk).start() for _ in range(5)]).join(0) as c:
+        lost, voter, other = c[0], c[1], c[2]
+        replica = c.add(extra=options)
+        assert ask(replica, "CLUSTER", "MEET", *lost.address()) == "OK"
+        wait_until(lambda: row_of(replica, lost), what="the replica to know its primary")
+        wait_until(lambda: ask(replica, "CLUSTER", "REPLICATE", my_id(lost)) == "OK", what="the replica")
+        c.settle()
+        key = key_of(voter)
+        n = ask(voter, "INCR", key)
+        slow(voter)
+        c.kill(lost)
+        until, elected = time.monotonic() + 3 * SECONDS, False
+        while time.monotonic() < until:
+            assert "fail" not in row_of(other, voter).flags
+            if flushes(voter) > 0:
+                n += 1
+                assert ask(voter, "INCR", key) == n
+            elected |= info(other)["cluster_state"] == "ok" and "master" in row_of(other, replica).flags
+            time.sleep(0.05)
+        assert flushes(voter) > 0 and elected
+        slow(voter, on=False)
+        c.settle()
+        assert int(ask(voter, "GET", key)) == n
