@@ -255,7 +255,7 @@ void election_ack(struct machine *m, struct node *sender, const struct frame *f)
         return;
     }
     struct node *old = m->self->primary;
-    m->self->config_epoch = m->election_epoch;
+    m->self->config_epoch = m->elected_epoch = m->election_epoch;
     m->elected_ms = m->now_ms;
     election_promote(m);
     ownership_depose(m, old, m->self->config_epoch);

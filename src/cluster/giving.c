@@ -260,8 +260,10 @@ void giving_heard(struct machine *m, struct node *sender, const struct frame *f)
     if (!o->gift.on)
         return;
     const struct node_claim claim = {.by = o->gift.with, .from = o->gift.of, .epoch = o->epoch};
-    /* A replica of the giver may have heard the claim late, in a later epoch than its own. */
-    bool over = taking_is_ended(f, &claim, !node_id_eq(&o->gift.of, &m->self->id));
+    /* A replica of the giver may have heard the claim late, in a later epoch than its own. Then one that
+     * ended may be an older one of the same node: what it still claims has not. */
+    bool over = taking_is_ended(f, &claim, !node_id_eq(&o->gift.of, &m->self->id)) &&
+                !(node_id_none(&f->h.primary) && slots_overlap(f->h.slots, o->gift.slots));
     bool serves = node_id_eq(&sender->id, &o->gift.with) && node_id_none(&f->h.primary) &&
                   !f->h.larder.unsettled && f->h.config_epoch >= o->epoch &&
                   slots_overlap(f->h.slots, o->gift.slots);

@@ -168,8 +168,9 @@ struct machine {
     struct node_id vote_for;
     uint64_t vote_seq;
     /* An election of ours. */
-    uint64_t elected_ms; /* when we won the last one */
-    uint64_t voter_ms;   /* when an order last gave us our first slots */
+    uint64_t elected_ms;    /* when we won the last one */
+    uint64_t elected_epoch; /* in which we last won another's place; 0: before a restart, if ever */
+    uint64_t voter_ms;      /* when an order last gave us our first slots */
     uint64_t election_epoch, election_ms, election_at_ms, election_sent_ms, election_asked_ms, election_seq,
         announce_seq, announced_seq; /* asked: the first of our requests for this epoch, sent: the last */
     uint64_t rival_epoch;            /* the newest in which another has asked */

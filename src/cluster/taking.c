@@ -161,12 +161,15 @@ static void start(struct machine *m, const struct node_id *from, const uint8_t *
     machine_view(m);
 }
 
+/* The epoch in which we were elected is whom we have replaced's, too, who may take the same back: that one
+ * gives way. */
 bool taking_start(struct machine *m, const struct node_id *from, const uint8_t *slots, uint64_t epoch)
 {
     if (m->taking.on)
         return false;
     taking_rise(m, epoch);
     start(m, from, slots, epoch);
+    m->taking.elected = epoch == m->elected_epoch;
     return true;
 }
 

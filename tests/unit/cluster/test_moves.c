@@ -592,6 +592,53 @@ static void test_a_gift_ends(void **state)
     }
 }
 
+/* B claims, in epoch 17, what C gave it once, as we heard late; we were elected in C's place. */
+static struct lone *start_in_place_of_c(uint8_t *slots)
+{
+    struct lone *l = start_with(CONF_OF(C " 127.0.0.1:7002@17002 master - 0 0 2 connected\n", ""));
+    struct handover gift = {.on = true, .with = node_named(l, B)->id, .of = node_named(l, C)->id};
+    range(slots, 5001, 5010);
+    memcpy(gift.slots, slots, SLOT_BYTES);
+    l->m.offer = (struct offer){.epoch = 17, .gift = gift};
+    l->m.self->config_epoch = l->m.elected_epoch = 20;
+    return l;
+}
+
+static void test_another_claim_has_ended(void **state)
+{
+    uint8_t slots[SLOT_BYTES], rest[SLOT_BYTES];
+    struct lone *l = start_in_place_of_c(slots);
+    const struct node_claim older = {.by = node_named(l, B)->id, .from = node_named(l, C)->id, .epoch = 15};
+    l->ended = &older;
+    b_says(l, node_named(l, B)->slots, 17, 20, true); /* it claims them all the same */
+    assert_false(machine_takes(&l->m, 5001));
+    range(rest, 5011, SLOT_COUNT - 1);
+    b_says(l, rest, 17, 20, true);
+    assert_true(machine_takes(&l->m, 5001));
+    end(l);
+}
+
+/* It does not know yet that it was replaced, and takes them back in the epoch that it hears of with us: it
+ * will give way, and so would we. */
+static void test_both_take_back(void **state)
+{
+    for (unsigned elected = 0; elected < 2; elected++) {
+        uint8_t slots[SLOT_BYTES], rest[SLOT_BYTES];
+        struct lone *l = start_in_place_of_c(slots);
+        const struct node_claim ended = {
+            .by = node_named(l, B)->id, .from = node_named(l, C)->id, .epoch = 17};
+        l->ended = &ended;
+        l->m.elected_epoch = elected == 1 ? 20 : 0; /* restarted since, we may be the one that was replaced */
+        range(rest, 5011, SLOT_COUNT - 1);
+        b_says(l, rest, 19, 20, true);
+        assert_true(machine_takes(&l->m, 5001));
+        c_says(l, 20, slots);
+        event(l, &(struct machine_event){.kind = EV_TICK});
+        assert_int_equal(machine_takes(&l->m, 5001), elected == 1);
+        end(l);
+    }
+}
+
 /* Whoever has given its last slots is the one to take them back, until they are served. */
 static void test_a_giver_stays_a_primary(void **state)
 {
@@ -638,6 +685,8 @@ int main(void)
         cmocka_unit_test(test_ready),
         cmocka_unit_test(test_ready_and_restarted),
         cmocka_unit_test(test_many_that_ended),
+        cmocka_unit_test(test_another_claim_has_ended),
+        cmocka_unit_test(test_both_take_back),
         cmocka_unit_test(test_claims_again),
         cmocka_unit_test(test_takes_back),
         cmocka_unit_test(test_a_new_epoch),
