@@ -113,8 +113,15 @@ static void ask(struct machine *m)
     m->election_seq = machine_persist_next(m);
 }
 
+/* Who says so of one that is heard again would have the others believe it for ever, each in turn. */
+static bool is_silent(const struct machine *m, const struct node *n)
+{
+    return m->now_ms - n->heard_ms > m->config.node_timeout_ms / 2;
+}
+
 static void send_request(struct machine *m)
 {
+    const struct node *primary = m->self->primary;
     if (m->current_epoch != m->election_epoch) {
         m->election_asked = false; /* the epoch went by: ask with the next */
         return;
@@ -123,8 +130,8 @@ static void send_request(struct machine *m)
         m->election_asked_ms = m->now_ms;
     m->election_sent = true;
     m->election_sent_ms = m->now_ms;
-    if (m->self->primary != NULL && node_is(m->self->primary, NODE_FAIL))
-        bus_fail_all(m, m->self->primary);
+    if (primary != NULL && node_is(primary, NODE_FAIL) && is_silent(m, primary))
+        bus_fail_all(m, primary);
     bus_broadcast(m, FRAME_AUTH_REQUEST);
 }
 

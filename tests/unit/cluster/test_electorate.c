@@ -279,17 +279,39 @@ static void test_the_next_in_a_place(void **state)
     end(l);
 }
 
-/* F asks for the place of B, which has failed, and hears that another asks in `epoch`. */
-static bool goes_on(uint64_t epoch)
+/* F, the only replica of B, which has failed, has just asked for its place. */
+static struct lone *start_asking(void)
 {
     struct lone *l = start(FIVE("master", "master,fail", "myself,slave"));
-    struct frame_header h;
     for (unsigned i = 0; i < l->m.map.n; i++)
         l->m.map.nodes[i]->flags |= NODE_LARDER; /* the only replica need not wait */
     event(l, &(struct machine_event){.kind = EV_DATA, .data = {.offset = 9, .replid = 1, .link_up = true}});
     event(l, &(struct machine_event){.kind = EV_TICK});
     event(l, &(struct machine_event){.kind = EV_PERSISTED, .seq = l->m.persist_seq});
     assert_true(is_sent(l, FRAME_AUTH_REQUEST));
+    return l;
+}
+
+/* Who is heard again has not failed because somebody still says so. */
+static void test_a_failure_is_not_said_for_ever(void **state)
+{
+    struct lone *l = start_asking();
+    struct frame_header h;
+    assert_true(is_sent(l, FRAME_FAIL));
+    l->now += 200;
+    frame_of(l, &h, FRAME_PING, B);
+    send_frame(l, &h, LINK_INBOUND | 1);
+    event(l, &(struct machine_event){.kind = EV_TICK});
+    assert_true(is_sent(l, FRAME_AUTH_REQUEST));
+    assert_false(is_sent(l, FRAME_FAIL));
+    end(l);
+}
+
+/* F asks for the place of B, which has failed, and hears that another asks in `epoch`. */
+static bool goes_on(uint64_t epoch)
+{
+    struct lone *l = start_asking();
+    struct frame_header h;
     assert_int_equal(l->m.election_epoch, 7);
     frame_of(l, &h, FRAME_AUTH_REQUEST, D); /* for its own place */
     h.current_epoch = epoch;
@@ -771,6 +793,7 @@ int main(void)
         cmocka_unit_test(test_gives_way),
         cmocka_unit_test(test_the_next_in_a_place),
         cmocka_unit_test(test_overtaken),
+        cmocka_unit_test(test_a_failure_is_not_said_for_ever),
         cmocka_unit_test(test_who_yields),
         cmocka_unit_test(test_who_yields_and_takes),
         cmocka_unit_test(test_many_votes),
