@@ -209,10 +209,10 @@ struct machine {
     struct node_claim ended[NODE_ENDED_MAX]; /* of ours and of those whom we replaced, the oldest first */
     unsigned nended;
     struct handover lost_claim; /* our last that ended so; on: some of its slots have had no owner since */
-    uint64_t whole_ms;  /* since when all nodes are here, and slots lack that will not come by themselves */
-    unsigned whole_but; /* so many slots had owners then */
-    bool replaces;      /* with the taking we are a voter, and somebody is none any more */
-    struct machine_census { /* of the nodes, as of the last view (failure_state()) */
+    uint64_t whole_ms;          /* since when all nodes are here, and as many slots have owners */
+    unsigned whole_but;         /* so many */
+    bool replaces;              /* with the taking we are a voter, and somebody is none any more */
+    struct machine_census {     /* of the nodes, as of the last view (failure_state()) */
         bool taken;
         unsigned voters, reachable, failed; /* failed: owners of slots */
     } census;

@@ -6,7 +6,7 @@
  * somebody owns them. Once the cluster has been whole for long, but for those slots, whoever else remembers
  * would have claimed them: then it says what it had, and the only primary of the giver's shard takes that
  * back as the giver would, if it was elected after the offer: its epoch is above all that the two may have
- * used. */
+ * used. If it has been whole with all slots, those are somebody's: it is forgotten. */
 #include "cluster/machine_internal.h"
 
 enum { UNOWNED = NODE_ID + 8 + SLOT_BYTES, WHOLE_TIMEOUTS = 10 };
@@ -36,21 +36,25 @@ static void drop_owned(struct machine *m)
     h->on = h->on && slots_any(h->slots);
 }
 
+static bool waited(const struct machine *m)
+{
+    return m->now_ms - m->whole_ms >= WHOLE_TIMEOUTS * m->config.node_timeout_ms;
+}
+
 void unowned_tick(struct machine *m)
 {
-    bool here = m->map.assigned < SLOT_COUNT && m->map.assigned == m->whole_but;
+    struct handover *h = &m->lost_claim;
+    bool here = m->map.assigned == m->whole_but && (h->on || m->map.assigned < SLOT_COUNT);
     drop_owned(m);
     for (unsigned i = 0; here && i < m->map.n; i++)
         here = is_here(m, m->map.nodes[i]);
     if (!here)
         m->whole_ms = m->now_ms;
     m->whole_but = m->map.assigned;
-}
-
-static bool waited(const struct machine *m)
-{
-    return m->map.assigned < SLOT_COUNT &&
-           m->now_ms - m->whole_ms >= WHOLE_TIMEOUTS * m->config.node_timeout_ms;
+    if (h->on && m->whole_but == SLOT_COUNT && waited(m)) {
+        h->on = false;
+        machine_dirty(m);
+    }
 }
 
 /* Sets in `of` only what has no owner. */

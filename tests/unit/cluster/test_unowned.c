@@ -195,6 +195,21 @@ static void test_it_is_noted(void **state)
     end(l);
 }
 
+/* All is well, and stays so: should the slots lose their owner later, by DELSLOTS, that is another matter. */
+static void test_it_is_forgotten(void **state)
+{
+    struct lone *l = begin(CONF("larderLost-" C "-6000 6001 larderLostIn 7"));
+    pass(l, 12, NULL);
+    assert_true(l->m.lost_claim.on);
+    for (unsigned s = FIRST; s <= LAST; s++)
+        ownership_assign(&l->m, s, l->m.self);
+    pass(l, 9, NULL);
+    assert_true(l->m.lost_claim.on);
+    pass(l, 3, NULL);
+    assert_false(l->m.lost_claim.on);
+    end(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_something_else_is_given),
         cmocka_unit_test(test_it_is_said),
         cmocka_unit_test(test_it_is_noted),
+        cmocka_unit_test(test_it_is_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
