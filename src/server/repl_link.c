@@ -337,9 +337,8 @@ static void end_load(struct repl *r)
     atomic_store(&r->loading, false);
     atomic_store(&r->link_up, true);
     r->replica.failed[0] = '\0';
-    r->replica.ack_ms = r->cron_ms = 0; /* the primary sends what it writes when it hears of this: now, ... */
-    r->todo.timeout_ms = 0;             /* ... as is what came behind the copy */
-    r->replica.more = true;
+    r->replica.ack_ms = 0;
+    r->replica.more = true; /* what came behind the copy */
 }
 
 static bool may_replace(struct repl *r, const struct repl_copy *copy)
